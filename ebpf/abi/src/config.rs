@@ -1,0 +1,227 @@
+//! Keys and values of the maps through which the agent tells the kernel what to guard.
+//!
+//! Everything a policy says is kept twice, in *banks* 0 and 1. The agent writes the bank that is not in use
+//! and then flips [`Control::bank`]: an op sees the old policy or the new one, never a mixture.
+
+use crate::{MAX_BUDGETS, MAX_ZONES, Op, Verdict, window::Limit};
+
+/// Event every op, also those within budget (tests and learning).
+pub const FLAG_TRACE: u32 = 1;
+
+/// The one entry of the control map.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Control {
+    /// Programs loaded by another instance step aside, so that two sets can be attached during an upgrade and
+    /// exactly one of them counts.
+    pub instance: u64,
+    /// The bank of the policy in force, 0 or 1.
+    pub bank: u32,
+    /// `FLAG_*`.
+    pub flags: u32,
+    /// Process (tgid) whose flock(2) asks what the kernel calls an inode; 0 for none.
+    pub learner: u32,
+    /// Always 0.
+    pub pad: u32,
+}
+
+/// What one budget allows, to whom, and whose spending it adds up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct BudgetConf {
+    /// Stable across reloads as long as zone, per, who, ops and window stay the same: what is spent stays spent.
+    pub id: u64,
+    /// The limits.
+    pub limit: Limit,
+    /// Ops it charges, an [`crate::OpMask`].
+    pub ops: u16,
+    /// A [`crate::Per`].
+    pub per: u8,
+    /// Callers it applies to, a [`crate::WhoMask`].
+    pub who: u8,
+    /// Always 0.
+    pub pad: u32,
+}
+
+/// One zone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct ZoneConf {
+    /// Name, padded with NUL. Slots keep their zone's name for as long as anything refers to them.
+    pub name: [u8; 64],
+    /// A [`crate::Mode`].
+    pub mode: u32,
+    /// Levels below a root at which tenants live; 0: each root is a tenant.
+    pub tenant_depth: u32,
+    /// How many of `budgets` are in use.
+    pub budget_count: u32,
+    /// 1 if the slot is in use.
+    pub in_use: u32,
+    /// The budgets.
+    pub budgets: [BudgetConf; MAX_BUDGETS],
+}
+
+/// A zone's root, or an entry that must be recognised, by the identity the kernel gives it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[repr(C)]
+pub struct RootKey {
+    /// Inode number as in `struct inode`, not as in stat(2).
+    pub ino: u64,
+    /// Device number as in `struct super_block`, not as in stat(2).
+    pub dev: u32,
+    /// The bank this belongs to.
+    pub bank: u32,
+}
+
+/// Which zone a root belongs to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct RootConf {
+    /// Zone slot.
+    pub zone: u32,
+    /// Inode generation: a reused inode number is not the root.
+    pub generation: u32,
+}
+
+/// A filesystem that hosts at least one zone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[repr(C)]
+pub struct FsKey {
+    /// Device number as in `struct super_block`.
+    pub dev: u32,
+    /// The bank this belongs to.
+    pub bank: u32,
+}
+
+/// What applies on that filesystem where a place cannot be determined.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct FsConf {
+    /// The zone that is charged for ops in an unknown place.
+    pub strict_zone: u32,
+    /// Always 0.
+    pub pad: u32,
+}
+
+/// Which account an actor spends from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[repr(C)]
+pub struct AccountKey {
+    /// [`BudgetConf::id`].
+    pub budget: u64,
+    /// cgroup id, uid, or 0 for the whole zone; [`crate::OVERFLOW_ACTOR`] once the table is full.
+    pub actor: u64,
+}
+
+/// What the kernel calls an inode that the learner asked about.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Learned {
+    /// Rises with every answer.
+    pub serial: u64,
+    /// `inode.i_ino`.
+    pub ino: u64,
+    /// `super_block.s_dev`.
+    pub dev: u32,
+    /// `inode.i_generation`.
+    pub generation: u32,
+}
+
+/// Per zone (and per CPU): what cannot be read from the ops' own counters.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct ZoneCounters {
+    /// Trips.
+    pub trips: u64,
+    /// Events that found the ring buffer full.
+    pub events_lost: u64,
+    /// Events that were not sent because their actor sent enough already.
+    pub events_suppressed: u64,
+    /// Ops charged here because their place could not be determined.
+    pub strict: u64,
+    /// Charges that shared the overflow account because the table of accounts was full.
+    pub overflow: u64,
+    /// Charges for which there was no room to remember them: not given back if the op failed.
+    pub untracked: u64,
+}
+
+/// Rows of the counter map for one zone and op: one for each verdict, and one for what was given back.
+pub const COUNTER_ROWS: usize = 8;
+/// The row that counts ops (and their cost) that were allowed, charged and then failed.
+pub const ROW_GIVEN_BACK: u32 = 7;
+
+/// Index into the counter map; its values are a [`crate::Cost`] whose `tenant` counts the ops.
+#[inline(always)]
+pub const fn counter_index(zone: u32, op: Op, row: u32) -> u32 {
+    (zone * Op::ALL.len() as u32 + op as u32) * COUNTER_ROWS as u32 + row
+}
+
+/// Entries of the counter map.
+pub const COUNTERS: usize = MAX_ZONES * Op::ALL.len() * COUNTER_ROWS;
+
+const _: () = assert!(Verdict::ALL.len() < ROW_GIVEN_BACK as usize);
+
+/// Where the running kernel keeps what the programs read, in bytes from the start of each structure, taken
+/// from its BTF. Set before load, so that the verifier sees constants.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Offsets {
+    /// `dentry.d_parent`
+    pub dentry_parent: u32,
+    /// `dentry.d_inode`
+    pub dentry_inode: u32,
+    /// `dentry.d_name.name`
+    pub dentry_name: u32,
+    /// `inode.i_mode`
+    pub inode_mode: u32,
+    /// `inode.i_uid`
+    pub inode_uid: u32,
+    /// `inode.i_ino`
+    pub inode_ino: u32,
+    /// `inode.i_nlink`
+    pub inode_nlink: u32,
+    /// `inode.i_size`
+    pub inode_size: u32,
+    /// `inode.i_sb`
+    pub inode_sb: u32,
+    /// `inode.i_generation`
+    pub inode_generation: u32,
+    /// `super_block.s_dev`
+    pub sb_dev: u32,
+    /// `super_block.s_root`
+    pub sb_root: u32,
+    /// `iattr.ia_valid`
+    pub iattr_valid: u32,
+    /// `iattr.ia_size`
+    pub iattr_size: u32,
+    /// `file.f_inode`
+    pub file_inode: u32,
+    /// `task_struct.flags`
+    pub task_flags: u32,
+    /// `task_struct.real_cred`
+    pub task_real_cred: u32,
+    /// `task_struct.loginuid`, or [`Offsets::ABSENT`]
+    pub task_loginuid: u32,
+    /// `cred.uid`
+    pub cred_uid: u32,
+    /// `renamedata.old_dentry`
+    pub rename_old_dentry: u32,
+    /// `renamedata.new_dentry`
+    pub rename_new_dentry: u32,
+    /// `renamedata.flags`
+    pub rename_flags: u32,
+    /// Argument of `inode_setattr` that is the dentry (the attributes follow it, then the return value).
+    pub setattr_dentry_arg: u32,
+    /// Argument of `notify_change` that is the dentry.
+    pub notify_dentry_arg: u32,
+}
+
+impl Offsets {
+    /// Stands for a field this kernel does not have.
+    pub const ABSENT: u32 = u32::MAX;
+}
+
+const _: () = assert!(size_of::<BudgetConf>() == 56);
+const _: () = assert!(size_of::<ZoneConf>() == 80 + MAX_BUDGETS * 56);
+const _: () = assert!(size_of::<RootKey>() == 16);
+const _: () = assert!(size_of::<Control>() == 24);

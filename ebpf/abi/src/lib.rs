@@ -1,0 +1,64 @@
+//! What the kernel programs and the agent share: operations, verdicts, map keys and values, events,
+//! and the arithmetic of a budget's window. This is the one copy of each.
+//!
+//! It never does I/O, reads a clock or allocates. Every type that crosses the kernel boundary is
+//! `repr(C)`, has explicit padding and no `bool`, and its size is asserted below.
+#![cfg_attr(not(test), no_std)]
+
+mod config;
+mod event;
+mod op;
+mod window;
+
+pub use config::{
+    AccountKey, BudgetConf, COUNTER_ROWS, COUNTERS, Control, FLAG_TRACE, FsConf, FsKey, Learned, Offsets, RootConf,
+    ROW_GIVEN_BACK, RootKey, ZoneConf, ZoneCounters, counter_index,
+};
+pub use event::{Event, FLAG_FIRST, FLAG_KTHREAD, FLAG_PATH_CUT, FLAG_STRICT, PATH_ROOM};
+pub use op::{Mode, Op, OpMask, Per, Reason, Verdict, Who, WhoMask};
+pub use window::{Account, BUCKETS, Cost, Limit, MAX_TENANTS, Over, Receipt, Window, bpf_spin_lock};
+
+/// Version of everything in this crate. Pins live in a directory named for it, so that an agent never
+/// reads a map laid out by another version.
+pub const ABI_VERSION: u32 = 1;
+/// How many zones one host can have, slot 0 (the canary) included.
+pub const MAX_ZONES: usize = 64;
+/// How many budgets one zone can have.
+pub const MAX_BUDGETS: usize = 8;
+/// The zone slot of the agent's own canary directory, where every op is denied.
+pub const CANARY_ZONE: u32 = 0;
+/// How many levels below a root a tenant directory can be.
+pub const MAX_TENANT_DEPTH: u32 = 4;
+/// How many roots and filesystems one policy can name (each map holds two banks of this).
+pub const MAX_ROOTS: u32 = 4096;
+/// How many accounts (budget × actor) the kernel keeps.
+pub const MAX_ACCOUNTS: u32 = 16_384;
+/// The actor that stands for everybody once the table of accounts is full.
+pub const OVERFLOW_ACTOR: u64 = u64::MAX;
+/// Levels of directories that are followed before an op counts as being in an unknown place.
+pub const MAX_DEPTH: u32 = 16_384;
+
+#[cfg(feature = "user")]
+mod pod {
+    macro_rules! pod {
+        ($($t:ty),*) => { $(
+            // SAFETY: `repr(C)`, only integers, explicit padding: every bit pattern is a value.
+            #[expect(unsafe_code, reason = "marks plain data as readable from kernel maps")]
+            unsafe impl aya::Pod for $t {}
+        )* };
+    }
+    pod!(
+        crate::Account,
+        crate::AccountKey,
+        crate::Control,
+        crate::FsConf,
+        crate::FsKey,
+        crate::Learned,
+        crate::Offsets,
+        crate::RootConf,
+        crate::RootKey,
+        crate::ZoneConf,
+        crate::ZoneCounters,
+        crate::Cost
+    );
+}

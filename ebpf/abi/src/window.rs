@@ -1,0 +1,338 @@
+//! The arithmetic of one budget of one actor: never more than the limit in *any* window.
+//!
+//! Files and bytes are summed in a ring of buckets of equal length. The ring covers the current, partial
+//! bucket and as many whole ones before it as make up at least one window, so what the ring holds is never
+//! less than what was spent in any window that ends now; a charge is taken only if the ring stays within the
+//! limit. The price is that an amount stays counted for up to 1/31 of a window longer than needed: the error is
+//! always on the safe side.
+//!
+//! Distinct tenants are exact without buckets: a tenant occupies a slot with the time it was last touched, and
+//! a slot can only be taken over once that time is more than a window ago.
+
+/// Buckets in a ring. One is current; the others together make up one window.
+pub const BUCKETS: usize = 32;
+/// The largest number of distinct tenants a budget can allow.
+pub const MAX_TENANTS: usize = 64;
+
+const SLOT_MASK: u32 = MAX_TENANTS as u32 - 1;
+const NO_SLOT: u32 = u32::MAX;
+
+/// The kernel's spin lock. The kernel finds it by this name in the map's BTF.
+#[allow(non_camel_case_types, reason = "the kernel looks for exactly this name")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct bpf_spin_lock {
+    /// Owned by the kernel; user space reads 0.
+    pub val: u32,
+}
+
+/// What an op destroys.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Cost {
+    /// Files (a removed directory counts as one).
+    pub files: u64,
+    /// Bytes: the size, or for `truncate` the size lost.
+    pub bytes: u64,
+    /// Inode number of the tenant's directory; 0 if the op is above all tenants.
+    pub tenant: u64,
+}
+
+/// What a budget allows in one window. `u64::MAX` and `u32::MAX` stand for "not limited".
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Limit {
+    /// Length of the window in nanoseconds.
+    pub window_ns: u64,
+    /// Length of one bucket: [`Limit::bucket_for`] of the window.
+    pub bucket_ns: u64,
+    /// Most files in any window.
+    pub files: u64,
+    /// Most bytes in any window.
+    pub bytes: u64,
+    /// Most distinct tenants in any window.
+    pub tenants: u32,
+    /// Always 0.
+    pub pad: u32,
+}
+
+impl Limit {
+    /// The bucket length with which the ring covers `window_ns`: a 31st of it, rounded up.
+    pub const fn bucket_for(window_ns: u64) -> u64 {
+        let length = window_ns.div_ceil(BUCKETS as u64 - 1);
+        if length == 0 { 1 } else { length }
+    }
+}
+
+/// Which side of a budget an op would go over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Over {
+    /// Too many files.
+    Files = 1,
+    /// Too many bytes.
+    Bytes = 2,
+    /// Too many distinct tenants.
+    Tenants = 3,
+    /// An earlier trip still latches.
+    Latched = 4,
+}
+
+/// What is needed to give a charge back.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Receipt {
+    /// The bucket that was charged.
+    pub bucket: u64,
+    /// When the tenant of this charge had been touched before; 0 if it was new.
+    pub tenant_before: u64,
+    /// The time this charge gave its tenant's slot.
+    pub tenant_now: u64,
+    /// The tenant's slot; `u32::MAX` if none was used.
+    pub slot: u32,
+    /// Always 0.
+    pub pad: u32,
+}
+
+/// Files and bytes spent in one bucket.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Bucket {
+    /// Files charged.
+    pub files: u64,
+    /// Bytes charged.
+    pub bytes: u64,
+}
+
+/// One tenant that was touched.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Slot {
+    /// Inode number of the tenant's directory.
+    pub tenant: u64,
+    /// When it was last touched, in boot-time nanoseconds; 0 for a free slot.
+    pub last: u64,
+}
+
+/// What one actor has spent of one budget.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Window {
+    /// Number of the current bucket (time divided by the bucket length).
+    pub head: u64,
+    /// Files in the whole ring.
+    pub files: u64,
+    /// Bytes in the whole ring.
+    pub bytes: u64,
+    /// Until when a trip latches, in boot-time nanoseconds; 0 if none does.
+    pub latched_until: u64,
+    /// How many times this account tripped.
+    pub trips: u64,
+    /// The slot used last: a mass deletion stays in one tenant for a while.
+    pub hint: u32,
+    /// The zone's mode ([`crate::Mode`]) when the latch was set.
+    pub latch_mode: u32,
+    /// The ring.
+    pub ring: [Bucket; BUCKETS],
+    /// The tenants.
+    pub tenants: [Slot; MAX_TENANTS],
+}
+
+/// The kernel's account of one budget and one actor: a [`Window`] and the lock that guards it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Account {
+    /// Guards everything below.
+    pub lock: bpf_spin_lock,
+    /// Events of this account that were not sent, to keep the agent from drowning.
+    pub suppressed: u32,
+    /// The second (boot time) in which `events` were sent.
+    pub event_second: u32,
+    /// Events sent in that second.
+    pub events: u32,
+    /// What was spent.
+    pub window: Window,
+}
+
+const _: () = assert!(size_of::<Window>() == 48 + 16 * (BUCKETS + MAX_TENANTS));
+const _: () = assert!(size_of::<Account>() == 16 + size_of::<Window>());
+const _: () = assert!(BUCKETS.is_power_of_two() && MAX_TENANTS.is_power_of_two());
+
+impl Default for Window {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Window {
+    /// Nothing spent.
+    pub const fn new() -> Self {
+        Self {
+            head: 0,
+            files: 0,
+            bytes: 0,
+            latched_until: 0,
+            trips: 0,
+            hint: 0,
+            latch_mode: 0,
+            ring: [Bucket { files: 0, bytes: 0 }; BUCKETS],
+            tenants: [Slot { tenant: 0, last: 0 }; MAX_TENANTS],
+        }
+    }
+
+    /// Charges `cost` at time `now` if the budget covers it, and otherwise says which side is spent and
+    /// latches until a whole window has passed.
+    ///
+    /// Times of concurrent callers may arrive out of order; an older time is charged to the current bucket.
+    /// A latch set while the zone only observed does not bind once the zone enforces (`mode`).
+    #[inline(always)]
+    pub fn charge(
+        &mut self,
+        limit: &Limit,
+        now: u64,
+        mode: u32,
+        cost: &Cost,
+    ) -> Result<Receipt, Over> {
+        if self.is_latched(now, mode) {
+            return Err(Over::Latched);
+        }
+        self.advance(now / limit.bucket_ns);
+        let files = self.files.wrapping_add(cost.files);
+        let bytes = self.bytes.wrapping_add(cost.bytes);
+        if limit.files != u64::MAX && (files > limit.files || files < cost.files) {
+            return Err(self.trip(limit, now, mode, Over::Files));
+        }
+        if limit.bytes != u64::MAX && (bytes > limit.bytes || bytes < cost.bytes) {
+            return Err(self.trip(limit, now, mode, Over::Bytes));
+        }
+        let mut receipt =
+            Receipt { bucket: self.head, tenant_before: 0, tenant_now: 0, slot: NO_SLOT, pad: 0 };
+        if limit.tenants != u32::MAX && cost.tenant != 0 {
+            let slot = self.find_slot(limit, now, cost.tenant);
+            if slot == NO_SLOT {
+                return Err(self.trip(limit, now, mode, Over::Tenants));
+            }
+            let entry = &mut self.tenants[(slot & SLOT_MASK) as usize];
+            receipt.slot = slot;
+            receipt.tenant_before = if entry.tenant == cost.tenant { entry.last } else { 0 };
+            entry.tenant = cost.tenant;
+            if entry.last < now || receipt.tenant_before == 0 {
+                entry.last = now;
+            }
+            receipt.tenant_now = entry.last;
+            self.hint = slot;
+        }
+        let bucket = &mut self.ring[self.head as usize % BUCKETS];
+        bucket.files = bucket.files.wrapping_add(cost.files);
+        bucket.bytes = bucket.bytes.wrapping_add(cost.bytes);
+        self.files = files;
+        self.bytes = bytes;
+        Ok(receipt)
+    }
+
+    /// Takes a charge back: the op it was for did not happen.
+    ///
+    /// A bucket that has left the ring since has nothing to give back. A tenant that somebody else has touched
+    /// meanwhile stays touched.
+    #[inline(always)]
+    pub fn give_back(&mut self, receipt: &Receipt, cost: &Cost) {
+        if self.head.wrapping_sub(receipt.bucket) < BUCKETS as u64 {
+            let bucket = &mut self.ring[receipt.bucket as usize % BUCKETS];
+            bucket.files = bucket.files.wrapping_sub(cost.files);
+            bucket.bytes = bucket.bytes.wrapping_sub(cost.bytes);
+            self.files = self.files.wrapping_sub(cost.files);
+            self.bytes = self.bytes.wrapping_sub(cost.bytes);
+        }
+        if receipt.slot != NO_SLOT {
+            let entry = &mut self.tenants[(receipt.slot & SLOT_MASK) as usize];
+            if entry.tenant == cost.tenant && entry.last == receipt.tenant_now {
+                entry.last = receipt.tenant_before;
+            }
+        }
+    }
+
+    /// Whether a trip still latches.
+    #[inline(always)]
+    pub fn is_latched(&self, now: u64, mode: u32) -> bool {
+        now < self.latched_until && self.latch_mode >= mode
+    }
+
+    /// Sets the latch for one whole window: by then everything that was spent has left the ring.
+    #[inline(always)]
+    pub fn trip(&mut self, limit: &Limit, now: u64, mode: u32, over: Over) -> Over {
+        self.latched_until = now.wrapping_add(limit.window_ns);
+        self.latch_mode = mode;
+        self.trips = self.trips.wrapping_add(1);
+        over
+    }
+
+    /// What is spent at time `now` as (files, bytes, tenants), without changing anything.
+    pub fn spent(&self, limit: &Limit, now: u64) -> (u64, u64, u32) {
+        let mut copy = *self;
+        copy.advance(now / limit.bucket_ns);
+        let tenants =
+            copy.tenants.iter().filter(|slot| slot_is_active(slot.last, now, limit.window_ns));
+        (copy.files, copy.bytes, tenants.count() as u32)
+    }
+
+    /// Moves the ring on to `bucket`, forgetting the buckets that leave it.
+    #[inline(always)]
+    fn advance(&mut self, bucket: u64) {
+        if bucket <= self.head {
+            return;
+        }
+        if bucket - self.head >= BUCKETS as u64 {
+            self.ring = [Bucket { files: 0, bytes: 0 }; BUCKETS];
+            self.files = 0;
+            self.bytes = 0;
+            self.head = bucket;
+            return;
+        }
+        // Bounded for the kernel's verifier; the comparison above keeps it below BUCKETS anyway.
+        for _ in 0..BUCKETS {
+            if self.head == bucket {
+                break;
+            }
+            self.head += 1;
+            let old = &mut self.ring[self.head as usize % BUCKETS];
+            self.files = self.files.wrapping_sub(old.files);
+            self.bytes = self.bytes.wrapping_sub(old.bytes);
+            old.files = 0;
+            old.bytes = 0;
+        }
+    }
+
+    /// The slot `tenant` has or can have, or `NO_SLOT` if that would be one tenant too many.
+    #[inline(always)]
+    fn find_slot(&self, limit: &Limit, now: u64, tenant: u64) -> u32 {
+        let hint = self.hint & SLOT_MASK;
+        let entry = &self.tenants[hint as usize];
+        if entry.tenant == tenant && slot_is_active(entry.last, now, limit.window_ns) {
+            return hint;
+        }
+        let mut active = 0;
+        for (slot, entry) in self.tenants.iter().enumerate() {
+            if slot_is_active(entry.last, now, limit.window_ns) {
+                if entry.tenant == tenant {
+                    return slot as u32;
+                }
+                active += 1;
+            }
+        }
+        if active >= limit.tenants {
+            return NO_SLOT;
+        }
+        for (slot, entry) in self.tenants.iter().enumerate() {
+            if !slot_is_active(entry.last, now, limit.window_ns) {
+                return slot as u32;
+            }
+        }
+        NO_SLOT
+    }
+}
+
+/// Whether a tenant touched at `last` counts in the window that ends at `now`.
+#[inline(always)]
+fn slot_is_active(last: u64, now: u64, window_ns: u64) -> bool {
+    last != 0 && last.wrapping_add(window_ns) >= now
+}
