@@ -1,2 +1,63 @@
-//! stub
-fn main() {}
+//! Scenarios on a real kernel: real tools destroy real trees, and what is left is counted.
+//!
+//! One static binary that runs as root inside a throw-away VM. It owns the scenarios, the demo and the
+//! benchmark. It never runs on a machine that matters: it loads programs into the kernel, kills agents, mounts
+//! and deletes.
+
+mod bench;
+mod demo;
+mod harness;
+mod runner;
+mod scenarios;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Scenarios, demo and benchmark of holdfast. Runs as root inside a VM that can be thrown away.
+#[derive(Debug, Parser)]
+#[command(name = "holdfast-tests", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run scenarios; succeeds only if all passed and at least one ran.
+    Run {
+        /// How the VM was booted: the scenarios made for it are run.
+        #[arg(long, value_enum, default_value_t = runner::Boot::Normal)]
+        boot: runner::Boot,
+        /// Run only those whose name contains this text.
+        #[arg(long)]
+        filter: Option<String>,
+    },
+    /// Name every scenario, with the boot it needs.
+    List,
+    /// Run a mass-deletion script twice, without the guard and with it, and compare.
+    Demo,
+    /// Count kernel instructions per unlink, guarded and not (needs a VM with one instruction per nanosecond).
+    Bench,
+    /// Small programs the scenarios start as other processes.
+    #[command(hide = true, subcommand)]
+    Helper(harness::helper::Helper),
+}
+
+fn main() -> ExitCode {
+    let outcome = match Cli::parse().command {
+        Command::Run { boot, filter } => Ok(runner::run(boot, filter.as_deref())),
+        Command::List => Ok(runner::list()),
+        Command::Demo => demo::run(),
+        Command::Bench => bench::run().map(|()| true),
+        Command::Helper(helper) => harness::helper::run(helper),
+    };
+    match outcome {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("holdfast-tests: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,2 +1,105 @@
-//! stub
-fn main() {}
+//! Development commands of holdfast: `cargo xtask --help`.
+//!
+//! It owns how things are installed, built, booted and checked. It knows nothing about what holdfast does.
+
+#![expect(
+    unreachable_pub,
+    reason = "`pub` says what a module offers; a program has no outside"
+)]
+
+mod build;
+mod ci;
+mod command;
+mod paths;
+mod process;
+mod scenarios;
+mod setup;
+mod test;
+mod ui;
+mod vm;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+/// Development commands of holdfast.
+///
+/// Each command first installs or fetches what it needs and does not find (see `setup`), so any of them can be
+/// the first thing you run in a fresh clone. Everything it makes goes into `.cache`, `target` and `ebpf/target`.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Task,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// Install and fetch whatever is missing: compilers, QEMU, kernels, the guest's disk
+    Setup {
+        /// Look for newer kernels, too
+        #[arg(long)]
+        refresh: bool,
+    },
+    /// Build the kernel programs, and the static binaries with them inside
+    Build(build::Options),
+    /// Run something on a real kernel in a VM
+    #[command(subcommand)]
+    Vm(command::Vm),
+    /// Run all tests: on the host, then on each kernel in a VM
+    Test(test::Options),
+    /// Watch a mass deletion succeed without holdfast, and fail with it
+    Demo(scenarios::Demo),
+    /// Count kernel instructions per operation, guarded and not
+    Bench(scenarios::Bench),
+    /// Everything that has to pass before a change goes in: format, lints, docs, dependencies, tests
+    Ci,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(cli.command) {
+        Ok(status) => ExitCode::from(u8::try_from(status).unwrap_or(1)),
+        Err(error) => {
+            ui::say(&format!("error: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(task: Task) -> Result<i32> {
+    match task {
+        Task::Setup { refresh } => setup::everything(refresh).map(|()| 0),
+        Task::Build(options) => options.run(),
+        Task::Vm(options) => options.run(),
+        Task::Test(options) => test::run(&options),
+        Task::Demo(options) => options.run(),
+        Task::Bench(options) => options.run(),
+        Task::Ci => ci::run(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn words_after_the_dashes_belong_to_the_guest() {
+        let cli = Cli::try_parse_from(["x", "vm", "run", "--kernel", "6.1", "--", "ls", "--help"]);
+        let Ok(Cli {
+            command: Task::Vm(command::Vm::Run(run)),
+        }) = cli
+        else {
+            panic!("{cli:?}")
+        };
+        assert_eq!(run.words(), ["ls", "--help"]);
+    }
+}

@@ -3,14 +3,29 @@
 //! This is the only place of the agent with unsafe code. It never decides anything about policy: it is told
 //! what to guard ([`Desired`]) and reports what the kernel counted.
 
+mod apply;
+mod btf;
 mod error;
+mod events;
+mod learn;
+mod load;
+mod maps;
+mod offsets;
+mod probe;
+mod prove;
 
-use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
-use std::path::{Path, PathBuf};
+use std::{
+    os::fd::BorrowedFd,
+    path::{Path, PathBuf},
+};
 
+use aya::maps::{MapData, RingBuf};
 use holdfast_abi as abi;
 
 pub use error::KernelError;
+pub use events::EventStream;
+use load::Pins;
+use maps::Maps;
 
 /// How to start the guard.
 #[derive(Clone, Debug)]
@@ -67,6 +82,15 @@ pub struct ActiveZone {
     pub roots: Vec<(PathBuf, abi::Learned)>,
 }
 
+/// What became of ops.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// They were decided like this, and those that went on may have failed for another reason.
+    Decided(abi::Verdict),
+    /// They went on with this verdict and failed: nothing was destroyed.
+    GivenBack(abi::Verdict),
+}
+
 /// Ops of one kind with one outcome in one zone, since the maps were made.
 #[derive(Clone, Copy, Debug)]
 pub struct CounterRow {
@@ -74,8 +98,8 @@ pub struct CounterRow {
     pub zone: u32,
     /// The op.
     pub op: abi::Op,
-    /// `None`: allowed and charged, but the op failed and was given back (subtract it from `Allow`).
-    pub verdict: Option<abi::Verdict>,
+    /// What became of them.
+    pub outcome: Outcome,
     /// How many ops.
     pub ops: u64,
     /// Their files.
@@ -112,82 +136,141 @@ pub struct Check {
 }
 
 /// Looks at everything the guard needs from this kernel, without loading or changing anything.
-pub fn probe() -> Vec<Check> {
-    Vec::new()
+pub fn probe(pin_dir: &Path) -> Vec<Check> {
+    probe::probe(pin_dir)
 }
 
 /// Removes every pin, and with them the guard. Returns how many pins were removed.
-pub fn unpin(_pin_dir: &Path) -> Result<usize, KernelError> {
-    Err(KernelError::NotBuilt)
+pub fn unpin(pin_dir: &Path) -> Result<usize, KernelError> {
+    load::unpin(pin_dir)
 }
 
 /// The attached kernel programs and their maps.
-#[derive(Debug)]
-pub struct Guard {}
+pub struct Guard {
+    maps: Maps,
+    events: Option<RingBuf<MapData>>,
+    canary_dir: PathBuf,
+    zones: Vec<ActiveZone>,
+}
+
+/// Reads a value under its spin lock.
+const BPF_F_LOCK: u64 = 4;
 
 impl Guard {
     /// Loads and attaches the programs, or adopts those that are pinned.
-    pub fn start(_options: &Options) -> Result<(Self, Started), KernelError> {
-        Err(KernelError::NotBuilt)
+    pub fn start(options: &Options) -> Result<(Self, Started), KernelError> {
+        probe::require_lsm()?;
+        let pins = Pins::new(&options.pin_dir);
+        prove::prepare(&options.canary_dir)?;
+        let (maps, started) = load::start(&pins, options.trace_ops)?;
+        let events = Some(maps::open_events(&pins.maps)?);
+        let canary_dir = options.canary_dir.clone();
+        Ok((Self { maps, events, canary_dir, zones: Vec::new() }, started))
     }
 
     /// Puts `desired` in force in one step, or changes nothing.
-    pub fn apply(&mut self, _desired: &Desired) -> Result<(), KernelError> {
-        Err(KernelError::NotBuilt)
+    pub fn apply(&mut self, desired: &Desired) -> Result<(), KernelError> {
+        self.zones = apply::apply(&mut self.maps, &self.canary_dir, desired)?;
+        Ok(())
     }
 
     /// The zones in force.
     pub fn zones(&self) -> &[ActiveZone] {
-        &[]
+        &self.zones
     }
 
     /// Ops by zone, op and outcome, summed over CPUs; rows without ops are left out.
     pub fn counters(&self) -> Result<Vec<CounterRow>, KernelError> {
-        Err(KernelError::NotBuilt)
+        let mut rows = Vec::new();
+        for zone in &self.zones {
+            for &op in abi::Op::ALL {
+                for row in 0..abi::COUNTER_ROWS as u32 {
+                    let sum = self.counter(zone.slot, op, row)?;
+                    if sum.tenant == 0 {
+                        continue;
+                    }
+                    let (ops, files, bytes) = (sum.tenant, sum.files, sum.bytes);
+                    let outcome = match row {
+                        abi::ROW_GIVEN_BACK => Outcome::GivenBack(abi::Verdict::Allow),
+                        abi::ROW_OBSERVED_GIVEN_BACK => Outcome::GivenBack(abi::Verdict::Observe),
+                        _ => match abi::Verdict::from_number(row as u8) {
+                            Some(verdict) => Outcome::Decided(verdict),
+                            None => continue,
+                        },
+                    };
+                    rows.push(CounterRow { zone: zone.slot, op, outcome, ops, files, bytes });
+                }
+            }
+        }
+        Ok(rows)
+    }
+
+    fn counter(&self, zone: u32, op: abi::Op, row: u32) -> Result<abi::Cost, KernelError> {
+        let per_cpu = self
+            .maps
+            .counters
+            .get(&abi::counter_index(zone, op, row), 0)
+            .map_err(|error| KernelError::refused("read the counters", error))?;
+        Ok(per_cpu.iter().fold(abi::Cost::default(), |sum, cpu| abi::Cost {
+            files: sum.files.wrapping_add(cpu.files),
+            bytes: sum.bytes.wrapping_add(cpu.bytes),
+            tenant: sum.tenant.wrapping_add(cpu.tenant),
+        }))
     }
 
     /// What each zone in force counts besides ops, by slot.
     pub fn zone_counters(&self) -> Result<Vec<(u32, abi::ZoneCounters)>, KernelError> {
-        Err(KernelError::NotBuilt)
+        self.zones
+            .iter()
+            .map(|zone| {
+                let per_cpu = self
+                    .maps
+                    .zone_counters
+                    .get(&zone.slot, 0)
+                    .map_err(|error| KernelError::refused("read the zone counters", error))?;
+                let sum = per_cpu.iter().fold(abi::ZoneCounters::default(), |sum, cpu| {
+                    abi::ZoneCounters {
+                        trips: sum.trips + cpu.trips,
+                        events_lost: sum.events_lost + cpu.events_lost,
+                        events_suppressed: sum.events_suppressed + cpu.events_suppressed,
+                        strict: sum.strict + cpu.strict,
+                        overflow: sum.overflow + cpu.overflow,
+                        untracked: sum.untracked + cpu.untracked,
+                    }
+                });
+                Ok((zone.slot, sum))
+            })
+            .collect()
     }
 
     /// Every account. Each is read under its lock.
     pub fn accounts(&self) -> Result<Vec<(abi::AccountKey, abi::Account)>, KernelError> {
-        Err(KernelError::NotBuilt)
+        let refused = |error| KernelError::refused("read the accounts", error);
+        let mut accounts = Vec::new();
+        for key in self.maps.accounts.keys() {
+            let key = key.map_err(refused)?;
+            match self.maps.accounts.get(&key, BPF_F_LOCK) {
+                Ok(account) => accounts.push((key, account)),
+                Err(aya::maps::MapError::KeyNotFound) => {}
+                Err(error) => return Err(refused(error)),
+            }
+        }
+        Ok(accounts)
     }
 
     /// What the kernel calls the inode behind an open (not `O_PATH`) file or directory.
-    pub fn learn(&self, _file: BorrowedFd<'_>) -> Result<abi::Learned, KernelError> {
-        Err(KernelError::NotBuilt)
+    pub fn learn(&mut self, file: BorrowedFd<'_>) -> Result<abi::Learned, KernelError> {
+        learn::learn(&mut self.maps, &file, "an open file")
     }
 
     /// Tries each kind of op in the canary directory.
     pub fn prove(&self) -> Coverage {
-        Coverage::default()
+        prove::prove(&self.canary_dir)
     }
 
     /// Takes the event stream; it can be taken once.
     pub fn take_events(&mut self) -> Option<EventStream> {
-        None
-    }
-}
-
-/// Events from the kernel. Wait for the descriptor to become readable, then call [`EventStream::next`] until it
-/// returns `None`.
-#[derive(Debug)]
-pub struct EventStream {}
-
-impl EventStream {
-    /// The next event, if there is one now.
-    #[expect(clippy::should_implement_trait, reason = "not an iterator: None means 'not now'")]
-    pub fn next(&mut self) -> Option<abi::Event> {
-        None
-    }
-}
-
-impl AsRawFd for EventStream {
-    fn as_raw_fd(&self) -> RawFd {
-        -1
+        self.events.take().map(EventStream::new)
     }
 }
 

@@ -23,6 +23,8 @@ pub struct Control {
     pub learner: u32,
     /// Always 0.
     pub pad: u32,
+    /// Digest of the programs that are loaded: an agent built with others replaces them.
+    pub build: u64,
 }
 
 /// What one budget allows, to whom, and whose spending it adds up.
@@ -97,10 +99,15 @@ pub struct FsKey {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct FsConf {
-    /// The zone that is charged for ops in an unknown place.
+    /// The zone that is charged for ops in an unknown place; [`FsConf::NO_ZONE`] lets them go.
     pub strict_zone: u32,
     /// Always 0.
     pub pad: u32,
+}
+
+impl FsConf {
+    /// No zone: only the canary is on that filesystem.
+    pub const NO_ZONE: u32 = u32::MAX;
 }
 
 /// Which account an actor spends from.
@@ -149,6 +156,8 @@ pub struct ZoneCounters {
 pub const COUNTER_ROWS: usize = 8;
 /// The row that counts ops (and their cost) that were allowed, charged and then failed.
 pub const ROW_GIVEN_BACK: u32 = 7;
+/// The row that counts ops that were observed and then failed.
+pub const ROW_OBSERVED_GIVEN_BACK: u32 = 6;
 
 /// Index into the counter map; its values are a [`crate::Cost`] whose `tenant` counts the ops.
 #[inline(always)]
@@ -159,7 +168,7 @@ pub const fn counter_index(zone: u32, op: Op, row: u32) -> u32 {
 /// Entries of the counter map.
 pub const COUNTERS: usize = MAX_ZONES * Op::ALL.len() * COUNTER_ROWS;
 
-const _: () = assert!(Verdict::ALL.len() < ROW_GIVEN_BACK as usize);
+const _: () = assert!(Verdict::ALL.len() <= ROW_OBSERVED_GIVEN_BACK as usize);
 
 /// Where the running kernel keeps what the programs read, in bytes from the start of each structure, taken
 /// from its BTF. Set before load, so that the verifier sees constants.
@@ -204,16 +213,8 @@ pub struct Offsets {
     pub task_loginuid: u32,
     /// `cred.uid`
     pub cred_uid: u32,
-    /// `renamedata.old_dentry`
-    pub rename_old_dentry: u32,
-    /// `renamedata.new_dentry`
-    pub rename_new_dentry: u32,
     /// `renamedata.flags`
     pub rename_flags: u32,
-    /// Argument of `inode_setattr` that is the dentry (the attributes follow it, then the return value).
-    pub setattr_dentry_arg: u32,
-    /// Argument of `notify_change` that is the dentry.
-    pub notify_dentry_arg: u32,
 }
 
 impl Offsets {
@@ -224,4 +225,4 @@ impl Offsets {
 const _: () = assert!(size_of::<BudgetConf>() == 56);
 const _: () = assert!(size_of::<ZoneConf>() == 80 + MAX_BUDGETS * 56);
 const _: () = assert!(size_of::<RootKey>() == 16);
-const _: () = assert!(size_of::<Control>() == 24);
+const _: () = assert!(size_of::<Control>() == 32);

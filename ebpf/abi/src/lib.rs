@@ -12,7 +12,7 @@ mod window;
 
 pub use config::{
     AccountKey, BudgetConf, COUNTER_ROWS, COUNTERS, Control, FLAG_TRACE, FsConf, FsKey, Learned, Offsets, RootConf,
-    ROW_GIVEN_BACK, RootKey, ZoneConf, ZoneCounters, counter_index,
+    ROW_GIVEN_BACK, ROW_OBSERVED_GIVEN_BACK, RootKey, ZoneConf, ZoneCounters, counter_index,
 };
 pub use event::{Event, FLAG_FIRST, FLAG_KTHREAD, FLAG_PATH_CUT, FLAG_STRICT, PATH_ROOM};
 pub use op::{Mode, Op, OpMask, Per, Reason, Verdict, Who, WhoMask};

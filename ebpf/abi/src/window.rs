@@ -62,6 +62,16 @@ impl Limit {
         let length = window_ns.div_ceil(BUCKETS as u64 - 1);
         if length == 0 { 1 } else { length }
     }
+
+    /// The number of the bucket that `now` falls in. A bucket without length, which no policy makes, holds everything:
+    /// the kernel's programs must not contain a panic.
+    #[inline(always)]
+    pub const fn bucket_of(&self, now: u64) -> u64 {
+        match now.checked_div(self.bucket_ns) {
+            Some(bucket) => bucket,
+            None => 0,
+        }
+    }
 }
 
 /// Which side of a budget an op would go over.
@@ -120,6 +130,8 @@ pub struct Slot {
 pub struct Window {
     /// Number of the current bucket (time divided by the bucket length).
     pub head: u64,
+    /// The latest time of any charge: the account's clock, which never goes back.
+    pub latest: u64,
     /// Files in the whole ring.
     pub files: u64,
     /// Bytes in the whole ring.
@@ -128,6 +140,8 @@ pub struct Window {
     pub latched_until: u64,
     /// How many times this account tripped.
     pub trips: u64,
+    /// Always 0: see `find_slot`.
+    pub zero: u64,
     /// The slot used last: a mass deletion stays in one tenant for a while.
     pub hint: u32,
     /// The zone's mode ([`crate::Mode`]) when the latch was set.
@@ -154,7 +168,7 @@ pub struct Account {
     pub window: Window,
 }
 
-const _: () = assert!(size_of::<Window>() == 48 + 16 * (BUCKETS + MAX_TENANTS));
+const _: () = assert!(size_of::<Window>() == 64 + 16 * (BUCKETS + MAX_TENANTS));
 const _: () = assert!(size_of::<Account>() == 16 + size_of::<Window>());
 const _: () = assert!(BUCKETS.is_power_of_two() && MAX_TENANTS.is_power_of_two());
 
@@ -169,10 +183,12 @@ impl Window {
     pub const fn new() -> Self {
         Self {
             head: 0,
+            latest: 0,
             files: 0,
             bytes: 0,
             latched_until: 0,
             trips: 0,
+            zero: 0,
             hint: 0,
             latch_mode: 0,
             ring: [Bucket { files: 0, bytes: 0 }; BUCKETS],
@@ -181,9 +197,10 @@ impl Window {
     }
 
     /// Charges `cost` at time `now` if the budget covers it, and otherwise says which side is spent and
-    /// latches until a whole window has passed.
+    /// latches until the window has drained.
     ///
-    /// Times of concurrent callers may arrive out of order; an older time is charged to the current bucket.
+    /// Times of concurrent callers may arrive out of order. The account's own clock never goes back: an op counts
+    /// from the latest time the account has seen.
     /// A latch set while the zone only observed does not bind once the zone enforces (`mode`).
     #[inline(always)]
     pub fn charge(
@@ -196,29 +213,32 @@ impl Window {
         if self.is_latched(now, mode) {
             return Err(Over::Latched);
         }
-        self.advance(now / limit.bucket_ns);
+        if self.latest < now {
+            self.latest = now;
+        }
+        let now = self.latest;
+        self.advance(limit.bucket_of(now));
         let files = self.files.wrapping_add(cost.files);
         let bytes = self.bytes.wrapping_add(cost.bytes);
         if limit.files != u64::MAX && (files > limit.files || files < cost.files) {
-            return Err(self.trip(limit, now, mode, Over::Files));
+            return Err(self.trip(limit, mode, Over::Files));
         }
         if limit.bytes != u64::MAX && (bytes > limit.bytes || bytes < cost.bytes) {
-            return Err(self.trip(limit, now, mode, Over::Bytes));
+            return Err(self.trip(limit, mode, Over::Bytes));
         }
         let mut receipt =
             Receipt { bucket: self.head, tenant_before: 0, tenant_now: 0, slot: NO_SLOT, pad: 0 };
         if limit.tenants != u32::MAX && cost.tenant != 0 {
             let slot = self.find_slot(limit, now, cost.tenant);
             if slot == NO_SLOT {
-                return Err(self.trip(limit, now, mode, Over::Tenants));
+                return Err(self.trip(limit, mode, Over::Tenants));
             }
             let entry = &mut self.tenants[(slot & SLOT_MASK) as usize];
             receipt.slot = slot;
             receipt.tenant_before = if entry.tenant == cost.tenant { entry.last } else { 0 };
             entry.tenant = cost.tenant;
-            if entry.last < now || receipt.tenant_before == 0 {
-                entry.last = now;
-            }
+            // No two touches of a tenant have the same time, so that giving one back leaves the other.
+            entry.last = if receipt.tenant_before < now { now } else { receipt.tenant_before + 1 };
             receipt.tenant_now = entry.last;
             self.hint = slot;
         }
@@ -257,10 +277,11 @@ impl Window {
         now < self.latched_until && self.latch_mode >= mode
     }
 
-    /// Sets the latch for one whole window: by then everything that was spent has left the ring.
+    /// Sets the latch until the current bucket leaves the ring: one whole window, and up to 1/31 of it more. By then
+    /// everything that was spent has left, so the same op does not trip again right away.
     #[inline(always)]
-    pub fn trip(&mut self, limit: &Limit, now: u64, mode: u32, over: Over) -> Over {
-        self.latched_until = now.wrapping_add(limit.window_ns);
+    fn trip(&mut self, limit: &Limit, mode: u32, over: Over) -> Over {
+        self.latched_until = self.head.wrapping_add(BUCKETS as u64).wrapping_mul(limit.bucket_ns);
         self.latch_mode = mode;
         self.trips = self.trips.wrapping_add(1);
         over
@@ -269,7 +290,8 @@ impl Window {
     /// What is spent at time `now` as (files, bytes, tenants), without changing anything.
     pub fn spent(&self, limit: &Limit, now: u64) -> (u64, u64, u32) {
         let mut copy = *self;
-        copy.advance(now / limit.bucket_ns);
+        let now = now.max(self.latest);
+        copy.advance(limit.bucket_of(now));
         let tenants =
             copy.tenants.iter().filter(|slot| slot_is_active(slot.last, now, limit.window_ns));
         (copy.files, copy.bytes, tenants.count() as u32)
@@ -281,14 +303,10 @@ impl Window {
         if bucket <= self.head {
             return;
         }
-        if bucket - self.head >= BUCKETS as u64 {
-            self.ring = [Bucket { files: 0, bytes: 0 }; BUCKETS];
-            self.files = 0;
-            self.bytes = 0;
-            self.head = bucket;
-            return;
+        // After a long pause every bucket is forgotten, one by one: the loop is bounded for the kernel's verifier.
+        if bucket - self.head > BUCKETS as u64 {
+            self.head = bucket - BUCKETS as u64;
         }
-        // Bounded for the kernel's verifier; the comparison above keeps it below BUCKETS anyway.
         for _ in 0..BUCKETS {
             if self.head == bucket {
                 break;
@@ -297,8 +315,9 @@ impl Window {
             let old = &mut self.ring[self.head as usize % BUCKETS];
             self.files = self.files.wrapping_sub(old.files);
             self.bytes = self.bytes.wrapping_sub(old.bytes);
+            // Not two plain zeroes: the compiler would call memset, and under the kernel's spin lock no call is allowed.
             old.files = 0;
-            old.bytes = 0;
+            old.bytes = core::hint::black_box(0);
         }
     }
 
@@ -310,24 +329,29 @@ impl Window {
         if entry.tenant == tenant && slot_is_active(entry.last, now, limit.window_ns) {
             return hint;
         }
-        let mut active = 0;
-        for (slot, entry) in self.tenants.iter().enumerate() {
-            if slot_is_active(entry.last, now, limit.window_ns) {
-                if entry.tenant == tenant {
-                    return slot as u32;
-                }
-                active += 1;
-            }
-        }
-        if active >= limit.tenants {
-            return NO_SLOT;
-        }
-        for (slot, entry) in self.tenants.iter().enumerate() {
+        // Adding `zero` hides from the kernel's verifier which slot it is. Otherwise it would follow 64 different
+        // numbers through the rest of the program, and take minutes.
+        let zero = self.zero;
+        let none = zero.wrapping_add(NO_SLOT.into());
+        let (mut own, mut free, mut active) = (none, none, zero);
+        for slot in 0..MAX_TENANTS {
+            let entry = &self.tenants[slot];
             if !slot_is_active(entry.last, now, limit.window_ns) {
-                return slot as u32;
+                free = zero.wrapping_add(slot as u64);
+                continue;
+            }
+            active = active.wrapping_add(1);
+            if entry.tenant == tenant {
+                own = zero.wrapping_add(slot as u64);
             }
         }
-        NO_SLOT
+        if own != NO_SLOT.into() {
+            own as u32
+        } else if active < limit.tenants.into() {
+            free as u32
+        } else {
+            NO_SLOT
+        }
     }
 }
 

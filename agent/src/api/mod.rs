@@ -1,0 +1,50 @@
+//! The documents that the agent and the command line exchange over the control socket, and that `--json`
+//! prints. Both sides use these types, so that they cannot drift apart.
+//!
+//! Shapes only: nothing here reads, decides or prints.
+
+mod event;
+mod explain;
+mod status;
+
+use serde::{Deserialize, Serialize};
+
+pub(crate) use event::{BudgetLeft, Cost, EventLine, EventReport, Tenant, Until, UnitRef};
+pub(crate) use explain::{Caller, ExplainBudget, Explanation, Removal};
+pub(crate) use status::{
+    Actor, BudgetStatus, CoverageOp, CoverageStatus, EventsStatus, OpsRow, PolicyStatus, RootRef, Side,
+    Status, Tripped, ZoneStatus,
+};
+
+/// The policy in force (`GET /v1/policy`).
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct PolicyReport {
+    /// The file it was read from.
+    pub(crate) path: String,
+    /// Its SHA-256.
+    pub(crate) sha256: String,
+    /// The resolved policy as text.
+    pub(crate) text: String,
+    /// The resolved policy.
+    pub(crate) resolved: serde_json::Value,
+}
+
+/// Answer to a reload (`POST /v1/policy/reload`).
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct ReloadReport {
+    /// SHA-256 of the file that is in force now.
+    pub(crate) sha256: String,
+    /// How many zones it has.
+    pub(crate) zones: usize,
+    /// Paths that do not exist yet.
+    pub(crate) missing: Vec<String>,
+    /// Whether the kernel enforces it.
+    pub(crate) enforcing: bool,
+}
+
+/// Every answer that is not 2xx.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct ErrorReport {
+    /// What is wrong, where, and what to do about it; may have several lines.
+    pub(crate) error: String,
+}

@@ -1,0 +1,208 @@
+//! What `holdfast status` shows.
+
+use serde::{Deserialize, Serialize};
+
+use super::Until;
+
+/// The agent and everything it guards.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Status {
+    /// `prevent` or `none`.
+    pub(crate) level: String,
+    /// Whether a denied op has just shown that ops over budget are stopped.
+    pub(crate) enforcing: bool,
+    /// Why not, if not.
+    pub(crate) why: Option<String>,
+    /// What to do about it, if not.
+    pub(crate) fix: Option<String>,
+    /// Everything else that needs attention.
+    pub(crate) warnings: Vec<String>,
+    /// Version of the agent.
+    pub(crate) version: String,
+    /// Version of the interface between agent and kernel programs.
+    pub(crate) abi: u32,
+    /// The agent's process.
+    pub(crate) pid: u32,
+    /// When the agent started, RFC 3339 UTC.
+    pub(crate) started_at: String,
+    /// Seconds since.
+    pub(crate) uptime_seconds: u64,
+    /// `fresh`, `adopted` or `upgraded`; absent if the guard did not start.
+    pub(crate) started: Option<String>,
+    /// Address that serves `/metrics`; absent if none does.
+    pub(crate) metrics: Option<String>,
+    /// The policy.
+    pub(crate) policy: PolicyStatus,
+    /// The last proof.
+    pub(crate) coverage: Option<CoverageStatus>,
+    /// The zones.
+    pub(crate) zones: Vec<ZoneStatus>,
+    /// Accounts (budget and actor) the kernel keeps.
+    pub(crate) accounts: u64,
+    /// Events in memory.
+    pub(crate) events: EventsStatus,
+}
+
+/// Which policy is in force.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct PolicyStatus {
+    /// File.
+    pub(crate) path: String,
+    /// SHA-256 of the file as it was read.
+    pub(crate) sha256: String,
+    /// When it was read, RFC 3339 UTC.
+    pub(crate) loaded: String,
+    /// Whether the last reload failed (the policy before it stays in force).
+    pub(crate) reload_failed: bool,
+    /// When the last reload was tried.
+    pub(crate) reload_time: Option<String>,
+    /// Why it failed.
+    pub(crate) reload_error: Option<String>,
+}
+
+/// What was tried, and whether it was stopped.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct CoverageStatus {
+    /// When, RFC 3339 UTC.
+    pub(crate) time: String,
+    /// Each op that can be tried.
+    pub(crate) ops: Vec<CoverageOp>,
+}
+
+/// One op that was tried.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct CoverageOp {
+    /// The op.
+    pub(crate) op: String,
+    /// Whether it was stopped.
+    pub(crate) ok: bool,
+    /// What happened instead.
+    pub(crate) found: Option<String>,
+}
+
+/// One zone.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct ZoneStatus {
+    /// Name.
+    pub(crate) name: String,
+    /// `primary` or `backup`.
+    pub(crate) role: String,
+    /// `observe` or `enforce`.
+    pub(crate) mode: String,
+    /// Levels below a root at which tenants live.
+    pub(crate) tenant_depth: u32,
+    /// Slot in the kernel; absent if the zone is not in force.
+    pub(crate) slot: Option<u32>,
+    /// Directories that are guarded.
+    pub(crate) roots: Vec<RootRef>,
+    /// Paths of the policy that do not exist.
+    pub(crate) missing: Vec<String>,
+    /// Budgets.
+    pub(crate) budgets: Vec<BudgetStatus>,
+    /// Ops by verdict, since the kernel's counters were made.
+    pub(crate) ops: Vec<OpsRow>,
+    /// Files and bytes destroyed, since the kernel's counters were made.
+    pub(crate) destroyed: super::Cost,
+    /// Trips.
+    pub(crate) trips: u64,
+    /// Events that found the kernel's buffer full.
+    pub(crate) events_lost: u64,
+    /// Events left out because their actor sent enough already.
+    pub(crate) events_suppressed: u64,
+    /// Ops charged here because their place could not be determined.
+    pub(crate) strict: u64,
+    /// Charges that shared the overflow account.
+    pub(crate) overflow: u64,
+    /// Charges that could not have been given back.
+    pub(crate) untracked: u64,
+}
+
+/// A zone's root.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct RootRef {
+    /// Its real path; bytes that are not UTF-8 as `\xNN`.
+    pub(crate) path: String,
+    /// All bytes of the path, only if they are not UTF-8.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) path_bytes: Option<Vec<u8>>,
+    /// Inode number.
+    pub(crate) inode: u64,
+}
+
+/// One budget and whoever has least of it left.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct BudgetStatus {
+    /// Such as `operators per unit, 10m`.
+    pub(crate) label: String,
+    /// `unit`, `user` or `zone`.
+    pub(crate) per: String,
+    /// `everyone`, `operators` or `owners`.
+    pub(crate) who: String,
+    /// Ops it charges.
+    pub(crate) ops: Vec<String>,
+    /// Length of the window.
+    pub(crate) window_seconds: f64,
+    /// Files; absent if not limited.
+    pub(crate) files: Option<Side>,
+    /// Bytes; absent if not limited.
+    pub(crate) bytes: Option<Side>,
+    /// Tenants; absent if not limited.
+    pub(crate) tenants: Option<Side>,
+    /// The actor with the least left; absent if nobody has spent anything.
+    pub(crate) tightest: Option<Actor>,
+    /// Accounts of this budget.
+    pub(crate) accounts: u64,
+    /// Actors that are latched.
+    pub(crate) tripped: Vec<Tripped>,
+}
+
+/// One limited side of a budget.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Side {
+    /// What the tightest actor has left.
+    pub(crate) left: u64,
+    /// The limit.
+    pub(crate) limit: u64,
+}
+
+/// Who spends.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Actor {
+    /// cgroup id, uid, or 0 for the whole zone.
+    pub(crate) id: u64,
+    /// Such as `unit /system.slice/cron.service`, `user 1000`, `everyone`.
+    pub(crate) name: String,
+}
+
+/// An actor that is latched.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Tripped {
+    /// Who.
+    pub(crate) actor: Actor,
+    /// Until when.
+    pub(crate) until: Until,
+}
+
+/// Ops of one kind with one verdict.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct OpsRow {
+    /// The op.
+    pub(crate) op: String,
+    /// The verdict (`allow` without those that failed and were given back).
+    pub(crate) verdict: String,
+    /// How many.
+    pub(crate) ops: u64,
+    /// Their files.
+    pub(crate) files: u64,
+    /// Their bytes.
+    pub(crate) bytes: u64,
+}
+
+/// The agent's memory of events.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(crate) struct EventsStatus {
+    /// Kept.
+    pub(crate) kept: u64,
+    /// Forgotten to make room.
+    pub(crate) dropped: u64,
+}

@@ -1,0 +1,211 @@
+//! Puts a policy in force: writes the bank that is not in use, then flips one word.
+
+use std::{collections::HashMap, fs::File, path::Path};
+
+use holdfast_abi as abi;
+
+use super::{ActiveZone, Desired, DesiredZone, error::KernelError, learn, maps::Maps};
+
+const BPF_NOEXIST: u64 = 1;
+
+/// Puts `desired` (and the canary) in force, or changes nothing.
+pub(super) fn apply(
+    maps: &mut Maps,
+    canary_dir: &Path,
+    desired: &Desired,
+) -> Result<Vec<ActiveZone>, KernelError> {
+    let control = maps.control()?;
+    let bank = 1 - (control.bank & 1);
+    let slots = assign_slots(maps, control.bank, desired)?;
+    let mut active = Vec::new();
+    for (zone, &slot) in desired.zones.iter().zip(&slots) {
+        let roots = zone
+            .roots
+            .iter()
+            .map(|path| Ok((path.clone(), learn_path(maps, path)?)))
+            .collect::<Result<_, KernelError>>()?;
+        active.push(ActiveZone { slot, name: zone.name.clone(), roots });
+    }
+    let canary = learn_path(maps, canary_dir)?;
+
+    clear(maps, bank)?;
+    let mut filesystems = HashMap::from([(canary.dev, abi::FsConf::NO_ZONE)]);
+    add_root(maps, bank, abi::CANARY_ZONE, &canary)?;
+    for (index, zone) in active.iter().enumerate() {
+        for (_, root) in &zone.roots {
+            add_root(maps, bank, zone.slot, root)?;
+            let strict = filesystems.entry(root.dev).or_insert(abi::FsConf::NO_ZONE);
+            if is_stricter(desired, &active, index, *strict) {
+                *strict = zone.slot;
+            }
+        }
+    }
+    for (dev, strict_zone) in filesystems {
+        maps.filesystems
+            .insert(abi::FsKey { dev, bank }, abi::FsConf { strict_zone, pad: 0 }, 0)
+            .map_err(|error| KernelError::refused("write the filesystem map", error))?;
+    }
+    write_zones(maps, bank, control.bank, desired, &slots)?;
+    maps.set_control(abi::Control { bank, ..maps.control()? })?;
+    Ok(active)
+}
+
+/// A slot for each zone: the one its name had before, or a free one. A slot keeps the name of a zone that is gone,
+/// so that its counters are never taken for another's, until there is no other slot left.
+fn assign_slots(maps: &Maps, bank: u32, desired: &Desired) -> Result<Vec<u32>, KernelError> {
+    let mut names = vec![String::new(); abi::MAX_ZONES];
+    for slot in 1..abi::MAX_ZONES as u32 {
+        names[slot as usize] = zone_name(&read_zone(maps, bank, slot)?);
+    }
+    let wanted: Vec<&str> = desired.zones.iter().map(|zone| zone.name.as_str()).collect();
+    if wanted.len() >= abi::MAX_ZONES {
+        return Err(KernelError::TooMany {
+            what: format!("{} zones where one host can have {}", wanted.len(), abi::MAX_ZONES - 1),
+        });
+    }
+    let mut slots = Vec::new();
+    for name in &wanted {
+        let known = names.iter().position(|known| known == name);
+        let free = || (1..names.len()).find(|&slot| names[slot].is_empty());
+        let abandoned = || (1..names.len()).find(|&slot| !wanted.contains(&names[slot].as_str()));
+        let slot = known.or_else(free).or_else(abandoned).ok_or_else(|| KernelError::TooMany {
+            what: "there is no free zone slot".to_owned(),
+        })?;
+        names[slot] = (*name).to_owned();
+        slots.push(slot as u32);
+    }
+    Ok(slots)
+}
+
+/// Whether zone `index` is to be charged for ops in unknown places rather than the zone in slot `current`: one that
+/// enforces before one that observes, then the one that lets fewer files go.
+fn is_stricter(desired: &Desired, active: &[ActiveZone], index: usize, current: u32) -> bool {
+    let strictness = |zone: &DesiredZone| {
+        let files = zone.budgets.iter().map(|budget| budget.limit.files).min().unwrap_or(u64::MAX);
+        (zone.mode == abi::Mode::Observe, files)
+    };
+    match active.iter().position(|zone| zone.slot == current) {
+        None => true,
+        Some(other) => strictness(&desired.zones[index]) < strictness(&desired.zones[other]),
+    }
+}
+
+fn clear(maps: &mut Maps, bank: u32) -> Result<(), KernelError> {
+    let refused = |error| KernelError::refused("clear the map of roots", error);
+    let roots: Vec<_> = maps.roots.keys().collect::<Result<_, _>>().map_err(refused)?;
+    for key in roots.iter().filter(|key| key.bank == bank) {
+        maps.roots.remove(key).map_err(refused)?;
+    }
+    let filesystems: Vec<_> = maps.filesystems.keys().collect::<Result<_, _>>().map_err(refused)?;
+    for key in filesystems.iter().filter(|key| key.bank == bank) {
+        maps.filesystems.remove(key).map_err(refused)?;
+    }
+    Ok(())
+}
+
+fn add_root(
+    maps: &mut Maps,
+    bank: u32,
+    zone: u32,
+    root: &abi::Learned,
+) -> Result<(), KernelError> {
+    let key = abi::RootKey { ino: root.ino, dev: root.dev, bank };
+    maps.roots
+        .insert(key, abi::RootConf { zone, generation: root.generation }, 0)
+        .map_err(|error| KernelError::refused("write the map of roots", error))
+}
+
+fn write_zones(
+    maps: &mut Maps,
+    bank: u32,
+    old_bank: u32,
+    desired: &Desired,
+    slots: &[u32],
+) -> Result<(), KernelError> {
+    for slot in 0..abi::MAX_ZONES as u32 {
+        let conf = match slots.iter().position(|&used| used == slot) {
+            Some(index) => zone_conf(&desired.zones[index])?,
+            // Not in use; keeps its name.
+            None => abi::ZoneConf { in_use: 0, budget_count: 0, ..read_zone(maps, old_bank, slot)? },
+        };
+        for budget in &conf.budgets[..conf.budget_count as usize] {
+            make_overflow_account(maps, budget)?;
+        }
+        maps.zones
+            .set(zone_index(bank, slot), conf, 0)
+            .map_err(|error| KernelError::refused("write the map of zones", error))?;
+    }
+    Ok(())
+}
+
+/// The account everybody shares once there is no room for more: made beforehand, so that there is always one.
+fn make_overflow_account(maps: &mut Maps, budget: &abi::BudgetConf) -> Result<(), KernelError> {
+    let key = abi::AccountKey { budget: budget.id, actor: abi::OVERFLOW_ACTOR };
+    if maps.accounts.get(&key, 0).is_ok() {
+        return Ok(());
+    }
+    let empty = abi::Account {
+        lock: abi::bpf_spin_lock { val: 0 },
+        suppressed: 0,
+        event_second: 0,
+        events: 0,
+        window: abi::Window::new(),
+    };
+    maps.accounts
+        .insert(key, empty, BPF_NOEXIST)
+        .map_err(|error| KernelError::refused("make an overflow account", error))
+}
+
+fn zone_conf(zone: &DesiredZone) -> Result<abi::ZoneConf, KernelError> {
+    let mut name = [0; 64];
+    if zone.name.len() >= name.len() || zone.budgets.len() > abi::MAX_BUDGETS {
+        return Err(KernelError::TooMany {
+            what: format!(
+                "zone {}: a name can have 63 bytes and a zone {} budgets",
+                zone.name,
+                abi::MAX_BUDGETS
+            ),
+        });
+    }
+    name[..zone.name.len()].copy_from_slice(zone.name.as_bytes());
+    let mut budgets = [NO_BUDGET; abi::MAX_BUDGETS];
+    budgets[..zone.budgets.len()].copy_from_slice(&zone.budgets);
+    Ok(abi::ZoneConf {
+        name,
+        mode: zone.mode as u32,
+        tenant_depth: zone.tenant_depth,
+        budget_count: zone.budgets.len() as u32,
+        in_use: 1,
+        budgets,
+    })
+}
+
+const NO_BUDGET: abi::BudgetConf = abi::BudgetConf {
+    id: 0,
+    limit: abi::Limit { window_ns: 1, bucket_ns: 1, files: 0, bytes: 0, tenants: 0, pad: 0 },
+    ops: 0,
+    per: 0,
+    who: 0,
+    pad: 0,
+};
+
+fn read_zone(maps: &Maps, bank: u32, slot: u32) -> Result<abi::ZoneConf, KernelError> {
+    maps.zones
+        .get(&zone_index(bank, slot), 0)
+        .map_err(|error| KernelError::refused("read the map of zones", error))
+}
+
+fn zone_name(conf: &abi::ZoneConf) -> String {
+    let end = conf.name.iter().position(|&byte| byte == 0).unwrap_or(conf.name.len());
+    String::from_utf8_lossy(&conf.name[..end]).into_owned()
+}
+
+fn zone_index(bank: u32, slot: u32) -> u32 {
+    bank * abi::MAX_ZONES as u32 + slot
+}
+
+fn learn_path(maps: &mut Maps, path: &Path) -> Result<abi::Learned, KernelError> {
+    let dir = File::open(path)
+        .map_err(|error| KernelError::io(format!("open {}", path.display()), error))?;
+    learn::learn(maps, &dir, &path.display().to_string())
+}

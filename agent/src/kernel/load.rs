@@ -1,0 +1,235 @@
+//! Loading and attaching the programs, or adopting those that are pinned.
+//!
+//! Invariants: programs are attached before those they replace are let go, and at any moment exactly one load of
+//! them counts (`Control::instance`). A start that fails half-way leaves what was there in force.
+
+use std::{
+    fs,
+    hash::{DefaultHasher, Hash, Hasher},
+    path::{Path, PathBuf},
+};
+
+use aya::{
+    Btf, Ebpf, EbpfLoader,
+    programs::{FEntry, FExit, Lsm, links::{FdLink, PinnedLink}},
+};
+use holdfast_abi as abi;
+
+use super::{
+    Started,
+    error::KernelError,
+    maps::{self, Maps, PINNED},
+    offsets::{self, Layout},
+};
+
+/// The kernel programs, in the binary. Empty in a build without them.
+static OBJECT: &[u8] =
+    aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/holdfast.bpf.o"));
+
+/// How a program is attached.
+#[derive(Clone, Copy)]
+enum Kind {
+    Lsm,
+    Enter,
+    Exit,
+    /// LSM, on kernels whose `inode_setattr` takes an id mapping.
+    LsmIdmap,
+    /// LSM, on kernels whose `inode_setattr` does not.
+    LsmNoIdmap,
+}
+
+/// Every program with the hook or function it goes on. Exits come first: a hook never charges what nobody would
+/// give back.
+const PROGRAMS: &[(&str, Kind, &str)] = &[
+    ("hf_unlink_exit", Kind::Exit, "vfs_unlink"),
+    ("hf_rmdir_exit", Kind::Exit, "vfs_rmdir"),
+    ("hf_rename_exit", Kind::Exit, "vfs_rename"),
+    ("hf_setattr_exit", Kind::Exit, "notify_change"),
+    ("hf_rename_enter", Kind::Enter, "vfs_rename"),
+    ("hf_learn", Kind::Lsm, "file_lock"),
+    ("hf_unlink", Kind::Lsm, "inode_unlink"),
+    ("hf_rmdir", Kind::Lsm, "inode_rmdir"),
+    ("hf_rename", Kind::Lsm, "inode_rename"),
+    ("hf_setattr", Kind::LsmIdmap, "inode_setattr"),
+    ("hf_setattr_old", Kind::LsmNoIdmap, "inode_setattr"),
+];
+
+/// Where things are pinned.
+#[derive(Clone, Debug)]
+pub(super) struct Pins {
+    pub(super) base: PathBuf,
+    pub(super) maps: PathBuf,
+    pub(super) links: PathBuf,
+}
+
+impl Pins {
+    pub(super) fn new(pin_dir: &Path) -> Self {
+        let base = pin_dir.join(format!("v{}", abi::ABI_VERSION));
+        Self { maps: base.join("maps"), links: base.join("links"), base }
+    }
+
+    fn link(&self, program: &str, instance: u64) -> PathBuf {
+        // bpffs takes no dots in names.
+        self.links.join(format!("{program}-{instance:016x}"))
+    }
+}
+
+/// Brings the programs up, whatever was there before.
+pub(super) fn start(pins: &Pins, trace_ops: bool) -> Result<(Maps, Started), KernelError> {
+    let flags = if trace_ops { abi::FLAG_TRACE } else { 0 };
+    let build = build_id()?;
+    let pinned = maps::check_pins(&pins.maps)?;
+    if pinned == PINNED.len() {
+        let mut maps = Maps::open(&pins.maps)?;
+        let mut control = maps.control()?;
+        if control.build == build && links_present(pins, control.instance) {
+            control.flags = flags;
+            maps.set_control(control)?;
+            return Ok((maps, Started::Adopted));
+        }
+    }
+    make_dirs(pins)?;
+    let instance = super::boot_time_ns() | 1;
+    let links = load(pins, instance)?;
+    let mut maps = Maps::open(&pins.maps)?;
+    let before = maps.control()?;
+    for (program, link) in links {
+        let path = pins.link(program, instance);
+        let _: PinnedLink = link
+            .pin(&path)
+            .map_err(|error| KernelError::refused(format!("pin {}", path.display()), error))?;
+    }
+    maps.set_control(abi::Control { instance, flags, build, learner: 0, pad: 0, bank: before.bank })?;
+    drop_other_links(pins, instance)?;
+    Ok((maps, if before.instance == 0 { Started::Fresh } else { Started::Upgraded }))
+}
+
+/// A digest of the programs in this binary.
+fn build_id() -> Result<u64, KernelError> {
+    if OBJECT.is_empty() {
+        return Err(KernelError::NotBuilt);
+    }
+    let mut hasher = DefaultHasher::new();
+    OBJECT.hash(&mut hasher);
+    Ok(hasher.finish())
+}
+
+fn links_present(pins: &Pins, instance: u64) -> bool {
+    instance != 0
+        && [true, false].iter().any(|&idmap| {
+            PROGRAMS
+                .iter()
+                .filter(|(_, kind, _)| fits(*kind, idmap))
+                .all(|(program, ..)| PinnedLink::from_pin(pins.link(program, instance)).is_ok())
+        })
+}
+
+fn make_dirs(pins: &Pins) -> Result<(), KernelError> {
+    for dir in [&pins.maps, &pins.links] {
+        fs::create_dir_all(dir)
+            .map_err(|error| KernelError::io(format!("make the directory {}", dir.display()), error))?;
+    }
+    Ok(())
+}
+
+/// Loads and attaches every program. They step aside until the control map names `instance`.
+fn load(pins: &Pins, instance: u64) -> Result<Vec<(&'static str, FdLink)>, KernelError> {
+    let Layout { offsets, setattr_has_idmap } = offsets::read()?;
+    let btf = Btf::from_sys_fs().map_err(|error| KernelError::refused("give its BTF", error))?;
+    let mut loader = EbpfLoader::new();
+    loader
+        .btf(Some(&btf))
+        .allow_unsupported_maps()
+        .override_global("OFFSETS", &offsets, true)
+        .override_global("INSTANCE", &instance, true);
+    for (name, _) in PINNED {
+        loader.map_pin_path(name, pins.maps.join(name));
+    }
+    let mut ebpf =
+        loader.load(OBJECT).map_err(|error| KernelError::refused("make the maps", error))?;
+    PROGRAMS
+        .iter()
+        .filter(|(_, kind, _)| fits(*kind, setattr_has_idmap))
+        .map(|&(name, kind, target)| Ok((name, attach(&mut ebpf, name, kind, target, &btf)?)))
+        .collect()
+}
+
+/// Whether a program of this kind is for a kernel of this kind.
+fn fits(kind: Kind, setattr_has_idmap: bool) -> bool {
+    match kind {
+        Kind::LsmIdmap => setattr_has_idmap,
+        Kind::LsmNoIdmap => !setattr_has_idmap,
+        Kind::Lsm | Kind::Enter | Kind::Exit => true,
+    }
+}
+
+fn attach(
+    ebpf: &mut Ebpf,
+    name: &str,
+    kind: Kind,
+    target: &str,
+    btf: &Btf,
+) -> Result<FdLink, KernelError> {
+    let program = ebpf.program_mut(name).ok_or(KernelError::NotBuilt)?;
+    macro_rules! attach {
+        ($type:ty) => {{
+            let program: &mut $type =
+                program.try_into().map_err(|error| KernelError::refused(format!("take {name}"), error))?;
+            program
+                .load(target, btf)
+                .map_err(|error| KernelError::refused(format!("load {name} for {target}"), error))?;
+            let link = program
+                .attach()
+                .and_then(|link| program.take_link(link))
+                .map_err(|error| KernelError::refused(format!("attach {name} to {target}"), error))?;
+            FdLink::from(link)
+        }};
+    }
+    Ok(match kind {
+        Kind::Lsm | Kind::LsmIdmap | Kind::LsmNoIdmap => attach!(Lsm),
+        Kind::Enter => attach!(FEntry),
+        Kind::Exit => attach!(FExit),
+    })
+}
+
+/// Lets go of the links of every other instance.
+fn drop_other_links(pins: &Pins, instance: u64) -> Result<(), KernelError> {
+    let suffix = format!("-{instance:016x}");
+    let failed = |error| KernelError::io(format!("clear {}", pins.links.display()), error);
+    for entry in fs::read_dir(&pins.links).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        if !entry.file_name().to_string_lossy().ends_with(&suffix) {
+            fs::remove_file(entry.path()).map_err(failed)?;
+        }
+    }
+    Ok(())
+}
+
+/// Removes every pin. Links go first: a program without its maps would be worse than none.
+pub(super) fn unpin(pin_dir: &Path) -> Result<usize, KernelError> {
+    let pins = Pins::new(pin_dir);
+    let mut removed = 0;
+    for dir in [&pins.links, &pins.maps] {
+        let failed = |error| KernelError::io(format!("clear {}", dir.display()), error);
+        let entries = match fs::read_dir(dir) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(failed(error)),
+        };
+        for entry in entries {
+            fs::remove_file(entry.map_err(failed)?.path()).map_err(failed)?;
+            removed += 1;
+        }
+        fs::remove_dir(dir).map_err(failed)?;
+    }
+    for dir in [pins.base.as_path(), pin_dir] {
+        match fs::remove_dir(dir) {
+            Ok(()) => {}
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            // Another ABI version's pins, or something that is not ours.
+            Err(error) if error.kind() == std::io::ErrorKind::DirectoryNotEmpty => {}
+            Err(error) => return Err(KernelError::io(format!("remove {}", dir.display()), error)),
+        }
+    }
+    Ok(removed)
+}

@@ -1,0 +1,104 @@
+//! Typed handles on the pinned maps.
+
+use std::{fs, path::Path};
+
+use aya::maps::{Array, HashMap, Map, MapData, MapInfo, PerCpuArray, RingBuf};
+use holdfast_abi as abi;
+
+use super::error::KernelError;
+
+/// Every map that is pinned, with its value size: what adopting it relies on.
+pub(super) const PINNED: &[(&str, u32)] = &[
+    ("CONTROL", size_of::<abi::Control>() as u32),
+    ("ZONES", size_of::<abi::ZoneConf>() as u32),
+    ("ROOTS", size_of::<abi::RootConf>() as u32),
+    ("FILESYSTEMS", size_of::<abi::FsConf>() as u32),
+    ("ACCOUNTS", size_of::<abi::Account>() as u32),
+    ("EMPTY_ACCOUNT", size_of::<abi::Account>() as u32),
+    ("COUNTERS", size_of::<abi::Cost>() as u32),
+    ("ZONE_COUNTERS", size_of::<abi::ZoneCounters>() as u32),
+    ("LEARNED", size_of::<abi::Learned>() as u32),
+    ("EVENTS", 0),
+    ("IN_FLIGHT", 0),
+];
+
+/// The maps the agent reads and writes.
+pub(super) struct Maps {
+    pub(super) control: Array<MapData, abi::Control>,
+    pub(super) zones: Array<MapData, abi::ZoneConf>,
+    pub(super) roots: HashMap<MapData, abi::RootKey, abi::RootConf>,
+    pub(super) filesystems: HashMap<MapData, abi::FsKey, abi::FsConf>,
+    pub(super) accounts: HashMap<MapData, abi::AccountKey, abi::Account>,
+    pub(super) counters: PerCpuArray<MapData, abi::Cost>,
+    pub(super) zone_counters: PerCpuArray<MapData, abi::ZoneCounters>,
+    pub(super) learned: Array<MapData, abi::Learned>,
+}
+
+impl Maps {
+    /// Opens the pins in `dir`.
+    pub(super) fn open(dir: &Path) -> Result<Self, KernelError> {
+        macro_rules! typed {
+            ($name:literal) => {
+                open_map(dir, $name)?
+                    .try_into()
+                    .map_err(|error| KernelError::refused(concat!("open the map ", $name), error))?
+            };
+        }
+        Ok(Self {
+            control: typed!("CONTROL"),
+            zones: typed!("ZONES"),
+            roots: typed!("ROOTS"),
+            filesystems: typed!("FILESYSTEMS"),
+            accounts: typed!("ACCOUNTS"),
+            counters: typed!("COUNTERS"),
+            zone_counters: typed!("ZONE_COUNTERS"),
+            learned: typed!("LEARNED"),
+        })
+    }
+
+    pub(super) fn control(&self) -> Result<abi::Control, KernelError> {
+        self.control.get(&0, 0).map_err(|error| KernelError::refused("read the control map", error))
+    }
+
+    pub(super) fn set_control(&mut self, control: abi::Control) -> Result<(), KernelError> {
+        self.control
+            .set(0, control, 0)
+            .map_err(|error| KernelError::refused("write the control map", error))
+    }
+}
+
+/// The event stream's ring buffer.
+pub(super) fn open_events(dir: &Path) -> Result<RingBuf<MapData>, KernelError> {
+    open_map(dir, "EVENTS")?
+        .try_into()
+        .map_err(|error| KernelError::refused("open the map EVENTS", error))
+}
+
+fn open_map(dir: &Path, name: &str) -> Result<Map, KernelError> {
+    let path = dir.join(name);
+    let refused = |error| KernelError::refused(format!("open the pin {}", path.display()), error);
+    Map::from_map_data(MapData::from_pin(&path).map_err(refused)?).map_err(refused)
+}
+
+/// Checks that every map pinned in `dir` has the shape of this build (aya reuses a pin without looking). Returns
+/// how many there are.
+pub(super) fn check_pins(dir: &Path) -> Result<usize, KernelError> {
+    let mut found = 0;
+    for &(name, wanted) in PINNED {
+        let path = dir.join(name);
+        if !fs::exists(&path).map_err(|error| KernelError::io(format!("look at {}", path.display()), error))? {
+            continue;
+        }
+        found += 1;
+        let info = MapInfo::from_pin(&path)
+            .map_err(|error| KernelError::refused(format!("open the pin {}", path.display()), error))?;
+        if wanted != 0 && info.value_size() != wanted {
+            return Err(KernelError::Incompatible {
+                path,
+                found: format!("values of {} bytes", info.value_size()),
+                wanted: format!("{wanted}"),
+            });
+        }
+    }
+    Ok(found)
+}

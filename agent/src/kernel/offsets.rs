@@ -1,0 +1,102 @@
+//! The offsets the programs need, for the running kernel.
+
+use holdfast_abi::Offsets;
+
+use super::{btf::Btf, error::KernelError};
+
+const BTF_PATH: &str = "/sys/kernel/btf/vmlinux";
+const WANTED: &[&str] = &[
+    "dentry",
+    "inode",
+    "super_block",
+    "iattr",
+    "file",
+    "task_struct",
+    "cred",
+    "renamedata",
+    "bpf_lsm_inode_unlink",
+    "bpf_lsm_inode_rmdir",
+    "bpf_lsm_inode_rename",
+    "bpf_lsm_inode_setattr",
+    "bpf_lsm_file_lock",
+    "vfs_unlink",
+    "vfs_rmdir",
+    "vfs_rename",
+    "notify_change",
+];
+
+/// What the programs and their loader need to know of the running kernel.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Layout {
+    pub(super) offsets: Offsets,
+    /// The hook `inode_setattr` takes the mount's id mapping first (6.8 and later, or so).
+    pub(super) setattr_has_idmap: bool,
+}
+
+/// Reads it, and checks that the hooks take the arguments the programs expect.
+pub(super) fn read() -> Result<Layout, KernelError> {
+    let data = std::fs::read(BTF_PATH)
+        .map_err(|source| KernelError::Io { what: format!("read {BTF_PATH}"), source })?;
+    from_btf(&Btf::parse(data, WANTED)?)
+}
+
+fn from_btf(btf: &Btf) -> Result<Layout, KernelError> {
+    expect_parameters(btf, "bpf_lsm_inode_unlink", &["dir", "dentry"])?;
+    expect_parameters(btf, "bpf_lsm_inode_rmdir", &["dir", "dentry"])?;
+    expect_parameters(
+        btf,
+        "bpf_lsm_inode_rename",
+        &["old_dir", "old_dentry", "new_dir", "new_dentry"],
+    )?;
+    expect_parameters(btf, "bpf_lsm_file_lock", &["file", "cmd"])?;
+    for function in ["vfs_unlink", "vfs_rmdir", "vfs_rename", "notify_change"] {
+        btf.parameters(function)?;
+    }
+    let setattr = btf.parameters("bpf_lsm_inode_setattr")?;
+    let setattr_has_idmap = match setattr.len() {
+        2 | 3 if setattr[setattr.len() - 2..] == ["dentry", "attr"] => setattr.len() == 3,
+        _ => {
+            return Err(KernelError::Layout {
+                what: format!("the hook inode_setattr takes ({})", setattr.join(", ")),
+            });
+        }
+    };
+    let offsets = Offsets {
+        dentry_parent: btf.offset("dentry", "d_parent")?,
+        dentry_inode: btf.offset("dentry", "d_inode")?,
+        dentry_name: btf.offset("dentry", "d_name.name")?,
+        inode_mode: btf.offset("inode", "i_mode")?,
+        inode_uid: btf.offset("inode", "i_uid.val")?,
+        inode_ino: btf.offset("inode", "i_ino")?,
+        inode_nlink: btf.offset("inode", "i_nlink")?,
+        inode_size: btf.offset("inode", "i_size")?,
+        inode_sb: btf.offset("inode", "i_sb")?,
+        inode_generation: btf.offset("inode", "i_generation")?,
+        sb_dev: btf.offset("super_block", "s_dev")?,
+        sb_root: btf.offset("super_block", "s_root")?,
+        iattr_valid: btf.offset("iattr", "ia_valid")?,
+        iattr_size: btf.offset("iattr", "ia_size")?,
+        file_inode: btf.offset("file", "f_inode")?,
+        task_flags: btf.offset("task_struct", "flags")?,
+        task_real_cred: btf.offset("task_struct", "real_cred")?,
+        // Only in kernels with auditing.
+        task_loginuid: btf.offset("task_struct", "loginuid").unwrap_or(Offsets::ABSENT),
+        cred_uid: btf.offset("cred", "uid.val")?,
+        rename_flags: btf.offset("renamedata", "flags")?,
+    };
+    Ok(Layout { offsets, setattr_has_idmap })
+}
+
+fn expect_parameters(btf: &Btf, function: &str, expected: &[&str]) -> Result<(), KernelError> {
+    let found = btf.parameters(function)?;
+    if found == expected {
+        return Ok(());
+    }
+    Err(KernelError::Layout {
+        what: format!(
+            "{function} takes ({}) where ({}) is expected",
+            found.join(", "),
+            expected.join(", ")
+        ),
+    })
+}

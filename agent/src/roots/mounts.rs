@@ -1,0 +1,163 @@
+//! The mount table, to tell one directory under two names: a bind mount shows a part of a filesystem at a second place.
+
+use std::ffi::OsString;
+use std::fs;
+use std::io;
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::path::{Path, PathBuf};
+
+/// Every mount the agent can see, in the order in which they were made.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Mounts(Vec<Mount>);
+
+/// One mount.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Mount {
+    /// Device number of the filesystem, major and minor.
+    pub(crate) device: (u32, u32),
+    /// The directory of the filesystem that is mounted.
+    pub(crate) root: PathBuf,
+    /// Where it is mounted.
+    pub(crate) point: PathBuf,
+    /// Type of the filesystem.
+    pub(crate) filesystem: String,
+}
+
+impl Mounts {
+    /// Reads /proc/self/mountinfo.
+    pub(crate) fn read() -> io::Result<Self> {
+        Ok(Self::parse(&fs::read("/proc/self/mountinfo")?))
+    }
+
+    /// Reads the format of proc(5); lines that are not in it are left out.
+    pub(crate) fn parse(table: &[u8]) -> Self {
+        Self(table.split(|&byte| byte == b'\n').filter_map(mount).collect())
+    }
+
+    /// The mount that a real path goes through.
+    pub(crate) fn of(&self, path: &Path) -> Option<&Mount> {
+        // Of several with the same point, the last covers the others.
+        let covering = self.0.iter().filter(|mount| path.starts_with(&mount.point));
+        covering.max_by_key(|mount| mount.point.components().count())
+    }
+
+    /// The place of a real path within its filesystem, whatever it is mounted on.
+    pub(crate) fn place(&self, path: &Path) -> Option<((u32, u32), PathBuf)> {
+        let mount = self.of(path)?;
+        let below = path.strip_prefix(&mount.point).ok()?;
+        Some((mount.device, join(&mount.root, below)))
+    }
+
+    /// A path under which the agent can reach a place of a filesystem; the one that shows most of the filesystem.
+    pub(crate) fn reach(&self, device: (u32, u32), place: &Path) -> Option<PathBuf> {
+        let showing = self.0.iter().filter(|mount| mount.device == device && place.starts_with(&mount.root));
+        let candidates = showing.filter_map(|mount| {
+            let path = join(&mount.point, place.strip_prefix(&mount.root).ok()?);
+            // Another mount may cover it.
+            let visible = self.of(&path).is_some_and(|top| top == mount);
+            visible.then_some((mount.root.components().count(), path))
+        });
+        candidates.min_by_key(|(depth, _)| *depth).map(|(_, path)| path)
+    }
+}
+
+/// Without the trailing slash that joining nothing would leave.
+fn join(base: &Path, below: &Path) -> PathBuf {
+    if below.as_os_str().is_empty() { base.to_owned() } else { base.join(below) }
+}
+
+/// `36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 - ext3 /dev/root rw,errors=continue`
+fn mount(line: &[u8]) -> Option<Mount> {
+    let fields: Vec<&[u8]> = line.split(|&byte| byte == b' ').collect();
+    let separator = fields.iter().skip(6).position(|field| *field == b"-")? + 6;
+    let device = std::str::from_utf8(fields[2]).ok()?;
+    let (major, minor) = device.split_once(':')?;
+    Some(Mount {
+        device: (major.parse().ok()?, minor.parse().ok()?),
+        root: unescape(fields[3]),
+        point: unescape(fields[4]),
+        filesystem: String::from_utf8_lossy(fields.get(separator + 1)?).into_owned(),
+    })
+}
+
+/// Blank, tab, newline and backslash are written as three octal digits.
+fn unescape(field: &[u8]) -> PathBuf {
+    let mut bytes = Vec::with_capacity(field.len());
+    let mut rest = field;
+    while let [first, tail @ ..] = rest {
+        rest = tail;
+        match (first, tail) {
+            (b'\\', [a @ b'0'..=b'3', b @ b'0'..=b'7', c @ b'0'..=b'7', after @ ..]) => {
+                bytes.push((a - b'0') * 64 + (b - b'0') * 8 + (c - b'0'));
+                rest = after;
+            }
+            _ => bytes.push(*first),
+        }
+    }
+    PathBuf::from(OsString::from_vec(bytes))
+}
+
+/// Names from the file up to the filesystem's root, each ended by NUL, as a path from that root. Empty if the event
+/// has none.
+pub(crate) fn place_of(names: &[u8]) -> Vec<u8> {
+    let mut names: Vec<&[u8]> = names.split(|&byte| byte == 0).filter(|name| !name.is_empty()).collect();
+    // The root itself is called `/`.
+    if names.last() == Some(&b"/".as_slice()) {
+        names.pop();
+    }
+    names.reverse();
+    names.join(&b'/')
+}
+
+/// The path of `place` (without a leading `/`) on `device`: absolute if it can be reached, else as it is.
+pub(crate) fn absolute(mounts: &Mounts, device: (u32, u32), place: &[u8]) -> Vec<u8> {
+    let mut rooted = vec![b'/'];
+    rooted.extend_from_slice(place);
+    match mounts.reach(device, Path::new(std::ffi::OsStr::from_bytes(&rooted))) {
+        Some(path) => path.into_os_string().into_vec(),
+        None => place.to_vec(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TABLE: &[u8] = br"21 1 8:1 / / rw - ext4 /dev/sda1 rw
+22 21 8:2 / /srv rw shared:1 - xfs /dev/sdb1 rw
+23 21 8:2 /customers/a\040b /mnt/one rw - xfs /dev/sdb1 rw
+24 21 0:30 / /srv/tmp rw - tmpfs tmpfs rw
+nonsense
+";
+
+    #[test]
+    fn a_path_is_found_in_its_filesystem() {
+        let mounts = Mounts::parse(TABLE);
+        let place = |path: &str| mounts.place(Path::new(path)).unwrap();
+        assert_eq!(place("/etc"), ((8, 1), "/etc".into()));
+        assert_eq!(place("/srv"), ((8, 2), "/".into()));
+        assert_eq!(place("/srv/customers"), ((8, 2), "/customers".into()));
+        assert_eq!(place("/mnt/one/x"), ((8, 2), "/customers/a b/x".into()));
+        assert_eq!(place("/srv/tmp/x"), ((0, 30), "/x".into()));
+        assert_eq!(mounts.of(Path::new("/srv/tmp")).unwrap().filesystem, "tmpfs");
+    }
+
+    #[test]
+    fn a_place_is_reached_through_the_widest_mount_that_is_visible() {
+        let mounts = Mounts::parse(TABLE);
+        let reach = |device, place: &str| mounts.reach(device, Path::new(place));
+        assert_eq!(reach((8, 2), "/customers/a b/x"), Some("/srv/customers/a b/x".into()));
+        assert_eq!(reach((8, 2), "/tmp/hidden"), None, "covered by another mount");
+        assert_eq!(reach((9, 9), "/x"), None);
+    }
+
+    #[test]
+    fn names_from_the_kernel_become_a_path() {
+        assert_eq!(place_of(b"file\0t1\0customers\0/\0"), b"customers/t1/file");
+        assert_eq!(place_of(b"a\xff\nb\0dir\0"), b"dir/a\xff\nb");
+        assert_eq!(place_of(b""), b"");
+        let mounts = Mounts::parse(TABLE);
+        assert_eq!(absolute(&mounts, (8, 2), b"x/y"), b"/srv/x/y");
+        assert_eq!(absolute(&mounts, (7, 7), b"x/y"), b"x/y");
+    }
+}

@@ -1,0 +1,155 @@
+//! Names of files and processes as text. A name on Unix is any bytes: what is kept is lossless, and what goes
+//! to a terminal can neither move the cursor nor change the direction of the text.
+
+use std::fmt::Write as _;
+
+/// `bytes` for a JSON document: the text, with bytes that are not UTF-8 written as `\xNN`; and the bytes themselves
+/// if the text alone would not tell them.
+pub(crate) fn lossless(bytes: &[u8]) -> (String, Option<Vec<u8>>) {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => (text.to_owned(), None),
+        Err(_) => {
+            let mut text = String::with_capacity(bytes.len() + 16);
+            for chunk in bytes.utf8_chunks() {
+                text.push_str(chunk.valid());
+                push_hex_escapes(&mut text, chunk.invalid());
+            }
+            (text, Some(bytes.to_vec()))
+        }
+    }
+}
+
+/// The bytes that [`lossless`] was given.
+pub(crate) fn original<'a>(text: &'a str, bytes: Option<&'a [u8]>) -> &'a [u8] {
+    bytes.unwrap_or(text.as_bytes())
+}
+
+/// `bytes` for a person: nothing in it can control a terminal, and two different names never look the same
+/// because of an escape (a backslash is doubled).
+pub(crate) fn for_terminal(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len());
+    for chunk in bytes.utf8_chunks() {
+        for c in chunk.valid().chars() {
+            match c {
+                '\\' => text.push_str("\\\\"),
+                c if c.is_ascii_control() => push_hex_escapes(&mut text, &[c as u8]),
+                c if c.is_control() || steers_text(c) => {
+                    let _ = write!(text, "\\u{{{:x}}}", u32::from(c));
+                }
+                c => text.push(c),
+            }
+        }
+        push_hex_escapes(&mut text, chunk.invalid());
+    }
+    text
+}
+
+/// `bytes` in lower-case hexadecimal.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+/// `bytes` with everything but unreserved characters and `/` percent-encoded, for a query.
+pub(crate) fn percent_encode(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(bytes.len()), |mut text, &byte| {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'/' => {
+                text.push(char::from(byte));
+            }
+            _ => {
+                let _ = write!(text, "%{byte:02X}");
+            }
+        }
+        text
+    })
+}
+
+/// The reverse of [`percent_encode`]; `None` if an escape is cut or not hexadecimal.
+pub(crate) fn percent_decode(text: &str) -> Option<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let [first, tail @ ..] = rest {
+        rest = tail;
+        if *first == b'%' {
+            let digits = std::str::from_utf8(rest.get(..2)?).ok()?;
+            bytes.push(u8::from_str_radix(digits, 16).ok()?);
+            rest = &rest[2..];
+        } else {
+            bytes.push(*first);
+        }
+    }
+    Some(bytes)
+}
+
+/// A count of bytes in the largest binary unit that keeps it readable, such as `1.5 GiB`.
+pub(crate) fn size(bytes: u64) -> String {
+    const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
+    let mut value = bytes as f64;
+    let mut unit = 0;
+    while value >= 1024.0 && unit + 1 < UNITS.len() {
+        value /= 1024.0;
+        unit += 1;
+    }
+    if unit == 0 { format!("{bytes} B") } else { format!("{value:.1} {}", UNITS[unit]) }
+}
+
+fn push_hex_escapes(text: &mut String, bytes: &[u8]) {
+    for byte in bytes {
+        let _ = write!(text, "\\x{byte:02x}");
+    }
+}
+
+/// Characters that are invisible or change how their neighbours are laid out.
+fn steers_text(c: char) -> bool {
+    matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_byte_survives_a_json_document() {
+        let all: Vec<u8> = (0..=255).collect();
+        let (text, bytes) = lossless(&all);
+        let json = serde_json::to_string(&text).unwrap();
+        assert!(json.chars().all(|c| c >= ' '), "{json}");
+        let back: String = serde_json::from_str(&json).unwrap();
+        assert_eq!(original(&back, bytes.as_deref()), all);
+        assert_eq!(lossless("süß\n".as_bytes()), ("süß\n".to_owned(), None));
+    }
+
+    #[test]
+    fn a_literal_escape_and_an_escaped_byte_stay_apart() {
+        let (literal, none) = lossless(br"a\xff");
+        let (escaped, some) = lossless(b"a\xff");
+        assert_eq!(literal, escaped);
+        assert_ne!(original(&literal, none.as_deref()), original(&escaped, some.as_deref()));
+        assert_ne!(for_terminal(br"a\xff"), for_terminal(b"a\xff"));
+    }
+
+    #[test]
+    fn nothing_reaches_the_terminal_that_steers_it() {
+        let hostile = "a\x1b[2J\r\n\u{9b}31m\u{202e}fdp\u{7f}".as_bytes();
+        assert_eq!(for_terminal(hostile), r"a\x1b[2J\x0d\x0a\u{9b}31m\u{202e}fdp\x7f");
+        let all: Vec<u8> = (0..=255).collect();
+        assert!(!for_terminal(&all).chars().any(char::is_control));
+    }
+
+    #[test]
+    fn queries_carry_any_path() {
+        let all: Vec<u8> = (0..=255).collect();
+        assert_eq!(percent_decode(&percent_encode(&all)).unwrap(), all);
+        assert_eq!(percent_decode("%4"), None);
+        assert_eq!(percent_decode("%zz"), None);
+    }
+
+    #[test]
+    fn sizes() {
+        assert_eq!(size(1023), "1023 B");
+        assert_eq!(size(2 << 30), "2.0 GiB");
+    }
+}

@@ -1,0 +1,451 @@
+//! The window's arithmetic against a plain log of what was charged and when.
+
+use holdfast_abi::{BUCKETS, Cost, Limit, Mode, Over, Receipt, Window};
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+const OBSERVE: u32 = Mode::Observe as u32;
+const ENFORCE: u32 = Mode::Enforce as u32;
+
+fn limit(window_ns: u64, files: u64, bytes: u64, tenants: u32) -> Limit {
+    let bucket_ns = Limit::bucket_for(window_ns);
+    Limit {
+        window_ns,
+        bucket_ns,
+        files,
+        bytes,
+        tenants,
+        pad: 0,
+    }
+}
+
+fn files_limit(window_ns: u64, files: u64) -> Limit {
+    limit(window_ns, files, u64::MAX, u32::MAX)
+}
+
+fn tenants_limit(window_ns: u64, tenants: u32) -> Limit {
+    limit(window_ns, u64::MAX, u64::MAX, tenants)
+}
+
+fn cost(files: u64, bytes: u64, tenant: u64) -> Cost {
+    Cost {
+        files,
+        bytes,
+        tenant,
+    }
+}
+
+/// One charge that was taken.
+#[derive(Clone, Copy, Debug)]
+struct Taken {
+    /// The account's time: the latest any charge had by then.
+    at: u64,
+    cost: Cost,
+    receipt: Receipt,
+    given_back: bool,
+}
+
+/// The window under test and the log it is compared with.
+struct Pair {
+    limit: Limit,
+    window: Window,
+    log: Vec<Taken>,
+    latest: u64,
+}
+
+impl Pair {
+    fn new(limit: Limit) -> Self {
+        Self {
+            limit,
+            window: Window::new(),
+            log: Vec::new(),
+            latest: 0,
+        }
+    }
+
+    /// Charges; a trip is released at once, so that the next step asks the arithmetic again.
+    fn charge(&mut self, now: u64, cost: Cost) -> Result<(), Over> {
+        self.latest = self.latest.max(now);
+        let outcome = self.window.charge(&self.limit, now, ENFORCE, &cost);
+        self.window.latched_until = 0;
+        let receipt = outcome?;
+        self.log.push(Taken {
+            at: self.latest,
+            cost,
+            receipt,
+            given_back: false,
+        });
+        Ok(())
+    }
+
+    fn give_back(&mut self, index: usize) {
+        let taken = &mut self.log[index];
+        if !taken.given_back {
+            taken.given_back = true;
+            self.window.give_back(&taken.receipt, &taken.cost);
+        }
+    }
+
+    /// What stands of the charges from `from` up to now.
+    fn standing(&self, from: u64) -> impl Iterator<Item = &Taken> {
+        self.log
+            .iter()
+            .filter(move |taken| taken.at >= from && !taken.given_back)
+    }
+
+    fn files_since(&self, from: u64) -> u64 {
+        self.standing(from).map(|taken| taken.cost.files).sum()
+    }
+
+    fn bytes_since(&self, from: u64) -> u64 {
+        self.standing(from).map(|taken| taken.cost.bytes).sum()
+    }
+
+    fn tenants_since(&self, from: u64) -> Vec<u64> {
+        let mut tenants: Vec<u64> = self
+            .standing(from)
+            .map(|taken| taken.cost.tenant)
+            .filter(|t| *t != 0)
+            .collect();
+        tenants.sort_unstable();
+        tenants.dedup();
+        tenants
+    }
+
+    /// The earliest time in the window that ends now.
+    fn window_start(&self) -> u64 {
+        self.latest.saturating_sub(self.limit.window_ns)
+    }
+
+    /// The earliest time that can still count: 1/31 of a window earlier, give or take rounding.
+    fn ring_start(&self) -> u64 {
+        (self.latest / self.limit.bucket_ns).saturating_sub(BUCKETS as u64 - 1)
+            * self.limit.bucket_ns
+    }
+
+    /// The promise: no window has more than the limit. A window holds most when it ends with a charge, so looking
+    /// at the one that ends now, after each charge, looks at all.
+    fn check_promise(&self) -> Result<(), TestCaseError> {
+        let from = self.window_start();
+        prop_assert!(self.files_since(from) <= self.limit.files);
+        prop_assert!(self.bytes_since(from) <= self.limit.bytes);
+        prop_assert!(self.tenants_since(from).len() as u64 <= u64::from(self.limit.tenants));
+        Ok(())
+    }
+
+    /// The ring holds exactly what stands of the charges it covers.
+    fn check_exactness(&self) -> Result<(), TestCaseError> {
+        let (files, bytes, _) = self.window.spent(&self.limit, self.latest);
+        prop_assert_eq!(files, self.files_since(self.ring_start()));
+        prop_assert_eq!(bytes, self.bytes_since(self.ring_start()));
+        Ok(())
+    }
+}
+
+/// What happens next.
+#[derive(Clone, Debug)]
+enum Step {
+    /// So many thousandths of a window pass, then this is charged.
+    Charge { pass: u64, cost: Cost },
+    /// As before, but its time was read so many thousandths of a window before it is charged.
+    Late { late: u64, cost: Cost },
+    /// One of the charges so far is given back.
+    GiveBack(prop::sample::Index),
+}
+
+fn some_cost() -> impl Strategy<Value = Cost> {
+    (0..6u64, 0..2_000u64, 0..7u64).prop_map(|(files, bytes, tenant)| cost(files, bytes, tenant))
+}
+
+fn some_pass() -> impl Strategy<Value = u64> {
+    prop_oneof![
+        4 => Just(0u64),
+        8 => 0..40u64,
+        4 => 0..400u64,
+        2 => 900..1_100u64,
+        1 => 0..1_000_000u64,
+    ]
+}
+
+fn some_steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        8 => (some_pass(), some_cost()).prop_map(|(pass, cost)| Step::Charge { pass, cost }),
+        2 => (0..3_000u64, some_cost()).prop_map(|(late, cost)| Step::Late { late, cost }),
+        2 => any::<prop::sample::Index>().prop_map(Step::GiveBack),
+    ];
+    vec(step, 1..150)
+}
+
+fn some_limit() -> impl Strategy<Value = Limit> {
+    let window = prop_oneof![1_000..100_000u64, Just(31_000u64), Just(600_000_000_000u64)];
+    let files = prop_oneof![4 => 1..30u64, 1 => Just(u64::MAX)];
+    let bytes = prop_oneof![4 => 1..20_000u64, 1 => Just(u64::MAX)];
+    let tenants = prop_oneof![4 => 1..6u32, 1 => Just(u32::MAX)];
+    (window, files, bytes, tenants).prop_map(|(w, f, b, t)| limit(w, f, b, t))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1_000))]
+
+    #[test]
+    fn no_window_ever_holds_more_than_the_limit(
+        limit in some_limit(), start in 1..u64::MAX / 4, steps in some_steps(),
+    ) {
+        let mut pair = Pair::new(limit);
+        let mut now = start;
+        for step in steps {
+            match step {
+                Step::Charge { pass, cost } => {
+                    now += (limit.window_ns / 1_000).max(1) * pass;
+                    let _ = pair.charge(now, cost);
+                }
+                Step::Late { late, cost } => {
+                    let then = now.saturating_sub(limit.window_ns / 1_000 * late).max(1);
+                    let _ = pair.charge(then, cost);
+                }
+                Step::GiveBack(index) if !pair.log.is_empty() => {
+                    pair.give_back(index.index(pair.log.len()));
+                }
+                Step::GiveBack(_) => {}
+            }
+            pair.check_promise()?;
+            pair.check_exactness()?;
+        }
+    }
+
+    #[test]
+    fn nothing_is_refused_that_the_limit_covers(
+        limit in some_limit(), start in 1..u64::MAX / 4, steps in some_steps(),
+    ) {
+        // On a grid coarser than the nanosecond that keeps two touches of one tenant apart.
+        let limit = {
+            let window_ns = limit.window_ns * 1_000;
+            Limit { window_ns, bucket_ns: Limit::bucket_for(window_ns), ..limit }
+        };
+        let mut pair = Pair::new(limit);
+        let mut now = start / 1_000 * 1_000 + 1_000;
+        for step in steps {
+            let cost = match step {
+                Step::Charge { pass, cost } => {
+                    now += (limit.window_ns / 1_000_000).max(1) * 1_000 * pass;
+                    cost
+                }
+                Step::Late { cost, .. } => cost,
+                // An op that failed, and nobody else was at it meanwhile.
+                Step::GiveBack(_) if !pair.log.is_empty() => {
+                    pair.give_back(pair.log.len() - 1);
+                    continue;
+                }
+                Step::GiveBack(_) => continue,
+            };
+            let over = pair.charge(now, cost);
+            let files = pair.files_since(pair.ring_start()).saturating_add(cost.files);
+            let bytes = pair.bytes_since(pair.ring_start()).saturating_add(cost.bytes);
+            let mut tenants = pair.tenants_since(pair.window_start());
+            if !tenants.contains(&cost.tenant) {
+                tenants.push(cost.tenant);
+            }
+            match over {
+                Ok(()) => {}
+                Err(Over::Files) => prop_assert!(files > limit.files),
+                Err(Over::Bytes) => prop_assert!(bytes > limit.bytes),
+                Err(Over::Tenants) => prop_assert!(tenants.len() > limit.tenants as usize),
+                Err(Over::Latched) => prop_assert!(false, "the latch was released"),
+            }
+            // How much longer than a window an amount can count at all.
+            prop_assert!(pair.latest - pair.ring_start() < limit.window_ns + limit.window_ns / 31 + 64);
+        }
+    }
+
+    #[test]
+    fn what_is_charged_and_given_back_leaves_no_trace(
+        limit in some_limit(), charges in vec((0..40u64, some_cost()), 0..40),
+        late in some_cost(), pass in some_pass(),
+    ) {
+        let mut window = Window::new();
+        let mut now = 1_000_000;
+        for (pass, cost) in charges {
+            now += limit.window_ns / 1_000 * pass;
+            let _ = window.charge(&limit, now, ENFORCE, &cost);
+            window.latched_until = 0;
+        }
+        let before = window;
+        if let Ok(receipt) = window.charge(&limit, now, ENFORCE, &late) {
+            window.give_back(&receipt, &late);
+            let later = now + limit.window_ns / 1_000 * pass;
+            prop_assert_eq!(window.spent(&limit, later), before.spent(&limit, later));
+        }
+    }
+
+    #[test]
+    fn a_latch_lasts_a_window_and_ends_with_nothing_spent(
+        window_ns in 1_000..1_000_000u64, start in 1..1_000_000_000u64, passes in vec(0..900u64, 0..40),
+    ) {
+        let limit = limit(window_ns, 10, u64::MAX, 5);
+        let mut window = Window::new();
+        let mut now = start;
+        for (tenant, pass) in (1..).zip(passes) {
+            now += pass;
+            let _ = window.charge(&limit, now, ENFORCE, &cost(1, 1, tenant % 5 + 1));
+        }
+        if window.charge(&limit, now, ENFORCE, &cost(11, 0, 1)) == Err(Over::Files) {
+            let end = window.latched_until;
+            prop_assert!(end >= now + window_ns);
+            prop_assert!(end <= now + BUCKETS as u64 * limit.bucket_ns);
+            let asked = window.charge(&limit, end - 1, ENFORCE, &cost(1, 0, 1));
+            prop_assert_eq!(asked, Err(Over::Latched));
+            prop_assert_eq!(window.spent(&limit, end), (0, 0, 0));
+            prop_assert!(window.charge(&limit, end, ENFORCE, &cost(10, 0, 1)).is_ok());
+        }
+    }
+}
+
+#[test]
+fn exactly_the_limit_can_be_spent() {
+    let limit = files_limit(1_000, 200);
+    let mut window = Window::new();
+    for _ in 0..200 {
+        assert!(
+            window
+                .charge(&limit, 5_000, ENFORCE, &cost(1, 0, 0))
+                .is_ok()
+        );
+    }
+    assert_eq!(
+        window.charge(&limit, 5_000, ENFORCE, &cost(1, 0, 0)),
+        Err(Over::Files)
+    );
+    assert_eq!((window.files, window.trips), (200, 1));
+    assert_eq!(
+        window.charge(&limit, 5_001, ENFORCE, &cost(1, 0, 0)),
+        Err(Over::Latched)
+    );
+    assert_eq!(window.trips, 1, "only the first op over the limit trips");
+}
+
+#[test]
+fn a_side_that_is_not_limited_never_refuses_and_a_huge_cost_does_not_wrap_around() {
+    let mut window = Window::new();
+    let huge = cost(u64::MAX, u64::MAX, 1);
+    let unlimited = limit(1_000, u64::MAX, u64::MAX, u32::MAX);
+    assert!(window.charge(&unlimited, 1, ENFORCE, &huge).is_ok());
+    assert!(window.charge(&unlimited, 1, ENFORCE, &huge).is_ok());
+
+    let mut window = Window::new();
+    let limit = limit(1_000, 10, 10, u32::MAX);
+    assert!(window.charge(&limit, 1, ENFORCE, &cost(5, 5, 0)).is_ok());
+    assert_eq!(
+        window.charge(&limit, 1, ENFORCE, &cost(u64::MAX, 1, 0)),
+        Err(Over::Files)
+    );
+    window.latched_until = 0;
+    assert_eq!(
+        window.charge(&limit, 1, ENFORCE, &cost(1, u64::MAX, 0)),
+        Err(Over::Bytes)
+    );
+}
+
+#[test]
+fn as_many_tenants_as_the_limit_can_say_fit() {
+    let limit = tenants_limit(1_000, 64);
+    let mut window = Window::new();
+    for tenant in 1..=64 {
+        assert!(
+            window
+                .charge(&limit, 10, ENFORCE, &cost(1, 0, tenant))
+                .is_ok()
+        );
+    }
+    assert!(
+        window.charge(&limit, 10, ENFORCE, &cost(1, 0, 7)).is_ok(),
+        "touched already"
+    );
+    assert!(
+        window.charge(&limit, 10, ENFORCE, &cost(1, 0, 0)).is_ok(),
+        "above all tenants"
+    );
+    assert_eq!(
+        window.charge(&limit, 10, ENFORCE, &cost(1, 0, 65)),
+        Err(Over::Tenants)
+    );
+}
+
+#[test]
+fn a_trip_while_observing_does_not_bind_once_the_zone_enforces() {
+    let limit = files_limit(1_000, 1);
+    let mut window = Window::new();
+    assert!(window.charge(&limit, 10, OBSERVE, &cost(1, 0, 0)).is_ok());
+    assert_eq!(
+        window.charge(&limit, 10, OBSERVE, &cost(1, 0, 0)),
+        Err(Over::Files)
+    );
+    assert_eq!(
+        window.charge(&limit, 10, OBSERVE, &cost(1, 0, 0)),
+        Err(Over::Latched)
+    );
+    assert_eq!(
+        window.charge(&limit, 10, ENFORCE, &cost(1, 0, 0)),
+        Err(Over::Files)
+    );
+    assert_eq!(
+        window.charge(&limit, 10, OBSERVE, &cost(1, 0, 0)),
+        Err(Over::Latched)
+    );
+}
+
+/// Two ops in one tenant were charged in the same nanosecond on two CPUs. One of them failed and was given back,
+/// which also forgot the tenant for the other: a third tenant could then be touched where two were allowed.
+#[test]
+fn a_failed_op_does_not_make_another_op_of_the_same_time_forget_its_tenant() {
+    let limit = tenants_limit(1_000, 2);
+    let mut window = Window::new();
+    let failed = window.charge(&limit, 100, ENFORCE, &cost(1, 0, 1)).unwrap();
+    assert!(window.charge(&limit, 100, ENFORCE, &cost(1, 0, 1)).is_ok());
+    window.give_back(&failed, &cost(1, 0, 1));
+    assert!(window.charge(&limit, 100, ENFORCE, &cost(1, 0, 2)).is_ok());
+    assert_eq!(
+        window.charge(&limit, 100, ENFORCE, &cost(1, 0, 3)),
+        Err(Over::Tenants)
+    );
+}
+
+/// The latch ended one window after the trip, but what was spent right before the trip stays in the ring for up to one
+/// bucket longer: the next ordinary deletion tripped again and latched for another whole window.
+#[test]
+fn the_first_op_after_a_latch_does_not_trip_again() {
+    let limit = files_limit(31_000, 5);
+    let mut window = Window::new();
+    assert!(
+        window
+            .charge(&limit, 1_000_000, ENFORCE, &cost(5, 0, 0))
+            .is_ok()
+    );
+    assert_eq!(
+        window.charge(&limit, 1_000_000, ENFORCE, &cost(1, 0, 0)),
+        Err(Over::Files)
+    );
+    let end = window.latched_until;
+    assert!(window.charge(&limit, end, ENFORCE, &cost(1, 0, 0)).is_ok());
+}
+
+/// A thread read the clock, was preempted, and got the lock after others: its tenant then expired too early, counted from
+/// the time it had read.
+#[test]
+fn an_op_counts_from_when_it_is_charged_not_from_when_its_time_was_read() {
+    let limit = tenants_limit(1_000, 2);
+    let mut window = Window::new();
+    assert!(
+        window
+            .charge(&limit, 5_000, ENFORCE, &cost(1, 0, 1))
+            .is_ok()
+    );
+    assert!(
+        window
+            .charge(&limit, 4_500, ENFORCE, &cost(1, 0, 2))
+            .is_ok()
+    );
+    assert_eq!(
+        window.charge(&limit, 5_900, ENFORCE, &cost(1, 0, 3)),
+        Err(Over::Tenants)
+    );
+}

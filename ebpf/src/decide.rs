@@ -1,0 +1,283 @@
+//! From an op with its place and cost to a verdict: charge every budget that applies, or none.
+
+use aya_ebpf::{
+    bindings::BPF_NOEXIST,
+    helpers::{
+        bpf_get_current_cgroup_id, bpf_ktime_get_boot_ns,
+        generated::{bpf_spin_lock, bpf_spin_unlock},
+    },
+};
+use holdfast_abi::{
+    Account, AccountKey, BudgetConf, CANARY_ZONE, Cost, MAX_BUDGETS, Mode, OVERFLOW_ACTOR, Op, Per,
+    ROW_GIVEN_BACK, ROW_OBSERVED_GIVEN_BACK, Reason, Receipt, Verdict, Who, ZoneCounters,
+};
+
+use crate::{
+    inflight::{Call, InFlight, count},
+    kernel::{Caller, Victim, add},
+    maps::{ACCOUNTS, EMPTY_ACCOUNT, ZONE_COUNTERS, ZONES},
+    place::{Place, zone_index},
+    report::hf_report,
+};
+
+/// Events a second that one account may cause; the first of each trip always gets through.
+const EVENTS_PER_SECOND: u32 = 16;
+const EPERM: i32 = -1;
+
+/// One op, ready to be decided. It lives on a program's stack, of which there are 512 bytes for everything.
+#[repr(C)]
+pub struct Request {
+    pub cost: Cost,
+    pub now: u64,
+    /// The dentry the op is about, for the path in the event.
+    pub dentry: u64,
+    pub ino: u64,
+    pub unit: u64,
+    pub dev: u32,
+    pub bank: u32,
+    pub zone: u32,
+    pub flags: u32,
+    /// A [`Call`].
+    pub call: u32,
+    pub uid: u32,
+    pub login_uid: u32,
+    pub mode: u32,
+    pub op: u8,
+    pub who: u8,
+    pub is_kernel: u8,
+    pub is_strict: u8,
+    // Filled in while deciding.
+    pub verdict: u8,
+    pub reason: u8,
+    /// This is the trip, not something after it.
+    pub first: u8,
+    /// The account has sent enough events for this second.
+    pub quiet: u8,
+}
+
+impl Request {
+    #[inline(always)]
+    pub unsafe fn new(op: Op, call: Call, place: &Place, victim: &Victim, dentry: u64) -> Self {
+        let caller = Caller::current();
+        let is_operator = caller.uid == 0 || caller.uid != victim.uid;
+        Self {
+            cost: Cost { files: 1, bytes: victim.bytes(), tenant: place.tenant },
+            now: bpf_ktime_get_boot_ns(),
+            dentry,
+            ino: victim.ino,
+            unit: bpf_get_current_cgroup_id(),
+            dev: 0,
+            bank: 0,
+            zone: place.zone,
+            flags: 0,
+            call: call as u32,
+            uid: caller.uid,
+            login_uid: caller.login_uid,
+            mode: 0,
+            op: op as u8,
+            who: if is_operator { Who::OPERATOR_BIT } else { Who::OWNER_BIT },
+            is_kernel: caller.is_kernel as u8,
+            is_strict: place.is_strict as u8,
+            verdict: 0,
+            reason: 0,
+            first: 0,
+            quiet: 0,
+        }
+    }
+}
+
+/// Decides `request`: 0 or an error for the hook to return.
+///
+/// A *global* function, like the others with an unmangled name: the verifier checks it once, for any arguments, and not
+/// again for every path that leads to it.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub unsafe extern "C" fn hf_decide(request: *mut Request) -> i32 {
+    if request.is_null() {
+        return 0;
+    }
+    let request = &mut *request;
+    if request.zone == CANARY_ZONE {
+        return EPERM;
+    }
+    let Some(zone) = ZONES.get(zone_index(request.bank, request.zone)) else { return 0 };
+    request.mode = zone.mode;
+    let inflight = InFlight::create();
+    let charged_before = match inflight.as_ref() {
+        Some(inflight) => inflight.charges,
+        None => 0,
+    };
+    for index in 0..MAX_BUDGETS {
+        if index >= zone.budget_count as usize {
+            break;
+        }
+        let budget = &zone.budgets[index];
+        if budget.who & request.who != 0 && hf_charge(budget, request, inflight) != 0 {
+            break;
+        }
+    }
+    let verdict = if request.reason == Reason::None as u8 {
+        Verdict::Allow
+    } else if zone.mode == Mode::Observe as u32 {
+        Verdict::Observe
+    } else {
+        Verdict::Deny
+    };
+    request.verdict = verdict as u8;
+    if let Some(inflight) = inflight.as_mut() {
+        if verdict as u8 != Verdict::Allow as u8 {
+            // The budgets that accepted before this one refused.
+            inflight.return_charges(charged_before);
+        }
+        match verdict {
+            Verdict::Allow => inflight.arm(request, ROW_GIVEN_BACK),
+            Verdict::Observe => inflight.arm(request, ROW_OBSERVED_GIVEN_BACK),
+            _ => {}
+        }
+    }
+    count(request.zone, request.op, verdict as u8, &request.cost);
+    if let Some(counters) = ZONE_COUNTERS.get_ptr_mut(request.zone) {
+        note(counters, request, inflight.is_null());
+    }
+    hf_report(request, inflight);
+    if verdict as u8 == Verdict::Deny as u8 { EPERM } else { 0 }
+}
+
+/// Charges one budget. Returns 0, or the [`Reason`] it is over, which it leaves in `request` too.
+///
+/// A global function, like [`hf_decide`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub unsafe extern "C" fn hf_charge(
+    budget: *const BudgetConf,
+    request: *mut Request,
+    inflight: *mut InFlight,
+) -> u32 {
+    if budget.is_null() || request.is_null() {
+        return 0;
+    }
+    let (budget, request) = (&*budget, &mut *request);
+    let mut key = AccountKey { budget: budget.id, actor: actor(budget.per, request) };
+    let Some(account) = account(&mut key, request.zone) else {
+        // Not even the overflow account: the agent makes it before the budget is in force.
+        return 0;
+    };
+    let limit = budget.limit;
+    let (cost, now, mode) = (request.cost, request.now, request.mode);
+    let op_bit = 1u16 << (request.op & 7);
+    let unknown_cost = op_bit & (Op::Detach.bit() | Op::Device.bit()) != 0;
+    let second = (now / 1_000_000_000) as u32;
+    let lists_op = budget.ops & op_bit != 0;
+
+    let mut receipt = Receipt::default();
+    let mut reason = Reason::None as u32;
+    let mut charged = false;
+    let mut quiet = false;
+    let mut suppressed = 0;
+    let lock = (&raw mut (*account).lock).cast();
+    bpf_spin_lock(lock);
+    let window = &mut (*account).window;
+    if window.is_latched(now, mode) {
+        reason = Reason::Latched as u32;
+    } else if lists_op && unknown_cost {
+        reason = Reason::UnknownCost as u32;
+    } else if lists_op {
+        match window.charge(&limit, now, mode, &cost) {
+            Ok(given) => {
+                receipt = given;
+                charged = true;
+            }
+            Err(over) => reason = over as u32,
+        }
+    }
+    if reason != Reason::None as u32 {
+        if (*account).event_second != second {
+            (*account).event_second = second;
+            (*account).events = 0;
+        }
+        (*account).events += 1;
+        quiet = reason == Reason::Latched as u32 && (*account).events > EVENTS_PER_SECOND;
+        if quiet {
+            (*account).suppressed += 1;
+        } else {
+            suppressed = (*account).suppressed;
+            (*account).suppressed = 0;
+        }
+    }
+    let (files, bytes, latched_until) =
+        ((*account).window.files, (*account).window.bytes, (*account).window.latched_until);
+    bpf_spin_unlock(lock);
+
+    request.reason = reason as u8;
+    request.first = (reason != Reason::None as u32 && reason != Reason::Latched as u32) as u8;
+    request.quiet = quiet as u8;
+    if let Some(inflight) = inflight.as_mut() {
+        let outcome = &mut inflight.outcome;
+        outcome.budget = key.budget;
+        outcome.actor = key.actor;
+        outcome.files_left = left(limit.files, files);
+        outcome.bytes_left = left(limit.bytes, bytes);
+        outcome.latched_until = if latched_until > now { latched_until } else { 0 };
+        outcome.suppressed = suppressed;
+        if charged {
+            inflight.remember(&key, &receipt, &cost);
+        }
+    }
+    reason
+}
+
+/// What is left of a limit.
+#[inline(always)]
+fn left(limit: u64, spent: u64) -> u64 {
+    if limit == u64::MAX { limit } else { limit.saturating_sub(spent) }
+}
+
+/// Whose spending counts.
+#[inline(always)]
+fn actor(per: u8, request: &Request) -> u64 {
+    if per == Per::Unit as u8 {
+        request.unit
+    } else if per == Per::User as u8 {
+        let login = request.login_uid;
+        if login == u32::MAX { request.uid as u64 } else { login as u64 }
+    } else {
+        0
+    }
+}
+
+/// The account for `key`, made if need be; the overflow account (and its key) once the table is full.
+#[inline(always)]
+unsafe fn account(key: &mut AccountKey, zone: u32) -> Option<*mut Account> {
+    if let Some(account) = ACCOUNTS.get_ptr_mut(*key) {
+        return Some(account);
+    }
+    if let Some(empty) = EMPTY_ACCOUNT.get_ptr(0) {
+        // A concurrent caller may have made it: either way it is there afterwards, unless the table is full.
+        let _ = ACCOUNTS.insert(*key, &*empty.cast::<Account>(), BPF_NOEXIST.into());
+        if let Some(account) = ACCOUNTS.get_ptr_mut(*key) {
+            return Some(account);
+        }
+    }
+    if let Some(counters) = ZONE_COUNTERS.get_ptr_mut(zone) {
+        add(&raw mut (*counters).overflow, 1);
+    }
+    key.actor = OVERFLOW_ACTOR;
+    ACCOUNTS.get_ptr_mut(*key)
+}
+
+/// Counts what the op counters do not say.
+#[inline(always)]
+unsafe fn note(counters: *mut ZoneCounters, request: &Request, untracked: bool) {
+    if request.first != 0 {
+        add(&raw mut (*counters).trips, 1);
+    }
+    if request.quiet != 0 {
+        add(&raw mut (*counters).events_suppressed, 1);
+    }
+    if request.is_strict != 0 {
+        add(&raw mut (*counters).strict, 1);
+    }
+    if untracked {
+        add(&raw mut (*counters).untracked, 1);
+    }
+}

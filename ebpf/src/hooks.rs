@@ -1,0 +1,274 @@
+//! The hooks: from a hook's arguments to an op. One program per hook, because a hook has few trampoline slots for
+//! everybody. Facts about the hooks are from kernels 6.1 to 7.3.
+
+use aya_ebpf::{
+    helpers::bpf_get_current_pid_tgid,
+    macros::{fentry, fexit, lsm},
+    programs::{FEntryContext, FExitContext, LsmContext},
+};
+use holdfast_abi::{Control, Learned, Op};
+
+use crate::{
+    decide::{Request, hf_decide},
+    inflight::{Call, InFlight, settle},
+    kernel::{Dentry, File, Iattr, Inode, RenameData, Victim, instance},
+    maps::{CONTROL, LEARNED},
+    place::{Filesystem, Place},
+};
+
+const ATTR_SIZE: u32 = 1 << 3;
+const RENAME_EXCHANGE: u32 = 1 << 1;
+
+/// `security_inode_unlink(dir, dentry)`, from `vfs_unlink`, with the directory locked.
+#[lsm(hook = "inode_unlink")]
+pub fn hf_unlink(ctx: LsmContext) -> i32 {
+    let earlier: i32 = ctx.arg(2);
+    if earlier != 0 {
+        return earlier;
+    }
+    // SAFETY: arguments are what the hook's BTF says; the agent checked the layout.
+    unsafe { remove(ctx.arg(0), ctx.arg(1), Call::Unlink) }
+}
+
+/// `security_inode_rmdir(dir, dentry)`, from `vfs_rmdir`: before the file system looks whether it is empty.
+#[lsm(hook = "inode_rmdir")]
+pub fn hf_rmdir(ctx: LsmContext) -> i32 {
+    let earlier: i32 = ctx.arg(2);
+    if earlier != 0 {
+        return earlier;
+    }
+    // SAFETY: as above.
+    unsafe { remove(ctx.arg(0), ctx.arg(1), Call::Rmdir) }
+}
+
+#[inline(always)]
+unsafe fn remove(dir: *const Inode, dentry: *const Dentry, call: Call) -> i32 {
+    let Some(control) = enter() else { return 0 };
+    let Some(fs) = Filesystem::of(Inode::sb(dir), control.bank) else { return 0 };
+    let victim = Victim::read(Dentry::inode(dentry) as u64);
+    let is_dir = call == Call::Rmdir;
+    if !is_dir && victim.nlink > 1 {
+        return 0;
+    }
+    let start = if is_dir { dentry } else { Dentry::parent(dentry) };
+    let Some(place) = fs.locate(start) else { return 0 };
+    let op = if is_dir && place.is_root { Op::Detach } else { Op::Remove };
+    decide_at(op, call, &fs, control, &place, &victim, dentry as u64)
+}
+
+/// `security_inode_rename(old_dir, old_dentry, new_dir, new_dentry)`, from `vfs_rename`; called twice, with the
+/// sides swapped, when names are exchanged.
+#[lsm(hook = "inode_rename")]
+pub fn hf_rename(ctx: LsmContext) -> i32 {
+    let earlier: i32 = ctx.arg(4);
+    if earlier != 0 {
+        return earlier;
+    }
+    // SAFETY: as above.
+    unsafe { rename(ctx.arg(0), ctx.arg(1), ctx.arg(2), ctx.arg(3)) }
+}
+
+#[inline(always)]
+unsafe fn rename(
+    old_dir: *const Inode,
+    old_dentry: *const Dentry,
+    new_dir: *const Inode,
+    new_dentry: *const Dentry,
+) -> i32 {
+    let Some(control) = current_control() else { return 0 };
+    let mut exchange = false;
+    if let Some(inflight) = InFlight::current() {
+        exchange = inflight.exchange != 0;
+        if !exchange {
+            inflight.disarm();
+        }
+    }
+    let Some(fs) = Filesystem::of(Inode::sb(old_dir), control.bank) else { return 0 };
+    let moved = Victim::read(Dentry::inode(old_dentry) as u64);
+    let target = Dentry::inode_or_null(new_dentry);
+
+    let start = if moved.is_dir() { old_dentry } else { Dentry::parent(old_dentry) };
+    let source = fs.locate(start);
+    let stays = !moved.is_dir() && old_dir == new_dir;
+    let destination = if stays { source } else { fs.locate(Dentry::parent(new_dentry)) };
+
+    if let Some(from) = &source {
+        let leaves = match &destination {
+            Some(to) => to.zone != from.zone,
+            None => true,
+        };
+        let status = if moved.is_dir() && (from.is_root || leaves) {
+            decide_at(Op::Detach, Call::Rename, &fs, control, from, &moved, old_dentry as u64)
+        } else if leaves && moved.nlink <= 1 {
+            decide_at(Op::MoveOut, Call::Rename, &fs, control, from, &moved, old_dentry as u64)
+        } else {
+            0
+        };
+        if status != 0 {
+            return status;
+        }
+    }
+    if target == 0 || exchange {
+        return 0;
+    }
+    let victim = Victim::read(target);
+    if victim.is_dir() {
+        // Only an empty directory can be replaced. That costs nothing, unless it is a root.
+        let Some(place) = fs.locate(new_dentry) else { return 0 };
+        if !place.is_root {
+            return 0;
+        }
+        return decide_at(Op::Detach, Call::Rename, &fs, control, &place, &victim, new_dentry as u64);
+    }
+    if victim.nlink > 1 || victim.bytes() == 0 {
+        return 0;
+    }
+    let Some(to) = destination else { return 0 };
+    decide_at(Op::Replace, Call::Rename, &fs, control, &to, &victim, new_dentry as u64)
+}
+
+/// `security_inode_setattr(idmap, dentry, attr)`, from `notify_change`: every way to change a size by name or
+/// descriptor.
+#[lsm(hook = "inode_setattr")]
+pub fn hf_setattr(ctx: LsmContext) -> i32 {
+    let earlier: i32 = ctx.arg(3);
+    if earlier != 0 {
+        return earlier;
+    }
+    // SAFETY: as above; the agent loads this one or the next, as the kernel's BTF says.
+    unsafe { truncate(ctx.arg(1), ctx.arg(2)) }
+}
+
+/// The same before kernel 6.8 or so, when the hook was not given the mount's id mapping.
+#[lsm(hook = "inode_setattr")]
+pub fn hf_setattr_old(ctx: LsmContext) -> i32 {
+    let earlier: i32 = ctx.arg(2);
+    if earlier != 0 {
+        return earlier;
+    }
+    // SAFETY: as above.
+    unsafe { truncate(ctx.arg(0), ctx.arg(1)) }
+}
+
+#[inline(always)]
+unsafe fn truncate(dentry: *const Dentry, attr: *const Iattr) -> i32 {
+    if Iattr::valid(attr) & ATTR_SIZE == 0 {
+        return 0;
+    }
+    let Some(control) = enter() else { return 0 };
+    let inode = Dentry::inode(dentry);
+    if inode.is_null() {
+        return 0;
+    }
+    let Some(fs) = Filesystem::of(Inode::sb(inode), control.bank) else { return 0 };
+    let mut victim = Victim::read(inode as u64);
+    let new_size = Iattr::size(attr);
+    // A file without a name was charged when it lost its last one.
+    if victim.nlink == 0 || new_size >= victim.bytes() {
+        return 0;
+    }
+    victim.size -= new_size;
+    let Some(place) = fs.locate(Dentry::parent(dentry)) else { return 0 };
+    decide_at(Op::Truncate, Call::Setattr, &fs, control, &place, &victim, dentry as u64)
+}
+
+/// Remembers whether a rename exchanges names: the hook is not told.
+#[fentry(function = "vfs_rename")]
+pub fn hf_rename_enter(ctx: FEntryContext) -> i32 {
+    // SAFETY: vfs_rename's only argument is a renamedata.
+    unsafe {
+        let data: *const RenameData = ctx.arg(0);
+        if current_control().is_none() {
+            return 0;
+        }
+        if RenameData::flags(data) & RENAME_EXCHANGE != 0 {
+            if let Some(inflight) = InFlight::create().as_mut() {
+                inflight.disarm();
+                inflight.exchange = 1;
+            }
+        } else if let Some(inflight) = InFlight::current() {
+            inflight.exchange = 0;
+        }
+    }
+    0
+}
+
+macro_rules! exit {
+    ($name:ident, $function:literal, $call:expr) => {
+        /// Gives back what the hook charged if the call failed after all.
+        #[fexit(function = $function)]
+        pub fn $name(ctx: FExitContext) -> i32 {
+            let status = ctx.ret::<i32>().unwrap_or(0);
+            // SAFETY: touches only maps.
+            unsafe {
+                if current_control().is_some() {
+                    settle($call, status);
+                }
+            }
+            0
+        }
+    };
+}
+exit!(hf_unlink_exit, "vfs_unlink", Call::Unlink);
+exit!(hf_rmdir_exit, "vfs_rmdir", Call::Rmdir);
+exit!(hf_rename_exit, "vfs_rename", Call::Rename);
+exit!(hf_setattr_exit, "notify_change", Call::Setattr);
+
+/// Tells the agent what the kernel calls an inode: it asks by flock(2) on an open descriptor. stat(2) would not do:
+/// its device numbers differ from the superblock's on some file systems.
+#[lsm(hook = "file_lock")]
+pub fn hf_learn(ctx: LsmContext) -> i32 {
+    let earlier: i32 = ctx.arg(2);
+    // SAFETY: the hook's first argument is a file.
+    unsafe {
+        let file: *const File = ctx.arg(0);
+        if let Some(control) = current_control()
+            && control.learner != 0
+            && control.learner == (bpf_get_current_pid_tgid() >> 32) as u32
+            && let Some(learned) = LEARNED.get_ptr_mut(0)
+        {
+            let inode = File::inode(file);
+            *learned = Learned {
+                serial: (*learned).serial + 1,
+                ino: Inode::ino(inode),
+                dev: crate::kernel::SuperBlock::dev(Inode::sb(inode)),
+                generation: Inode::generation(inode),
+            };
+        }
+    }
+    earlier
+}
+
+/// The control entry, if this load of the programs is the one that counts.
+#[inline(always)]
+fn current_control() -> Option<&'static Control> {
+    let control = CONTROL.get(0)?;
+    (control.instance == instance()).then_some(control)
+}
+
+/// [`current_control`], for a hook that starts an op: whatever the task did before is over.
+#[inline(always)]
+unsafe fn enter() -> Option<&'static Control> {
+    let control = current_control()?;
+    if let Some(inflight) = InFlight::current() {
+        inflight.disarm();
+    }
+    Some(control)
+}
+
+#[inline(always)]
+unsafe fn decide_at(
+    op: Op,
+    call: Call,
+    fs: &Filesystem,
+    control: &Control,
+    place: &Place,
+    victim: &Victim,
+    dentry: u64,
+) -> i32 {
+    let mut request = Request::new(op, call, place, victim, dentry);
+    request.dev = fs.dev;
+    request.bank = fs.bank;
+    request.flags = control.flags;
+    hf_decide(&raw mut request)
+}

@@ -1,0 +1,212 @@
+//! What the running task has charged for an op that is not over yet, so that it can be given back if the op fails.
+//!
+//! A hook sets it, the exit of the function that called the hook consumes it. It lives in task storage: no other
+//! task can touch it, and it goes when the task goes.
+
+use aya_ebpf::{
+    bindings::BPF_LOCAL_STORAGE_GET_F_CREATE,
+    helpers::{
+        bpf_get_current_task_btf,
+        generated::{bpf_spin_lock, bpf_spin_unlock, bpf_task_storage_get},
+    },
+};
+use holdfast_abi::{AccountKey, Cost, Receipt, counter_index};
+
+use crate::{
+    decide::Request,
+    kernel::{add, opaque},
+    maps::{ACCOUNTS, COUNTERS, IN_FLIGHT},
+};
+
+/// Charges one call can make: a rename can be an op in each of two zones with eight budgets.
+const MAX_CHARGES: usize = 16;
+/// Ops one call can be.
+const MAX_OPS: usize = 4;
+
+/// The kernel function whose exit settles an op.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Call {
+    Unlink = 1,
+    Rmdir = 2,
+    Rename = 3,
+    Setattr = 4,
+}
+
+/// One account that was charged.
+#[repr(C)]
+pub struct Charge {
+    pub key: AccountKey,
+    pub receipt: Receipt,
+    pub cost: Cost,
+}
+
+/// One op that was counted.
+#[repr(C)]
+pub struct Counted {
+    pub cost: Cost,
+    pub zone: u32,
+    pub op: u8,
+    /// Row of the counter map that takes it back.
+    pub row: u8,
+    pub pad: u16,
+}
+
+/// What the deciding budget said, for the event.
+#[repr(C)]
+pub struct Outcome {
+    pub budget: u64,
+    pub actor: u64,
+    pub files_left: u64,
+    pub bytes_left: u64,
+    pub latched_until: u64,
+    pub suppressed: u32,
+    pub pad: u32,
+}
+
+#[repr(C)]
+pub struct InFlight {
+    /// A [`Call`], or 0.
+    pub armed: u32,
+    pub charges: u32,
+    pub counted: u32,
+    /// Whether the rename under way exchanges both names.
+    pub exchange: u32,
+    pub outcome: Outcome,
+    charge: [Charge; MAX_CHARGES],
+    count: [Counted; MAX_OPS],
+}
+
+impl InFlight {
+    /// The running task's, if it ever had one.
+    #[inline(always)]
+    pub unsafe fn current() -> Option<&'static mut Self> {
+        Self::get(0).as_mut()
+    }
+
+    /// The running task's, made if need be. Null when memory is short or storage is contended: the op is then charged
+    /// and not given back if it fails.
+    #[inline(always)]
+    pub unsafe fn create() -> *mut Self {
+        Self::get(BPF_LOCAL_STORAGE_GET_F_CREATE.into())
+    }
+
+    #[inline(always)]
+    unsafe fn get(flags: u64) -> *mut Self {
+        let task = bpf_get_current_task_btf();
+        bpf_task_storage_get(IN_FLIGHT.as_ptr(), task.cast(), core::ptr::null_mut(), flags).cast()
+    }
+
+    /// Forgets an earlier op whose exit was not seen.
+    #[inline(always)]
+    pub fn disarm(&mut self) {
+        let zero = opaque(0) as u32;
+        self.armed = zero;
+        self.charges = zero;
+        self.counted = zero;
+    }
+
+    /// Remembers a charge. There is room: a call makes at most one for each budget of two zones.
+    #[inline(always)]
+    pub fn remember(&mut self, key: &AccountKey, receipt: &Receipt, cost: &Cost) {
+        let index = self.charges;
+        self.charges = index + 1;
+        let entry = &mut self.charge[opaque(index.into()) as usize % MAX_CHARGES];
+        // Field by field: a copy of the whole would be a call to memmove.
+        entry.key.budget = key.budget;
+        entry.key.actor = key.actor;
+        entry.receipt.bucket = receipt.bucket;
+        entry.receipt.tenant_before = receipt.tenant_before;
+        entry.receipt.tenant_now = receipt.tenant_now;
+        entry.receipt.slot = receipt.slot;
+        entry.cost.files = cost.files;
+        entry.cost.bytes = cost.bytes;
+        entry.cost.tenant = cost.tenant;
+    }
+
+    /// Remembers an op that goes on, for the exit of its call.
+    #[inline(always)]
+    pub fn arm(&mut self, request: &Request, row: u32) {
+        let index = self.counted;
+        self.counted = index + 1;
+        let entry = &mut self.count[opaque(index.into()) as usize % MAX_OPS];
+        entry.cost.files = request.cost.files;
+        entry.cost.bytes = request.cost.bytes;
+        entry.cost.tenant = request.cost.tenant;
+        entry.zone = request.zone;
+        entry.op = request.op;
+        entry.row = row as u8;
+        self.armed = request.call;
+    }
+
+    /// Gives back every charge from number `first` on.
+    #[inline(always)]
+    pub unsafe fn return_charges(&mut self, first: u32) {
+        for step in 0..MAX_CHARGES as u32 {
+            let index = first + step;
+            if index >= self.charges {
+                break;
+            }
+            hf_return(&self.charge[opaque(index.into()) as usize % MAX_CHARGES]);
+        }
+        self.charges = first;
+    }
+}
+
+/// The exit of `call`: gives back what was charged if it failed.
+#[inline(always)]
+pub unsafe fn settle(call: Call, status: i32) {
+    let Some(inflight) = InFlight::current() else { return };
+    if inflight.armed == call as u32 {
+        if status != 0 {
+            inflight.return_charges(0);
+            uncount(inflight);
+        }
+        inflight.disarm();
+    }
+    if call == Call::Rename {
+        inflight.exchange = 0;
+    }
+}
+
+/// Counts the ops of a call that failed as given back.
+#[inline(always)]
+unsafe fn uncount(inflight: &InFlight) {
+    for index in 0..MAX_OPS {
+        if index >= inflight.counted as usize {
+            break;
+        }
+        let counted = &inflight.count[index];
+        count(counted.zone, counted.op, counted.row, &counted.cost);
+    }
+}
+
+/// Gives one charge back to its account. A global function: the verifier checks it once, for any charge.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub unsafe extern "C" fn hf_return(charge: *const Charge) -> u32 {
+    if charge.is_null() {
+        return 0;
+    }
+    let charge = &*charge;
+    let key = AccountKey { budget: charge.key.budget, actor: charge.key.actor };
+    if let Some(account) = ACCOUNTS.get_ptr_mut(key) {
+        let (receipt, cost) = (charge.receipt, charge.cost);
+        let lock = (&raw mut (*account).lock).cast();
+        bpf_spin_lock(lock);
+        (*account).window.give_back(&receipt, &cost);
+        bpf_spin_unlock(lock);
+    }
+    0
+}
+
+/// Adds one op and its cost to a row of the counter map.
+#[inline(always)]
+pub unsafe fn count(zone: u32, op: u8, row: u8, cost: &Cost) {
+    let Some(op) = holdfast_abi::Op::from_number(op) else { return };
+    if let Some(counter) = COUNTERS.get_ptr_mut(counter_index(zone, op, row as u32)) {
+        add(&raw mut (*counter).files, cost.files);
+        add(&raw mut (*counter).bytes, cost.bytes);
+        add(&raw mut (*counter).tenant, 1);
+    }
+}

@@ -1,0 +1,240 @@
+//! Kernel structures as the programs see them: opaque pointers, and reads at offsets taken from the running
+//! kernel's BTF (Rust has no CO-RE). Offsets are constants to the verifier.
+
+use core::{arch::asm, ffi::c_void, ptr::read_volatile};
+
+use aya_ebpf::helpers::{bpf_get_current_task_btf, generated::bpf_probe_read_kernel};
+use holdfast_abi::Offsets;
+
+/// Set by the agent before load.
+#[unsafe(no_mangle)]
+pub static OFFSETS: Offsets = Offsets {
+    dentry_parent: 0,
+    dentry_inode: 0,
+    dentry_name: 0,
+    inode_mode: 0,
+    inode_uid: 0,
+    inode_ino: 0,
+    inode_nlink: 0,
+    inode_size: 0,
+    inode_sb: 0,
+    inode_generation: 0,
+    sb_dev: 0,
+    sb_root: 0,
+    iattr_valid: 0,
+    iattr_size: 0,
+    file_inode: 0,
+    task_flags: 0,
+    task_real_cred: 0,
+    task_loginuid: 0,
+    cred_uid: 0,
+    rename_flags: 0,
+};
+
+/// Which load of the programs this is. Set by the agent before load.
+#[unsafe(no_mangle)]
+static INSTANCE: u64 = 0;
+
+macro_rules! opaque {
+    ($($name:ident),*) => { $(
+        #[repr(C)]
+        pub struct $name { _opaque: [u8; 0] }
+    )* };
+}
+opaque!(Dentry, Inode, SuperBlock, Iattr, File, RenameData);
+
+pub const S_IFMT: u16 = 0o170000;
+pub const S_IFDIR: u16 = 0o040000;
+pub const S_IFREG: u16 = 0o100000;
+const PF_IO_WORKER: u32 = 0x10;
+const PF_KTHREAD: u32 = 0x0020_0000;
+
+macro_rules! offset {
+    ($field:ident) => {
+        // SAFETY: a read of an initialised static; volatile, because the loader sets it.
+        unsafe { core::ptr::read_volatile(&raw const crate::kernel::OFFSETS.$field) as usize }
+    };
+}
+pub(crate) use offset;
+
+#[inline(always)]
+pub fn instance() -> u64 {
+    // SAFETY: a read of an initialised static; volatile, because the loader sets it.
+    unsafe { read_volatile(&raw const INSTANCE) }
+}
+
+/// Reads through a pointer that the verifier knows as a kernel structure.
+#[inline(always)]
+unsafe fn load<T: Copy>(base: *const c_void, offset: usize) -> T {
+    read_volatile(base.cast::<u8>().add(offset).cast::<T>())
+}
+
+/// Reads through any address; `fallback` if it cannot be read.
+#[inline(always)]
+pub fn probe<T: Copy>(base: u64, offset: usize, fallback: T) -> T {
+    let mut value = fallback;
+    // SAFETY: the helper writes size_of::<T>() bytes to `value`, or fails.
+    let status = unsafe {
+        bpf_probe_read_kernel(
+            (&raw mut value).cast(),
+            size_of::<T>() as u32,
+            (base as usize + offset) as *const c_void,
+        )
+    };
+    if status == 0 { value } else { fallback }
+}
+
+impl Dentry {
+    #[inline(always)]
+    pub unsafe fn parent(this: *const Self) -> *const Self {
+        load(this.cast(), offset!(dentry_parent))
+    }
+
+    /// For a dentry known to be positive (a directory on the way up, the victim of an unlink).
+    #[inline(always)]
+    pub unsafe fn inode(this: *const Self) -> *const Inode {
+        load(this.cast(), offset!(dentry_inode))
+    }
+
+    /// For a dentry that may be negative. Not a direct load: kernels 6.6 and 6.12 take `d_inode` for never null and
+    /// would remove the check.
+    #[inline(always)]
+    pub fn inode_or_null(this: *const Self) -> u64 {
+        probe(this as u64, offset!(dentry_inode), 0)
+    }
+}
+
+impl Inode {
+    #[inline(always)]
+    pub unsafe fn ino(this: *const Self) -> u64 {
+        load(this.cast(), offset!(inode_ino))
+    }
+
+    #[inline(always)]
+    pub unsafe fn generation(this: *const Self) -> u32 {
+        load(this.cast(), offset!(inode_generation))
+    }
+
+    #[inline(always)]
+    pub unsafe fn sb(this: *const Self) -> *const SuperBlock {
+        load(this.cast(), offset!(inode_sb))
+    }
+}
+
+/// What an op needs to know of the inode it is about, read with probes: it may come from a dentry that can be
+/// negative.
+#[derive(Clone, Copy)]
+pub struct Victim {
+    pub ino: u64,
+    pub size: u64,
+    pub uid: u32,
+    pub nlink: u32,
+    pub mode: u16,
+}
+
+impl Victim {
+    /// The inode at `inode`, which is not null.
+    #[inline(always)]
+    pub fn read(inode: u64) -> Self {
+        Self {
+            ino: probe(inode, offset!(inode_ino), 0),
+            size: probe(inode, offset!(inode_size), 0),
+            uid: probe(inode, offset!(inode_uid), 0),
+            nlink: probe(inode, offset!(inode_nlink), 1),
+            mode: probe(inode, offset!(inode_mode), 0),
+        }
+    }
+
+    #[inline(always)]
+    pub fn is_dir(&self) -> bool {
+        self.mode & S_IFMT == S_IFDIR
+    }
+
+    /// Bytes that go when the file goes: only regular files have any.
+    #[inline(always)]
+    pub fn bytes(&self) -> u64 {
+        if self.mode & S_IFMT == S_IFREG { self.size } else { 0 }
+    }
+}
+
+impl SuperBlock {
+    #[inline(always)]
+    pub unsafe fn dev(this: *const Self) -> u32 {
+        load(this.cast(), offset!(sb_dev))
+    }
+
+    #[inline(always)]
+    pub unsafe fn root(this: *const Self) -> *const Dentry {
+        load(this.cast(), offset!(sb_root))
+    }
+}
+
+impl Iattr {
+    #[inline(always)]
+    pub unsafe fn valid(this: *const Self) -> u32 {
+        load(this.cast(), offset!(iattr_valid))
+    }
+
+    #[inline(always)]
+    pub unsafe fn size(this: *const Self) -> u64 {
+        load(this.cast(), offset!(iattr_size))
+    }
+}
+
+impl File {
+    #[inline(always)]
+    pub unsafe fn inode(this: *const Self) -> *const Inode {
+        load(this.cast(), offset!(file_inode))
+    }
+}
+
+impl RenameData {
+    #[inline(always)]
+    pub unsafe fn flags(this: *const Self) -> u32 {
+        load(this.cast(), offset!(rename_flags))
+    }
+}
+
+/// Who is running. Read from the task, not through `current_cred()`: overlayfs and others override credentials
+/// while they work for somebody.
+#[derive(Clone, Copy)]
+pub struct Caller {
+    pub uid: u32,
+    pub login_uid: u32,
+    pub is_kernel: bool,
+}
+
+impl Caller {
+    #[inline(always)]
+    pub fn current() -> Self {
+        // SAFETY: the helper has no preconditions.
+        let task = unsafe { bpf_get_current_task_btf() } as u64;
+        let flags: u32 = probe(task, offset!(task_flags), PF_KTHREAD);
+        let cred: u64 = probe(task, offset!(task_real_cred), 0);
+        let uid = probe(cred, offset!(cred_uid), 0);
+        let login_offset = offset!(task_loginuid);
+        let login_uid = if login_offset == Offsets::ABSENT as usize {
+            u32::MAX
+        } else {
+            probe(task, login_offset, u32::MAX)
+        };
+        Self { uid, login_uid, is_kernel: flags & (PF_KTHREAD | PF_IO_WORKER) != 0 }
+    }
+}
+
+/// Adds to a counter that other programs on this CPU or others may be adding to.
+#[inline(always)]
+pub unsafe fn add(counter: *mut u64, amount: u64) {
+    asm!("lock *(u64 *)({counter} + 0) += {amount}", counter = in(reg) counter, amount = in(reg) amount);
+}
+
+/// `value`, without the compiler knowing what it is: for bounds that the verifier must see checked where they are
+/// used, and for zeroes that must not become a call to memset.
+#[inline(always)]
+pub fn opaque(mut value: u64) -> u64 {
+    // A real instruction, if an idle one: without it two source lines would share one, and the verifier wants line
+    // information to rise.
+    // SAFETY: a move from a register to itself.
+    unsafe { asm!("{value} = {value}", value = inout(reg) value, options(nomem, nostack, preserves_flags)) };
+    value
+}

@@ -1,0 +1,137 @@
+//! Events for the agent. Off the decision path: if the ring buffer is full the event is counted as lost.
+
+use aya_ebpf::helpers::{
+    bpf_get_current_pid_tgid,
+    generated::{bpf_get_current_comm, bpf_probe_read_kernel_str},
+};
+use holdfast_abi::{
+    Event, FLAG_FIRST, FLAG_KTHREAD, FLAG_PATH_CUT, FLAG_STRICT, FLAG_TRACE, PATH_ROOM, Reason,
+};
+
+use crate::{
+    decide::Request,
+    inflight::InFlight,
+    kernel::{add, offset, opaque, probe},
+    maps::{EVENTS, ZONE_COUNTERS},
+};
+
+/// Levels of a path that an event can show.
+const PATH_LEVELS: usize = 24;
+const NAME_ROOM: u32 = 256;
+const TENANT_ROOM: u32 = 64;
+
+/// Sends an event for `request`, if it is one to tell. A global function, like [`crate::decide::hf_charge`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub unsafe extern "C" fn hf_report(request: *const Request, inflight: *const InFlight) -> u32 {
+    if request.is_null() {
+        return 0;
+    }
+    let request = &*request;
+    let is_quiet = request.quiet != 0 || request.reason == Reason::None as u8;
+    if !is_quiet || request.flags & FLAG_TRACE != 0 {
+        send(request, inflight);
+    }
+    0
+}
+
+#[inline(always)]
+unsafe fn send(request: &Request, inflight: *const InFlight) {
+    let Some(mut entry) = EVENTS.reserve(0) else {
+        if let Some(counters) = ZONE_COUNTERS.get_ptr_mut(request.zone) {
+            add(&raw mut (*counters).events_lost, 1);
+        }
+        return;
+    };
+    let event: *mut Event = entry.as_mut_ptr();
+    let ids = bpf_get_current_pid_tgid();
+    (*event).time_ns = request.now;
+    (*event).files = request.cost.files;
+    (*event).bytes = request.cost.bytes;
+    (*event).tenant = request.cost.tenant;
+    (*event).ino = request.ino;
+    (*event).unit = request.unit;
+    (*event).dev = request.dev;
+    (*event).pid = (ids >> 32) as u32;
+    (*event).tid = ids as u32;
+    (*event).uid = request.uid;
+    (*event).login_uid = request.login_uid;
+    (*event).zone = request.zone;
+    fill_outcome(event, inflight);
+    (*event).op = request.op;
+    (*event).verdict = request.verdict;
+    (*event).reason = request.reason;
+    (*event).who = request.who as u32;
+    bpf_get_current_comm((&raw mut (*event).comm).cast(), 16);
+    (*event).tenant_name[0] = 0;
+    let (used, complete) = write_path(event, request.dentry, request.cost.tenant);
+    (*event).path_len = used;
+    let mut flags = 0;
+    if request.first != 0 {
+        flags |= FLAG_FIRST;
+    }
+    if request.is_strict != 0 {
+        flags |= FLAG_STRICT;
+    }
+    if request.is_kernel != 0 {
+        flags |= FLAG_KTHREAD;
+    }
+    if !complete {
+        flags |= FLAG_PATH_CUT;
+    }
+    (*event).flags = flags;
+    entry.submit(0);
+}
+
+/// What the deciding budget said; nothing where there was no memory for it.
+#[inline(always)]
+unsafe fn fill_outcome(event: *mut Event, inflight: *const InFlight) {
+    let zero = opaque(0);
+    (*event).budget = zero;
+    (*event).actor = zero;
+    (*event).files_left = opaque(u64::MAX);
+    (*event).bytes_left = opaque(u64::MAX);
+    (*event).latched_until = zero;
+    (*event).suppressed = zero as u32;
+    if let Some(inflight) = inflight.as_ref() {
+        (*event).budget = inflight.outcome.budget;
+        (*event).actor = inflight.outcome.actor;
+        (*event).files_left = inflight.outcome.files_left;
+        (*event).bytes_left = inflight.outcome.bytes_left;
+        (*event).latched_until = inflight.outcome.latched_until;
+        (*event).suppressed = inflight.outcome.suppressed;
+    }
+}
+
+/// Writes the names from `dentry` up to the filesystem's root, each ended by NUL, and the name of the tenant's
+/// directory when it comes by. Returns the bytes used and whether that was all of them.
+#[inline(always)]
+unsafe fn write_path(event: *mut Event, dentry: u64, tenant: u64) -> (u32, bool) {
+    let mut dentry = dentry;
+    let mut used: u32 = 0;
+    let mut complete = true;
+    for _ in 0..PATH_LEVELS {
+        let parent: u64 = probe(dentry, offset!(dentry_parent), 0);
+        if parent == dentry || parent == 0 {
+            return (used, complete);
+        }
+        let name: u64 = probe(dentry, offset!(dentry_name), 0);
+        let inode: u64 = probe(dentry, offset!(dentry_inode), 0);
+        if tenant != 0 && inode != 0 && probe(inode, offset!(inode_ino), 0u64) == tenant {
+            let target = (&raw mut (*event).tenant_name).cast();
+            bpf_probe_read_kernel_str(target, TENANT_ROOM, name as *const _);
+        }
+        if used > PATH_ROOM as u32 {
+            complete = false;
+        } else {
+            let target = (&raw mut (*event).path).cast::<u8>().add(used as usize);
+            let written = bpf_probe_read_kernel_str(target.cast(), NAME_ROOM, name as *const _);
+            if written <= 0 || written > NAME_ROOM as i64 {
+                return (used, false);
+            }
+            used += written as u32;
+        }
+        dentry = parent;
+    }
+    (used, false)
+}

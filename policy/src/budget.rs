@@ -1,0 +1,226 @@
+//! One budget of a zone, and the form in which the kernel takes it. It never charges anything.
+
+use std::fmt;
+
+use holdfast_abi::{BudgetConf, Limit, Op, OpMask, Per, Who};
+
+use crate::model::ZoneName;
+use crate::units::Window;
+
+/// For one kind of actor, and those callers `who` stands for: at most so much in any window.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Budget {
+    /// Whose spending is added up.
+    pub per: Per,
+    /// Whom it applies to.
+    pub who: Who,
+    /// What is charged to it.
+    pub ops: OpSet,
+    /// Most files in any window; not limited if `None`.
+    pub files: Option<u64>,
+    /// Most bytes in any window; not limited if `None`.
+    pub bytes: Option<u64>,
+    /// Most distinct tenants in any window; not limited if `None`.
+    pub tenants: Option<u32>,
+    /// Length of the window.
+    pub window: Window,
+}
+
+impl Budget {
+    /// Names this budget's accounts in the kernel; never 0.
+    ///
+    /// It depends on zone, per, who, ops and window only: when a limit changes, what is spent stays spent.
+    /// It is the 64-bit FNV-1a hash of these (<https://datatracker.ietf.org/doc/html/rfc9923>), and must stay
+    /// so: other numbers would empty every account of a running host.
+    pub fn id(&self, zone: &ZoneName) -> u64 {
+        let text = format!(
+            "{zone}\n{}\n{}\n{}\n{}",
+            self.per.word(),
+            self.who.word(),
+            self.ops.mask(),
+            self.window.ns()
+        );
+        fnv1a(text.as_bytes()).max(1)
+    }
+
+    /// What the kernel is told.
+    pub fn conf(&self, zone: &ZoneName) -> BudgetConf {
+        let window_ns = self.window.ns();
+        BudgetConf {
+            id: self.id(zone),
+            limit: Limit {
+                window_ns,
+                bucket_ns: Limit::bucket_for(window_ns),
+                files: self.files.unwrap_or(u64::MAX),
+                bytes: self.bytes.unwrap_or(u64::MAX),
+                tenants: self.tenants.unwrap_or(u32::MAX),
+                pad: 0,
+            },
+            ops: self.ops.mask(),
+            per: self.per as u8,
+            who: self.who.mask(),
+            pad: 0,
+        }
+    }
+
+    /// A short name, unique within the zone: `operators per unit, 10m`, followed by the ops if these are not
+    /// all that are guarded.
+    pub fn label(&self) -> String {
+        let label = format!(
+            "{} per {}, {}",
+            self.who.word(),
+            self.per.word(),
+            self.window
+        );
+        if self.ops == OpSet::GUARDED {
+            label
+        } else {
+            format!("{label} ({})", self.ops)
+        }
+    }
+}
+
+/// A set of ops; never empty, and never one that is not guarded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct OpSet(OpMask);
+
+impl OpSet {
+    /// Every op the kernel programs guard.
+    pub const GUARDED: Self = Self(
+        Op::Remove.bit()
+            | Op::Replace.bit()
+            | Op::Truncate.bit()
+            | Op::MoveOut.bit()
+            | Op::Detach.bit(),
+    );
+
+    /// The set of these ops. `None` if there are none, or one is not guarded.
+    pub fn new(ops: &[Op]) -> Option<Self> {
+        let mask = ops.iter().fold(0, |mask, op| mask | op.bit());
+        (mask != 0 && mask & !Self::GUARDED.0 == 0).then_some(Self(mask))
+    }
+
+    /// Whether the set has this op.
+    pub const fn contains(self, op: Op) -> bool {
+        self.0 & op.bit() != 0
+    }
+
+    /// The ops, in the order of their numbers.
+    pub fn iter(self) -> impl Iterator<Item = Op> {
+        Op::ALL.iter().copied().filter(move |op| self.contains(*op))
+    }
+
+    /// One bit for each op, as the kernel takes it.
+    pub const fn mask(self) -> OpMask {
+        self.0
+    }
+}
+
+impl fmt::Display for OpSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let words: Vec<&str> = self.iter().map(Op::word).collect();
+        f.write_str(&words.join(", "))
+    }
+}
+
+fn fnv1a(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn budget() -> Budget {
+        Budget {
+            per: Per::Unit,
+            who: Who::Operators,
+            ops: OpSet::GUARDED,
+            files: Some(200),
+            bytes: None,
+            tenants: Some(3),
+            window: Window::parse("10m").unwrap(),
+        }
+    }
+
+    fn zone(name: &str) -> ZoneName {
+        ZoneName::parse(name).unwrap()
+    }
+
+    #[test]
+    fn the_hash_is_the_published_one() {
+        // Vectors from the reference: https://github.com/lcn2/fnv, test_fnv.c.
+        assert_eq!(fnv1a(b""), 0xcbf2_9ce4_8422_2325);
+        assert_eq!(fnv1a(b"a"), 0xaf63_dc4c_8601_ec8c);
+        assert_eq!(fnv1a(b"foobar"), 0x8594_4171_f739_67e8);
+    }
+
+    #[test]
+    fn changing_a_limit_keeps_the_account_and_changing_its_meaning_does_not() {
+        let id = budget().id(&zone("customers"));
+        let raised = Budget {
+            files: Some(9),
+            bytes: Some(1),
+            tenants: None,
+            ..budget()
+        };
+        assert_eq!(raised.id(&zone("customers")), id);
+        let others = [
+            Budget {
+                per: Per::User,
+                ..budget()
+            },
+            Budget {
+                who: Who::Everyone,
+                ..budget()
+            },
+            Budget {
+                ops: OpSet::new(&[Op::Remove]).unwrap(),
+                ..budget()
+            },
+            Budget {
+                window: Window::parse("11m").unwrap(),
+                ..budget()
+            },
+        ];
+        for other in others {
+            assert_ne!(other.id(&zone("customers")), id, "{other:?}");
+        }
+        assert_ne!(budget().id(&zone("backups")), id);
+    }
+
+    #[test]
+    fn the_kernel_is_told_what_is_not_limited() {
+        let conf = budget().conf(&zone("customers"));
+        assert_eq!(
+            (conf.limit.files, conf.limit.bytes, conf.limit.tenants),
+            (200, u64::MAX, 3)
+        );
+        assert_eq!(conf.limit.window_ns, 600_000_000_000);
+        assert!(conf.limit.bucket_ns * 31 >= conf.limit.window_ns);
+        assert_eq!((conf.per, conf.who), (Per::Unit as u8, Who::OPERATOR_BIT));
+        assert_eq!(conf.ops, 0b0110_0111);
+    }
+
+    #[test]
+    fn labels_name_the_ops_only_where_they_tell_budgets_apart() {
+        assert_eq!(budget().label(), "operators per unit, 10m");
+        let some = OpSet::new(&[Op::MoveOut, Op::Remove]).unwrap();
+        assert_eq!(
+            Budget {
+                ops: some,
+                ..budget()
+            }
+            .label(),
+            "operators per unit, 10m (remove, move_out)"
+        );
+    }
+
+    #[test]
+    fn a_set_is_never_empty_and_never_has_what_is_not_guarded() {
+        assert_eq!(OpSet::new(&[]), None);
+        assert_eq!(OpSet::new(&[Op::Remove, Op::Punch]), None);
+    }
+}

@@ -1,0 +1,145 @@
+//! The resolved policy for people (as a policy file with nothing left to defaults) and for programs (JSON).
+
+use std::fmt;
+
+use serde::ser::{Serialize, SerializeStruct, Serializer};
+
+use crate::budget::{Budget, OpSet};
+use crate::model::{Policy, Role, Zone, ZoneName};
+use crate::pattern::PathPattern;
+use crate::units::{Window, format_bytes};
+
+/// The policy as a policy file: reading it again gives the same policy.
+impl fmt::Display for Policy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, zone) in self.zones.iter().enumerate() {
+            if index > 0 {
+                writeln!(f)?;
+            }
+            zone.fmt(f)?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Zone {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let paths: Vec<String> = self
+            .paths
+            .iter()
+            .map(|path| string(path.as_str()))
+            .collect();
+        writeln!(f, "[[zone]]")?;
+        writeln!(f, "name = {}", string(self.name.as_str()))?;
+        writeln!(f, "role = {}", string(self.role.word()))?;
+        writeln!(f, "paths = [{}]", paths.join(", "))?;
+        writeln!(f, "tenant_depth = {}", self.tenant_depth)?;
+        writeln!(f, "mode = {}", string(self.mode.word()))?;
+        for budget in &self.budgets {
+            write!(f, "\n{budget}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Budget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ops: Vec<String> = self.ops.iter().map(|op| string(op.word())).collect();
+        writeln!(f, "[[zone.budget]] # {}", self.label())?;
+        writeln!(f, "per = {}", string(self.per.word()))?;
+        writeln!(f, "who = {}", string(self.who.word()))?;
+        writeln!(f, "ops = [{}]", ops.join(", "))?;
+        limit(f, "files", self.files.map(|files| files.to_string()))?;
+        limit(
+            f,
+            "bytes",
+            self.bytes.map(|bytes| string(&format_bytes(bytes))),
+        )?;
+        limit(
+            f,
+            "tenants",
+            self.tenants.map(|tenants| tenants.to_string()),
+        )?;
+        writeln!(f, "window = {}", string(&self.window.to_string()))
+    }
+}
+
+fn limit(f: &mut fmt::Formatter<'_>, name: &str, value: Option<String>) -> fmt::Result {
+    match value {
+        Some(value) => writeln!(f, "{name} = {value}"),
+        None => writeln!(f, "# {name}: not limited"),
+    }
+}
+
+/// A TOML basic string. Names, patterns and words have no control characters.
+fn string(text: &str) -> String {
+    format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
+}
+
+impl Serialize for Policy {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut policy = serializer.serialize_struct("Policy", 1)?;
+        policy.serialize_field("zones", &self.zones)?;
+        policy.end()
+    }
+}
+
+impl Serialize for Zone {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut zone = serializer.serialize_struct("Zone", 6)?;
+        zone.serialize_field("name", &self.name)?;
+        zone.serialize_field("role", &self.role)?;
+        zone.serialize_field("paths", &self.paths)?;
+        zone.serialize_field("tenant_depth", &self.tenant_depth)?;
+        zone.serialize_field("mode", self.mode.word())?;
+        zone.serialize_field("budgets", &self.budgets)?;
+        zone.end()
+    }
+}
+
+/// What is not limited is null.
+impl Serialize for Budget {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut budget = serializer.serialize_struct("Budget", 9)?;
+        budget.serialize_field("label", &self.label())?;
+        budget.serialize_field("per", self.per.word())?;
+        budget.serialize_field("who", self.who.word())?;
+        budget.serialize_field("ops", &self.ops)?;
+        budget.serialize_field("files", &self.files)?;
+        budget.serialize_field("bytes", &self.bytes)?;
+        budget.serialize_field("tenants", &self.tenants)?;
+        budget.serialize_field("window", &self.window)?;
+        budget.serialize_field("window_seconds", &self.window.seconds())?;
+        budget.end()
+    }
+}
+
+impl Serialize for OpSet {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.iter().map(|op| op.word()))
+    }
+}
+
+impl Serialize for ZoneName {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+impl Serialize for Role {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.word())
+    }
+}
+
+impl Serialize for PathPattern {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+impl Serialize for Window {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}

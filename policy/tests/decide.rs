@@ -1,0 +1,268 @@
+//! The decision, rule by rule, as the kernel has to take it.
+
+use holdfast_abi::{Cost, Op, Reason, Verdict, Who, WhoMask};
+use holdfast_policy::Policy;
+use holdfast_policy::decide::{Decision, Model, Request};
+
+const OPERATOR: WhoMask = Who::OPERATOR_BIT;
+const OWNER: WhoMask = Who::OWNER_BIT;
+const SECOND: u64 = 1_000_000_000;
+
+/// A model of one zone with these budgets.
+fn model(mode: &str, budgets: &[&str]) -> Model {
+    let mut text = format!(
+        "[[zone]]\nname = \"z\"\nrole = \"primary\"\npaths = [\"/z\"]\nmode = \"{mode}\"\n"
+    );
+    for budget in budgets {
+        text += &format!("[[zone.budget]]\n{}\n", budget.replace(", ", "\n"));
+    }
+    match Policy::parse("test", &text) {
+        Ok(policy) => Model::new(policy),
+        Err(problems) => panic!("{problems}"),
+    }
+}
+
+fn request(op: Op, who: WhoMask, files: u64, bytes: u64) -> Request {
+    let cost = Cost {
+        files,
+        bytes,
+        tenant: 1,
+    };
+    Request {
+        zone: 0,
+        op,
+        who,
+        unit: 5,
+        user: 1_000,
+        cost,
+        now: 100 * SECOND,
+    }
+}
+
+fn remove(files: u64) -> Request {
+    request(Op::Remove, OPERATOR, files, 0)
+}
+
+fn outcome(decision: &Decision) -> (Verdict, Reason, bool, Option<usize>) {
+    (
+        decision.verdict,
+        decision.reason,
+        decision.first,
+        decision.budget,
+    )
+}
+
+const ALLOWED: (Verdict, Reason, bool, Option<usize>) = (Verdict::Allow, Reason::None, false, None);
+
+#[test]
+fn within_budget_is_allowed_and_the_first_op_over_it_trips() {
+    let mut model = model("enforce", &["per = \"unit\", files = 2, window = \"10m\""]);
+    assert_eq!(outcome(&model.decide(&remove(1))), ALLOWED);
+    assert_eq!(outcome(&model.decide(&remove(1))), ALLOWED);
+    assert_eq!(
+        outcome(&model.decide(&remove(1))),
+        (Verdict::Deny, Reason::Files, true, Some(0))
+    );
+    assert_eq!(
+        outcome(&model.decide(&remove(1))),
+        (Verdict::Deny, Reason::Latched, false, Some(0))
+    );
+}
+
+#[test]
+fn each_side_of_a_budget_is_its_own_reason() {
+    let budget = "per = \"unit\", files = 5, bytes = 100, tenants = 1, window = \"10m\"";
+    for (second, reason) in [
+        (request(Op::Remove, OPERATOR, 5, 0), Reason::Files),
+        (request(Op::Truncate, OPERATOR, 0, 100), Reason::Bytes),
+        (
+            Request {
+                cost: Cost {
+                    files: 1,
+                    bytes: 0,
+                    tenant: 2,
+                },
+                ..remove(1)
+            },
+            Reason::Tenants,
+        ),
+    ] {
+        let mut model = model("enforce", &[budget]);
+        assert_eq!(
+            outcome(&model.decide(&request(Op::Remove, OPERATOR, 1, 1))),
+            ALLOWED
+        );
+        assert_eq!(
+            outcome(&model.decide(&second)),
+            (Verdict::Deny, reason, true, Some(0))
+        );
+    }
+}
+
+#[test]
+fn an_observing_zone_says_so_and_charges_nothing() {
+    let mut model = model("observe", &["per = \"unit\", files = 2, window = \"10m\""]);
+    let over = model.decide(&remove(3));
+    assert_eq!(
+        outcome(&over),
+        (Verdict::Observe, Reason::Files, true, Some(0))
+    );
+    assert_eq!(over.charge.accounts().count(), 0);
+    assert_eq!(
+        outcome(&model.decide(&remove(1))),
+        (Verdict::Observe, Reason::Latched, false, Some(0))
+    );
+}
+
+#[test]
+fn what_destroys_nothing_is_allowed_even_to_those_who_are_latched() {
+    let mut model = model("enforce", &["per = \"unit\", files = 2, window = \"10m\""]);
+    assert_eq!(model.decide(&remove(3)).reason, Reason::Files);
+    assert_eq!(outcome(&model.decide(&remove(0))), ALLOWED);
+    assert_eq!(model.decide(&remove(1)).reason, Reason::Latched);
+}
+
+#[test]
+fn a_budget_only_looks_at_the_callers_it_is_for() {
+    let budgets = [
+        "per = \"unit\", who = \"operators\", files = 1, window = \"10m\"",
+        "per = \"unit\", who = \"owners\", files = 2, window = \"10m\"",
+    ];
+    let mut model = model("enforce", &budgets);
+    let owner = request(Op::Remove, OWNER, 2, 0);
+    assert_eq!(outcome(&model.decide(&owner)), ALLOWED);
+    assert_eq!(model.decide(&remove(2)).budget, Some(0));
+    assert_eq!(model.decide(&owner).budget, Some(1));
+}
+
+#[test]
+fn without_a_budget_that_applies_everything_is_allowed() {
+    let mut model = model(
+        "enforce",
+        &["per = \"unit\", who = \"owners\", files = 1, window = \"10m\""],
+    );
+    assert_eq!(outcome(&model.decide(&remove(1_000))), ALLOWED);
+    assert_eq!(
+        outcome(&model.decide(&request(Op::Detach, OPERATOR, 0, 0))),
+        ALLOWED
+    );
+}
+
+#[test]
+fn an_op_a_budget_does_not_list_is_free_until_its_account_is_latched() {
+    let budget = "per = \"unit\", ops = [\"remove\"], files = 1, window = \"10m\"";
+    let mut model = model("enforce", &[budget]);
+    let replace = request(Op::Replace, OPERATOR, 9, 9);
+    assert_eq!(outcome(&model.decide(&replace)), ALLOWED);
+    assert_eq!(model.decide(&remove(2)).reason, Reason::Files);
+    assert_eq!(
+        outcome(&model.decide(&replace)),
+        (Verdict::Deny, Reason::Latched, false, Some(0))
+    );
+}
+
+#[test]
+fn a_detach_is_over_budget_where_one_lists_it_and_does_not_latch() {
+    let detach = request(Op::Detach, OPERATOR, 0, 0);
+    let mut listed = model("enforce", &["per = \"unit\", files = 1, window = \"10m\""]);
+    let expected = (Verdict::Deny, Reason::UnknownCost, true, Some(0));
+    assert_eq!(outcome(&listed.decide(&detach)), expected);
+    assert_eq!(outcome(&listed.decide(&remove(1))), ALLOWED);
+
+    let budget = "per = \"unit\", ops = [\"remove\"], files = 1, window = \"10m\"";
+    let mut unlisted = model("enforce", &[budget]);
+    assert_eq!(outcome(&unlisted.decide(&detach)), ALLOWED);
+}
+
+#[test]
+fn the_first_refusal_decides_and_what_was_charged_before_it_is_given_back() {
+    let budgets = [
+        "per = \"unit\", files = 10, window = \"10m\"",
+        "per = \"user\", files = 5, window = \"10m\"",
+        "per = \"zone\", files = 1, window = \"10m\"",
+    ];
+    let mut model = model("enforce", &budgets);
+    let over = model.decide(&remove(6));
+    assert_eq!(
+        outcome(&over),
+        (Verdict::Deny, Reason::Files, true, Some(1))
+    );
+    assert_eq!(over.charge.accounts().count(), 0);
+    let spent: Vec<u64> = model
+        .accounts
+        .values()
+        .map(|account| account.files)
+        .collect();
+    assert!(spent.iter().all(|files| *files == 0), "{spent:?}");
+    assert!(
+        model
+            .accounts
+            .values()
+            .map(|account| account.trips)
+            .sum::<u64>()
+            == 1
+    );
+}
+
+#[test]
+fn every_actor_has_its_own_account_and_a_zone_has_one_for_all() {
+    let mut units = model("enforce", &["per = \"unit\", files = 1, window = \"10m\""]);
+    let mut users = model("enforce", &["per = \"user\", files = 1, window = \"10m\""]);
+    let mut zone = model("enforce", &["per = \"zone\", files = 1, window = \"10m\""]);
+    let first = remove(1);
+    let other_unit = Request { unit: 6, ..first };
+    let other_user = Request { user: 0, ..first };
+    for model in [&mut units, &mut users, &mut zone] {
+        assert_eq!(outcome(&model.decide(&first)), ALLOWED);
+    }
+    assert_eq!(outcome(&units.decide(&other_unit)), ALLOWED);
+    assert_eq!(units.decide(&other_user).verdict, Verdict::Deny);
+    assert_eq!(outcome(&users.decide(&other_user)), ALLOWED);
+    assert_eq!(users.decide(&other_unit).verdict, Verdict::Deny);
+    assert_eq!(
+        zone.decide(&Request {
+            unit: 6,
+            user: 0,
+            ..first
+        })
+        .verdict,
+        Verdict::Deny
+    );
+}
+
+#[test]
+fn an_op_that_failed_costs_nothing() {
+    let budgets = [
+        "per = \"unit\", files = 1, tenants = 1, window = \"10m\"",
+        "per = \"zone\", bytes = 10, window = \"1h\"",
+    ];
+    let mut model = model("enforce", &budgets);
+    for tenant in 1..50 {
+        let cost = Cost {
+            files: 1,
+            bytes: 10,
+            tenant,
+        };
+        let decision = model.decide(&Request { cost, ..remove(1) });
+        assert_eq!(outcome(&decision), ALLOWED);
+        assert_eq!(decision.charge.accounts().count(), 2);
+        model.give_back(&decision.charge);
+    }
+}
+
+#[test]
+fn a_latch_ends_when_the_window_has_drained() {
+    let mut model = model("enforce", &["per = \"unit\", files = 2, window = \"31s\""]);
+    let at = |seconds: u64| Request {
+        now: seconds * SECOND,
+        ..remove(1)
+    };
+    for seconds in [100, 101] {
+        assert_eq!(outcome(&model.decide(&at(seconds))), ALLOWED);
+    }
+    assert_eq!(model.decide(&at(102)).reason, Reason::Files);
+    assert_eq!(model.decide(&at(133)).reason, Reason::Latched);
+    for _ in 0..2 {
+        assert_eq!(outcome(&model.decide(&at(134))), ALLOWED);
+    }
+}

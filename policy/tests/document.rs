@@ -1,0 +1,234 @@
+//! The policy file as a whole: what it gives, what it says when it is wrong, and that it is read as it was written.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that cannot make its data has to fail"
+)]
+
+use holdfast_abi::{MAX_BUDGETS, Mode, Op, Per, Who};
+use holdfast_policy::{Budget, OpSet, PathPattern, Policy, Role, Window, Zone, ZoneName};
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::sample::{select, subsequence};
+
+const SHIPPED: &str = include_str!("../../agent/dist/policy.toml");
+
+fn parse(text: &str) -> Policy {
+    match Policy::parse("test.toml", text) {
+        Ok(policy) => policy,
+        Err(problems) => panic!("{problems}"),
+    }
+}
+
+#[test]
+fn what_is_left_out_gets_its_documented_default() {
+    let policy = parse(
+        r#"
+        [[zone]]
+        name = "customers"
+        role = "primary"
+        paths = ["/srv/customers/"]
+        [[zone.budget]]
+        per = "unit"
+        bytes = "2GiB"
+        window = "10m"
+        "#,
+    );
+    let expected = Zone {
+        name: ZoneName::parse("customers").unwrap(),
+        role: Role::Primary,
+        paths: vec![PathPattern::parse("/srv/customers").unwrap()],
+        tenant_depth: 1,
+        mode: Mode::Observe,
+        budgets: vec![Budget {
+            per: Per::Unit,
+            who: Who::Everyone,
+            ops: OpSet::GUARDED,
+            files: None,
+            bytes: Some(2 << 30),
+            tenants: None,
+            window: Window::parse("10m").unwrap(),
+        }],
+    };
+    assert_eq!(policy.zones, [expected]);
+    assert!(policy.zone("customers").is_some());
+    assert!(policy.zone("backups").is_none());
+}
+
+#[test]
+fn shown_to_people_nothing_is_left_to_defaults() {
+    let policy = parse(
+        "zone = [{ name = 'z', role = 'backup', paths = ['/a', '/b/*'], budget = [{ per = 'zone', \
+         who = 'owners', ops = ['move_out', 'remove'], files = 5, window = '3600s' }] }]",
+    );
+    let expected = r#"[[zone]]
+name = "z"
+role = "backup"
+paths = ["/a", "/b/*"]
+tenant_depth = 1
+mode = "observe"
+
+[[zone.budget]] # owners per zone, 1h (remove, move_out)
+per = "zone"
+who = "owners"
+ops = ["remove", "move_out"]
+files = 5
+# bytes: not limited
+# tenants: not limited
+window = "1h"
+"#;
+    assert_eq!(policy.to_string(), expected);
+}
+
+#[test]
+fn shown_to_programs_it_has_the_same_words() {
+    let policy = parse(
+        "zone = [{ name = 'z', role = 'backup', paths = ['/a'], budget = [{ per = 'zone', \
+         ops = ['remove'], bytes = '1KiB', window = '1h' }] }]",
+    );
+    let expected = serde_json::json!({ "zones": [{
+        "name": "z", "role": "backup", "paths": ["/a"], "tenant_depth": 1, "mode": "observe",
+        "budgets": [{
+            "label": "everyone per zone, 1h (remove)", "per": "zone", "who": "everyone",
+            "ops": ["remove"], "files": null, "bytes": 1024, "tenants": null,
+            "window": "1h", "window_seconds": 3600,
+        }],
+    }]});
+    assert_eq!(serde_json::to_value(&policy).unwrap(), expected);
+}
+
+fn some_name() -> impl Strategy<Value = ZoneName> {
+    "[a-z0-9][a-z0-9._-]{0,62}"
+        .prop_filter_map("reserved", |text: String| ZoneName::parse(&text).ok())
+}
+
+fn some_budget() -> impl Strategy<Value = Budget> {
+    let ops = subsequence(OpSet::GUARDED.iter().collect::<Vec<Op>>(), 1..=5)
+        .prop_map(|ops| OpSet::new(&ops).unwrap());
+    let bytes = prop_oneof![1..10_000u64, (1..2_000u64).prop_map(|n| n << 30)];
+    let window = (1..=Window::MAX.seconds())
+        .prop_map(|seconds| Window::parse(&format!("{seconds}s")).unwrap());
+    (
+        select(Per::ALL),
+        select(Who::ALL),
+        ops,
+        1..=i64::MAX as u64,
+        proptest::option::of(bytes),
+        proptest::option::of(1..=64u32),
+        window,
+    )
+        .prop_map(|(per, who, ops, files, bytes, tenants, window)| Budget {
+            per,
+            who,
+            ops,
+            files: (files % 2 == 0 || (bytes, tenants) == (None, None)).then_some(files),
+            bytes,
+            tenants,
+            window,
+        })
+}
+
+fn some_zone() -> impl Strategy<Value = Zone> {
+    (
+        some_name(),
+        select(Role::ALL),
+        vec(
+            "(/[a-z\"'# =ü][a-z0-9]{0,3}(\\*|\\?|\\[a-c\\]|\\[!x\\])?){1,3}",
+            1..4,
+        ),
+        0..=4u32,
+        select(Mode::ALL),
+        vec(some_budget(), 1..=MAX_BUDGETS),
+    )
+        .prop_map(|(name, role, paths, tenant_depth, mode, budgets)| {
+            // Each below a directory of its own, so that none overlaps another.
+            let pattern = |(index, path)| {
+                PathPattern::parse(&format!("/{}{index}{path}", name.as_str())).unwrap()
+            };
+            let paths = paths.iter().enumerate().map(pattern).collect();
+            Zone {
+                name,
+                role,
+                paths,
+                tenant_depth,
+                mode,
+                budgets,
+            }
+        })
+}
+
+fn some_policy() -> impl Strategy<Value = Policy> {
+    vec(some_zone(), 1..5).prop_map(|mut zones| {
+        zones.sort_by(|a, b| a.name.cmp(&b.name));
+        zones.dedup_by(|a, b| a.name == b.name);
+        for zone in &mut zones {
+            let mut seen = Vec::new();
+            zone.budgets.retain(|budget| {
+                let id = budget.id(&zone.name);
+                let new = !seen.contains(&id);
+                seen.push(id);
+                new
+            });
+        }
+        // Names such as `a` and `a0` could give the same directory.
+        let mut paths: Vec<PathPattern> = Vec::new();
+        zones.retain(|zone| {
+            let free = zone
+                .paths
+                .iter()
+                .all(|path| !paths.iter().any(|p| p.may_overlap(path)));
+            paths.extend(zone.paths.iter().cloned());
+            free
+        });
+        Policy { zones }
+    })
+}
+
+proptest! {
+    #[test]
+    fn what_is_shown_is_read_as_the_same_policy(policy in some_policy()) {
+        let shown = policy.to_string();
+        match Policy::parse("shown", &shown) {
+            Ok(read) => prop_assert_eq!(read, policy),
+            Err(problems) => prop_assert!(false, "{}\n{}", problems, shown),
+        }
+    }
+
+    #[test]
+    fn no_text_makes_the_parser_panic(text in "\\PC*") {
+        let _ = Policy::parse("test", &text);
+    }
+
+    #[test]
+    fn no_line_out_of_place_makes_the_parser_panic(
+        lines in vec(prop_oneof![
+            select(SHIPPED.lines().collect::<Vec<_>>()).prop_map(str::to_owned),
+            "[a-z]{1,8} ?= ?[\\[\\]{}\"',0-9a-z]{0,10}",
+            "\\[{1,2}[a-z.]{1,8}\\]{0,2}",
+        ], 0..30),
+    ) {
+        let text = lines.join("\n");
+        if let Err(problems) = Policy::parse("test", &text) {
+            let lines = text.split('\n').count();
+            for problem in &problems {
+                prop_assert!((1..=lines).contains(&problem.line));
+                prop_assert!(problem.col >= 1 && !problem.message.is_empty());
+                prop_assert!(!problem.help.is_empty());
+                prop_assert!(problem.marker.trim_start().chars().all(|c| c == '^'));
+            }
+        }
+    }
+
+    /// A file cut or damaged anywhere is either refused with a place, or still a whole policy.
+    #[test]
+    fn a_damaged_policy_is_never_half_a_policy(at in 0..SHIPPED.len(), damage in "\\PC{0,3}", cut in any::<bool>()) {
+        let at = SHIPPED.floor_char_boundary(at);
+        let rest = if cut { "" } else { &SHIPPED[at..] };
+        let text = format!("{}{damage}{rest}", &SHIPPED[..at]);
+        if let Ok(policy) = Policy::parse("test", &text) {
+            prop_assert!(!policy.zones.is_empty());
+            for zone in &policy.zones {
+                prop_assert!(!zone.paths.is_empty() && !zone.budgets.is_empty());
+            }
+        }
+    }
+}

@@ -1,0 +1,232 @@
+//! The policy that is shipped, against the incidents it is there for and the work it must not hold up.
+
+use holdfast_abi::{Cost, Mode, Op, Verdict, Who, WhoMask};
+use holdfast_policy::decide::{Model, Request};
+use holdfast_policy::{Policy, Role};
+
+const SHIPPED: &str = include_str!("../../agent/dist/policy.toml");
+const SECOND: u64 = 1_000_000_000;
+const GIB: u64 = 1 << 30;
+const CUSTOMERS: usize = 0;
+const BACKUPS: usize = 1;
+
+fn shipped() -> Policy {
+    match Policy::parse("agent/dist/policy.toml", SHIPPED) {
+        Ok(policy) => policy,
+        Err(problems) => panic!("{problems}"),
+    }
+}
+
+/// The shipped policy, as it works once the operator has written `enforce`.
+struct Node {
+    model: Model,
+    now: u64,
+}
+
+impl Node {
+    fn new() -> Self {
+        let mut policy = shipped();
+        for zone in &mut policy.zones {
+            zone.mode = Mode::Enforce;
+        }
+        Self {
+            model: Model::new(policy),
+            now: 1_000 * SECOND,
+        }
+    }
+
+    /// Whether the op happens.
+    fn does(&mut self, zone: usize, who: WhoMask, unit: u64, op: Op, cost: Cost) -> bool {
+        let request = Request {
+            zone,
+            op,
+            who,
+            unit,
+            user: 1_000,
+            cost,
+            now: self.now,
+        };
+        match self.model.decide(&request).verdict {
+            Verdict::Allow => true,
+            Verdict::Deny => false,
+            other => panic!("{other:?} in an enforced zone"),
+        }
+    }
+
+    fn root_removes(&mut self, zone: usize, bytes: u64, tenant: u64) -> bool {
+        self.does(
+            zone,
+            Who::OPERATOR_BIT,
+            7,
+            Op::Remove,
+            Cost {
+                files: 1,
+                bytes,
+                tenant,
+            },
+        )
+    }
+}
+
+#[test]
+fn it_starts_by_observing() {
+    let policy = shipped();
+    let zones: Vec<_> = policy
+        .zones
+        .iter()
+        .map(|z| (z.name.as_str(), z.role, z.mode))
+        .collect();
+    assert_eq!(
+        zones,
+        [
+            ("customers", Role::Primary, Mode::Observe),
+            ("backups", Role::Backup, Mode::Observe)
+        ]
+    );
+}
+
+#[test]
+fn firstserver_an_update_script_deletes_production_and_backups_in_one_go() {
+    let mut node = Node::new();
+    for zone in [CUSTOMERS, BACKUPS] {
+        let mut lost = 0;
+        for tenant in 1..=100 {
+            for _ in 0..200 {
+                node.now += SECOND / 2_000;
+                lost += u64::from(node.root_removes(zone, 20_000, tenant));
+            }
+        }
+        // Five customers' 200 files each in one zone; in the other the 1,000 files of the short budget.
+        assert_eq!(lost, 1_000, "of 20,000 files in zone {zone}");
+    }
+}
+
+#[test]
+fn kyoto_a_slow_deletion_goes_on_for_hours() {
+    let mut node = Node::new();
+    let mut lost = 0;
+    for _ in 0..3_600 {
+        node.now += SECOND;
+        for _ in 0..219 {
+            lost += u64::from(node.root_removes(CUSTOMERS, 2_300_000, 1));
+        }
+    }
+    // 2,000 each time the short window has drained, until the 10,000 files of the long one are spent.
+    assert_eq!(lost, 10_000, "of 788,400 files in an hour");
+}
+
+#[test]
+fn kyoto_at_a_rate_that_stays_below_the_short_budget() {
+    let mut node = Node::new();
+    let mut lost = 0;
+    for _ in 0..24 * 3_600 {
+        node.now += SECOND;
+        lost += u64::from(node.root_removes(CUSTOMERS, 1_000, 1));
+    }
+    assert_eq!(lost, 10_000, "of 86,400 files in a day");
+}
+
+#[test]
+fn gitlab_a_few_large_files_are_removed_within_seconds() {
+    let mut node = Node::new();
+    let lost = (0..100)
+        .filter(|_| node.root_removes(CUSTOMERS, 3 * GIB, 1))
+        .count();
+    assert_eq!(lost, 3, "of 300 GiB");
+}
+
+#[test]
+fn atlassian_one_small_op_in_each_of_883_sites() {
+    let mut node = Node::new();
+    let mut lost = 0;
+    for tenant in 1..=883 {
+        node.now += 23 * 60 * SECOND / 883;
+        lost += u64::from(node.root_removes(CUSTOMERS, 100, tenant));
+    }
+    assert!((5..=30).contains(&lost), "{lost} of 883 sites");
+}
+
+#[test]
+fn a_new_session_for_each_op_does_not_get_around_it() {
+    let mut node = Node::new();
+    let cost = Cost {
+        files: 1,
+        bytes: 1_000,
+        tenant: 1,
+    };
+    let lost = (0..100_000)
+        .filter(|unit| node.does(CUSTOMERS, Who::OPERATOR_BIT, *unit, Op::Remove, cost))
+        .count();
+    assert_eq!(lost, 20_000);
+}
+
+#[test]
+fn a_whole_tree_moved_away_is_stopped_for_operators_and_customers_alike() {
+    let mut node = Node::new();
+    for zone in [CUSTOMERS, BACKUPS] {
+        for who in [Who::OPERATOR_BIT, Who::OWNER_BIT] {
+            assert!(!node.does(zone, who, 7, Op::Detach, Cost::default()));
+        }
+    }
+}
+
+#[test]
+fn ordinary_work_is_never_held_up() {
+    let mut node = Node::new();
+    // A package upgrade.
+    for _ in 0..1_200 {
+        let cost = Cost {
+            files: 1,
+            bytes: 40_000,
+            tenant: 1,
+        };
+        assert!(node.does(CUSTOMERS, Who::OPERATOR_BIT, 1, Op::Replace, cost));
+    }
+    // `git gc`: loose objects, and the directories they were in.
+    for _ in 0..1_500 {
+        assert!(node.does(
+            CUSTOMERS,
+            Who::OPERATOR_BIT,
+            2,
+            Op::Remove,
+            Cost {
+                files: 1,
+                bytes: 3_000,
+                tenant: 2
+            }
+        ));
+    }
+    // logrotate removes the oldest log and truncates a current one, once a day for a month.
+    for _ in 0..30 {
+        node.now += 24 * 3_600 * SECOND;
+        for op in [Op::Remove, Op::Truncate] {
+            let cost = Cost {
+                files: 1,
+                bytes: GIB,
+                tenant: 3,
+            };
+            assert!(node.does(CUSTOMERS, Who::OPERATOR_BIT, 3, op, cost));
+        }
+    }
+    // A customer's cache flush, beside an operator who is latched.
+    while node.root_removes(CUSTOMERS, 1_000, 1) {}
+    for _ in 0..100_000 {
+        let cost = Cost {
+            files: 1,
+            bytes: 2_000,
+            tenant: 4,
+        };
+        assert!(node.does(CUSTOMERS, Who::OWNER_BIT, 4, Op::Remove, cost));
+    }
+    // Rotation by hard links: only the directories cost anything, and a link that is not the last is free even to
+    // those who are latched.
+    for _ in 0..900 {
+        let cost = Cost {
+            files: 1,
+            bytes: 0,
+            tenant: 1,
+        };
+        assert!(node.does(BACKUPS, Who::OPERATOR_BIT, 5, Op::Remove, cost));
+    }
+    assert!(node.does(CUSTOMERS, Who::OPERATOR_BIT, 7, Op::Remove, Cost::default()));
+}

@@ -1,0 +1,201 @@
+//! The agent under test: started, reloaded, killed, adopted and taken off again.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::metrics::Metrics;
+use super::policy::{self, Zone};
+use super::wait::PATIENCE;
+use super::{Budget, Outcome, cli, until};
+
+pub(crate) const BINARY: &str = "/usr/local/bin/holdfast";
+pub(crate) const POLICY: &str = "/etc/holdfast/policy.toml";
+pub(crate) const STATE_DIR: &str = "/var/lib/holdfast";
+pub(crate) const RUN_DIR: &str = "/run/holdfast";
+pub(crate) const PIN_DIR: &str = "/sys/fs/bpf/holdfast";
+pub(crate) const METRICS: &str = "127.0.0.1:9917";
+const LOG: &str = "/tmp/holdfast-agent.log";
+
+/// The one agent of this machine and what scenarios left behind.
+#[derive(Debug, Default)]
+pub(crate) struct Lab {
+    agent: Option<Child>,
+    trace: bool,
+    serial: u32,
+    trash: Vec<PathBuf>,
+}
+
+impl Lab {
+    /// A number no other scenario of this run has.
+    pub(crate) fn next_serial(&mut self) -> u32 {
+        self.serial += 1;
+        self.serial
+    }
+
+    /// To be removed once no policy guards it any more.
+    pub(crate) fn discard(&mut self, dir: PathBuf) {
+        self.trash.push(dir);
+    }
+
+    /// Makes sure an agent runs, in that manner of reporting.
+    pub(crate) fn ensure(&mut self, trace: bool) -> Result<()> {
+        if self.is_running()? && self.trace == trace {
+            return Ok(());
+        }
+        if self.is_running()? {
+            self.stop()?;
+        }
+        if !Path::new(POLICY).exists() {
+            self.write_policy(&idle())?;
+        }
+        self.start(trace)
+    }
+
+    pub(crate) fn is_running(&mut self) -> Result<bool> {
+        match &mut self.agent {
+            None => Ok(false),
+            Some(child) => Ok(child.try_wait()?.is_none()),
+        }
+    }
+
+    /// Starts the agent and waits until it answers.
+    pub(crate) fn start(&mut self, trace: bool) -> Result<()> {
+        self.spawn(trace)?;
+        until("the agent answers `holdfast status`", PATIENCE, || {
+            if let Some(status) = self.agent.as_mut().context("no agent")?.try_wait()? {
+                bail!("the agent ended while starting: {status}");
+            }
+            Ok(cli::status()
+                .ok()
+                .filter(|(outcome, _)| matches!(outcome.code, Some(0 | 5))))
+        })?;
+        Ok(())
+    }
+
+    /// Starts the agent without waiting.
+    pub(crate) fn spawn(&mut self, trace: bool) -> Result<()> {
+        let log = File::options().create(true).append(true).open(LOG)?;
+        let mut command = Command::new(BINARY);
+        command.args(["agent", "--policy", POLICY, "--state-dir", STATE_DIR]);
+        command.args([
+            "--run-dir",
+            RUN_DIR,
+            "--pin-dir",
+            PIN_DIR,
+            "--metrics",
+            METRICS,
+        ]);
+        if trace {
+            command.arg("--trace-ops");
+        }
+        command
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log);
+        self.agent = Some(
+            command
+                .spawn()
+                .with_context(|| format!("cannot start {BINARY}"))?,
+        );
+        self.trace = trace;
+        Ok(())
+    }
+
+    pub(crate) fn pid(&self) -> Result<u32> {
+        Ok(self.agent.as_ref().context("no agent runs")?.id())
+    }
+
+    /// Ends the agent as a service manager would; the guard stays.
+    pub(crate) fn stop(&mut self) -> Result<()> {
+        self.end(Signal::TERM)
+    }
+
+    /// `kill -9`.
+    pub(crate) fn kill(&mut self) -> Result<()> {
+        self.end(Signal::KILL)
+    }
+
+    fn end(&mut self, signal: Signal) -> Result<()> {
+        let Some(mut child) = self.agent.take() else {
+            return Ok(());
+        };
+        if child.try_wait()?.is_some() {
+            return Ok(());
+        }
+        kill_process(Pid::from_child(&child), signal)?;
+        let ended = until("the agent ends", Duration::from_secs(60), || {
+            Ok(child.try_wait()?)
+        });
+        if ended.is_err() {
+            child.kill()?;
+            child.wait()?;
+        }
+        ended.map(drop)
+    }
+
+    pub(crate) fn write_policy(&self, text: &str) -> Result<()> {
+        fs::create_dir_all(Path::new(POLICY).parent().context("no parent")?)?;
+        fs::write(POLICY, text).context(POLICY)
+    }
+
+    /// Puts a policy in force.
+    pub(crate) fn apply(&mut self, zones: &[Zone]) -> Result<()> {
+        self.write_policy(&policy::render(zones))?;
+        cli::holdfast(["policy", "reload"])?.ok()?;
+        self.empty_trash()
+    }
+
+    /// Asks for a policy that may be refused.
+    pub(crate) fn try_policy(&self, text: &str) -> Result<Outcome> {
+        self.write_policy(text)?;
+        cli::holdfast(["policy", "reload"])
+    }
+
+    pub(crate) fn metrics(&self) -> Result<Metrics> {
+        Metrics::scrape(METRICS)
+    }
+
+    /// The end of the agent's log, for a failure's report.
+    pub(crate) fn log_tail(&self) -> String {
+        let text = fs::read(LOG).map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+        let text = text.unwrap_or_default();
+        let lines: Vec<_> = text.lines().collect();
+        let tail = &lines[lines.len().saturating_sub(8)..];
+        format!("the agent's log ends:\n{}", tail.join("\n"))
+    }
+
+    /// Takes the guard off the machine and insists that nothing of it stays.
+    pub(crate) fn finish(&mut self) -> Result<()> {
+        self.stop()?;
+        if Path::new(PIN_DIR).exists() {
+            cli::holdfast(["unpin"])?.ok()?;
+            let left = super::tree::count(Path::new(PIN_DIR))?;
+            super::check_eq!(left.files, 0, "pins left after `holdfast unpin`");
+        }
+        self.empty_trash()
+    }
+
+    fn empty_trash(&mut self) -> Result<()> {
+        for dir in std::mem::take(&mut self.trash) {
+            super::Tool::new("rm")
+                .arg("-rf")
+                .arg(&dir)
+                .ok()
+                .context("removing what is unguarded")?;
+        }
+        Ok(())
+    }
+}
+
+/// A policy that guards nothing that exists.
+pub(crate) fn idle() -> String {
+    let nowhere = Path::new("/data/nothing-here");
+    policy::render(&[Zone::new("idle", nowhere)
+        .observe()
+        .budget(Budget::files(1000))])
+}

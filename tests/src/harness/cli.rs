@@ -1,0 +1,64 @@
+//! The command line of holdfast as a person or a script uses it, and the fields of its JSON that scenarios read.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+use serde_json::Value;
+
+use super::{Outcome, Tool, agent};
+
+/// Runs `holdfast ARGS`.
+pub(crate) fn holdfast<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Result<Outcome> {
+    Tool::new(agent::BINARY).args(args).run()
+}
+
+/// `holdfast status --json`: how it ended and what it said.
+pub(crate) fn status() -> Result<(Outcome, Value)> {
+    let outcome = holdfast(["status", "--json"])?;
+    let value = serde_json::from_str(&outcome.stdout)
+        .with_context(|| outcome.describe("should have printed JSON"))?;
+    Ok((outcome, value))
+}
+
+/// The events the agent still has, oldest first.
+pub(crate) fn events() -> Result<Vec<Value>> {
+    let outcome = holdfast(["events", "--json"])?.ok()?;
+    parse_stream(&outcome.stdout)
+}
+
+/// One JSON value per line, or one array of them.
+pub(crate) fn parse_stream(text: &str) -> Result<Vec<Value>> {
+    let values: Vec<Value> = serde_json::Deserializer::from_str(text)
+        .into_iter()
+        .collect::<Result<_, _>>()
+        .context("events are not JSON")?;
+    Ok(values
+        .into_iter()
+        .flat_map(|value| match value {
+            Value::Array(list) => list,
+            other => vec![other],
+        })
+        .collect())
+}
+
+/// The records of the audit log.
+pub(crate) fn audit() -> Result<Vec<Value>> {
+    let path = Path::new(agent::STATE_DIR).join("audit/audit.jsonl");
+    let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+    parse_stream(&text)
+}
+
+/// A field as text; empty where it is missing.
+pub(crate) fn text<'a>(value: &'a Value, key: &str) -> &'a str {
+    value.get(key).and_then(Value::as_str).unwrap_or_default()
+}
+
+/// A field as a number.
+pub(crate) fn number(value: &Value, key: &str) -> Result<u64> {
+    value
+        .get(key)
+        .and_then(Value::as_u64)
+        .with_context(|| format!("no number {key:?} in {value}"))
+}

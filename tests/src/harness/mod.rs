@@ -1,0 +1,47 @@
+//! What every scenario stands on: an agent of its own, trees to lose, real tools, and exact counts.
+//!
+//! It never judges: scenarios do. It never takes a fixed pause for proof that something has happened; it waits for
+//! a condition and says which one did not come true.
+
+pub(crate) mod agent;
+pub(crate) mod cli;
+pub(crate) mod ctx;
+pub(crate) mod helper;
+pub(crate) mod metrics;
+pub(crate) mod policy;
+pub(crate) mod tool;
+pub(crate) mod tree;
+pub(crate) mod unit;
+pub(crate) mod uring;
+pub(crate) mod wait;
+pub(crate) mod worker;
+
+pub(crate) use agent::Lab;
+pub(crate) use ctx::Ctx;
+pub(crate) use policy::{Budget, Zone};
+pub(crate) use tool::{Outcome, Tool, sh};
+pub(crate) use tree::Tree;
+pub(crate) use unit::Unit;
+pub(crate) use wait::until;
+
+/// Fails the scenario unless both sides are equal.
+macro_rules! check_eq {
+    ($got:expr, $want:expr, $($what:tt)+) => {{
+        let (got, want) = (&$got, &$want);
+        if got != want {
+            anyhow::bail!("{}: expected {want:?}, found {got:?} ({}:{})", format_args!($($what)+), file!(), line!());
+        }
+    }};
+}
+
+/// Fails the scenario unless the condition holds.
+macro_rules! check {
+    ($condition:expr, $($what:tt)+) => {{
+        let holds: bool = $condition;
+        if !holds {
+            anyhow::bail!("{} ({}:{})", format_args!($($what)+), file!(), line!());
+        }
+    }};
+}
+
+pub(crate) use {check, check_eq};

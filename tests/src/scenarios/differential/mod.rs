@@ -1,0 +1,217 @@
+//! The kernel against its executable specification: thousands of real ops, every verdict compared.
+//!
+//! Workers with different users and cgroups do random ops, one at a time, so that their order is known. What each
+//! op should cost is worked out here from the state of the tree; only the time of the decision is taken from the
+//! kernel's event. `holdfast_policy::decide` then has to give the same verdict for the same reason.
+
+mod follow;
+mod ops;
+mod world;
+
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+use holdfast_abi::{Op, Per, Who};
+use holdfast_policy::Policy;
+use holdfast_policy::decide::{Model, Request};
+use rustix::io::Errno;
+
+use crate::harness::agent::POLICY;
+use crate::harness::worker::Worker;
+use crate::harness::{Budget, Ctx, Unit, Zone, check, check_eq, cli, policy};
+use crate::runner::Scenario;
+use follow::Follower;
+use ops::Planned;
+use world::{Random, World};
+
+pub(super) const SCENARIOS: &[Scenario] =
+    &[Scenario::each("kernel_and_model_agree", agree).traced()];
+
+const OPS: usize = 2400;
+const UIDS: [u32; 4] = [0, 1000, 1001, 0];
+
+/// One op that was done.
+struct Done {
+    planned: Planned,
+    actor: usize,
+    errno: i32,
+}
+
+fn budgets(zone: Zone) -> Zone {
+    zone.budget(Budget::files(14).per(Per::Unit).window("1s"))
+        .budget(
+            Budget::files(22)
+                .and_bytes(60_000)
+                .per(Per::User)
+                .who(Who::Operators)
+                .window("2s"),
+        )
+        .budget(Budget::tenants(4).per(Per::Unit).window("1s"))
+        .budget(
+            Budget::bytes(25_000)
+                .per(Per::User)
+                .who(Who::Owners)
+                .window("1s"),
+        )
+        .budget(
+            Budget::files(12)
+                .ops(&[Op::Truncate, Op::MoveOut])
+                .window("3s"),
+        )
+        .budget(Budget::files(60).window("3s"))
+}
+
+fn agree(ctx: &mut Ctx<'_>) -> Result<()> {
+    let seed = std::env::var("HOLDFAST_TESTS_SEED")
+        .ok()
+        .and_then(|seed| seed.parse().ok());
+    let seed = seed.unwrap_or_else(|| {
+        rustix::time::clock_gettime(rustix::time::ClockId::Realtime).tv_nsec as u64
+    });
+    agree_on(ctx, seed)
+        .with_context(|| format!("seed {seed} (set HOLDFAST_TESTS_SEED to repeat it)"))
+}
+
+fn agree_on(ctx: &mut Ctx<'_>, seed: u64) -> Result<()> {
+    let mut random = Random::new(seed);
+    let root = ctx.base.join("zone");
+    let mut world = World::make(&root, &ctx.outside()?, &mut random)?;
+    let bell = ctx.base.join("bell");
+    std::fs::create_dir(&bell)?;
+    let bell_zone = Zone::new(&format!("{}-bell", ctx.zone), &bell);
+    let zones = [
+        budgets(ctx.new_zone(&root)),
+        bell_zone.observe().budget(Budget::files(1_000_000)),
+    ];
+    ctx.guard(&zones)?;
+    let policy = Policy::parse(POLICY, &policy::render(&zones))
+        .map_err(|problems| anyhow::anyhow!("{problems}"))?;
+
+    let units: Vec<_> = (0..UIDS.len())
+        .map(|n| Unit::new(&format!("{}-{n}", ctx.zone)))
+        .collect::<Result<_>>()?;
+    let mut workers: Vec<_> = units
+        .iter()
+        .zip(UIDS)
+        .map(|(unit, uid)| Worker::start(unit, uid))
+        .collect::<Result<_>>()?;
+    let mut follower = Follower::start(&ctx.base.join("events"))?;
+    follower.ring(&bell)?;
+
+    let mut done = Vec::with_capacity(OPS);
+    for _ in 0..OPS {
+        let planned = ops::plan(&world, &mut random);
+        let actor = random.below(UIDS.len() as u64) as usize;
+        let errno = workers[actor].step(&planned.step)?;
+        if errno == 0 {
+            world.apply(&planned);
+        } else {
+            let allowed = [Errno::PERM.raw_os_error(), Errno::NOTEMPTY.raw_os_error()];
+            check!(
+                allowed.contains(&errno),
+                "{:?} failed with error {errno}",
+                planned.step
+            );
+        }
+        done.push(Done {
+            planned,
+            actor,
+            errno,
+        });
+    }
+    follower.ring(&bell)?;
+    let events = follower.of_zone(&ctx.zone)?;
+    let units: Vec<_> = units.iter().map(Unit::id).collect::<Result<_>>()?;
+    compare(policy, &done, &events, &units)?;
+    world.check()?;
+    let metrics = ctx.lab.metrics()?;
+    check_eq!(
+        metrics.sum("holdfast_events_lost_total", &[]),
+        0.0,
+        "events lost"
+    );
+    Ok(())
+}
+
+fn compare(
+    policy: Policy,
+    done: &[Done],
+    events: &[serde_json::Value],
+    units: &[u64],
+) -> Result<()> {
+    let mut model = Model::new(policy);
+    let mut events = events.iter().peekable();
+    let (mut compared, mut denied, mut disagreements) = (0_u32, 0_u32, Vec::new());
+    for (n, one) in done.iter().enumerate() {
+        let expected = &one.planned;
+        if expected.is_free() {
+            // An op that destroys nothing need not be reported; if it is, it must be as allowed.
+            if let Some(event) = events.next_if(|event| expected.is_in(event)) {
+                check_eq!(
+                    cli::text(event, "verdict"),
+                    "allow",
+                    "verdict on a free op {expected:?}"
+                );
+            }
+            check!(
+                one.errno == 0,
+                "free op {expected:?} failed with {}",
+                one.errno
+            );
+            continue;
+        }
+        let event = events
+            .next()
+            .with_context(|| format!("no event for op {n}, {expected:?}"))?;
+        check!(
+            expected.is_in(event),
+            "op {n} should be {expected:?}, but the event is {event}"
+        );
+        let uid = UIDS[one.actor];
+        let request = Request {
+            zone: 0,
+            op: expected.op,
+            who: expected.who(uid),
+            unit: units[one.actor],
+            user: uid,
+            cost: expected.cost,
+            now: cli::number(event, "time_ns")?,
+        };
+        let decision = model.decide(&request);
+        let (verdict, reason) = (cli::text(event, "verdict"), cli::text(event, "reason"));
+        if (verdict, reason) != (decision.verdict.word(), decision.reason.word()) {
+            disagreements.push(format!(
+                "op {n} {request:?}: kernel {verdict} for {reason}, model {decision:?}"
+            ));
+        }
+        check_eq!(
+            one.errno == Errno::PERM.raw_os_error(),
+            verdict == "deny",
+            "whether op {n} was refused ({expected:?}, {event})"
+        );
+        if one.errno != 0 && verdict == "allow" {
+            model.give_back(&decision.charge);
+        }
+        compared += 1;
+        denied += u32::from(verdict == "deny");
+    }
+    check!(
+        disagreements.is_empty(),
+        "{} disagreements in {compared} ops; the first: {}",
+        disagreements.len(),
+        disagreements[0]
+    );
+    check!(compared >= 2000, "only {compared} ops were compared");
+    check!(
+        denied * 20 > compared && denied < compared - compared / 20,
+        "{denied} of {compared} denied: such a run shows little"
+    );
+    check_eq!(events.count(), 0, "events without an op");
+    Ok(())
+}
+
+/// The inode number of a directory, as both stat(2) and the kernel programs have it on ext4 and tmpfs.
+fn inode_of(dir: &Path) -> Result<u64> {
+    use std::os::unix::fs::MetadataExt as _;
+    Ok(std::fs::metadata(dir)?.ino())
+}

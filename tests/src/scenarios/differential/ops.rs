@@ -1,0 +1,126 @@
+//! What to do next, and what that should cost.
+
+use std::path::Path;
+
+use holdfast_abi::{Cost, Op, Who, WhoMask};
+use serde_json::Value;
+
+use super::world::{Random, World};
+use crate::harness::cli;
+use crate::harness::worker::Step;
+
+/// One op and everything about it that does not depend on the kernel.
+#[derive(Clone, Debug)]
+pub(super) struct Planned {
+    pub(super) step: Step,
+    pub(super) op: Op,
+    pub(super) cost: Cost,
+    /// Owner of what is destroyed.
+    owner: u32,
+}
+
+/// Rolls the dice.
+pub(super) fn plan(world: &World, random: &mut Random) -> Planned {
+    let (path, known) = world.any_file(random);
+    let cost = |size| match size {
+        0 => Cost {
+            files: 0,
+            bytes: 0,
+            tenant: known.tenant,
+        },
+        bytes => Cost {
+            files: 1,
+            bytes,
+            tenant: known.tenant,
+        },
+    };
+    let planned = |step, op, cost| Planned {
+        step,
+        op,
+        cost,
+        owner: known.owner,
+    };
+    match random.below(100) {
+        0..40 => {
+            let cost = Cost {
+                files: 1,
+                bytes: known.size,
+                tenant: known.tenant,
+            };
+            planned(Step::Unlink(path), Op::Remove, cost)
+        }
+        40..55 => {
+            let (from, _) = loop {
+                let other = world.any_file(random);
+                if other.0 != path {
+                    break other;
+                }
+            };
+            planned(Step::Rename(from, path), Op::Replace, cost(known.size))
+        }
+        55..80 => {
+            let size = [0, 5, 400, 4000][random.below(4) as usize];
+            let lost = known.size.saturating_sub(size);
+            planned(Step::Truncate(path, size), Op::Truncate, cost(lost))
+        }
+        80..90 => {
+            let name = path.file_name().unwrap_or_default();
+            let to = world.outside.join(name);
+            let cost = Cost {
+                files: 1,
+                bytes: known.size,
+                tenant: known.tenant,
+            };
+            planned(Step::Rename(path, to), Op::MoveOut, cost)
+        }
+        _ => {
+            let (dir, tenant) = &world.tenants[random.below(world.tenants.len() as u64) as usize];
+            Planned {
+                step: Step::Rmdir(dir.clone()),
+                op: Op::Remove,
+                cost: Cost {
+                    files: 1,
+                    bytes: 0,
+                    tenant: *tenant,
+                },
+                owner: 0,
+            }
+        }
+    }
+}
+
+impl Planned {
+    pub(super) fn is_free(&self) -> bool {
+        self.cost.files == 0 && self.cost.bytes == 0
+    }
+
+    /// What a caller is for what is destroyed.
+    pub(super) fn who(&self, uid: u32) -> WhoMask {
+        if uid != 0 && uid == self.owner {
+            Who::OWNER_BIT
+        } else {
+            Who::OPERATOR_BIT
+        }
+    }
+
+    /// Whether this event is about this op, with this cost.
+    pub(super) fn is_in(&self, event: &Value) -> bool {
+        let number = |key| cli::number(event, key).ok();
+        let path = Path::new(cli::text(event, "path"));
+        cli::text(event, "op") == self.op.word()
+            && number("files") == Some(self.cost.files)
+            && number("bytes") == Some(self.cost.bytes)
+            && path.file_name() == self.target().file_name()
+    }
+
+    /// What is destroyed or leaves.
+    fn target(&self) -> &Path {
+        match &self.step {
+            Step::Unlink(path) | Step::Rmdir(path) | Step::Truncate(path, _) => path,
+            Step::Rename(from, to) => match self.op {
+                Op::Replace => to,
+                _ => from,
+            },
+        }
+    }
+}

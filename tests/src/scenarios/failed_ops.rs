@@ -1,0 +1,140 @@
+//! An op that fails costs nothing, however it fails and however often.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::path::Path;
+
+use anyhow::Result;
+
+use crate::harness::tree::{count, make_files};
+use crate::harness::{Budget, Ctx, Tool, Tree, check, check_eq, sh};
+use crate::runner::Scenario;
+
+pub(super) const SCENARIOS: &[Scenario] = &[
+    Scenario::each("rmdir_of_a_directory_that_is_not_empty", rmdir_not_empty),
+    Scenario::each("unlink_on_a_read_only_mount", read_only),
+    Scenario::each("unlink_without_permission", without_permission),
+    Scenario::each("rename_that_fails", failing_rename),
+    Scenario::each("missing_files", missing),
+    Scenario::each("renaming_a_file_to_itself_or_its_own_link", same_file),
+];
+
+const BUDGET: u64 = 10;
+
+/// Insists that the whole budget is still there.
+fn nothing_was_spent(tree: &Tree) -> Result<()> {
+    tree.lost_exactly(0)?;
+    Tool::new("rm")
+        .arg("-rf")
+        .arg(tree.tenant(0))
+        .run()?
+        .refused()?;
+    tree.lost_exactly(BUDGET)
+}
+
+fn rmdir_not_empty(ctx: &mut Ctx<'_>) -> Result<()> {
+    let tree = ctx.guarded(2, 20, BUDGET)?;
+    for _ in 0..100 {
+        let error = fs::remove_dir(tree.tenant(0))
+            .err()
+            .map(|error| error.kind());
+        check_eq!(error, Some(ErrorKind::DirectoryNotEmpty), "error of rmdir");
+    }
+    nothing_was_spent(&tree)
+}
+
+fn read_only(ctx: &mut Ctx<'_>) -> Result<()> {
+    let tree = ctx.guarded(2, 20, BUDGET)?;
+    let view = ctx.base.join("view");
+    fs::create_dir(&view)?;
+    Tool::new("mount")
+        .arg("--bind")
+        .arg(&tree.root)
+        .arg(&view)
+        .ok()?;
+    Tool::new("mount")
+        .args(["-o", "remount,ro,bind"])
+        .arg(&view)
+        .ok()?;
+    let outcome = sh("rm -rf \"$1\"/*", [&view])?;
+    check!(
+        outcome.stderr.contains("Read-only"),
+        "{}",
+        outcome.describe("should say read-only")
+    );
+    nothing_was_spent(&tree)
+}
+
+fn without_permission(ctx: &mut Ctx<'_>) -> Result<()> {
+    let tree = ctx.guarded(2, 20, BUDGET)?;
+    let outcome = Tool::new("rm")
+        .arg("-rf")
+        .arg(tree.tenant(0))
+        .uid(1000)
+        .cwd(Path::new("/"))
+        .run()?;
+    check!(
+        outcome.stderr.contains("Permission denied"),
+        "{}",
+        outcome.describe("should say permission denied")
+    );
+    nothing_was_spent(&tree)
+}
+
+fn failing_rename(ctx: &mut Ctx<'_>) -> Result<()> {
+    let tree = ctx.guarded(2, 20, BUDGET)?;
+    let fresh = tree.root.join("fresh");
+    fs::create_dir(&fresh)?;
+    for _ in 0..50 {
+        check!(
+            fs::rename(&fresh, tree.tenant(0)).is_err(),
+            "a directory over one that is not empty"
+        );
+        check!(
+            fs::rename(tree.file(1, 0), tree.tenant(0)).is_err(),
+            "a file over a directory"
+        );
+        check!(
+            fs::rename(tree.tenant(1), tree.tenant(1).join("in")).is_err(),
+            "into itself"
+        );
+    }
+    fs::remove_dir(&fresh)?;
+    // The removal of `fresh` cost one file.
+    tree.lost_exactly(0)?;
+    Tool::new("rm")
+        .arg("-rf")
+        .arg(tree.tenant(0))
+        .run()?
+        .refused()?;
+    tree.lost_exactly(BUDGET - 1)
+}
+
+fn missing(ctx: &mut Ctx<'_>) -> Result<()> {
+    let tree = ctx.guarded(2, 20, BUDGET)?;
+    for n in 0..100 {
+        check!(
+            fs::remove_file(tree.root.join(n.to_string())).is_err(),
+            "nothing of that name"
+        );
+    }
+    nothing_was_spent(&tree)
+}
+
+/// rename(2) of two links to one file does nothing and says it succeeded.
+fn same_file(ctx: &mut Ctx<'_>) -> Result<()> {
+    let root = ctx.base.join("zone");
+    let files = make_files(&root, "file", 12, 10)?;
+    let twin = root.join("twin");
+    fs::hard_link(&files[0], &twin)?;
+    ctx.enforce(&root, Budget::files(BUDGET))?;
+    for _ in 0..50 {
+        fs::rename(&files[0], &twin)?;
+        fs::rename(&files[1], &files[1])?;
+    }
+    check_eq!(count(&root)?.files, 13, "names in the zone");
+    // The twin's first name is free; of the eleven other files and the twin, ten go.
+    sh("rm -f \"$1\"/*", [&root])?.refused()?;
+    check_eq!(count(&root)?.files, 12 - BUDGET, "files left");
+    Ok(())
+}

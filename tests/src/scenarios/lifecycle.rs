@@ -1,0 +1,170 @@
+//! The agent may be killed, stopped and started again: what the kernel holds stays, never looser.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Result;
+
+use crate::harness::agent::PIN_DIR;
+use crate::harness::tree::count;
+use crate::harness::{Budget, Ctx, Tool, check, check_eq, cli, until};
+use crate::runner::Scenario;
+
+pub(super) const SCENARIOS: &[Scenario] = &[
+    Scenario::each("agent_killed_in_the_middle_of_an_attack", killed),
+    Scenario::each("agent_stopped_before_the_attack", stopped),
+    Scenario::once("a_restart_adopts_and_counters_continue", adopted),
+    Scenario::once("a_restart_while_an_attack_runs_leaves_no_gap", no_gap),
+    Scenario::once("the_agent_frozen_changes_nothing", frozen),
+    Scenario::once("unpin_takes_the_guard_off", unpin),
+];
+
+/// The words of `holdfast status` about how the agent came up.
+fn start_of(value: &serde_json::Value) -> String {
+    cli::text(value, "started").to_owned()
+}
+
+fn killed(ctx: &mut Ctx<'_>) -> Result<()> {
+    let tree = ctx.guarded(4, 15, 30)?;
+    let attack = Tool::new("find")
+        .arg(&tree.root)
+        .args(["-type", "f", "-exec", "rm", "{}", ";"]);
+    let attack = attack.start()?;
+    until("the attack is under way", Duration::from_secs(60), || {
+        Ok((tree.gone()? >= 5).then_some(()))
+    })?;
+    ctx.lab.kill()?;
+    let when_killed = tree.gone()?;
+    attack.wait()?;
+    tree.lost_exactly(30)?;
+    check!(
+        when_killed < 30,
+        "the agent was killed too late to show anything: {when_killed} gone"
+    );
+    ctx.lab.start(false)?;
+    check_eq!(
+        start_of(&cli::status()?.1),
+        "adopted",
+        "how the agent came up"
+    );
+    // Still spent, still latched.
+    Tool::new("rm")
+        .arg("-rf")
+        .arg(tree.tenant(3))
+        .run()?
+        .refused()?;
+    tree.lost_exactly(30)?;
+    ctx.counted("allow", 30)
+}
+
+fn stopped(ctx: &mut Ctx<'_>) -> Result<()> {
+    let tree = ctx.guarded(4, 30, 25)?;
+    ctx.lab.stop()?;
+    Tool::new("rm")
+        .arg("-rf")
+        .arg(&tree.root)
+        .run()?
+        .refused()?;
+    tree.lost_exactly(25)?;
+    let unreachable = cli::holdfast(["status"])?;
+    check_eq!(
+        unreachable.code,
+        Some(4),
+        "exit status of `holdfast status` without an agent"
+    );
+    ctx.lab.start(false)
+}
+
+fn adopted(ctx: &mut Ctx<'_>) -> Result<()> {
+    let tree = ctx.guarded(2, 40, 30)?;
+    let remove = |files: std::ops::Range<u64>| -> Result<()> {
+        for file in files {
+            fs::remove_file(tree.file(0, file))?;
+        }
+        Ok(())
+    };
+    remove(0..10)?;
+    ctx.counted("allow", 10)?;
+    ctx.lab.stop()?;
+    remove(10..15)?;
+    ctx.lab.start(false)?;
+    check_eq!(
+        start_of(&cli::status()?.1),
+        "adopted",
+        "how the agent came up"
+    );
+    ctx.counted("allow", 15)?;
+    Tool::new("rm")
+        .arg("-rf")
+        .arg(tree.tenant(0))
+        .arg(tree.tenant(1))
+        .run()?
+        .refused()?;
+    tree.lost_exactly(30)?;
+    ctx.counted("allow", 30)
+}
+
+fn no_gap(ctx: &mut Ctx<'_>) -> Result<()> {
+    let tree = ctx.guarded(4, 50, 40)?;
+    let script = "while [ ! -e \"$2\" ]; do rm -rf \"$1\"/*; done";
+    let done = ctx.base.join("done");
+    let attack = Tool::new("bash")
+        .args(["-c", script, "script"])
+        .args([&tree.root, &done])
+        .start()?;
+    let restarted = (|| -> Result<()> {
+        for _ in 0..2 {
+            ctx.lab.kill()?;
+            ctx.lab.start(false)?;
+        }
+        Ok(())
+    })();
+    fs::write(&done, "")?;
+    attack.wait()?;
+    restarted?;
+    tree.lost_exactly(40)
+}
+
+/// A stopped process drains no events; the kernel does not wait for it.
+fn frozen(ctx: &mut Ctx<'_>) -> Result<()> {
+    let tree = ctx.guarded(4, 50, 40)?;
+    let pid = ctx.lab.pid()?.to_string();
+    Tool::new("kill").args(["-STOP", &pid]).ok()?;
+    let outcome = Tool::new("rm").arg("-rf").arg(&tree.root).run();
+    Tool::new("kill").args(["-CONT", &pid]).ok()?;
+    outcome?.refused()?;
+    tree.lost_exactly(40)?;
+    ctx.counted("allow", 40)
+}
+
+fn unpin(ctx: &mut Ctx<'_>) -> Result<()> {
+    let tree = ctx.guarded(2, 30, 10)?;
+    Tool::new("rm")
+        .arg("-rf")
+        .arg(tree.tenant(0))
+        .run()?
+        .refused()?;
+    ctx.lab.stop()?;
+    cli::holdfast(["unpin"])?.ok()?;
+    check_eq!(count(Path::new(PIN_DIR))?.files, 0, "pins left");
+    // Links take effect a moment after the last of their references is gone.
+    until("removals are free again", Duration::from_secs(30), || {
+        let outcome = Tool::new("rm").arg("-rf").arg(&tree.root).run()?;
+        Ok(outcome.succeeded().then_some(()))
+    })?;
+    check!(!tree.root.exists(), "the tree should be gone");
+    let other = crate::harness::Tree::make(&ctx.base.join("again"), 2, 30)?;
+    ctx.enforce(&other.root, Budget::files(10))?;
+    check_eq!(
+        start_of(&cli::status()?.1),
+        "fresh",
+        "how the agent came up"
+    );
+    Tool::new("rm")
+        .arg("-rf")
+        .arg(&other.root)
+        .run()?
+        .refused()?;
+    other.lost_exactly(10)
+}

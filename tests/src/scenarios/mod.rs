@@ -1,0 +1,51 @@
+//! What holdfast promises, each promise tried with the tools that break it in real life.
+//!
+//! A module for each subject. A scenario states exact figures wherever the words of the policy give one. None
+//! relies on what another left behind.
+
+mod accounting;
+mod budgets;
+mod concurrent;
+mod differential;
+mod failed_ops;
+mod incidents;
+mod lifecycle;
+mod links;
+mod modes;
+mod names;
+mod ordinary;
+mod policies;
+mod proof;
+mod remove;
+mod rename;
+mod roots;
+mod truncate;
+mod ways_in;
+mod who;
+
+use crate::runner::Scenario;
+
+pub(crate) use ordinary::SHIPPED;
+
+/// Every scenario.
+pub(crate) const ALL: &[&[Scenario]] = &[
+    remove::SCENARIOS,
+    rename::SCENARIOS,
+    truncate::SCENARIOS,
+    links::SCENARIOS,
+    ways_in::SCENARIOS,
+    names::SCENARIOS,
+    concurrent::SCENARIOS,
+    budgets::SCENARIOS,
+    who::SCENARIOS,
+    modes::SCENARIOS,
+    failed_ops::SCENARIOS,
+    roots::SCENARIOS,
+    policies::SCENARIOS,
+    accounting::SCENARIOS,
+    incidents::SCENARIOS,
+    ordinary::SCENARIOS,
+    lifecycle::SCENARIOS,
+    proof::SCENARIOS,
+    differential::SCENARIOS,
+];

@@ -1,0 +1,108 @@
+//! Installs and fetches what the other commands need, and nothing twice.
+//!
+//! It changes the machine only by its package manager, and says so; everything else goes into `.cache`.
+//! It never writes the name of a mirror down, and never touches anything that is in order.
+
+mod apt;
+mod archive;
+mod deb822;
+mod disk;
+pub mod guest;
+pub mod kernels;
+mod relations;
+mod sources;
+pub mod toolchain;
+mod tools;
+
+use std::fs::{self, File};
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail};
+
+use crate::{paths, process, ui};
+use guest::Guest;
+use kernels::Kernel;
+use toolchain::Toolchain;
+
+/// Sees to everything, for all commands.
+pub fn everything(refresh: bool) -> Result<()> {
+    let (toolchain, linker) = for_build()?;
+    ui::say(&format!(
+        "kernel programs: {toolchain:?} toolchain, {}",
+        linker.display()
+    ));
+    for name in kernels::TESTED {
+        let (kernel, _) = for_vm(name, refresh)?;
+        ui::say(&format!(
+            "kernel {name}: {} ({})",
+            kernel.release,
+            kernel.package_version()
+        ));
+    }
+    for_ci()?;
+    ui::say("setup: everything is there");
+    Ok(())
+}
+
+/// What building needs.
+pub fn for_build() -> Result<(Toolchain, PathBuf)> {
+    let _alone = alone()?;
+    let toolchain = toolchain::ensure_bpf()?;
+    let linker = tools::ensure_linker(&toolchain)?;
+    Ok((toolchain, linker))
+}
+
+/// What booting a kernel needs.
+pub fn for_vm(kernel: &str, refresh: bool) -> Result<(Kernel, Guest)> {
+    if std::env::consts::ARCH != "x86_64" {
+        bail!(
+            "the VM runs x86_64 kernels and binaries, and this machine is {}",
+            std::env::consts::ARCH
+        );
+    }
+    let _alone = alone()?;
+    ensure_programs()?;
+    let kernel = kernels::ensure(kernel, refresh)?;
+    Ok((kernel, guest::ensure()?))
+}
+
+/// What `ci` needs on top.
+pub fn for_ci() -> Result<PathBuf> {
+    let _alone = alone()?;
+    tools::ensure_components(&toolchain::ensure_bpf()?)?;
+    tools::ensure_deny()
+}
+
+fn ensure_programs() -> Result<()> {
+    let needed = [
+        ("qemu-system-x86_64", "qemu-system-x86"),
+        ("mmdebstrap", "mmdebstrap"),
+        ("mke2fs", "e2fsprogs"),
+        ("depmod", "kmod"),
+        ("xz", "xz-utils"),
+        ("zstd", "zstd"),
+    ];
+    let missing: Vec<&str> = needed
+        .iter()
+        .filter(|(program, _)| process::find_program(program).is_none())
+        .map(|(_, package)| *package)
+        .collect();
+    if missing.is_empty() {
+        Ok(())
+    } else {
+        apt::install(&missing, "tools for the VM")
+    }
+}
+
+/// Two commands started at the same time must not install the same thing.
+fn alone() -> Result<File> {
+    let path = paths::cache("lock");
+    fs::create_dir_all(paths::cache(""))?;
+    let file = File::create(&path).with_context(|| format!("cannot open {}", path.display()))?;
+    if file.try_lock().is_err() {
+        ui::say("waiting for another `cargo xtask` to finish its setup");
+        file.lock()
+            .with_context(|| format!("cannot lock {}", path.display()))?;
+    }
+    Ok(file)
+}

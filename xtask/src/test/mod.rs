@@ -1,0 +1,118 @@
+//! Runs every test there is, and says how many ran where. A test that cannot run is a failure.
+
+mod count;
+mod guest;
+mod host;
+
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use clap::Args;
+
+use crate::setup::kernels;
+use crate::ui;
+use count::Count;
+
+/// Options of `test`.
+#[derive(Args, Clone, Debug, Default)]
+pub struct Options {
+    /// Only on this kernel; can be repeated [default: 6.1 and newest]
+    #[arg(long, value_name = "NAME")]
+    kernel: Vec<String>,
+    /// Only tests with this in their name
+    #[arg(long, value_name = "TEXT")]
+    filter: Option<String>,
+    /// Only unit and property tests, without any VM
+    #[arg(long, conflicts_with_all = ["kernel", "vm_only"])]
+    host_only: bool,
+    /// Only in VMs
+    #[arg(long)]
+    vm_only: bool,
+}
+
+/// What came of the tests in one place.
+#[derive(Debug)]
+struct Place {
+    name: String,
+    count: Count,
+    /// What went wrong besides tests that failed.
+    problem: Option<String>,
+    time: Duration,
+}
+
+/// Runs the tests; 0 if all of them passed.
+pub fn run(options: &Options) -> Result<i32> {
+    let start = Instant::now();
+    let filter = options.filter.as_deref();
+    let mut places = Vec::new();
+    if !options.vm_only {
+        places.push(host::run(filter)?);
+    }
+    if !options.host_only {
+        let kernels = match options.kernel.is_empty() {
+            true => kernels::TESTED.map(str::to_owned).to_vec(),
+            false => options.kernel.clone(),
+        };
+        for kernel in &kernels {
+            places.extend(guest::run(kernel, filter)?);
+        }
+    }
+    Ok(summary(&places, filter.is_some(), start.elapsed()))
+}
+
+fn summary(places: &[Place], filtered: bool, total: Duration) -> i32 {
+    println!(
+        "\n{:<18} {:>7} {:>7}   time",
+        "tests on", "passed", "failed"
+    );
+    let mut failed = false;
+    for Place {
+        name,
+        count,
+        problem,
+        time,
+    } in places
+    {
+        println!(
+            "{name:<18} {:>7} {:>7}   {}",
+            count.passed,
+            count.failed,
+            ui::elapsed(*time)
+        );
+        failed |= problem.is_some() || count.failed > 0;
+    }
+    for Place {
+        name,
+        count,
+        problem,
+        ..
+    } in places
+    {
+        for test in &count.failures {
+            println!("FAILED on {name}: {test}");
+        }
+        if let Some(problem) = problem {
+            println!("FAILED on {name}: {problem}");
+        }
+    }
+    let passed: usize = places.iter().map(|place| place.count.passed).sum();
+    // A filter may leave nothing in one place, but not in all of them.
+    let nothing = passed == 0 && !failed;
+    if nothing {
+        let why = if filtered {
+            "no test has that in its name"
+        } else {
+            "no test ran"
+        };
+        println!("FAILED: {why}");
+    }
+    let verdict = if failed || nothing { "FAILED" } else { "ok" };
+    println!("{verdict}: {passed} tests passed in {}", ui::elapsed(total));
+    if failed {
+        println!(
+            "One test again: cargo xtask test --filter NAME [--kernel K | --host-only]. To look around: \
+             cargo xtask vm shell --kernel K"
+        );
+    }
+    i32::from(failed || nothing)
+}

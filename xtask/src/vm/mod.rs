@@ -1,0 +1,101 @@
+//! Real kernels in a VM: boots one, runs one thing in it, and says what came of it.
+//!
+//! It never loads anything into the kernel of this machine, and no run changes what the next one starts from.
+
+mod accel;
+mod cpio;
+mod initramfs;
+mod log;
+mod modules;
+mod ports;
+mod qemu;
+mod report;
+mod scratch;
+mod supervise;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Result;
+
+use crate::setup::guest::Guest;
+use crate::setup::kernels::Kernel;
+use crate::{build, setup, ui};
+pub use accel::Accel;
+pub use initramfs::Task;
+pub use ports::Stream;
+pub use report::{exit_status, terminal};
+use scratch::Scratch;
+pub use supervise::{End, Outcome};
+
+/// Everything that makes up a boot.
+#[derive(Clone, Debug)]
+pub struct Boot {
+    /// The kernel.
+    pub kernel: Kernel,
+    /// The rest of the guest.
+    pub guest: Guest,
+    /// Files for `/run/payload`.
+    pub payload: Vec<PathBuf>,
+    /// What to do there.
+    pub task: Task,
+    /// More words for the kernel's command line.
+    pub append: Vec<String>,
+    /// Processors.
+    pub cpus: u32,
+    /// Memory in MiB.
+    pub memory: u32,
+    /// The guest's clock counts instructions (and there is one processor).
+    pub counted: bool,
+    /// How to run it; by default what works here.
+    pub accel: Option<Accel>,
+    /// How long it may take.
+    pub limit: Duration,
+}
+
+impl Boot {
+    /// A boot with the usual settings; sets up what is missing.
+    pub fn new(kernel: &str, task: Task) -> Result<Self> {
+        let (kernel, guest) = setup::for_vm(kernel, false)?;
+        Ok(Self {
+            kernel,
+            guest,
+            payload: Vec::new(),
+            task,
+            append: Vec::new(),
+            cpus: 2,
+            memory: 1024,
+            counted: false,
+            accel: None,
+            limit: Duration::from_secs(600),
+        })
+    }
+
+    /// The same with the project's binaries, which are built first.
+    pub fn with_binaries(mut self) -> Result<Self> {
+        self.payload.extend(build::everything(true)?);
+        Ok(self)
+    }
+
+    /// Boots, and returns when the guest is gone.
+    pub fn run(&self, on_output: &mut dyn FnMut(Stream, &[u8])) -> Result<Outcome> {
+        let accel = match self.accel {
+            Some(accel) => accel,
+            None => accel::choose(self)?,
+        };
+        let clock = if self.counted {
+            ", clock counts instructions"
+        } else {
+            ""
+        };
+        ui::say(&format!(
+            "── VM: Linux {} ({}, {}{clock}) ──",
+            self.kernel.release,
+            self.kernel.name,
+            accel.name(),
+        ));
+        let outcome = supervise::run(self, accel, on_output)?;
+        report::print(self, &outcome)?;
+        Ok(outcome)
+    }
+}
