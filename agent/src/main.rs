@@ -1,2 +1,20 @@
-//! stub
-fn main() {}
+//! `holdfast`: the agent that keeps the guard, and the command line that asks it.
+//!
+//! The kernel programs decide; this program tells them what to guard, and people what happened.
+
+mod api;
+mod audit;
+mod cli;
+mod clock;
+mod control;
+mod daemon;
+pub mod kernel;
+mod metrics;
+mod report;
+mod roots;
+mod text;
+mod units;
+
+fn main() -> std::process::ExitCode {
+    cli::main().into()
+}

@@ -22,7 +22,7 @@ use crate::{
 
 /// Events a second that one account may cause; the first of each trip always gets through.
 const EVENTS_PER_SECOND: u32 = 16;
-const EPERM: i32 = -1;
+pub const EPERM: i32 = -1;
 
 /// One op, ready to be decided. It lives on a program's stack, of which there are 512 bytes for everything.
 #[repr(C)]
@@ -77,7 +77,7 @@ impl Request {
             op: op as u8,
             who: if is_operator { Who::OPERATOR_BIT } else { Who::OWNER_BIT },
             is_kernel: caller.is_kernel as u8,
-            is_strict: place.is_strict as u8,
+            is_strict: place.is_strict() as u8,
             verdict: 0,
             reason: 0,
             first: 0,
@@ -162,8 +162,8 @@ pub unsafe extern "C" fn hf_charge(
         // Not even the overflow account: the agent makes it before the budget is in force.
         return 0;
     };
-    let limit = budget.limit;
-    let (cost, now, mode) = (request.cost, request.now, request.mode);
+    let (limit, cost) = (&budget.limit, &request.cost);
+    let (now, mode) = (request.now, request.mode);
     let op_bit = 1u16 << (request.op & 7);
     let unknown_cost = op_bit & (Op::Detach.bit() | Op::Device.bit()) != 0;
     let second = (now / 1_000_000_000) as u32;
@@ -182,7 +182,7 @@ pub unsafe extern "C" fn hf_charge(
     } else if lists_op && unknown_cost {
         reason = Reason::UnknownCost as u32;
     } else if lists_op {
-        match window.charge(&limit, now, mode, &cost) {
+        match window.charge(limit, now, mode, cost) {
             Ok(given) => {
                 receipt = given;
                 charged = true;
@@ -208,6 +208,7 @@ pub unsafe extern "C" fn hf_charge(
         ((*account).window.files, (*account).window.bytes, (*account).window.latched_until);
     bpf_spin_unlock(lock);
 
+    let (files_left, bytes_left) = (left(limit.files, files), left(limit.bytes, bytes));
     request.reason = reason as u8;
     request.first = (reason != Reason::None as u32 && reason != Reason::Latched as u32) as u8;
     request.quiet = quiet as u8;
@@ -215,12 +216,12 @@ pub unsafe extern "C" fn hf_charge(
         let outcome = &mut inflight.outcome;
         outcome.budget = key.budget;
         outcome.actor = key.actor;
-        outcome.files_left = left(limit.files, files);
-        outcome.bytes_left = left(limit.bytes, bytes);
+        outcome.files_left = files_left;
+        outcome.bytes_left = bytes_left;
         outcome.latched_until = if latched_until > now { latched_until } else { 0 };
         outcome.suppressed = suppressed;
         if charged {
-            inflight.remember(&key, &receipt, &cost);
+            inflight.remember(&key, &receipt, &request.cost);
         }
     }
     reason

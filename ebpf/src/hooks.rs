@@ -9,7 +9,7 @@ use aya_ebpf::{
 use holdfast_abi::{Control, Learned, Op};
 
 use crate::{
-    decide::{Request, hf_decide},
+    decide::{EPERM, Request, hf_decide},
     inflight::{Call, InFlight, settle},
     kernel::{Dentry, File, Iattr, Inode, RenameData, Victim, instance},
     maps::{CONTROL, LEARNED},
@@ -45,14 +45,17 @@ pub fn hf_rmdir(ctx: LsmContext) -> i32 {
 unsafe fn remove(dir: *const Inode, dentry: *const Dentry, call: Call) -> i32 {
     let Some(control) = enter() else { return 0 };
     let Some(fs) = Filesystem::of(Inode::sb(dir), control.bank) else { return 0 };
-    let victim = Victim::read(Dentry::inode(dentry) as u64);
+    let victim = Victim::read(Dentry::inode_or_null(dentry));
     let is_dir = call == Call::Rmdir;
     if !is_dir && victim.nlink > 1 {
         return 0;
     }
     let start = if is_dir { dentry } else { Dentry::parent(dentry) };
-    let Some(place) = fs.locate(start) else { return 0 };
-    let op = if is_dir && place.is_root { Op::Detach } else { Op::Remove };
+    let place = fs.locate(start);
+    if place.is_outside() {
+        return 0;
+    }
+    let op = if is_dir && place.is_root() { Op::Detach } else { Op::Remove };
     decide_at(op, call, &fs, control, &place, &victim, dentry as u64)
 }
 
@@ -84,7 +87,7 @@ unsafe fn rename(
         }
     }
     let Some(fs) = Filesystem::of(Inode::sb(old_dir), control.bank) else { return 0 };
-    let moved = Victim::read(Dentry::inode(old_dentry) as u64);
+    let moved = Victim::read(Dentry::inode_or_null(old_dentry));
     let target = Dentry::inode_or_null(new_dentry);
 
     let start = if moved.is_dir() { old_dentry } else { Dentry::parent(old_dentry) };
@@ -92,15 +95,12 @@ unsafe fn rename(
     let stays = !moved.is_dir() && old_dir == new_dir;
     let destination = if stays { source } else { fs.locate(Dentry::parent(new_dentry)) };
 
-    if let Some(from) = &source {
-        let leaves = match &destination {
-            Some(to) => to.zone != from.zone,
-            None => true,
-        };
-        let status = if moved.is_dir() && (from.is_root || leaves) {
-            decide_at(Op::Detach, Call::Rename, &fs, control, from, &moved, old_dentry as u64)
+    if !source.is_outside() {
+        let leaves = destination.zone != source.zone;
+        let status = if moved.is_dir() && (source.is_root() || leaves) {
+            decide_at(Op::Detach, Call::Rename, &fs, control, &source, &moved, old_dentry as u64)
         } else if leaves && moved.nlink <= 1 {
-            decide_at(Op::MoveOut, Call::Rename, &fs, control, from, &moved, old_dentry as u64)
+            decide_at(Op::MoveOut, Call::Rename, &fs, control, &source, &moved, old_dentry as u64)
         } else {
             0
         };
@@ -114,8 +114,8 @@ unsafe fn rename(
     let victim = Victim::read(target);
     if victim.is_dir() {
         // Only an empty directory can be replaced. That costs nothing, unless it is a root.
-        let Some(place) = fs.locate(new_dentry) else { return 0 };
-        if !place.is_root {
+        let place = fs.locate(new_dentry);
+        if place.is_outside() || !place.is_root() {
             return 0;
         }
         return decide_at(Op::Detach, Call::Rename, &fs, control, &place, &victim, new_dentry as u64);
@@ -123,8 +123,10 @@ unsafe fn rename(
     if victim.nlink > 1 || victim.bytes() == 0 {
         return 0;
     }
-    let Some(to) = destination else { return 0 };
-    decide_at(Op::Replace, Call::Rename, &fs, control, &to, &victim, new_dentry as u64)
+    if destination.is_outside() {
+        return 0;
+    }
+    decide_at(Op::Replace, Call::Rename, &fs, control, &destination, &victim, new_dentry as u64)
 }
 
 /// `security_inode_setattr(idmap, dentry, attr)`, from `notify_change`: every way to change a size by name or
@@ -168,7 +170,10 @@ unsafe fn truncate(dentry: *const Dentry, attr: *const Iattr) -> i32 {
         return 0;
     }
     victim.size -= new_size;
-    let Some(place) = fs.locate(Dentry::parent(dentry)) else { return 0 };
+    let place = fs.locate(Dentry::parent(dentry));
+    if place.is_outside() {
+        return 0;
+    }
     decide_at(Op::Truncate, Call::Setattr, &fs, control, &place, &victim, dentry as u64)
 }
 
@@ -270,5 +275,6 @@ unsafe fn decide_at(
     request.dev = fs.dev;
     request.bank = fs.bank;
     request.flags = control.flags;
-    hf_decide(&raw mut request)
+    // Constants, because kernels from 6.12 on check what a hook can return.
+    if hf_decide(&raw mut request) != 0 { EPERM } else { 0 }
 }

@@ -3,7 +3,7 @@
 //! The walk ignores mounts, bind mounts, chroot and namespaces, which is what we want: a zone is a set of inodes,
 //! however one gets there.
 
-use aya_ebpf::helpers::generated::bpf_loop;
+use aya_ebpf::helpers::generated::{bpf_loop, bpf_probe_read_kernel};
 use holdfast_abi::{FsConf, FsKey, MAX_DEPTH, RootKey};
 
 use crate::{
@@ -21,28 +21,68 @@ pub struct Place {
     /// Inode number of the tenant's directory, or 0 above all tenants.
     pub tenant: u64,
     pub zone: u32,
-    /// Whether the dentry the walk started from is itself a root of the zone.
-    pub is_root: bool,
-    /// The place could not be determined; `zone` is the filesystem's strict zone.
-    pub is_strict: bool,
+    flags: u32,
 }
 
-/// What happens at one level of the walk.
+/// The dentry the walk started from is itself a root of the zone.
+const IS_ROOT: u32 = 1;
+/// The place could not be determined; the zone is the filesystem's strict zone.
+const IS_STRICT: u32 = 2;
+
+impl Place {
+    /// In no zone, and not to be charged to any.
+    #[inline(always)]
+    pub fn is_outside(&self) -> bool {
+        self.zone == OUTSIDE
+    }
+
+    #[inline(always)]
+    pub fn is_root(&self) -> bool {
+        self.flags & IS_ROOT != 0
+    }
+
+    #[inline(always)]
+    pub fn is_strict(&self) -> bool {
+        self.flags & IS_STRICT != 0
+    }
+}
+
+/// The last directories on the way up, nearest to the root first: the tenant is one of them.
+#[repr(C)]
+struct Below {
+    first: u64,
+    second: u64,
+    third: u64,
+    fourth: u64,
+}
+
+/// Where a deep walk starts and the root dentry of its superblock.
+#[repr(C)]
 #[derive(Clone, Copy)]
+pub struct Ends {
+    start: u64,
+    top: u64,
+}
+
+/// The state of a deep walk.
 #[repr(C)]
 struct Walk {
     dentry: u64,
-    /// The last directories on the way, nearest first: the tenant is one of them.
-    below: [u64; 4],
+    /// The root dentry of the superblock.
+    top: u64,
+    below: Below,
     zone: u32,
     bank: u32,
     dev: u32,
-    done: u32,
+    pad: u32,
 }
 
 /// In no zone. Also the strict zone of a filesystem that has none.
 const OUTSIDE: u32 = FsConf::NO_ZONE;
+/// Not connected to the superblock's root, as files opened by handle can be.
 const UNKNOWN: u32 = u32::MAX - 1;
+/// Not known after so many levels.
+const TOO_DEEP: u32 = u32::MAX - 2;
 
 /// A filesystem that hosts zones, for one op.
 #[derive(Clone, Copy)]
@@ -64,98 +104,88 @@ impl Filesystem {
 
     /// Where `start` is. `start` is positive: a directory, or a file whose own inode cannot be a root.
     #[inline(always)]
-    pub unsafe fn locate(&self, start: *const Dentry) -> Option<Place> {
-        let mut place =
-            Place { tenant: 0, zone: OUTSIDE, is_root: false, is_strict: false };
-        walk(start, self.sb, self.bank, self.strict_zone, &raw mut place);
-        (place.zone != OUTSIDE).then_some(place)
+    pub unsafe fn locate(&self, start: *const Dentry) -> Place {
+        let mut place = Place { tenant: 0, zone: OUTSIDE, flags: 0 };
+        walk(start, self.sb, self.bank, &raw mut place);
+        if place.zone == TOO_DEEP {
+            // Kernel pointers reach a global function only through memory.
+            let ends = Ends { start: start as u64, top: SuperBlock::root(self.sb) as u64 };
+            hf_walk_deep(&raw const ends, self.dev, self.bank, &raw mut place);
+        }
+        // Copied by a helper, so that the verifier forgets what it knows about it: it would otherwise follow every
+        // way the walk can end through the rest of the program, and a rename walks three times.
+        let mut copy = Place { tenant: 0, zone: OUTSIDE, flags: 0 };
+        bpf_probe_read_kernel(
+            (&raw mut copy).cast(),
+            size_of::<Place>() as u32,
+            (&raw const place).cast(),
+        );
+        if copy.zone == UNKNOWN || copy.zone == TOO_DEEP {
+            copy.zone = self.strict_zone;
+            copy.flags = IS_STRICT;
+        }
+        copy
     }
 }
 
 /// Walks up from `start` and fills in `place`. A function of its own, so that its part of the stack is free again when
 /// the op is decided.
 #[inline(never)]
-unsafe fn walk(
-    start: *const Dentry,
-    sb: *const SuperBlock,
-    bank: u32,
-    strict_zone: u32,
-    place: *mut Place,
-) {
-    // Not a literal: the compiler would call memset for four zeroes.
-    let zero = opaque(0);
+unsafe fn walk(start: *const Dentry, sb: *const SuperBlock, bank: u32, place: *mut Place) {
     let dev = SuperBlock::dev(sb);
-    let mut walk =
-        Walk { dentry: start as u64, below: [zero; 4], zone: UNKNOWN, bank, dev, done: 0 };
-    let top = SuperBlock::root(sb) as u64;
+    let top = SuperBlock::root(sb);
+    let mut below = Below::none();
     let mut dentry = start;
     for _ in 0..DIRECT_LEVELS {
         let inode = Dentry::inode(dentry);
         if inode.is_null() {
-            break;
+            (*place).zone = UNKNOWN;
+            return;
         }
         let key = RootKey { ino: Inode::ino(inode), dev, bank };
         if let Some(root) = ROOTS.get(key)
             && root.generation == Inode::generation(inode)
         {
-            walk.zone = root.zone;
-            walk.done = 1;
-            break;
+            (*place).zone = root.zone;
+            (*place).flags = if dentry == start { IS_ROOT } else { 0 };
+            (*place).tenant = below.tenant(dentry as u64, bank, root.zone);
+            return;
         }
         let parent = Dentry::parent(dentry);
         if parent == dentry {
-            walk.zone = if dentry as u64 == top { OUTSIDE } else { UNKNOWN };
-            walk.done = 1;
-            break;
+            (*place).zone = if dentry == top { OUTSIDE } else { UNKNOWN };
+            return;
         }
-        walk.below = [dentry as u64, walk.below[0], walk.below[1], walk.below[2]];
+        below.push(dentry as u64);
         dentry = parent;
-        walk.dentry = dentry as u64;
     }
-    if walk.done == 0 {
-        bpf_loop(MAX_DEPTH, step as *mut _, (&raw mut walk).cast(), 0);
-        if walk.zone == OUTSIDE && walk.dentry != top {
-            walk.zone = UNKNOWN;
-        }
-    }
-    if walk.zone == UNKNOWN {
-        (*place).zone = strict_zone;
-        (*place).is_strict = true;
-    } else if walk.zone != OUTSIDE {
-        (*place).zone = walk.zone;
-        (*place).is_root = walk.dentry == start as u64;
-        (*place).tenant = tenant(&walk);
-    }
+    (*place).zone = TOO_DEEP;
 }
 
-/// Inode number of the directory as many levels below the root as tenants live; 0 for a place above that.
-///
-/// It is read by a probe in every case: so what the verifier knows of it is the same for each level at which the walk
-/// can end, and it follows the rest of the program once instead of 24 times.
-#[inline(always)]
-fn tenant(walk: &Walk) -> u64 {
-    let depth = match ZONES.get(zone_index(walk.bank, walk.zone)) {
-        Some(conf) => conf.tenant_depth,
-        None => 0,
-    };
-    let dentry = match depth {
-        0 => walk.dentry,
-        1 => walk.below[0],
-        2 => walk.below[1],
-        3 => walk.below[2],
-        _ => walk.below[3],
-    };
-    let inode: u64 = probe(dentry, offset!(dentry_inode), 0);
-    probe(inode, offset!(inode_ino), 0)
+/// The same for places deeper than most, from the start, with probe reads. A global function: see
+/// [`crate::decide::hf_decide`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub unsafe extern "C" fn hf_walk_deep(
+    ends: *const Ends,
+    dev: u32,
+    bank: u32,
+    place: *mut Place,
+) -> u32 {
+    if ends.is_null() || place.is_null() {
+        return 0;
+    }
+    let Ends { start, top } = *ends;
+    let mut walk =
+        Walk { dentry: start, top, below: Below::none(), zone: TOO_DEEP, bank, dev, pad: 0 };
+    bpf_loop(MAX_DEPTH, step as *mut _, (&raw mut walk).cast(), 0);
+    (*place).zone = walk.zone;
+    (*place).flags = if walk.dentry == start { IS_ROOT } else { 0 };
+    (*place).tenant = walk.below.tenant(walk.dentry, bank, walk.zone);
+    0
 }
 
-/// Index of a zone's configuration.
-#[inline(always)]
-pub fn zone_index(bank: u32, zone: u32) -> u32 {
-    bank * holdfast_abi::MAX_ZONES as u32 + zone
-}
-
-/// One level of a walk that is deeper than most. Returns 1 to end it.
+/// One level of such a walk. Returns 1 to end it.
 unsafe extern "C" fn step(_index: u32, walk: *mut Walk) -> u64 {
     let walk = &mut *walk;
     let dentry = walk.dentry;
@@ -166,16 +196,56 @@ unsafe extern "C" fn step(_index: u32, walk: *mut Walk) -> u64 {
         && root.generation == probe(inode, offset!(inode_generation), 0)
     {
         walk.zone = root.zone;
-        walk.done = 1;
         return 1;
     }
     let parent: u64 = probe(dentry, offset!(dentry_parent), 0);
     if parent == dentry {
-        walk.zone = OUTSIDE;
-        walk.done = 1;
+        walk.zone = if dentry == walk.top { OUTSIDE } else { UNKNOWN };
         return 1;
     }
-    walk.below = [dentry, walk.below[0], walk.below[1], walk.below[2]];
+    walk.below.push(dentry);
     walk.dentry = parent;
     0
+}
+
+impl Below {
+    #[inline(always)]
+    fn none() -> Self {
+        // Not a literal: the compiler would call memset.
+        let zero = opaque(0);
+        Self { first: zero, second: zero, third: zero, fourth: zero }
+    }
+
+    #[inline(always)]
+    fn push(&mut self, dentry: u64) {
+        (self.fourth, self.third, self.second, self.first) =
+            (self.third, self.second, self.first, dentry);
+    }
+
+    /// Inode number of the directory as many levels below the root as tenants live; 0 for a place above that.
+    ///
+    /// It is read by a probe in every case: so what the verifier knows of it is the same for each level at which the
+    /// walk can end.
+    #[inline(always)]
+    fn tenant(&self, root: u64, bank: u32, zone: u32) -> u64 {
+        let depth = match ZONES.get(zone_index(bank, zone)) {
+            Some(conf) => conf.tenant_depth,
+            None => 0,
+        };
+        let dentry = match depth {
+            0 => root,
+            1 => self.first,
+            2 => self.second,
+            3 => self.third,
+            _ => self.fourth,
+        };
+        let inode: u64 = probe(dentry, offset!(dentry_inode), 0);
+        probe(inode, offset!(inode_ino), 0)
+    }
+}
+
+/// Index of a zone's configuration.
+#[inline(always)]
+pub fn zone_index(bank: u32, zone: u32) -> u32 {
+    bank * holdfast_abi::MAX_ZONES as u32 + zone
 }

@@ -64,7 +64,9 @@ unsafe fn send(request: &Request, inflight: *const InFlight) {
     (*event).who = request.who as u32;
     bpf_get_current_comm((&raw mut (*event).comm).cast(), 16);
     (*event).tenant_name[0] = 0;
-    let (used, complete) = write_path(event, request.dentry, request.cost.tenant);
+    // No inode has number u64::MAX.
+    let tenant = if request.cost.tenant == 0 { u64::MAX } else { request.cost.tenant };
+    let (used, complete) = write_path(event, request.dentry, tenant);
     (*event).path_len = used;
     let mut flags = 0;
     if request.first != 0 {
@@ -109,27 +111,23 @@ unsafe fn fill_outcome(event: *mut Event, inflight: *const InFlight) {
 unsafe fn write_path(event: *mut Event, dentry: u64, tenant: u64) -> (u32, bool) {
     let mut dentry = dentry;
     let mut used: u32 = 0;
-    let mut complete = true;
     for _ in 0..PATH_LEVELS {
         let parent: u64 = probe(dentry, offset!(dentry_parent), 0);
-        if parent == dentry || parent == 0 {
-            return (used, complete);
-        }
-        let name: u64 = probe(dentry, offset!(dentry_name), 0);
-        let inode: u64 = probe(dentry, offset!(dentry_inode), 0);
-        if tenant != 0 && inode != 0 && probe(inode, offset!(inode_ino), 0u64) == tenant {
-            let target = (&raw mut (*event).tenant_name).cast();
-            bpf_probe_read_kernel_str(target, TENANT_ROOM, name as *const _);
+        if parent == dentry {
+            return (used, true);
         }
         if used > PATH_ROOM as u32 {
-            complete = false;
-        } else {
-            let target = (&raw mut (*event).path).cast::<u8>().add(used as usize);
-            let written = bpf_probe_read_kernel_str(target.cast(), NAME_ROOM, name as *const _);
-            if written <= 0 || written > NAME_ROOM as i64 {
-                return (used, false);
-            }
-            used += written as u32;
+            break;
+        }
+        let name: u64 = probe(dentry, offset!(dentry_name), 0);
+        let target = (&raw mut (*event).path).cast::<u8>().add(used as usize);
+        let written = bpf_probe_read_kernel_str(target.cast(), NAME_ROOM, name as *const _);
+        // At most NAME_ROOM; an error counts as nothing written.
+        used += if written > 0 { written as u32 & (2 * NAME_ROOM - 1) } else { 0 };
+        let inode: u64 = probe(dentry, offset!(dentry_inode), 0);
+        if probe(inode, offset!(inode_ino), 0u64) == tenant {
+            let target = (&raw mut (*event).tenant_name).cast();
+            bpf_probe_read_kernel_str(target, TENANT_ROOM, name as *const _);
         }
         dentry = parent;
     }

@@ -125,5 +125,5 @@ pub(crate) struct Until {
     /// Wall clock, RFC 3339 UTC.
     pub(crate) time: String,
     /// Boot-time nanoseconds.
-    pub(crate) boot_ns: u64,
+    pub(crate) time_ns: u64,
 }

@@ -141,7 +141,7 @@ pub(crate) struct BudgetStatus {
     /// Ops it charges.
     pub(crate) ops: Vec<String>,
     /// Length of the window.
-    pub(crate) window_seconds: f64,
+    pub(crate) window_seconds: u64,
     /// Files; absent if not limited.
     pub(crate) files: Option<Side>,
     /// Bytes; absent if not limited.

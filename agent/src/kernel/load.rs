@@ -170,6 +170,7 @@ fn attach(
     target: &str,
     btf: &Btf,
 ) -> Result<FdLink, KernelError> {
+    tracing::debug!(program = name, target, "loading");
     let program = ebpf.program_mut(name).ok_or(KernelError::NotBuilt)?;
     macro_rules! attach {
         ($type:ty) => {{

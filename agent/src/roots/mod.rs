@@ -17,7 +17,8 @@ use holdfast_policy::{Policy, Zone};
 
 use crate::text;
 
-pub(crate) use mounts::Mounts;
+pub(crate) use expand::identity;
+pub(crate) use mounts::{Mounts, absolute, place_of};
 
 /// One directory that is the root of a zone.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,20 +55,29 @@ pub(crate) struct ZoneRoots {
 /// What is wrong with the paths of a policy on this host.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct RootProblem {
-    zone: String,
+    zone: Option<String>,
     message: String,
     help: String,
 }
 
 impl fmt::Display for RootProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "zone `{}`: {}\n  help: {}", self.zone, self.message, self.help)
+        if let Some(zone) = &self.zone {
+            write!(f, "zone `{zone}`: ")?;
+        }
+        write!(f, "{}\n  help: {}", self.message, self.help)
     }
 }
 
 impl RootProblem {
+    /// The mount table could not be read.
+    pub(crate) fn host(error: &std::io::Error) -> Self {
+        let message = format!("cannot read /proc/self/mountinfo: {error}");
+        Self { zone: None, message, help: "mount proc on /proc".to_owned() }
+    }
+
     fn new(zone: &Zone, message: String, help: impl Into<String>) -> Self {
-        Self { zone: zone.name.to_string(), message, help: help.into() }
+        Self { zone: Some(zone.name.to_string()), message, help: help.into() }
     }
 }
 

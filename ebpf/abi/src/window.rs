@@ -218,6 +218,9 @@ impl Window {
         }
         let now = self.latest;
         self.advance(limit.bucket_of(now));
+        // Before the checks below, so that the kernel's verifier follows its loop once and not for each outcome of them.
+        let counts_tenants = limit.tenants != u32::MAX && cost.tenant != 0;
+        let slot = if counts_tenants { self.find_slot(limit, now, cost.tenant) } else { NO_SLOT };
         let files = self.files.wrapping_add(cost.files);
         let bytes = self.bytes.wrapping_add(cost.bytes);
         if limit.files != u64::MAX && (files > limit.files || files < cost.files) {
@@ -226,15 +229,12 @@ impl Window {
         if limit.bytes != u64::MAX && (bytes > limit.bytes || bytes < cost.bytes) {
             return Err(self.trip(limit, mode, Over::Bytes));
         }
-        let mut receipt =
-            Receipt { bucket: self.head, tenant_before: 0, tenant_now: 0, slot: NO_SLOT, pad: 0 };
-        if limit.tenants != u32::MAX && cost.tenant != 0 {
-            let slot = self.find_slot(limit, now, cost.tenant);
-            if slot == NO_SLOT {
-                return Err(self.trip(limit, mode, Over::Tenants));
-            }
+        if counts_tenants && slot == NO_SLOT {
+            return Err(self.trip(limit, mode, Over::Tenants));
+        }
+        let mut receipt = Receipt { bucket: self.head, tenant_before: 0, tenant_now: 0, slot, pad: 0 };
+        if counts_tenants {
             let entry = &mut self.tenants[(slot & SLOT_MASK) as usize];
-            receipt.slot = slot;
             receipt.tenant_before = if entry.tenant == cost.tenant { entry.last } else { 0 };
             entry.tenant = cost.tenant;
             // No two touches of a tenant have the same time, so that giving one back leaves the other.
@@ -311,7 +311,8 @@ impl Window {
             if self.head == bucket {
                 break;
             }
-            self.head += 1;
+            // `zero` here for the same reason as in `find_slot`.
+            self.head = self.head.wrapping_add(1) ^ self.zero;
             let old = &mut self.ring[self.head as usize % BUCKETS];
             self.files = self.files.wrapping_sub(old.files);
             self.bytes = self.bytes.wrapping_sub(old.bytes);
@@ -329,20 +330,21 @@ impl Window {
         if entry.tenant == tenant && slot_is_active(entry.last, now, limit.window_ns) {
             return hint;
         }
-        // Adding `zero` hides from the kernel's verifier which slot it is. Otherwise it would follow 64 different
-        // numbers through the rest of the program, and take minutes.
+        // Mixing in `zero` hides from the kernel's verifier which slot it is. Otherwise it would follow 64 different
+        // numbers through the rest of the program, and take minutes. (Not by adding: kernels from 6.10 on remember
+        // that two numbers differ by a constant.)
         let zero = self.zero;
-        let none = zero.wrapping_add(NO_SLOT.into());
+        let none = zero ^ u64::from(NO_SLOT);
         let (mut own, mut free, mut active) = (none, none, zero);
         for slot in 0..MAX_TENANTS {
             let entry = &self.tenants[slot];
             if !slot_is_active(entry.last, now, limit.window_ns) {
-                free = zero.wrapping_add(slot as u64);
+                free = zero ^ slot as u64;
                 continue;
             }
-            active = active.wrapping_add(1);
+            active = active.wrapping_add(1) ^ zero;
             if entry.tenant == tenant {
-                own = zero.wrapping_add(slot as u64);
+                own = zero ^ slot as u64;
             }
         }
         if own != NO_SLOT.into() {

@@ -27,6 +27,8 @@ pub(crate) struct Lab {
     agent: Option<Child>,
     trace: bool,
     serial: u32,
+    /// Starts that failed, one after another.
+    failed_starts: u32,
     trash: Vec<PathBuf>,
 }
 
@@ -65,6 +67,13 @@ impl Lab {
 
     /// Starts the agent and waits until it answers.
     pub(crate) fn start(&mut self, trace: bool) -> Result<()> {
+        if self.failed_starts >= 2 {
+            bail!(
+                "the agent failed to start {} times: not tried again",
+                self.failed_starts
+            );
+        }
+        self.failed_starts += 1;
         self.spawn(trace)?;
         until("the agent answers `holdfast status`", PATIENCE, || {
             if let Some(status) = self.agent.as_mut().context("no agent")?.try_wait()? {
@@ -74,11 +83,12 @@ impl Lab {
                 .ok()
                 .filter(|(outcome, _)| matches!(outcome.code, Some(0 | 5))))
         })?;
+        self.failed_starts = 0;
         Ok(())
     }
 
     /// Starts the agent without waiting.
-    pub(crate) fn spawn(&mut self, trace: bool) -> Result<()> {
+    fn spawn(&mut self, trace: bool) -> Result<()> {
         let log = File::options().create(true).append(true).open(LOG)?;
         let mut command = Command::new(BINARY);
         command.args(["agent", "--policy", POLICY, "--state-dir", STATE_DIR]);
@@ -165,8 +175,12 @@ impl Lab {
         let text = fs::read(LOG).map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
         let text = text.unwrap_or_default();
         let lines: Vec<_> = text.lines().collect();
-        let tail = &lines[lines.len().saturating_sub(8)..];
-        format!("the agent's log ends:\n{}", tail.join("\n"))
+        let tail = lines[lines.len().saturating_sub(6)..].iter();
+        let cut = tail.map(|line| line.chars().take(240).collect::<String>());
+        format!(
+            "the agent's log ends:\n{}",
+            cut.collect::<Vec<_>>().join("\n")
+        )
     }
 
     /// Takes the guard off the machine and insists that nothing of it stays.

@@ -27,10 +27,9 @@ impl Metrics {
     pub(crate) fn scrape(address: &str) -> Result<Self> {
         let mut stream = TcpStream::connect(address).context("cannot reach the metrics port")?;
         stream.set_read_timeout(Some(Duration::from_secs(60)))?;
-        write!(
-            stream,
-            "GET /metrics HTTP/1.0\r\nHost: {address}\r\nConnection: close\r\n\r\n"
-        )?;
+        let request =
+            format!("GET /metrics HTTP/1.0\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes())?;
         let mut page = Vec::new();
         stream.read_to_end(&mut page)?;
         let page = String::from_utf8(page).context("the metrics page is not UTF-8")?;

@@ -14,6 +14,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario::once("the_audit_log_has_the_trip", audit),
     Scenario::once("the_metrics_page_is_well_formed", page),
     Scenario::once("status_tells_what_is_left", status),
+    Scenario::once("counters_of_a_new_zone_start_at_zero", new_zones),
     Scenario::once("a_flood_of_denials_is_counted_in_full", flood),
 ];
 
@@ -205,6 +206,35 @@ fn status(ctx: &mut Ctx<'_>) -> Result<()> {
         metrics.sum("holdfast_budget_left_files", &[("zone", &zone)]) == 7.0
     })
     .map(drop)
+}
+
+/// The kernel has room for 63 zones at a time. A zone that took over the room of one that was gone once began with
+/// that one's counters.
+fn new_zones(ctx: &mut Ctx<'_>) -> Result<()> {
+    let tree = ctx.tree(1, 140)?;
+    let mut files = tree.paths();
+    for n in 0..70 {
+        let name = format!("{}-{n}", ctx.zone);
+        let zone = crate::harness::Zone::new(&name, &tree.root);
+        ctx.guard(&[zone.budget(Budget::files(1))])?;
+        let (first, second) = (files.next(), files.next());
+        check!(
+            first.is_some_and(|path| fs::remove_file(path).is_ok()),
+            "the budget is one file"
+        );
+        check!(
+            second.is_some_and(|path| fs::remove_file(path).is_err()),
+            "and not two"
+        );
+        for verdict in ["allow", "deny"] {
+            check_eq!(
+                ctx.lab.metrics()?.ops(&name, verdict),
+                1.0,
+                "{verdict} in zone number {n}"
+            );
+        }
+    }
+    tree.lost_exactly(70)
 }
 
 /// Events are limited so that an attacker cannot drown the agent; what is left out is counted.

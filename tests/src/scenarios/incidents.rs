@@ -142,7 +142,7 @@ fn atlassian(ctx: &mut Ctx<'_>) -> Result<()> {
 fn mirror(ctx: &mut Ctx<'_>) -> Result<()> {
     let tree = ctx.tree(12, 15)?;
     let zone = ctx.new_zone(&tree.root).backup();
-    ctx.guard(&[zone.budget(Budget::files(500)).budget(Budget::tenants(2))])?;
+    ctx.guard(&[zone.budget(Budget::files(500).and_tenants(2))])?;
     let source = ctx.outside()?.display().to_string() + "/";
     let target = tree.root.display().to_string() + "/";
     let outcome = Tool::new("rsync")

@@ -149,7 +149,14 @@ fn mv_over_empty(ctx: &mut Ctx<'_>) -> Result<()> {
     for (source, target) in sources.iter().zip(&targets) {
         fs::rename(source, target)?;
     }
-    ctx.nothing_denied()
+    ctx.nothing_denied()?;
+    fs::remove_file(&targets[0])?;
+    check_eq!(
+        fs::remove_file(&targets[1]).is_err(),
+        true,
+        "a second removal is denied"
+    );
+    Ok(())
 }
 
 fn rename_root(ctx: &mut Ctx<'_>) -> Result<()> {

@@ -158,10 +158,16 @@ fn deep_inside(ctx: &mut Ctx<'_>) -> Result<()> {
 
 /// Nothing to do with any zone, and on a filesystem that has one: must not be in the guard's way.
 fn deep_outside(ctx: &mut Ctx<'_>) -> Result<()> {
-    let _tree = ctx.guarded(1, 3, 1)?;
+    let tree = ctx.guarded(1, 3, 1)?;
     let deep = ctx.outside()?.join("deep");
     make_deep(&deep)?;
     Tool::new("rm").arg("-rf").arg(&deep).ok()?;
     check!(!deep.exists(), "the deep tree should be gone");
-    ctx.nothing_denied()
+    ctx.nothing_denied()?;
+    Tool::new("rm")
+        .arg("-rf")
+        .arg(tree.tenant(0))
+        .run()?
+        .refused()?;
+    tree.lost_exactly(1)
 }

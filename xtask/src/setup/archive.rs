@@ -88,7 +88,11 @@ impl Archive {
             let updated = process::output(self.apt("apt-get").args(["-q", "update"]));
             // A mirror may lack a suite: what is missing shows when a package is looked for.
             if let Err(error) = &updated {
-                ui::say(&format!("    some lists are missing: {error:#}"));
+                ui::say("    some lists cannot be had; going on with the others:");
+                let text = error.to_string();
+                text.lines()
+                    .filter(|line| line.starts_with("E: "))
+                    .for_each(ui::say);
             }
             fs::write(self.dir.join("updated"), "").map_err(Into::into)
         })

@@ -79,7 +79,8 @@ fn append(boot: &Boot) -> String {
 }
 
 fn add_disk(qemu: &mut Command, serial: &str, file: &Path, mode: &str) {
-    let file = file.display();
+    // A comma would end the value.
+    let file = file.display().to_string().replace(',', ",,");
     qemu.arg("-drive")
         .arg(format!("id={serial},if=none,format=raw,file={file},{mode}"));
     qemu.arg("-device")

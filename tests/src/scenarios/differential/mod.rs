@@ -46,7 +46,7 @@ fn budgets(zone: Zone) -> Zone {
                 .who(Who::Operators)
                 .window("2s"),
         )
-        .budget(Budget::tenants(4).per(Per::Unit).window("1s"))
+        .budget(Budget::tenants(4).per(Per::Unit).window("2s"))
         .budget(
             Budget::bytes(25_000)
                 .per(Per::User)

@@ -1,0 +1,54 @@
+//! `holdfast agent`.
+
+use std::io;
+
+use tracing_subscriber::EnvFilter;
+
+use super::{AgentArgs, Dirs, Exit, Failure, LogFormat};
+use crate::daemon::{self, DaemonError, Options};
+
+pub(super) async fn run(dirs: Dirs, args: AgentArgs) -> Result<Exit, Failure> {
+    if args.metrics.is_remote() && !args.metrics_allow_remote {
+        return Err(Failure::new(
+            Exit::Usage,
+            "--metrics: other hosts could reach this address\n  help: use a loopback address such as 127.0.0.1:9917, or add \
+             --metrics-allow-remote if everybody there may know the names of zones and how much is deleted",
+        ));
+    }
+    start_log(args.log_format);
+    let options = Options {
+        policy: args.policy,
+        state_dir: dirs.state_dir,
+        run_dir: dirs.run_dir,
+        pin_dir: dirs.pin_dir,
+        metrics: args.metrics,
+        trace_ops: args.trace_ops,
+    };
+    daemon::run(options).await?;
+    Ok(Exit::Ok)
+}
+
+impl From<DaemonError> for Failure {
+    fn from(error: DaemonError) -> Self {
+        let exit = match error {
+            DaemonError::Policy(_) => Exit::BadInput,
+            DaemonError::Lock(_)
+            | DaemonError::Audit(_)
+            | DaemonError::Directory { .. }
+            | DaemonError::Control(_)
+            | DaemonError::Signals(_)
+            | DaemonError::Metrics(_) => Exit::Failure,
+        };
+        Self { exit, message: error.to_string() }
+    }
+}
+
+/// RUST_LOG chooses what is written; without it, everything from `info` up.
+fn start_log(format: LogFormat) {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_target(false);
+    match format {
+        LogFormat::Text => log.with_ansi(io::IsTerminal::is_terminal(&io::stderr())).init(),
+        LogFormat::Json => log.json().flatten_event(true).init(),
+    }
+}

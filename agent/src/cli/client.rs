@@ -1,0 +1,209 @@
+//! Asks the agent over its control socket.
+
+use std::collections::VecDeque;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use axum::body::Bytes;
+use http_body_util::{BodyExt as _, Empty};
+use hyper::body::Incoming;
+use hyper::client::conn::http1;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use serde::de::DeserializeOwned;
+use thiserror::Error;
+use tokio::net::UnixStream;
+
+use super::Exit;
+use crate::api::{ErrorReport, PolicyReport, ReloadReport, Status};
+use crate::control::SOCKET;
+use crate::text;
+
+/// How long the agent may take to answer. It answers between batches of events, and may be proving the guard.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Talks to one agent.
+#[derive(Clone, Debug)]
+pub(crate) struct Client {
+    socket: PathBuf,
+}
+
+/// Why there is no answer.
+#[derive(Debug, Error)]
+pub(crate) enum ClientError {
+    /// Nobody listens.
+    #[error(
+        "the agent is not running (nothing answers on {})\n  help: start it (`systemctl start holdfast`, or `holdfast agent`); \
+         what it pinned in the kernel stays in force without it",
+        socket.display()
+    )]
+    NotRunning {
+        /// The socket.
+        socket: PathBuf,
+    },
+    /// This user may not.
+    #[error("only root may ask the agent (on {})\n  help: use sudo", socket.display())]
+    NotAllowed {
+        /// The socket.
+        socket: PathBuf,
+    },
+    /// It listens, but something is wrong.
+    #[error("the agent cannot be reached on {}: {reason}", socket.display())]
+    Unreachable {
+        /// The socket.
+        socket: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// It says no.
+    #[error("{message}")]
+    Refused {
+        /// Its HTTP status.
+        status: StatusCode,
+        /// Its reason.
+        message: String,
+    },
+}
+
+impl ClientError {
+    /// The status with which a command ends that gets this.
+    pub(crate) fn exit(&self) -> Exit {
+        match self {
+            Self::NotRunning { .. } | Self::NotAllowed { .. } | Self::Unreachable { .. } => Exit::Unreachable,
+            Self::Refused { status, .. } if status.is_client_error() => Exit::BadInput,
+            Self::Refused { .. } => Exit::Failure,
+        }
+    }
+}
+
+impl Client {
+    /// The agent whose run directory this is.
+    pub(crate) fn new(run_dir: &Path) -> Self {
+        Self { socket: run_dir.join(SOCKET) }
+    }
+
+    /// Everything.
+    pub(crate) async fn status(&self) -> Result<Status, ClientError> {
+        self.document(Method::GET, "/v1/status").await
+    }
+
+    /// The policy in force.
+    pub(crate) async fn policy(&self) -> Result<PolicyReport, ClientError> {
+        self.document(Method::GET, "/v1/policy").await
+    }
+
+    /// Has the policy read again.
+    pub(crate) async fn reload(&self) -> Result<ReloadReport, ClientError> {
+        self.document(Method::POST, "/v1/policy/reload").await
+    }
+
+    /// What applies to an absolute path, for a process.
+    pub(crate) async fn explain<T: DeserializeOwned>(&self, path: &[u8], pid: u32) -> Result<T, ClientError> {
+        // Twice: a query is text, and a path is any bytes.
+        let path = text::percent_encode(text::percent_encode(path).as_bytes());
+        self.document(Method::GET, &format!("/v1/explain?path={path}&pid={pid}")).await
+    }
+
+    /// The events in memory, and those to come if it follows.
+    pub(crate) async fn events(&self, follow: bool) -> Result<Lines, ClientError> {
+        let response = self.send(Method::GET, &format!("/v1/events?follow={}", u8::from(follow))).await?;
+        Ok(Lines { socket: self.socket.clone(), body: response.into_body(), ready: VecDeque::new(), rest: Vec::new() })
+    }
+
+    async fn document<T: DeserializeOwned>(&self, method: Method, path: &str) -> Result<T, ClientError> {
+        let response = self.send(method, path).await?;
+        let body = response.into_body().collect().await.map_err(|error| self.unreachable(&error))?;
+        serde_json::from_slice(&body.to_bytes())
+            .map_err(|error| self.unreachable(&format!("it answers in another form than this version knows: {error}")))
+    }
+
+    async fn send(&self, method: Method, path: &str) -> Result<Response<Incoming>, ClientError> {
+        let stream = UnixStream::connect(&self.socket).await.map_err(|error| self.no_connection(&error))?;
+        let (mut sender, connection) =
+            http1::handshake(TokioIo::new(stream)).await.map_err(|error| self.unreachable(&error))?;
+        // Its errors show in the answer.
+        tokio::spawn(connection);
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(hyper::header::HOST, "holdfast")
+            .body(Empty::<Bytes>::new())
+            .map_err(|error| self.unreachable(&error))?;
+        let response = tokio::time::timeout(PATIENCE, sender.send_request(request))
+            .await
+            .map_err(|_| self.unreachable(&format!("it did not answer for {} s", PATIENCE.as_secs())))?
+            .map_err(|error| self.unreachable(&error))?;
+        if response.status().is_success() { Ok(response) } else { Err(self.refused(response).await) }
+    }
+
+    async fn refused(&self, response: Response<Incoming>) -> ClientError {
+        let status = response.status();
+        if status == StatusCode::FORBIDDEN {
+            return ClientError::NotAllowed { socket: self.socket.clone() };
+        }
+        match response.into_body().collect().await {
+            Ok(body) => {
+                let message = serde_json::from_slice::<ErrorReport>(&body.to_bytes())
+                    .map_or_else(|_| format!("the agent answered {status}"), |report| report.error);
+                ClientError::Refused { status, message }
+            }
+            Err(error) => self.unreachable(&error),
+        }
+    }
+
+    fn no_connection(&self, error: &io::Error) -> ClientError {
+        let socket = self.socket.clone();
+        match error.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => ClientError::NotRunning { socket },
+            io::ErrorKind::PermissionDenied => ClientError::NotAllowed { socket },
+            _ => self.unreachable(error),
+        }
+    }
+
+    fn unreachable(&self, reason: &impl ToString) -> ClientError {
+        ClientError::Unreachable { socket: self.socket.clone(), reason: reason.to_string() }
+    }
+}
+
+/// Lines of an answer, as they come.
+#[derive(Debug)]
+pub(crate) struct Lines {
+    socket: PathBuf,
+    body: Incoming,
+    ready: VecDeque<Vec<u8>>,
+    rest: Vec<u8>,
+}
+
+impl Lines {
+    /// The next line, without its end. `None`: there are no more.
+    pub(crate) async fn next(&mut self) -> Result<Option<Vec<u8>>, ClientError> {
+        loop {
+            if let Some(line) = self.ready.pop_front() {
+                return Ok(Some(line));
+            }
+            match self.body.frame().await {
+                None => return Ok(None),
+                Some(Ok(frame)) => {
+                    if let Ok(data) = frame.into_data() {
+                        self.take(&data);
+                    }
+                }
+                Some(Err(error)) => {
+                    let reason = format!("the connection broke: {error}");
+                    return Err(ClientError::Unreachable { socket: self.socket.clone(), reason });
+                }
+            }
+        }
+    }
+
+    fn take(&mut self, data: &[u8]) {
+        let mut parts = data.split(|&byte| byte == b'\n');
+        if let Some(first) = parts.next() {
+            self.rest.extend_from_slice(first);
+        }
+        for part in parts {
+            self.ready.push_back(std::mem::replace(&mut self.rest, part.to_vec()));
+        }
+    }
+}

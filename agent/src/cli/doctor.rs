@@ -1,0 +1,166 @@
+//! `holdfast doctor`: can this host enforce, and does it?
+
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::{Client, Dirs, Exit, Failure, out};
+use crate::api::Status;
+use crate::daemon;
+use crate::kernel;
+
+/// Where an agent that does not run would read its policy.
+const DEFAULT_POLICY: &str = "/etc/holdfast/policy.toml";
+
+/// One thing that was looked at.
+#[derive(Debug, Serialize)]
+struct Finding {
+    name: String,
+    ok: bool,
+    found: String,
+    fix: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Findings {
+    ok: bool,
+    checks: Vec<Finding>,
+}
+
+pub(super) async fn run(client: &Client, dirs: &Dirs, json: bool) -> Result<Exit, Failure> {
+    let mut checks: Vec<Finding> = kernel::probe(&dirs.pin_dir)
+        .into_iter()
+        .map(|check| finding(check.name, check.ok, check.found, check.fix.filter(|_| !check.ok)))
+        .collect();
+    match client.status().await {
+        Ok(status) => checks.extend(agent(&status)),
+        Err(error) => {
+            let message = error.to_string();
+            let (found, fix) = message.split_once("\n  help: ").unwrap_or((&message, "see the agent's log"));
+            checks.push(finding("agent", false, found.to_owned(), Some(fix.to_owned())));
+            checks.push(policy(Path::new(DEFAULT_POLICY)));
+        }
+    }
+    let findings = Findings { ok: checks.iter().all(|check| check.ok), checks };
+    if json {
+        out::json(&findings)?;
+    } else {
+        out::text(&render(&findings))?;
+    }
+    Ok(if findings.ok { Exit::Ok } else { Exit::NotEnforcing })
+}
+
+/// What a running agent has to say.
+fn agent(status: &Status) -> Vec<Finding> {
+    let mut checks = vec![finding("agent", true, format!("version {}, pid {}", status.version, status.pid), None)];
+    let found = match (&status.why, &status.coverage) {
+        (Some(why), _) => why.clone(),
+        (None, Some(coverage)) => {
+            let ops: Vec<&str> = coverage.ops.iter().map(|op| op.op.as_str()).collect();
+            format!("stopped just now: {}", ops.join(", "))
+        }
+        (None, None) => "nothing was tried".to_owned(),
+    };
+    checks.push(finding("coverage", status.enforcing, found, status.fix.clone()));
+    checks.push(policy(Path::new(&status.policy.path)));
+    if status.policy.reload_failed {
+        let found = status.policy.reload_error.clone().unwrap_or_default();
+        let fix = "correct it, then `holdfast policy reload`; the policy before it is in force".to_owned();
+        checks.push(finding("policy-reload", false, found, Some(fix)));
+    }
+    for zone in &status.zones {
+        if zone.roots.is_empty() {
+            let found = format!("zone {} has no directory: {} does not exist", zone.name, zone.missing.join(", "));
+            let fix = "make it or mount it, or correct the path in the policy".to_owned();
+            checks.push(finding("roots", false, found, Some(fix)));
+        }
+    }
+    if let Some(address) = &status.metrics {
+        checks.push(metrics(address));
+    }
+    for warning in status.warnings.iter().filter(|_| !status.policy.reload_failed) {
+        checks.push(finding("warning", false, warning.clone(), Some("see the agent's log".to_owned())));
+    }
+    checks
+}
+
+fn policy(path: &Path) -> Finding {
+    match daemon::parse_file(path) {
+        Ok((policy, _)) => {
+            let modes: Vec<String> =
+                policy.zones.iter().map(|zone| format!("{} ({})", zone.name, zone.mode.word())).collect();
+            finding("policy", true, format!("{}: {}", path.display(), modes.join(", ")), None)
+        }
+        Err(error) => {
+            let fix = format!("correct {}, then `holdfast policy reload`", path.display());
+            finding("policy", false, error.to_string(), Some(fix))
+        }
+    }
+}
+
+fn metrics(address: &str) -> Finding {
+    let fix = || Some("see the agent's log; choose another address with `holdfast agent --metrics`".to_owned());
+    match scrape(address) {
+        Ok(true) => finding("metrics", true, format!("http://{address}/metrics answers"), None),
+        Ok(false) => finding("metrics", false, format!("{address} answers, but not with metrics"), fix()),
+        Err(error) => finding("metrics", false, format!("{address} does not answer: {error}"), fix()),
+    }
+}
+
+fn scrape(address: &str) -> std::io::Result<bool> {
+    let address: SocketAddr = address.parse().map_err(std::io::Error::other)?;
+    let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(5))?;
+    stream.set_read_timeout(Some(Duration::from_secs(30)))?;
+    write!(stream, "GET /metrics HTTP/1.0\r\nHost: {address}\r\n\r\n")?;
+    let mut page = Vec::new();
+    stream.take(16 << 20).read_to_end(&mut page)?;
+    Ok(String::from_utf8_lossy(&page).contains("holdfast_enforcing"))
+}
+
+fn render(findings: &Findings) -> String {
+    let mut page = String::new();
+    for check in &findings.checks {
+        let mark = if check.ok { "ok  " } else { "FAIL" };
+        let found: Vec<String> = check.found.lines().map(|line| out::name(line, None)).collect();
+        page.push_str(&format!("{mark}  {}: {}\n", check.name, found.join("\n      ")));
+        if let Some(fix) = &check.fix {
+            page.push_str(&format!("      fix: {fix}\n"));
+        }
+    }
+    let failed = findings.checks.iter().filter(|check| !check.ok).count();
+    page.push_str(&match failed {
+        0 => "\nthis host is guarded\n".to_owned(),
+        1 => "\n1 check failed\n".to_owned(),
+        n => format!("\n{n} checks failed\n"),
+    });
+    page
+}
+
+fn finding(name: impl Into<String>, ok: bool, found: String, fix: Option<String>) -> Finding {
+    Finding { name: name.into(), ok, found, fix }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_failure_is_shown_with_its_fix() {
+        let checks = vec![
+            finding("btf", true, "there".to_owned(), None),
+            finding("bpf-lsm", false, "lsm=landlock".to_owned(), Some("add bpf to lsm=".to_owned())),
+        ];
+        let page = render(&Findings { ok: false, checks });
+        assert!(page.contains("ok    btf: there\nFAIL  bpf-lsm: lsm=landlock\n      fix: add bpf to lsm="), "{page}");
+        assert!(page.ends_with("1 check failed\n"));
+    }
+
+    #[test]
+    fn a_policy_that_is_not_there_is_a_failure() {
+        let missing = policy(Path::new("/nonexistent/policy.toml"));
+        assert!(!missing.ok && missing.found.contains("/nonexistent/policy.toml"), "{missing:?}");
+    }
+}

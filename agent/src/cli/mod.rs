@@ -1,0 +1,244 @@
+//! The command line: each flag is defined once here, and each command has a file of its own.
+//!
+//! Commands ask the agent and print; they never change the kernel's state themselves (but for `unpin`).
+
+mod agent;
+mod client;
+mod doctor;
+mod events;
+mod exit;
+mod explain;
+mod out;
+mod policy;
+mod status;
+mod unpin;
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::metrics::MetricsAddress;
+
+pub(crate) use client::Client;
+pub(crate) use exit::Exit;
+
+/// Guards a host's data against mass deletion.
+///
+/// The kernel programs of holdfast charge every removal, replacement, truncation and move in a zone to a budget,
+/// and stop what would go over it.
+#[derive(Debug, Parser)]
+#[command(name = "holdfast", version, after_help = exit::HELP, max_term_width = 100)]
+struct Cli {
+    #[command(flatten)]
+    dirs: Dirs,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Where an agent keeps its things.
+#[derive(Clone, Debug, Args)]
+struct Dirs {
+    /// Directory of the control socket
+    #[arg(long, global = true, value_name = "DIR", env = "HOLDFAST_RUN_DIR", default_value = "/run/holdfast")]
+    run_dir: PathBuf,
+    /// Directory on bpffs that keeps the guard in the kernel when no agent runs
+    #[arg(long, global = true, value_name = "DIR", env = "HOLDFAST_PIN_DIR", default_value = "/sys/fs/bpf/holdfast")]
+    pin_dir: PathBuf,
+    /// Directory of the audit log
+    #[arg(long, global = true, value_name = "DIR", env = "HOLDFAST_STATE_DIR", default_value = "/var/lib/holdfast")]
+    state_dir: PathBuf,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the guard (a service manager does)
+    Agent(AgentArgs),
+    /// Show zones, budgets left and who is latched
+    Status(Json),
+    /// Show what was decided about ops that were over budget
+    Events(EventsArgs),
+    /// Show which zone, tenant and budgets apply to a path, and what removing it would come to
+    Explain(ExplainArgs),
+    /// Look whether this host can enforce; every failure comes with its fix
+    Doctor(Json),
+    /// Check, show or reload the policy
+    #[command(subcommand)]
+    Policy(PolicyCommand),
+    /// Take the guard off this host
+    Unpin(UnpinArgs),
+}
+
+#[derive(Debug, Args)]
+struct Json {
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+struct AgentArgs {
+    /// Policy file
+    #[arg(long, value_name = "FILE", env = "HOLDFAST_POLICY", default_value = "/etc/holdfast/policy.toml")]
+    policy: PathBuf,
+    /// Address that serves /metrics, or `off`
+    #[arg(long, value_name = "ADDRESS", env = "HOLDFAST_METRICS", default_value = "127.0.0.1:9917")]
+    metrics: MetricsAddress,
+    /// Let other hosts read the metrics: they tell the names of zones and how much is deleted
+    #[arg(long, env = "HOLDFAST_METRICS_ALLOW_REMOTE")]
+    metrics_allow_remote: bool,
+    /// How to write the log, to standard error
+    #[arg(long, value_enum, env = "HOLDFAST_LOG_FORMAT", default_value_t = LogFormat::Text)]
+    log_format: LogFormat,
+    /// Show every op in a zone as an event, also those within budget
+    #[arg(long)]
+    trace_ops: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum LogFormat {
+    /// Lines for people
+    Text,
+    /// One JSON document per line
+    Json,
+}
+
+#[derive(Debug, Args)]
+struct EventsArgs {
+    /// Go on showing events as they come
+    #[arg(long, short)]
+    follow: bool,
+    /// Print JSON, one document per line
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+struct ExplainArgs {
+    /// A file or directory; links in its last name are not followed, as in a removal
+    path: PathBuf,
+    /// Explain for this process instead of the caller
+    #[arg(long)]
+    pid: Option<u32>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum PolicyCommand {
+    /// Check a policy file, without an agent
+    Check(PolicyCheckArgs),
+    /// Show a policy with nothing left to defaults: a file, or the one in force
+    Show(PolicyShowArgs),
+    /// Have the agent read its policy again; a file with mistakes changes nothing
+    Reload(Json),
+}
+
+#[derive(Debug, Args)]
+struct PolicyCheckArgs {
+    /// Policy file
+    file: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+struct PolicyShowArgs {
+    /// Policy file; without it, the policy the agent has in force
+    file: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+struct UnpinArgs {
+    /// Even while an agent runs; it will say that it no longer enforces
+    #[arg(long)]
+    force: bool,
+}
+
+/// Runs the command that was asked for.
+pub(crate) fn main() -> Exit {
+    let Cli { dirs, command } = Cli::parse();
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return out::fail(Exit::Failure, &format!("cannot start: {error}")),
+    };
+    let outcome = runtime.block_on(run(dirs, command));
+    // Nothing that still waits, such as a follower's connection, holds up the end.
+    runtime.shutdown_background();
+    outcome.unwrap_or_else(|failure| out::fail(failure.exit, &failure.message))
+}
+
+async fn run(dirs: Dirs, command: Command) -> Result<Exit, Failure> {
+    let client = Client::new(&dirs.run_dir);
+    match command {
+        Command::Agent(args) => agent::run(dirs, args).await,
+        Command::Status(args) => status::run(&client, args.json).await,
+        Command::Events(args) => events::run(&client, args.follow, args.json).await,
+        Command::Explain(args) => explain::run(&client, &args).await,
+        Command::Doctor(args) => doctor::run(&client, &dirs, args.json).await,
+        Command::Policy(PolicyCommand::Check(args)) => policy::check(&args.file, args.json),
+        Command::Policy(PolicyCommand::Show(args)) => policy::show(&client, args.file.as_deref(), args.json).await,
+        Command::Policy(PolicyCommand::Reload(args)) => policy::reload(&client, args.json).await,
+        Command::Unpin(args) => unpin::run(&dirs, args.force),
+    }
+}
+
+/// Why a command failed, and with which status it ends.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    exit: Exit,
+    message: String,
+}
+
+impl Failure {
+    fn new(exit: Exit, message: impl Into<String>) -> Self {
+        Self { exit, message: message.into() }
+    }
+}
+
+impl From<client::ClientError> for Failure {
+    fn from(error: client::ClientError) -> Self {
+        Self { exit: error.exit(), message: error.to_string() }
+    }
+}
+
+impl From<crate::daemon::PlanError> for Failure {
+    fn from(error: crate::daemon::PlanError) -> Self {
+        Self { exit: Exit::BadInput, message: error.to_string() }
+    }
+}
+
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Self {
+        // Whoever read the output has seen enough.
+        let exit = if error.kind() == std::io::ErrorKind::BrokenPipe { Exit::Ok } else { Exit::Failure };
+        Self { exit, message: if exit == Exit::Ok { String::new() } else { error.to_string() } }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+        let cli = Cli::try_parse_from(["holdfast", "status", "--json", "--run-dir", "/x"]).unwrap();
+        assert_eq!(cli.dirs.run_dir, PathBuf::from("/x"));
+        assert!(Cli::try_parse_from(["holdfast", "agent", "--metrics", "nonsense"]).is_err());
+    }
+
+    #[test]
+    fn help_tells_every_exit_status() {
+        let help = Cli::command().render_long_help().to_string();
+        for exit in Exit::ALL {
+            assert!(help.contains(&format!("  {}  {}", *exit as u8, exit.meaning())), "{exit:?} in {help}");
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! Printing: to a terminal, a pipe or a file, without ever panicking because the reader went away.
+
+use std::io::{self, Write as _};
+
+use serde::Serialize;
+
+use super::Exit;
+use crate::api::{Side, UnitRef};
+use crate::text;
+
+/// Prints a text as it is, with a newline at its end.
+pub(super) fn text(text: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    if !text.ends_with('\n') {
+        out.write_all(b"\n")?;
+    }
+    out.flush()
+}
+
+/// Prints a document as JSON that people can read, too.
+pub(super) fn json(document: &impl Serialize) -> io::Result<()> {
+    text(&serde_json::to_string_pretty(document)?)
+}
+
+/// Says why a command failed, and passes its status on.
+pub(super) fn fail(exit: Exit, message: &str) -> Exit {
+    if !message.is_empty() {
+        let mut err = io::stderr().lock();
+        // There is nobody to tell if standard error is gone.
+        let _ = writeln!(err, "holdfast: {message}");
+    }
+    exit
+}
+
+/// A name from the agent, safe for a terminal.
+pub(super) fn name(name: &str, bytes: Option<&[u8]>) -> String {
+    text::for_terminal(text::original(name, bytes))
+}
+
+/// A unit's name, or its number if it has none any more.
+pub(super) fn unit(unit: &UnitRef) -> String {
+    match &unit.path {
+        Some(path) => name(path, None),
+        None => format!("cgroup {}", unit.id),
+    }
+}
+
+/// What is left of each limited side, such as `17 of 200 files, 1.5 GiB of 2.0 GiB`.
+pub(super) fn sides(files: Option<Side>, bytes: Option<Side>, tenants: Option<Side>) -> String {
+    let plain = |side: Side, noun: &str| format!("{} of {} {noun}", side.left, side.limit);
+    let parts = [
+        files.map(|side| plain(side, "files")),
+        bytes.map(|side| format!("{} of {}", text::size(side.left), text::size(side.limit))),
+        tenants.map(|side| plain(side, "tenants")),
+    ];
+    parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
+}
+
+/// Columns, each as wide as its widest cell, two blanks apart.
+pub(super) fn table(rows: &[Vec<String>], indent: usize) -> String {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let cell_width = |row: &Vec<String>, column: usize| row.get(column).map_or(0, |cell| cell.chars().count());
+    let widths: Vec<usize> =
+        (0..columns).map(|column| rows.iter().map(|row| cell_width(row, column)).max().unwrap_or(0)).collect();
+    let mut lines = String::new();
+    for row in rows {
+        let cells: Vec<String> =
+            row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
+        lines.push_str(&" ".repeat(indent));
+        lines.push_str(cells.join("  ").trim_end());
+        lines.push('\n');
+    }
+    lines
+}

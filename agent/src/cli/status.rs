@@ -1,0 +1,131 @@
+//! `holdfast status`.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use super::{Client, Exit, Failure, out};
+use crate::api::{BudgetStatus, Status, ZoneStatus};
+use crate::{clock, text};
+
+pub(super) async fn run(client: &Client, json: bool) -> Result<Exit, Failure> {
+    let status = client.status().await?;
+    if json {
+        out::json(&status)?;
+    } else {
+        out::text(&render(&status))?;
+    }
+    Ok(if status.enforcing { Exit::Ok } else { Exit::NotEnforcing })
+}
+
+fn render(status: &Status) -> String {
+    let mut page = String::new();
+    push(&mut page, &level(status));
+    let uptime = clock::words(Duration::from_secs(status.uptime_seconds));
+    let started = status.started.as_deref().unwrap_or("no guard");
+    push(&mut page, &format!("agent   {} (pid {}), up {uptime}, {started}", status.version, status.pid));
+    let policy = &status.policy;
+    let sha256 = policy.sha256.get(..12).unwrap_or(&policy.sha256);
+    push(&mut page, &format!("policy  {}, sha256 {sha256}, loaded {}", out::name(&policy.path, None), policy.loaded));
+    for warning in &status.warnings {
+        push(&mut page, &format!("WARNING {}", warning.replace('\n', "\n        ")));
+    }
+    for zone in &status.zones {
+        page.push('\n');
+        page.push_str(&render_zone(zone));
+    }
+    page
+}
+
+fn level(status: &Status) -> String {
+    if status.enforcing {
+        let observing = status.zones.iter().filter(|zone| zone.mode == "observe").count();
+        let but = match observing {
+            0 => String::new(),
+            n => format!(" ({n} of {} zones only observe)", status.zones.len()),
+        };
+        return format!("level   PREVENT: ops over budget are stopped{but}");
+    }
+    let why = status.why.as_deref().unwrap_or("unknown");
+    let fix = status.fix.as_deref().unwrap_or("run `holdfast doctor`");
+    format!("level   NOT ENFORCING: nothing is stopped\nwhy     {why}\nfix     {fix}")
+}
+
+fn render_zone(zone: &ZoneStatus) -> String {
+    let mut page = String::new();
+    let destroyed = format!("{} files and {} destroyed", zone.destroyed.files, text::size(zone.destroyed.bytes));
+    push(&mut page, &format!("zone {}  {}, {}: {destroyed}, {} trips", zone.name, zone.role, zone.mode, zone.trips));
+    for root in &zone.roots {
+        push(&mut page, &format!("  root     {}", out::name(&root.path, root.path_bytes.as_deref())));
+    }
+    for missing in &zone.missing {
+        push(&mut page, &format!("  missing  {} (guarded as soon as it appears)", out::name(missing, None)));
+    }
+    let budgets: Vec<Vec<String>> = zone.budgets.iter().map(budget).collect();
+    page.push_str(&out::table(&budgets, 2));
+    for budget in &zone.budgets {
+        for tripped in &budget.tripped {
+            let actor = out::name(&tripped.actor.name, None);
+            push(&mut page, &format!("  TRIPPED  {actor} until {} ({})", tripped.until.time, budget.label));
+        }
+    }
+    let ops: Vec<String> =
+        zone.ops.iter().map(|row| format!("{} {} {}", row.op, row.verdict, row.ops)).collect();
+    if !ops.is_empty() {
+        push(&mut page, &format!("  ops      {}", ops.join(", ")));
+    }
+    for (count, what) in [
+        (zone.events_lost, "events found the kernel's buffer full"),
+        (zone.events_suppressed, "events left out because their actor sent enough already"),
+        (zone.strict, "ops charged here because their place could not be determined"),
+        (zone.overflow, "charges shared one account because there was no room for more"),
+        (zone.untracked, "charges could not have been given back"),
+    ] {
+        if count > 0 {
+            push(&mut page, &format!("  note     {count} {what}"));
+        }
+    }
+    page
+}
+
+fn budget(budget: &BudgetStatus) -> Vec<String> {
+    let who = match &budget.tightest {
+        Some(actor) => format!("tightest: {}", out::name(&actor.name, None)),
+        None => "nothing spent".to_owned(),
+    };
+    let left = out::sides(budget.files, budget.bytes, budget.tenants);
+    vec!["budget ".to_owned(), budget.label.clone(), format!("left {left}"), who]
+}
+
+fn push(page: &mut String, line: &str) {
+    // Writing to a string cannot fail.
+    let _ = writeln!(page, "{line}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Now;
+    use crate::daemon::{State, test_plan};
+    use crate::report::{self, Facts};
+
+    #[test]
+    fn a_host_that_is_not_guarded_says_so_and_why() {
+        let now = Now { boot_ns: 90_000_000_000, wall_ns: 0 };
+        let mut state = State::new(test_plan(), Now { boot_ns: 0, wall_ns: 0 });
+        state.guarding.started = Some(Err("BPF LSM is not active".to_owned()));
+        let status = report::status(&state, &Facts::default(), now, &mut |_| None);
+        let page = render(&status);
+        for part in [
+            "NOT ENFORCING",
+            "why     BPF LSM is not active",
+            "fix     ",
+            "up 1m 30s",
+            "zone customers  primary, enforce",
+            "missing  /nonexistent/customers",
+            "operators per unit, 10m  left 200 of 200 files  nothing spent",
+        ] {
+            assert!(page.contains(part), "{part:?} in\n{page}");
+        }
+        assert!(!page.contains("PREVENT"));
+    }
+}

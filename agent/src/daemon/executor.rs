@@ -1,0 +1,226 @@
+//! Does what the state says is to be done: the only place of the daemon with side effects.
+
+use std::path::PathBuf;
+
+use tokio::sync::broadcast;
+use tracing::{Level, debug, error, info, warn};
+
+use super::message::{Action, Answer, Applied, Ask, Event, Refusal};
+use super::plan::{self, Plan};
+use super::state::State;
+use super::{Options, json, locate};
+use crate::api::PolicyReport;
+use crate::audit::{AuditLog, Record};
+use crate::clock::Now;
+use crate::kernel::{self, EventStream, Guard};
+use crate::metrics::Metrics;
+use crate::report::{self, Facts, Ledger};
+use crate::units::Units;
+
+/// Lines that a slow reader can be behind before it loses some.
+const BEHIND: usize = 1024;
+
+/// Everything with side effects.
+pub(super) struct Executor {
+    options: Options,
+    guard: Option<Guard>,
+    audit: AuditLog,
+    metrics: Metrics,
+    /// Names of units.
+    pub(super) units: Units,
+    /// Address of the metrics page, or why there is none.
+    metrics_address: Option<Result<String, String>>,
+    followers: broadcast::Sender<std::sync::Arc<str>>,
+    /// The kernel's events, until somebody takes them.
+    pub(super) events: Option<EventStream>,
+    /// Whether the daemon is to end.
+    pub(super) stopped: bool,
+    audit_failing: bool,
+}
+
+impl Executor {
+    pub(super) fn new(
+        options: Options,
+        audit: AuditLog,
+        metrics: Metrics,
+        metrics_address: Option<Result<String, String>>,
+    ) -> Self {
+        Self {
+            options,
+            guard: None,
+            audit,
+            metrics,
+            units: Units::new(PathBuf::from("/sys/fs/cgroup")),
+            metrics_address,
+            followers: broadcast::Sender::new(BEHIND),
+            events: None,
+            stopped: false,
+            audit_failing: false,
+        }
+    }
+
+    /// Does one thing; what came of it, if that is news.
+    pub(super) fn execute(&mut self, action: Action, state: &State, now: Now) -> Option<Event> {
+        match action {
+            Action::StartGuard => return Some(Event::GuardStarted(self.start_guard())),
+            Action::Probe => return Some(Event::Probed(kernel::probe(&self.options.pin_dir))),
+            Action::ReadPolicy(reply) => {
+                let plan = Plan::read(&self.options.policy, now).map(Box::new);
+                return Some(Event::PolicyRead(plan, reply));
+            }
+            Action::Survey => return Some(Event::Surveyed(plan::survey(&state.plan.policy))),
+            Action::Apply(plan, cause, reply) => {
+                let outcome = self.apply(&plan);
+                return Some(Event::Applied(plan, cause, outcome, reply));
+            }
+            Action::Prove => return self.guard.as_ref().map(|guard| Event::Proved(guard.prove())),
+            Action::Record(record) => self.audit.append(&record, now),
+            Action::SyncAudit => self.sync_audit(),
+            // Nobody may be listening.
+            Action::Publish(line) => drop(self.followers.send(line)),
+            Action::Log(level, message) => log(level, &message),
+            Action::Collect(ask, reply) => {
+                let answer = self.collect(&ask, state, now);
+                // Whoever asked may be gone.
+                drop(reply.send(answer));
+            }
+            Action::Send(reply, answer) => drop(reply.send(answer)),
+            Action::Stop(signal) => {
+                self.audit.append(&Record::Stop { signal, lost: self.audit.lost() }, now);
+                self.sync_audit();
+                self.stopped = true;
+            }
+        }
+        None
+    }
+
+    /// Writes audit records to the file: after every turn of the loop.
+    pub(super) fn flush_audit(&mut self) {
+        let outcome = self.audit.flush();
+        self.note_audit(outcome);
+    }
+
+    fn sync_audit(&mut self) {
+        let outcome = self.audit.sync();
+        self.note_audit(outcome);
+    }
+
+    /// Says it once when the audit log starts to fail, and once when it works again.
+    fn note_audit(&mut self, outcome: std::io::Result<()>) {
+        match outcome {
+            Ok(()) if self.audit_failing => {
+                self.audit_failing = false;
+                info!(lost = self.audit.lost(), "the audit log can be written again");
+            }
+            Ok(()) => {}
+            Err(error) => {
+                if !self.audit_failing {
+                    error!(%error, lost = self.audit.lost(), "the audit log cannot be written: is the disk full?");
+                }
+                self.audit_failing = true;
+            }
+        }
+    }
+
+    fn start_guard(&mut self) -> Result<kernel::Started, String> {
+        let options = kernel::Options {
+            pin_dir: self.options.pin_dir.clone(),
+            canary_dir: self.options.run_dir.join("canary"),
+            trace_ops: self.options.trace_ops,
+        };
+        let (mut guard, started) = Guard::start(&options).map_err(|error| error.to_string())?;
+        self.events = guard.take_events();
+        self.guard = Some(guard);
+        Ok(started)
+    }
+
+    fn apply(&mut self, plan: &Plan) -> Result<Applied, String> {
+        let Some(guard) = &mut self.guard else { return Ok(Applied::NoGuard) };
+        guard.apply(&plan.desired()).map_err(|error| error.to_string())?;
+        Ok(Applied::InForce(guard.zones().iter().map(|zone| (zone.slot, zone.name.clone())).collect()))
+    }
+
+    fn collect(&mut self, ask: &Ask, state: &State, now: Now) -> Answer {
+        match ask {
+            Ask::Status => {
+                let facts = self.facts();
+                let units = &mut self.units;
+                json(&report::status(state, &facts, now, &mut |unit| units.name(unit, None, now)))
+            }
+            Ask::Policy => policy(state),
+            Ask::Explain { path, pid } => self.explain(path, *pid, state, now),
+            Ask::Events { follow } => {
+                let live = follow.then(|| self.followers.subscribe());
+                Answer::Events { kept: state.ring.lines(), live }
+            }
+            Ask::Metrics => {
+                let facts = self.facts();
+                match self.metrics.page(state, &facts, now) {
+                    Ok(page) => Answer::Text(page),
+                    Err(error) => Answer::Error(Refusal::Failed, format!("cannot make the metrics page: {error}")),
+                }
+            }
+            Ask::Reload => Answer::Error(Refusal::Failed, "a reload is not a question".to_owned()),
+        }
+    }
+
+    fn explain(&mut self, path: &[u8], pid: u32, state: &State, now: Now) -> Answer {
+        let question = locate::question(path, pid, &state.plan, self.guard.as_mut(), &mut self.units, now);
+        match question {
+            Ok(question) => {
+                let ledger = self.facts().ledger;
+                let enforcing = state.guarding.standing(now).is_enforcing();
+                json(&report::explanation(question, &state.plan.policy, &ledger, enforcing, now))
+            }
+            Err((refusal, message)) => Answer::Error(refusal, message),
+        }
+    }
+
+    fn facts(&self) -> Facts {
+        let mut facts = Facts {
+            audit_lost: self.audit.lost(),
+            metrics: self.metrics_address.clone(),
+            ..Facts::default()
+        };
+        let Some(guard) = &self.guard else { return facts };
+        facts.zones = guard.zones().to_vec();
+        let mut errors = Vec::new();
+        facts.counters = or_note(guard.counters(), &mut errors);
+        facts.zone_counters = or_note(guard.zone_counters(), &mut errors);
+        facts.ledger = Ledger::new(or_note(guard.accounts(), &mut errors));
+        for error in &errors {
+            warn!(%error, "the kernel's numbers cannot be read");
+        }
+        facts.errors = errors;
+        facts
+    }
+}
+
+fn or_note<T: Default>(outcome: Result<T, kernel::KernelError>, errors: &mut Vec<String>) -> T {
+    outcome.unwrap_or_else(|error| {
+        errors.push(error.to_string());
+        T::default()
+    })
+}
+
+fn policy(state: &State) -> Answer {
+    let plan = &state.plan;
+    match serde_json::to_value(&plan.policy) {
+        Ok(resolved) => json(&PolicyReport {
+            path: plan.origin.path.clone(),
+            sha256: plan.origin.sha256.clone(),
+            text: plan.policy.to_string(),
+            resolved,
+        }),
+        Err(error) => Answer::Error(Refusal::Failed, format!("cannot show the policy: {error}")),
+    }
+}
+
+fn log(level: Level, message: &str) {
+    match level {
+        Level::ERROR => error!("{message}"),
+        Level::WARN => warn!("{message}"),
+        Level::INFO => info!("{message}"),
+        Level::DEBUG | Level::TRACE => debug!("{message}"),
+    }
+}

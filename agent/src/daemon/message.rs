@@ -1,0 +1,174 @@
+//! What happens to the daemon, and what it does about it. Both are closed sets.
+
+use std::sync::Arc;
+
+use holdfast_abi as abi;
+use tokio::sync::{broadcast, oneshot};
+
+use super::plan::{Plan, PlanError};
+use crate::audit::Record;
+use crate::kernel::{Check, Coverage, Started};
+use crate::roots::{RootProblem, ZoneRoots};
+
+/// Everything that can happen to the daemon.
+#[derive(Debug)]
+pub(crate) enum Event {
+    /// The kernel decided on an op.
+    Decided(Box<Decided>),
+    /// A second has passed, or about that.
+    Tick,
+    /// Somebody asks.
+    Asked(Ask, Reply),
+    /// SIGHUP.
+    HangUp,
+    /// SIGTERM, SIGINT.
+    Terminate(&'static str),
+    /// Outcome of [`Action::StartGuard`].
+    GuardStarted(Result<Started, String>),
+    /// Outcome of [`Action::Probe`].
+    Probed(Vec<Check>),
+    /// Outcome of [`Action::ReadPolicy`].
+    PolicyRead(Result<Box<Plan>, PlanError>, Option<Reply>),
+    /// Outcome of [`Action::Survey`].
+    Surveyed(Result<Vec<ZoneRoots>, Vec<RootProblem>>),
+    /// Outcome of [`Action::Apply`].
+    Applied(Box<Plan>, Cause, Result<Applied, String>, Option<Reply>),
+    /// Outcome of [`Action::Prove`].
+    Proved(Coverage),
+}
+
+/// An event of the kernel, with the names that belong to its numbers.
+pub(crate) struct Decided {
+    /// As the kernel sent it.
+    pub(crate) raw: abi::Event,
+    /// Path of the unit, if it could be found.
+    pub(crate) unit: Option<String>,
+    /// The path: absolute, or from the filesystem's root.
+    pub(crate) path: Vec<u8>,
+}
+
+/// How a plan was taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Applied {
+    /// The kernel has it; slot and name of each zone.
+    InForce(Vec<(u32, String)>),
+    /// There is no guard that could enforce it.
+    NoGuard,
+}
+
+/// Why a plan is put in force.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cause {
+    /// The agent starts.
+    Start,
+    /// Somebody asked for a reload.
+    Reload,
+    /// Directories appeared, went or were made anew.
+    Roots,
+}
+
+impl Cause {
+    /// The word used in the audit log.
+    pub(crate) const fn word(self) -> &'static str {
+        match self {
+            Self::Start => "start",
+            Self::Reload => "reload",
+            Self::Roots => "roots",
+        }
+    }
+}
+
+/// Everything the daemon does.
+#[derive(Debug)]
+pub(crate) enum Action {
+    /// Load and attach the programs, or adopt them.
+    StartGuard,
+    /// Look at what the guard needs from this kernel.
+    Probe,
+    /// Read the policy file and resolve it.
+    ReadPolicy(Option<Reply>),
+    /// Look which directories the policy in force leads to now.
+    Survey,
+    /// Put a plan in force.
+    Apply(Box<Plan>, Cause, Option<Reply>),
+    /// Try each kind of op in the canary directory.
+    Prove,
+    /// Add to the audit log.
+    Record(Box<Record>),
+    /// Write the audit log to the disk.
+    SyncAudit,
+    /// Send a line to everybody who follows events.
+    Publish(Arc<str>),
+    /// Tell the log.
+    Log(tracing::Level, String),
+    /// Collect what was asked for, and send it.
+    Collect(Ask, Reply),
+    /// Send this.
+    Send(Reply, Answer),
+    /// End, because of this signal.
+    Stop(&'static str),
+}
+
+/// What can be asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Ask {
+    /// Everything.
+    Status,
+    /// The policy in force.
+    Policy,
+    /// Read the policy file again.
+    Reload,
+    /// What applies to a path.
+    Explain {
+        /// Absolute.
+        path: Vec<u8>,
+        /// For this process.
+        pid: u32,
+    },
+    /// The events in memory, and those to come if it follows.
+    Events {
+        /// Whether it follows.
+        follow: bool,
+    },
+    /// The metrics page.
+    Metrics,
+}
+
+/// Where an answer goes.
+pub(crate) type Reply = oneshot::Sender<Answer>;
+
+/// An answer.
+#[derive(Debug)]
+pub(crate) enum Answer {
+    /// A JSON document.
+    Json(String),
+    /// Plain text.
+    Text(String),
+    /// Events.
+    Events {
+        /// In memory, oldest first, one JSON document each.
+        kept: Vec<Arc<str>>,
+        /// To come.
+        live: Option<broadcast::Receiver<Arc<str>>>,
+    },
+    /// It cannot be answered.
+    Error(Refusal, String),
+}
+
+/// Whose fault it is that there is no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// The input is wrong.
+    BadInput,
+    /// What was asked for is not there.
+    NotFound,
+    /// The agent or the kernel failed.
+    Failed,
+}
+
+impl std::fmt::Debug for Decided {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let raw = (self.raw.zone, self.raw.op, self.raw.verdict, self.raw.time_ns);
+        f.debug_struct("Decided").field("zone, op, verdict, time", &raw).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,269 @@
+//! The daemon: one loop over one closed set of events. What an event means is decided in [`state`], as actions; the
+//! [`executor`] does them.
+//!
+//! The daemon never decides about an op: the kernel does, and goes on doing so when the daemon is gone.
+
+mod executor;
+mod locate;
+mod lock;
+mod message;
+mod plan;
+mod records;
+mod ring;
+mod source;
+mod standing;
+mod state;
+
+use std::collections::VecDeque;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Serialize;
+use thiserror::Error;
+use tokio::io::unix::AsyncFd;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{MissedTickBehavior, interval};
+use tracing::{error, info};
+
+use crate::audit::{AuditError, AuditLog};
+use crate::clock::Now;
+use crate::control;
+use crate::kernel::EventStream;
+use crate::metrics::{self, Metrics, MetricsAddress};
+use executor::Executor;
+use source::Source;
+
+pub(crate) use lock::{AgentLock, LockError};
+pub(crate) use message::{Answer, Ask, Decided, Refusal};
+pub(crate) use plan::{PlanError, parse_file};
+pub(crate) use records::started_word;
+pub(crate) use standing::Standing;
+pub(crate) use state::State;
+
+/// Questions that can wait; who asks while there are more waits longer.
+const INBOX: usize = 64;
+
+/// How to run.
+#[derive(Clone, Debug)]
+pub(crate) struct Options {
+    /// Policy file.
+    pub(crate) policy: PathBuf,
+    /// Audit log, and what has to survive a reboot.
+    pub(crate) state_dir: PathBuf,
+    /// Control socket and canary directory.
+    pub(crate) run_dir: PathBuf,
+    /// Directory on bpffs.
+    pub(crate) pin_dir: PathBuf,
+    /// Where to serve metrics.
+    pub(crate) metrics: MetricsAddress,
+    /// Event every op.
+    pub(crate) trace_ops: bool,
+}
+
+/// Why the daemon cannot start.
+#[derive(Debug, Error)]
+pub(crate) enum DaemonError {
+    /// The policy.
+    #[error("{0}")]
+    Policy(#[from] PlanError),
+    /// Another agent.
+    #[error("{0}")]
+    Lock(#[from] LockError),
+    /// The audit log.
+    #[error("the audit log: {0}\n  help: the agent does not run without one; check --state-dir")]
+    Audit(#[from] AuditError),
+    /// A directory.
+    #[error("cannot make {}: {source}", path.display())]
+    Directory {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The control socket.
+    #[error("the control socket: {0}")]
+    Control(#[from] control::ControlError),
+    /// Signals.
+    #[error("cannot wait for signals: {0}")]
+    Signals(std::io::Error),
+    /// Metrics.
+    #[error("cannot set up metrics: {0}")]
+    Metrics(#[from] prometheus::Error),
+}
+
+/// Where the daemon's loop takes questions.
+#[derive(Clone, Debug)]
+pub(crate) struct Inbox(mpsc::Sender<(Ask, message::Reply)>);
+
+impl Inbox {
+    /// Asks, and waits for the answer. `None`: the daemon is ending.
+    pub(crate) async fn ask(&self, ask: Ask) -> Option<Answer> {
+        let (reply, answer) = oneshot::channel();
+        self.0.send((ask, reply)).await.ok()?;
+        answer.await.ok()
+    }
+}
+
+/// Runs until a signal ends it.
+pub(crate) async fn run(options: Options) -> Result<(), DaemonError> {
+    let now = Now::read();
+    make_dir(&options.run_dir, 0o755)?;
+    make_dir(&options.state_dir, 0o700)?;
+    let _lock = AgentLock::take(&options.run_dir)?;
+    let plan = plan::Plan::read(&options.policy, now)?;
+    let (audit, recovered) = AuditLog::open(&options.state_dir, now)?;
+
+    let (sender, questions) = mpsc::channel(INBOX);
+    let inbox = Inbox(sender);
+    let listener = control::bind(&options.run_dir)?;
+    let metrics_address = serve_metrics(options.metrics, &inbox).await;
+    tokio::spawn(async move {
+        if let Err(error) = control::serve(listener, inbox).await {
+            error!(%error, "the control socket ended");
+        }
+    });
+
+    let executor = Executor::new(options.clone(), audit, Metrics::new()?, metrics_address);
+    let state = State::new(plan, now);
+    let first = state.begin(recovered, boot_id());
+    let mut daemon = Daemon { state, executor, source: Source::default(), stream: None };
+    daemon.perform(first, now);
+    info!(version = env!("CARGO_PKG_VERSION"), policy = %options.policy.display(), "ready");
+    daemon.watch(questions).await
+}
+
+struct Daemon {
+    state: State,
+    executor: Executor,
+    source: Source,
+    stream: Option<AsyncFd<EventStream>>,
+}
+
+impl Daemon {
+    async fn watch(&mut self, mut questions: mpsc::Receiver<(Ask, message::Reply)>) -> Result<(), DaemonError> {
+        let mut hang_up = signal(SignalKind::hangup()).map_err(DaemonError::Signals)?;
+        let mut terminate = signal(SignalKind::terminate()).map_err(DaemonError::Signals)?;
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(DaemonError::Signals)?;
+        let mut tick = interval(Duration::from_secs(1));
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        while !self.executor.stopped {
+            self.take_stream();
+            let event = tokio::select! {
+                _ = hang_up.recv() => message::Event::HangUp,
+                _ = terminate.recv() => message::Event::Terminate("SIGTERM"),
+                _ = interrupt.recv() => message::Event::Terminate("SIGINT"),
+                Some((ask, reply)) = questions.recv() => message::Event::Asked(ask, reply),
+                batch = source::batch(&mut self.stream) => {
+                    self.decided(batch);
+                    continue;
+                }
+                _ = tick.tick() => message::Event::Tick,
+            };
+            let now = Now::read();
+            self.turn(event, now);
+        }
+        Ok(())
+    }
+
+    fn decided(&mut self, batch: Vec<holdfast_abi::Event>) {
+        let now = Now::read();
+        for raw in batch {
+            let decided = self.source.decided(raw, &mut self.executor.units, now);
+            let actions = self.state.handle(message::Event::Decided(Box::new(decided)), now);
+            self.perform(actions, now);
+        }
+        self.executor.flush_audit();
+    }
+
+    fn turn(&mut self, event: message::Event, now: Now) {
+        let actions = self.state.handle(event, now);
+        self.perform(actions, now);
+        self.executor.flush_audit();
+    }
+
+    /// Does everything in order; what follows from one action comes before the next.
+    fn perform(&mut self, actions: Vec<message::Action>, now: Now) {
+        let mut queue = VecDeque::from(actions);
+        while let Some(action) = queue.pop_front() {
+            if let Some(outcome) = self.executor.execute(action, &self.state, now) {
+                for follow_up in self.state.handle(outcome, now).into_iter().rev() {
+                    queue.push_front(follow_up);
+                }
+            }
+        }
+    }
+
+    /// Once the guard is up its events are waited for.
+    fn take_stream(&mut self) {
+        let Some(stream) = self.executor.events.take() else { return };
+        #[expect(deprecated, reason = "what replaces it is unsafe, which belongs to the kernel module")]
+        let registered = AsyncFd::with_interest(stream, tokio::io::Interest::READABLE);
+        match registered {
+            Ok(stream) => self.stream = Some(stream),
+            Err(error) => error!(%error, "events of the kernel cannot be waited for; none will be shown"),
+        }
+    }
+}
+
+/// The address that serves metrics, or why there is none; `None` if none is wanted. Guarding goes on without.
+async fn serve_metrics(address: MetricsAddress, inbox: &Inbox) -> Option<Result<String, String>> {
+    let MetricsAddress::At(address) = address else { return None };
+    match metrics::bind(address).await {
+        Ok((listener, bound)) => {
+            let inbox = inbox.clone();
+            tokio::spawn(async move {
+                if let Err(error) = metrics::serve(listener, inbox).await {
+                    error!(%error, "the metrics server ended");
+                }
+            });
+            Some(Ok(bound))
+        }
+        Err(error) => {
+            error!("nothing serves /metrics: {error}; choose another address with --metrics");
+            Some(Err(error))
+        }
+    }
+}
+
+/// A document as an answer.
+fn json(document: &impl Serialize) -> Answer {
+    match serde_json::to_string(document) {
+        Ok(text) => Answer::Json(text),
+        Err(error) => Answer::Error(Refusal::Failed, format!("cannot be written as JSON: {error}")),
+    }
+}
+
+fn boot_id() -> Option<String> {
+    let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    Some(text.trim().to_owned())
+}
+
+fn make_dir(path: &Path, mode: u32) -> Result<(), DaemonError> {
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(mode)
+        .create(path)
+        .map_err(|source| DaemonError::Directory { path: path.to_owned(), source })
+}
+
+/// An inbox and what reads it.
+#[cfg(test)]
+pub(crate) fn test_inbox() -> (Inbox, mpsc::Receiver<(Ask, message::Reply)>) {
+    let (sender, questions) = mpsc::channel(INBOX);
+    (Inbox(sender), questions)
+}
+
+/// One zone, `customers`, whose only directory does not exist.
+#[cfg(test)]
+pub(crate) fn test_plan() -> plan::Plan {
+    let text = "[[zone]]\nname = \"customers\"\nrole = \"primary\"\npaths = [\"/nonexistent/customers\"]\n\
+                mode = \"enforce\"\n\
+                [[zone.budget]]\nper = \"unit\"\nwho = \"operators\"\nfiles = 200\nwindow = \"10m\"\n";
+    let policy = holdfast_policy::Policy::parse("test.toml", text).expect("a policy");
+    let zones = plan::survey(&policy).expect("no problems");
+    let read = Now { boot_ns: 1, wall_ns: 0 };
+    let origin = plan::Origin { path: "test.toml".to_owned(), sha256: "0".repeat(64), read };
+    plan::Plan { policy, zones, origin }
+}

@@ -1,0 +1,124 @@
+//! A policy file, read and resolved on this host: everything there is to know before the kernel is told.
+
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
+use holdfast_policy::{Policy, Problems};
+use sha2::{Digest as _, Sha256};
+use thiserror::Error;
+
+use crate::clock::Now;
+use crate::kernel::{Desired, DesiredZone};
+use crate::roots::{self, Host, RootProblem, ZoneRoots};
+use crate::text;
+
+/// A policy longer than this is not one.
+const MAX_POLICY: u64 = 1 << 20;
+
+/// A policy and the directories it leads to. Cannot be wrong, as far as one can tell without the kernel programs.
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    /// The policy.
+    pub(crate) policy: Policy,
+    /// Directories of each zone, in the order of the policy.
+    pub(crate) zones: Vec<ZoneRoots>,
+    /// Which file, and when.
+    pub(crate) origin: Origin,
+}
+
+/// Where a policy was read from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Origin {
+    /// The file.
+    pub(crate) path: String,
+    /// SHA-256 of its text.
+    pub(crate) sha256: String,
+    /// When it was read.
+    pub(crate) read: Now,
+}
+
+/// Why a policy cannot be put in force. Shown as it is to whoever asked for it.
+#[derive(Debug, Error)]
+pub(crate) enum PlanError {
+    /// The file cannot be read.
+    #[error("cannot read the policy {path}: {reason}\n  help: {help}")]
+    Unreadable {
+        /// The file.
+        path: String,
+        /// Why.
+        reason: String,
+        /// What to do.
+        help: &'static str,
+    },
+    /// It says something that cannot be.
+    #[error("{0}")]
+    Wrong(Box<Problems>),
+    /// It does not fit this host.
+    #[error("{text}")]
+    Host {
+        /// Every problem.
+        text: String,
+    },
+}
+
+/// The text of a policy file, and its SHA-256.
+pub(crate) fn read_file(path: &Path) -> Result<(String, String), PlanError> {
+    let unreadable = |reason: String, help| PlanError::Unreadable { path: path.display().to_string(), reason, help };
+    let mut bytes = Vec::new();
+    std::fs::File::open(path)
+        .and_then(|file| file.take(MAX_POLICY + 1).read_to_end(&mut bytes))
+        .map_err(|error| unreadable(error.to_string(), "check the path and its permissions"))?;
+    if bytes.len() as u64 > MAX_POLICY {
+        return Err(unreadable("it is larger than 1 MiB".to_owned(), "check that this is the policy"));
+    }
+    let sha256 = text::hex(&Sha256::digest(&bytes));
+    let text = String::from_utf8(bytes).map_err(|error| {
+        let at = error.utf8_error().valid_up_to();
+        unreadable(format!("byte {at} is not UTF-8 text"), "save the file as UTF-8")
+    })?;
+    Ok((text, sha256))
+}
+
+/// Reads and checks a policy file, without looking at the host.
+pub(crate) fn parse_file(path: &Path) -> Result<(Policy, String), PlanError> {
+    let (text, sha256) = read_file(path)?;
+    let policy = Policy::parse(&path.display().to_string(), &text)
+        .map_err(|problems| PlanError::Wrong(Box::new(problems)))?;
+    Ok((policy, sha256))
+}
+
+impl Plan {
+    /// Reads a policy file and resolves it on this host.
+    pub(crate) fn read(path: &Path, now: Now) -> Result<Self, PlanError> {
+        let (policy, sha256) = parse_file(path)?;
+        let zones = survey(&policy)
+            .map_err(|problems| PlanError::Host { text: roots::render(&problems, &path.display().to_string()) })?;
+        let origin = Origin { path: path.display().to_string(), sha256, read: now };
+        Ok(Self { policy, zones, origin })
+    }
+
+    /// What the kernel has to be told.
+    pub(crate) fn desired(&self) -> Desired {
+        let zones = self.policy.zones.iter().zip(&self.zones).map(|(zone, found)| DesiredZone {
+            name: zone.name.to_string(),
+            mode: zone.mode,
+            tenant_depth: zone.tenant_depth,
+            budgets: zone.budgets.iter().map(|budget| budget.conf(&zone.name)).collect(),
+            roots: found.roots.iter().map(|root| root.path.clone()).collect::<Vec<PathBuf>>(),
+        });
+        Desired { zones: zones.collect() }
+    }
+
+    /// Every path that does not exist yet.
+    pub(crate) fn missing(&self) -> Vec<String> {
+        self.zones.iter().flat_map(|zone| zone.missing.clone()).collect()
+    }
+}
+
+/// The directories of every zone as they are now.
+pub(crate) fn survey(policy: &Policy) -> Result<Vec<ZoneRoots>, Vec<RootProblem>> {
+    match Host::read() {
+        Ok(host) => roots::resolve(policy, &host),
+        Err(error) => Err(vec![RootProblem::host(&error)]),
+    }
+}

@@ -1,0 +1,84 @@
+//! Audit records and log messages of the daemon's own doings.
+
+use std::os::unix::ffi::OsStrExt as _;
+
+use super::message::Cause;
+use super::plan::Plan;
+use crate::audit::{PolicyZone, Record, Recovered};
+use crate::kernel::Started;
+use crate::text;
+
+/// The agent starts.
+pub(super) fn start(recovered: Recovered, boot_id: Option<String>) -> Record {
+    Record::Start {
+        version: env!("CARGO_PKG_VERSION"),
+        abi: holdfast_abi::ABI_VERSION,
+        pid: std::process::id(),
+        boot_id,
+        torn: recovered.torn,
+        unreadable_lines: recovered.unreadable_lines,
+    }
+}
+
+/// The guard came up, or did not.
+pub(super) fn adopt(outcome: &Result<Started, String>) -> Record {
+    match outcome {
+        Ok(started) => Record::Adopt { started: Some(started_word(*started)), error: None },
+        Err(error) => Record::Adopt { started: None, error: Some(error.clone()) },
+    }
+}
+
+/// The word for how the guard came up.
+pub(crate) const fn started_word(started: Started) -> &'static str {
+    match started {
+        Started::Fresh => "fresh",
+        Started::Adopted => "adopted",
+        Started::Upgraded => "upgraded",
+    }
+}
+
+/// A plan was taken.
+pub(super) fn policy(plan: &Plan, cause: Cause, in_force: bool) -> Record {
+    let zones = plan.policy.zones.iter().zip(&plan.zones).map(|(zone, found)| PolicyZone {
+        name: zone.name.to_string(),
+        mode: zone.mode.word(),
+        roots: found.roots.iter().map(|root| text::lossless(root.path.as_os_str().as_bytes()).0).collect(),
+        missing: found.missing.clone(),
+    });
+    Record::Policy {
+        outcome: if in_force { "in_force" } else { "not_enforced" },
+        cause: cause.word(),
+        path: plan.origin.path.clone(),
+        sha256: Some(plan.origin.sha256.clone()),
+        error: None,
+        zones: zones.collect(),
+    }
+}
+
+/// A plan was refused.
+pub(super) fn policy_refused(path: &str, sha256: Option<String>, cause: Cause, error: &str) -> Record {
+    Record::Policy {
+        outcome: "refused",
+        cause: cause.word(),
+        path: path.to_owned(),
+        sha256,
+        error: Some(error.to_owned()),
+        zones: Vec::new(),
+    }
+}
+
+/// What to tell the log about a plan that was taken.
+pub(super) fn policy_message(plan: &Plan, cause: Cause, in_force: bool) -> String {
+    let roots: usize = plan.zones.iter().map(|zone| zone.roots.len()).sum();
+    let what = match (in_force, cause) {
+        (true, Cause::Roots) => "directories changed; the policy is in force for what is there now",
+        (true, Cause::Start | Cause::Reload) => "the policy is in force",
+        (false, _) => "the policy is read, but nothing enforces it",
+    };
+    format!(
+        "{what}: {} zones, {roots} directories, {} missing (sha256 {})",
+        plan.policy.zones.len(),
+        plan.missing().len(),
+        &plan.origin.sha256[..12]
+    )
+}

@@ -1,0 +1,165 @@
+//! Whether this host is guarded: never claimed, only concluded from what was shown.
+
+use std::time::Duration;
+
+use crate::clock::Now;
+use crate::kernel::{Check, Coverage, Started};
+use crate::report;
+
+/// A proof older than this proves nothing any more.
+const PROOF_HOLDS: Duration = Duration::from_secs(30);
+
+/// What is known about the guard.
+#[derive(Debug, Default)]
+pub(crate) struct Guarding {
+    /// How it came up, or why it did not; `None` before it was tried.
+    pub(crate) started: Option<Result<Started, String>>,
+    /// Whether a plan of this agent is in force.
+    pub(crate) in_force: bool,
+    /// Why the last plan is not.
+    pub(crate) apply_error: Option<String>,
+    /// The last proof.
+    pub(crate) coverage: Option<(Coverage, Now)>,
+    /// What was found when something was wrong.
+    pub(crate) checks: Vec<Check>,
+}
+
+/// How far this host is guarded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// The op over budget never happens.
+    Prevent,
+    /// Nothing is guarded, or nobody can tell.
+    None {
+        /// Why.
+        why: String,
+        /// What to do about it.
+        fix: String,
+    },
+}
+
+impl Standing {
+    /// Every level there is, weakest first.
+    pub(crate) const LEVELS: [&'static str; 2] = ["none", "prevent"];
+
+    /// The word used in status and metrics.
+    pub(crate) const fn level(&self) -> &'static str {
+        match self {
+            Self::Prevent => "prevent",
+            Self::None { .. } => "none",
+        }
+    }
+
+    /// Whether ops over budget are stopped in zones that enforce.
+    pub(crate) const fn is_enforcing(&self) -> bool {
+        matches!(self, Self::Prevent)
+    }
+}
+
+impl Guarding {
+    /// Whether programs of this agent are attached.
+    pub(crate) fn is_up(&self) -> bool {
+        matches!(self.started, Some(Ok(_)))
+    }
+
+    /// Whether the plan has to be put in force once more.
+    pub(crate) fn needs_apply(&self) -> bool {
+        self.is_up() && self.apply_error.is_some()
+    }
+
+    /// What can be said at this moment.
+    pub(crate) fn standing(&self, now: Now) -> Standing {
+        let why = match &self.started {
+            None => Some("the guard is starting".to_owned()),
+            Some(Err(error)) => Some(error.clone()),
+            Some(Ok(_)) if !self.in_force => Some(match &self.apply_error {
+                Some(error) => format!("the policy could not be put in force: {error}"),
+                None => "no policy is in force yet".to_owned(),
+            }),
+            Some(Ok(_)) => self.unproven(now),
+        };
+        match why {
+            None => Standing::Prevent,
+            Some(why) => self.none(why),
+        }
+    }
+
+    fn unproven(&self, now: Now) -> Option<String> {
+        match &self.coverage {
+            None => Some("nothing has been tried yet".to_owned()),
+            Some((_, at)) if now.since(*at) > PROOF_HOLDS => {
+                Some(format!("the last proof is {} old", crate::clock::words(now.since(*at))))
+            }
+            Some((coverage, _)) if coverage.is_complete() => None,
+            Some((coverage, _)) => Some(report::coverage_why(&report::coverage_ops(coverage))),
+        }
+    }
+
+    fn none(&self, mut why: String) -> Standing {
+        let failed: Vec<&Check> = self.checks.iter().filter(|check| !check.ok).collect();
+        for check in &failed {
+            if !why.contains(&check.found) {
+                why.push_str(&format!("; {}: {}", check.name, check.found));
+            }
+        }
+        let fixes: Vec<&str> = failed.iter().filter_map(|check| check.fix.as_deref()).collect();
+        let fix = if fixes.is_empty() {
+            "see the agent's log, and run `holdfast doctor`".to_owned()
+        } else {
+            fixes.join("; ")
+        };
+        Standing::None { why, fix }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use holdfast_abi::Op;
+
+    use super::*;
+
+    const NOW: Now = Now { boot_ns: 100_000_000_000, wall_ns: 0 };
+
+    fn check(name: &'static str, ok: bool, fix: &str) -> Check {
+        Check { name, ok, found: format!("{name} found"), fix: Some(fix.to_owned()) }
+    }
+
+    fn proven() -> Guarding {
+        Guarding {
+            started: Some(Ok(Started::Fresh)),
+            in_force: true,
+            coverage: Some((Coverage { ops: vec![(Op::Remove, Ok(()))] }, NOW)),
+            ..Guarding::default()
+        }
+    }
+
+    #[test]
+    fn enforcing_needs_every_single_condition() {
+        assert_eq!(proven().standing(NOW), Standing::Prevent);
+        let mut broken = [proven(), proven(), proven(), proven(), proven(), proven()];
+        broken[0].started = None;
+        broken[1].started = Some(Err("no".to_owned()));
+        broken[2].in_force = false;
+        broken[3].coverage = None;
+        broken[4].coverage = Some((Coverage { ops: vec![] }, NOW));
+        broken[5].coverage =
+            Some((Coverage { ops: vec![(Op::Remove, Ok(())), (Op::Replace, Err("it went on".to_owned()))] }, NOW));
+        for guarding in broken {
+            assert_eq!(guarding.standing(NOW).level(), "none", "{guarding:?}");
+        }
+        let later = Now { boot_ns: NOW.boot_ns + 31_000_000_000, wall_ns: 0 };
+        assert_eq!(proven().standing(later).level(), "none", "a proof holds for a while only");
+    }
+
+    #[test]
+    fn why_and_fix_come_from_what_was_found() {
+        let guarding = Guarding {
+            started: Some(Err("cannot start".to_owned())),
+            checks: vec![check("btf", true, "unused"), check("bpf-lsm", false, "add bpf to lsm=")],
+            ..Guarding::default()
+        };
+        let Standing::None { why, fix } = guarding.standing(NOW) else { panic!("enforcing") };
+        assert_eq!(why, "cannot start; bpf-lsm: bpf-lsm found");
+        assert_eq!(fix, "add bpf to lsm=");
+    }
+}

@@ -1,0 +1,330 @@
+//! What the daemon knows, and what it does about each event. No I/O here: time comes in, actions go out.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use holdfast_abi as abi;
+use tracing::Level;
+
+use super::message::{Action, Applied, Ask, Cause, Decided, Event, Refusal, Reply};
+use super::message::Answer;
+use super::plan::{Plan, PlanError};
+use super::records;
+use super::ring::Ring;
+use super::standing::Guarding;
+use crate::api::{EventLine, ReloadReport};
+use crate::audit::{Record, Recovered};
+use crate::clock::Now;
+use crate::kernel::{Coverage, Started};
+use crate::report;
+use crate::roots::{self, RootProblem, ZoneRoots};
+
+/// How often the guard is proven.
+const PROVE_EVERY: Duration = Duration::from_secs(5);
+/// A proof that is older than this is not shown to somebody who asks: a new one is made.
+const FRESH_PROOF: Duration = Duration::from_secs(1);
+/// How often directories are looked for.
+const SURVEY_EVERY: Duration = Duration::from_secs(3);
+
+/// Everything the daemon knows.
+#[derive(Debug)]
+pub(crate) struct State {
+    /// When the agent started.
+    pub(crate) started: Now,
+    /// The plan in force, or, without a guard, the one that would be.
+    pub(crate) plan: Plan,
+    /// Whether the kernel enforces anything, and why not.
+    pub(crate) guarding: Guarding,
+    /// The last reload: when, and why it failed if it did.
+    pub(crate) reload: Option<(Now, Option<String>)>,
+    /// Why the directories of the policy cannot be followed at the moment.
+    pub(crate) survey_error: Option<String>,
+    /// The last events.
+    pub(crate) ring: Ring,
+    /// Zone names by slot, those of former policies included: their events can still come.
+    zone_names: HashMap<u32, String>,
+    /// Labels of budgets by id.
+    budget_labels: HashMap<u64, String>,
+    last_proof: Option<Now>,
+    last_survey: Option<Now>,
+}
+
+impl State {
+    /// An agent that has read `plan` and has not done anything yet.
+    pub(crate) fn new(plan: Plan, now: Now) -> Self {
+        let mut state = Self {
+            started: now,
+            plan,
+            guarding: Guarding::default(),
+            reload: None,
+            survey_error: None,
+            ring: Ring::default(),
+            zone_names: HashMap::new(),
+            budget_labels: HashMap::new(),
+            last_proof: None,
+            last_survey: None,
+        };
+        state.learn_labels();
+        state
+    }
+
+    /// What to do first.
+    pub(crate) fn begin(&self, recovered: Recovered, boot_id: Option<String>) -> Vec<Action> {
+        let mut actions = Vec::new();
+        if let Some(torn) = &recovered.torn {
+            let message = format!(
+                "the last {} bytes of the audit log were cut short by a crash; they are kept in {}",
+                torn.bytes, torn.kept_in
+            );
+            actions.push(Action::Log(Level::WARN, message));
+        }
+        if recovered.unreadable_lines > 0 {
+            let message = format!("{} lines at the end of the audit log are no records", recovered.unreadable_lines);
+            actions.push(Action::Log(Level::ERROR, message));
+        }
+        actions.push(Action::Record(Box::new(records::start(recovered, boot_id))));
+        actions.push(Action::StartGuard);
+        actions
+    }
+
+    /// Takes note of `event`, and says what to do about it.
+    pub(crate) fn handle(&mut self, event: Event, now: Now) -> Vec<Action> {
+        match event {
+            Event::Decided(decided) => self.decided(&decided, now),
+            Event::Tick => self.tick(now),
+            Event::Asked(ask, reply) => self.asked(ask, reply, now),
+            Event::HangUp => vec![
+                Action::Log(Level::INFO, "SIGHUP: reading the policy again".to_owned()),
+                Action::ReadPolicy(None),
+            ],
+            Event::Terminate(signal) => vec![
+                Action::Log(Level::INFO, format!("{signal}: ending; what is pinned stays in force")),
+                Action::Stop(signal),
+            ],
+            Event::GuardStarted(outcome) => self.guard_started(outcome),
+            Event::Probed(checks) => {
+                self.guarding.checks = checks;
+                vec![]
+            }
+            Event::PolicyRead(Ok(plan), reply) => vec![Action::Apply(plan, Cause::Reload, reply)],
+            Event::PolicyRead(Err(error), reply) => self.reload_refused(&error, reply, now),
+            Event::Surveyed(outcome) => self.surveyed(outcome),
+            Event::Applied(plan, cause, Ok(applied), reply) => self.applied(*plan, cause, applied, reply, now),
+            Event::Applied(plan, cause, Err(error), reply) => self.not_applied(&plan, cause, error, reply, now),
+            Event::Proved(coverage) => self.proved(coverage, now),
+        }
+    }
+
+    fn decided(&mut self, decided: &Decided, now: Now) -> Vec<Action> {
+        if decided.raw.zone == abi::CANARY_ZONE {
+            return vec![];
+        }
+        let zone = self.zone_names.get(&decided.raw.zone).map(String::as_str);
+        let label = self.budget_labels.get(&decided.raw.budget).map(String::as_str);
+        let report = report::event(decided, zone, label, now);
+        let mut actions = Vec::new();
+        if report.trip {
+            actions.push(Action::Log(Level::WARN, report::trip_message(&report)));
+        }
+        let allowed = decided.raw.verdict == abi::Verdict::Allow as u8;
+        let line = EventLine::Event(Box::new(report));
+        match serde_json::to_string(&line) {
+            Ok(json) => {
+                let json: std::sync::Arc<str> = json.into();
+                self.ring.push(json.clone());
+                actions.push(Action::Publish(json));
+            }
+            Err(error) => actions.push(Action::Log(Level::ERROR, format!("an event cannot be shown: {error}"))),
+        }
+        if !allowed && let EventLine::Event(report) = line {
+            actions.push(Action::Record(Box::new(Record::Verdict(report))));
+        }
+        actions
+    }
+
+    fn tick(&mut self, now: Now) -> Vec<Action> {
+        let mut actions = vec![Action::SyncAudit];
+        if self.guarding.is_up() && is_due(self.last_proof, PROVE_EVERY, now) {
+            self.last_proof = Some(now);
+            actions.push(Action::Prove);
+        }
+        if is_due(self.last_survey, SURVEY_EVERY, now) {
+            self.last_survey = Some(now);
+            actions.push(Action::Survey);
+        }
+        actions
+    }
+
+    fn asked(&mut self, ask: Ask, reply: Reply, now: Now) -> Vec<Action> {
+        match ask {
+            Ask::Reload => vec![Action::ReadPolicy(Some(reply))],
+            Ask::Status | Ask::Explain { .. } if self.guarding.is_up() => {
+                if is_due(self.last_proof, FRESH_PROOF, now) {
+                    self.last_proof = Some(now);
+                    vec![Action::Prove, Action::Collect(ask, reply)]
+                } else {
+                    vec![Action::Collect(ask, reply)]
+                }
+            }
+            Ask::Status | Ask::Explain { .. } | Ask::Policy | Ask::Events { .. } | Ask::Metrics => {
+                vec![Action::Collect(ask, reply)]
+            }
+        }
+    }
+
+    fn guard_started(&mut self, outcome: Result<Started, String>) -> Vec<Action> {
+        let mut actions = vec![Action::Record(Box::new(records::adopt(&outcome)))];
+        self.guarding.started = Some(outcome.clone());
+        match outcome {
+            Ok(started) => {
+                let message = format!("the guard is up ({})", records::started_word(started));
+                actions.push(Action::Log(Level::INFO, message));
+            }
+            Err(error) => {
+                actions.push(Action::Probe);
+                actions.push(Action::Log(Level::ERROR, format!("NOT ENFORCING: {error}; see `holdfast doctor`")));
+            }
+        }
+        actions.push(Action::Apply(Box::new(self.plan.clone()), Cause::Start, None));
+        actions
+    }
+
+    fn reload_refused(&mut self, error: &PlanError, reply: Option<Reply>, now: Now) -> Vec<Action> {
+        let message = error.to_string();
+        self.reload = Some((now, Some(message.clone())));
+        let record = records::policy_refused(&self.plan.origin.path, None, Cause::Reload, &message);
+        let mut actions = vec![
+            Action::Record(Box::new(record)),
+            Action::Log(Level::ERROR, format!("the policy is refused; the one before stays in force\n{message}")),
+        ];
+        actions.extend(reply.map(|reply| Action::Send(reply, Answer::Error(Refusal::BadInput, message))));
+        actions
+    }
+
+    fn surveyed(&mut self, outcome: Result<Vec<ZoneRoots>, Vec<RootProblem>>) -> Vec<Action> {
+        match outcome {
+            Ok(zones) => {
+                self.survey_error = None;
+                if zones == self.plan.zones && !self.guarding.needs_apply() {
+                    return vec![];
+                }
+                let plan = Plan { zones, ..self.plan.clone() };
+                vec![Action::Apply(Box::new(plan), Cause::Roots, None)]
+            }
+            Err(problems) => {
+                let text = roots::render(&problems, &self.plan.origin.path);
+                if self.survey_error.as_ref() == Some(&text) {
+                    return vec![];
+                }
+                let message = format!("new directories are not guarded; those before stay guarded\n{text}");
+                self.survey_error = Some(text);
+                vec![Action::Log(Level::ERROR, message)]
+            }
+        }
+    }
+
+    fn applied(&mut self, plan: Plan, cause: Cause, applied: Applied, reply: Option<Reply>, now: Now) -> Vec<Action> {
+        let first_of_policy = self.guarding.apply_error.take().is_some() || cause != Cause::Roots;
+        let news = plan.missing() != self.plan.missing() || first_of_policy;
+        self.plan = plan;
+        self.learn_labels();
+        let in_force = match applied {
+            Applied::InForce(slots) => {
+                self.zone_names.extend(slots);
+                self.guarding.in_force = true;
+                true
+            }
+            Applied::NoGuard => false,
+        };
+        if cause == Cause::Reload {
+            self.reload = Some((now, None));
+        }
+        let mut actions = vec![
+            Action::Record(Box::new(records::policy(&self.plan, cause, in_force))),
+            Action::Log(Level::INFO, records::policy_message(&self.plan, cause, in_force)),
+        ];
+        if news {
+            let missing = self.plan.missing();
+            actions.extend(missing.into_iter().map(|path| {
+                Action::Log(Level::WARN, format!("{path} does not exist; it is guarded as soon as it appears"))
+            }));
+        }
+        if in_force {
+            self.last_proof = Some(now);
+            actions.push(Action::Prove);
+        }
+        actions.extend(reply.map(|reply| Action::Send(reply, self.reloaded(in_force))));
+        actions
+    }
+
+    fn not_applied(
+        &mut self,
+        plan: &Plan,
+        cause: Cause,
+        error: String,
+        reply: Option<Reply>,
+        now: Now,
+    ) -> Vec<Action> {
+        let known = self.guarding.apply_error.as_ref() == Some(&error);
+        match cause {
+            Cause::Reload => self.reload = Some((now, Some(error.clone()))),
+            Cause::Start | Cause::Roots => self.guarding.apply_error = Some(error.clone()),
+        }
+        let mut actions = Vec::new();
+        if !known {
+            let (path, sha256) = (&plan.origin.path, Some(plan.origin.sha256.clone()));
+            let message = format!("the kernel side refused the policy; what was in force before stays: {error}");
+            actions.push(Action::Record(Box::new(records::policy_refused(path, sha256, cause, &error))));
+            actions.push(Action::Log(Level::ERROR, message));
+        }
+        actions.extend(reply.map(|reply| Action::Send(reply, Answer::Error(Refusal::Failed, error))));
+        actions
+    }
+
+    fn proved(&mut self, coverage: Coverage, now: Now) -> Vec<Action> {
+        let ops = report::coverage_ops(&coverage);
+        let complete = coverage.is_complete();
+        let changed = self.guarding.coverage.as_ref().is_none_or(|(before, _)| report::coverage_ops(before) != ops);
+        self.guarding.coverage = Some((coverage, now));
+        let mut actions = Vec::new();
+        if !complete {
+            actions.push(Action::Probe);
+        }
+        if changed {
+            let (level, message) = if complete {
+                (Level::INFO, "proven: every op that was tried was stopped".to_owned())
+            } else {
+                let why = report::coverage_why(&ops);
+                (Level::ERROR, format!("NOT ENFORCING: {why}; see `holdfast doctor`"))
+            };
+            actions.push(Action::Log(level, message));
+            actions.push(Action::Record(Box::new(Record::Coverage { complete, ops })));
+        }
+        actions
+    }
+
+    fn reloaded(&self, enforcing: bool) -> Answer {
+        let report = ReloadReport {
+            sha256: self.plan.origin.sha256.clone(),
+            zones: self.plan.policy.zones.len(),
+            missing: self.plan.missing(),
+            enforcing,
+        };
+        super::json(&report)
+    }
+
+    fn learn_labels(&mut self) {
+        for zone in &self.plan.policy.zones {
+            let labels = zone.budgets.iter().map(|budget| (budget.id(&zone.name), budget.label()));
+            self.budget_labels.extend(labels);
+        }
+    }
+}
+
+fn is_due(last: Option<Now>, every: Duration, now: Now) -> bool {
+    last.is_none_or(|last| now.since(last) >= every)
+}
+
+#[cfg(test)]
+#[path = "state_tests.rs"]
+mod tests;

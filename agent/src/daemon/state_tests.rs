@@ -1,0 +1,186 @@
+use holdfast_abi::Op;
+use tokio::sync::oneshot;
+
+use super::*;
+use crate::daemon::message::Action as A;
+use crate::daemon::test_plan;
+use crate::kernel::Check;
+
+fn at(seconds: u64) -> Now {
+    Now { boot_ns: seconds * 1_000_000_000, wall_ns: 0 }
+}
+
+/// A state with a guard that has just been proven.
+fn guarded() -> State {
+    let mut state = State::new(test_plan(), at(1));
+    let _ = state.handle(Event::GuardStarted(Ok(Started::Fresh)), at(1));
+    let in_force = Applied::InForce(vec![(1, "customers".to_owned())]);
+    let _ = state.handle(Event::Applied(Box::new(test_plan()), Cause::Start, Ok(in_force), None), at(1));
+    let _ = state.handle(Event::Proved(covered(true)), at(1));
+    assert!(state.guarding.standing(at(1)).is_enforcing());
+    state
+}
+
+fn covered(ok: bool) -> Coverage {
+    Coverage { ops: vec![(Op::Remove, if ok { Ok(()) } else { Err("it was removed".to_owned()) })] }
+}
+
+fn words(actions: &[Action]) -> Vec<&'static str> {
+    let word = |action: &Action| match action {
+        A::StartGuard => "start",
+        A::Probe => "probe",
+        A::ReadPolicy(_) => "read",
+        A::Survey => "survey",
+        A::Apply(..) => "apply",
+        A::Prove => "prove",
+        A::Record(_) => "record",
+        A::SyncAudit => "sync",
+        A::Publish(_) => "publish",
+        A::Log(..) => "log",
+        A::Collect(..) => "collect",
+        A::Send(..) => "send",
+        A::Stop(_) => "stop",
+    };
+    actions.iter().map(word).collect()
+}
+
+fn refused() -> PlanError {
+    PlanError::Host { text: "zone `a`: no".to_owned() }
+}
+
+#[test]
+fn a_bad_policy_changes_nothing_but_is_told_everywhere() {
+    let mut state = guarded();
+    let before = state.plan.origin.clone();
+    let (reply, mut answer) = oneshot::channel();
+    let actions = state.handle(Event::Asked(Ask::Reload, reply), at(10));
+    assert_eq!(words(&actions), ["read"]);
+    let Some(A::ReadPolicy(reply)) = actions.into_iter().next() else { panic!("no read") };
+    let actions = state.handle(Event::PolicyRead(Err(refused()), reply), at(10));
+    assert_eq!(words(&actions), ["record", "log", "send"]);
+    for action in actions {
+        match action {
+            A::Send(reply, answer) => reply.send(answer).unwrap(),
+            A::Record(record) => {
+                let json = serde_json::to_value(&record).unwrap();
+                assert_eq!((&json["type"], &json["outcome"]), (&"policy".into(), &"refused".into()));
+            }
+            _ => {}
+        }
+    }
+    let Answer::Error(Refusal::BadInput, message) = answer.try_recv().unwrap() else { panic!("no refusal") };
+    assert!(message.contains("zone `a`: no"));
+    assert_eq!(state.plan.origin, before);
+    assert!(state.reload.as_ref().unwrap().1.is_some());
+    assert!(state.guarding.standing(at(10)).is_enforcing());
+}
+
+#[test]
+fn a_good_policy_is_in_force_only_once_the_kernel_has_it() {
+    let mut state = guarded();
+    let mut plan = test_plan();
+    plan.origin.sha256 = "1".repeat(64);
+    let actions = state.handle(Event::PolicyRead(Ok(Box::new(plan.clone())), None), at(10));
+    assert_eq!(words(&actions), ["apply"]);
+    assert_eq!(state.plan.origin.sha256, "0".repeat(64), "not yet");
+    let failed = Event::Applied(Box::new(plan.clone()), Cause::Reload, Err("no room".to_owned()), None);
+    assert_eq!(words(&state.handle(failed, at(11))), ["record", "log"]);
+    assert_eq!(state.plan.origin.sha256, "0".repeat(64), "still not");
+    assert!(state.reload.as_ref().unwrap().1.is_some());
+    assert!(state.guarding.standing(at(11)).is_enforcing(), "the one before is in force");
+    let (reply, mut answer) = oneshot::channel();
+    let slots = vec![(1, "customers".to_owned())];
+    let done = Event::Applied(Box::new(plan), Cause::Reload, Ok(Applied::InForce(slots)), Some(reply));
+    let actions = state.handle(done, at(12));
+    assert_eq!(words(&actions), ["record", "log", "log", "prove", "send"]);
+    for action in actions {
+        if let A::Send(reply, answer) = action {
+            reply.send(answer).unwrap();
+        }
+    }
+    let Answer::Json(json) = answer.try_recv().unwrap() else { panic!("no answer") };
+    let report: ReloadReport = serde_json::from_str(&json).unwrap();
+    assert!(report.enforcing && report.sha256.starts_with("111") && report.missing == ["/nonexistent/customers"]);
+    assert!(state.reload.as_ref().unwrap().1.is_none());
+    assert_eq!(state.plan.origin.sha256, "1".repeat(64));
+}
+
+#[test]
+fn without_a_guard_the_agent_goes_on_and_claims_nothing() {
+    let mut state = State::new(test_plan(), at(1));
+    let actions = state.handle(Event::GuardStarted(Err("BPF LSM is not active".to_owned())), at(1));
+    assert_eq!(words(&actions), ["record", "probe", "log", "apply"]);
+    let check = Check { name: "bpf-lsm", ok: false, found: "lsm=".to_owned(), fix: Some("add bpf to lsm=".to_owned()) };
+    let _ = state.handle(Event::Probed(vec![check]), at(1));
+    let actions = state.handle(Event::Applied(Box::new(test_plan()), Cause::Start, Ok(Applied::NoGuard), None), at(1));
+    assert_eq!(words(&actions), ["record", "log", "log"]);
+    let crate::daemon::Standing::None { why, fix } = state.guarding.standing(at(1)) else { panic!("enforcing") };
+    assert!(why.contains("BPF LSM is not active") && fix.contains("add bpf to lsm="));
+    assert_eq!(words(&state.handle(Event::Tick, at(100))), ["sync", "survey"], "nothing to prove");
+}
+
+#[test]
+fn losing_the_proof_is_told_once_and_so_is_its_return() {
+    let mut state = guarded();
+    assert_eq!(words(&state.handle(Event::Proved(covered(false)), at(5))), ["probe", "log", "record"]);
+    assert!(!state.guarding.standing(at(5)).is_enforcing());
+    assert_eq!(words(&state.handle(Event::Proved(covered(false)), at(10))), ["probe"]);
+    assert_eq!(words(&state.handle(Event::Proved(covered(true)), at(15))), ["log", "record"]);
+    assert!(state.guarding.standing(at(15)).is_enforcing());
+    assert_eq!(words(&state.handle(Event::Proved(covered(true)), at(20))), [] as [&str; 0]);
+}
+
+#[test]
+fn the_clock_drives_proof_and_survey() {
+    let mut state = guarded();
+    assert_eq!(words(&state.handle(Event::Tick, at(2))), ["sync", "survey"]);
+    assert_eq!(words(&state.handle(Event::Tick, at(3))), ["sync"]);
+    assert_eq!(words(&state.handle(Event::Tick, at(6))), ["sync", "prove", "survey"]);
+    let (reply, _answer) = oneshot::channel();
+    assert_eq!(words(&state.handle(Event::Asked(Ask::Status, reply), at(6))), ["collect"], "the proof is fresh");
+    let (reply, _answer) = oneshot::channel();
+    assert_eq!(words(&state.handle(Event::Asked(Ask::Status, reply), at(8))), ["prove", "collect"]);
+}
+
+#[test]
+fn directories_that_change_are_guarded_and_problems_are_told_once() {
+    let mut state = guarded();
+    let same = state.plan.zones.clone();
+    assert_eq!(words(&state.handle(Event::Surveyed(Ok(same.clone())), at(5))), [] as [&str; 0]);
+    let mut changed = same;
+    changed[0].missing.clear();
+    let actions = state.handle(Event::Surveyed(Ok(changed)), at(6));
+    assert_eq!(words(&actions), ["apply"]);
+    let Some(A::Apply(plan, Cause::Roots, None)) = actions.into_iter().next() else { panic!("no apply") };
+    let failed = Event::Applied(plan.clone(), Cause::Roots, Err("busy".to_owned()), None);
+    assert_eq!(words(&state.handle(failed, at(6))), ["record", "log"]);
+    let again = Event::Applied(plan, Cause::Roots, Err("busy".to_owned()), None);
+    assert_eq!(words(&state.handle(again, at(9))), [] as [&str; 0], "said already");
+    let same = state.plan.zones.clone();
+    assert_eq!(words(&state.handle(Event::Surveyed(Ok(same)), at(9))), ["apply"], "until it works");
+    let problem = || vec![RootProblem::host(&std::io::Error::other("no"))];
+    assert_eq!(words(&state.handle(Event::Surveyed(Err(problem())), at(12))), ["log"]);
+    assert_eq!(words(&state.handle(Event::Surveyed(Err(problem())), at(15))), [] as [&str; 0]);
+}
+
+#[test]
+fn an_op_over_budget_is_shown_recorded_and_told() {
+    let mut state = guarded();
+    let decided = |raw| Event::Decided(Box::new(crate::report::test_events::decided(raw)));
+    let raw = crate::report::test_events::denied();
+    assert_eq!(words(&state.handle(decided(raw), at(10))), ["log", "publish", "record"]);
+    assert!(state.ring.lines()[0].contains("\"zone\":\"customers\""));
+    let mut traced = raw;
+    traced.verdict = abi::Verdict::Allow as u8;
+    traced.flags = 0;
+    assert_eq!(words(&state.handle(decided(traced), at(10))), ["publish"], "within budget: not in the audit log");
+    let mut canary = raw;
+    canary.zone = abi::CANARY_ZONE;
+    assert_eq!(words(&state.handle(decided(canary), at(10))), [] as [&str; 0], "the agent's own doing");
+}
+
+#[test]
+fn the_end_is_recorded_last() {
+    let actions = guarded().handle(Event::Terminate("SIGTERM"), at(10));
+    assert_eq!(words(&actions), ["log", "stop"]);
+}

@@ -1,0 +1,209 @@
+//! The metrics page. Its numbers come from the kernel's counters when somebody asks for them: nothing here is on the
+//! path of a decision.
+//!
+//! No label names a path, a process or a user.
+
+mod monotonic;
+mod server;
+
+use prometheus::{Encoder as _, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
+
+use holdfast_abi::{ABI_VERSION, Mode};
+
+use crate::clock::Now;
+use crate::daemon::{Standing, State};
+use crate::report::{Facts, OpsNet, coverage_ops};
+use monotonic::Monotonic;
+
+pub(crate) use server::{MetricsAddress, bind, serve};
+
+/// Every metric.
+#[derive(Debug)]
+pub(crate) struct Metrics {
+    registry: Registry,
+    ops: Monotonic,
+    destroyed_files: Monotonic,
+    destroyed_bytes: Monotonic,
+    trips: Monotonic,
+    lost: Monotonic,
+    suppressed: Monotonic,
+    audit_lost: Monotonic,
+    left: [IntGaugeVec; 3],
+    limit: [IntGaugeVec; 3],
+    zone_mode: IntGaugeVec,
+    level: IntGaugeVec,
+    enforcing: IntGauge,
+    coverage_ok: IntGaugeVec,
+    coverage_time: IntGauge,
+    roots: IntGaugeVec,
+    missing: IntGaugeVec,
+    accounts: IntGauge,
+    reload_failed: IntGauge,
+    reload_time: IntGauge,
+}
+
+impl Metrics {
+    /// Registers every metric.
+    pub(crate) fn new() -> prometheus::Result<Self> {
+        let registry = Registry::new();
+        let r = &registry;
+        let budget = &["zone", "budget"];
+        let build = gauges(r, "build_info", "The version of the agent.", &["version", "abi"])?;
+        build.with_label_values(&[env!("CARGO_PKG_VERSION"), &ABI_VERSION.to_string()]).set(1);
+        Ok(Self {
+            ops: counters(r, "ops_total", "Ops by verdict; those that failed by themselves are not counted.", &[
+                "zone", "op", "verdict",
+            ])?,
+            destroyed_files: counters(r, "destroyed_files_total", "Files destroyed.", &["zone", "op"])?,
+            destroyed_bytes: counters(r, "destroyed_bytes_total", "Bytes destroyed.", &["zone", "op"])?,
+            trips: counters(r, "trips_total", "First ops over a budget.", &["zone"])?,
+            lost: counters(r, "events_lost_total", "Events that found the kernel's buffer full.", &["zone"])?,
+            suppressed: counters(
+                r,
+                "events_suppressed_total",
+                "Events left out because their actor sent enough already.",
+                &["zone"],
+            )?,
+            audit_lost: counters(r, "audit_records_lost_total", "Audit records that could not be written.", &[])?,
+            left: [
+                gauges(r, "budget_left_files", "Files the tightest actor has left.", budget)?,
+                gauges(r, "budget_left_bytes", "Bytes the tightest actor has left.", budget)?,
+                gauges(r, "budget_left_tenants", "Tenants the tightest actor has left.", budget)?,
+            ],
+            limit: [
+                gauges(r, "budget_limit_files", "Files a budget allows.", budget)?,
+                gauges(r, "budget_limit_bytes", "Bytes a budget allows.", budget)?,
+                gauges(r, "budget_limit_tenants", "Tenants a budget allows.", budget)?,
+            ],
+            zone_mode: gauges(r, "zone_mode", "1 for the mode a zone is in.", &["zone", "mode"])?,
+            level: gauges(r, "level", "1 for the level of enforcement that was just shown.", &["level"])?,
+            enforcing: gauge(r, "enforcing", "1 if a denied op has just shown that ops over budget are stopped.")?,
+            coverage_ok: gauges(r, "coverage_ok", "1 if the last op of this kind that was tried was stopped.", &[
+                "op",
+            ])?,
+            coverage_time: gauge(r, "coverage_timestamp_seconds", "When that was tried; 0 if never.")?,
+            roots: gauges(r, "roots", "Directories of a zone that are guarded.", &["zone"])?,
+            missing: gauges(r, "roots_missing", "Paths of a zone that do not exist.", &["zone"])?,
+            accounts: gauge(r, "accounts", "Accounts (budget and actor) the kernel keeps.")?,
+            reload_failed: gauge(r, "policy_reload_failed", "1 if the last reload of the policy failed.")?,
+            reload_time: gauge(
+                r,
+                "policy_reload_timestamp_seconds",
+                "When the policy was last loaded, or a reload was last tried.",
+            )?,
+            registry,
+        })
+    }
+
+    /// The page, with everything as it is now.
+    pub(crate) fn page(&mut self, state: &State, facts: &Facts, now: Now) -> prometheus::Result<String> {
+        self.count(facts);
+        self.show_budgets(state, facts, now);
+        self.show_state(state, facts, now);
+        let mut page = Vec::new();
+        TextEncoder::new().encode(&self.registry.gather(), &mut page)?;
+        String::from_utf8(page).map_err(|error| prometheus::Error::Msg(error.to_string()))
+    }
+
+    fn count(&mut self, facts: &Facts) {
+        for zone in &facts.zones {
+            let (slot, name) = (zone.slot, zone.name.as_str());
+            let net = OpsNet::new(&facts.counters, slot);
+            for ((op, verdict), net) in &net.0 {
+                self.ops.reached(slot, &[name, op.word(), verdict.word()], net.ops);
+            }
+            for &op in holdfast_abi::Op::ALL {
+                let cost = net.destroyed(op);
+                if net.0.keys().any(|(other, _)| *other == op) {
+                    self.destroyed_files.reached(slot, &[name, op.word()], cost.files);
+                    self.destroyed_bytes.reached(slot, &[name, op.word()], cost.bytes);
+                }
+            }
+            let counters = facts.zone_counters(slot);
+            self.trips.reached(slot, &[name], counters.trips);
+            self.lost.reached(slot, &[name], counters.events_lost);
+            self.suppressed.reached(slot, &[name], counters.events_suppressed);
+        }
+        self.audit_lost.reached(0, &[], facts.audit_lost);
+    }
+
+    fn show_budgets(&self, state: &State, facts: &Facts, now: Now) {
+        self.left.iter().chain(&self.limit).for_each(IntGaugeVec::reset);
+        for zone in &state.plan.policy.zones {
+            for budget in &zone.budgets {
+                let (name, label) = (zone.name.as_str(), budget.label());
+                let least = facts.ledger.least(budget, zone, now);
+                for (index, side) in [least.files, least.bytes, least.tenants].into_iter().enumerate() {
+                    if let Some(side) = side {
+                        self.left[index].with_label_values(&[name, &label]).set(clamp(side.left));
+                        self.limit[index].with_label_values(&[name, &label]).set(clamp(side.limit));
+                    }
+                }
+            }
+        }
+    }
+
+    fn show_state(&self, state: &State, facts: &Facts, now: Now) {
+        for gauges in [&self.zone_mode, &self.roots, &self.missing, &self.coverage_ok] {
+            gauges.reset();
+        }
+        for (zone, found) in state.plan.policy.zones.iter().zip(&state.plan.zones) {
+            let name = zone.name.as_str();
+            for &mode in Mode::ALL {
+                self.zone_mode.with_label_values(&[name, mode.word()]).set((mode == zone.mode).into());
+            }
+            // Without a guard no directory is guarded.
+            let active = facts.zones.iter().find(|active| active.name == name);
+            let roots = active.map_or(0, |active| active.roots.len());
+            self.roots.with_label_values(&[name]).set(roots as i64);
+            self.missing.with_label_values(&[name]).set(found.missing.len() as i64);
+        }
+        let standing = state.guarding.standing(now);
+        for level in Standing::LEVELS {
+            self.level.with_label_values(&[level]).set((level == standing.level()).into());
+        }
+        self.enforcing.set(standing.is_enforcing().into());
+        if let Some((coverage, at)) = &state.guarding.coverage {
+            for op in coverage_ops(coverage) {
+                self.coverage_ok.with_label_values(&[&op.op]).set(op.ok.into());
+            }
+            self.coverage_time.set(at.unix_seconds());
+        }
+        self.accounts.set(clamp(facts.ledger.count()));
+        let (at, failed) = match &state.reload {
+            Some((at, error)) => (*at, error.is_some()),
+            None => (state.plan.origin.read, false),
+        };
+        self.reload_failed.set(failed.into());
+        self.reload_time.set(at.unix_seconds());
+    }
+}
+
+fn clamp(n: u64) -> i64 {
+    i64::try_from(n).unwrap_or(i64::MAX)
+}
+
+fn options(name: &str, help: &str) -> Opts {
+    Opts::new(name, help).namespace("holdfast")
+}
+
+fn gauge(registry: &Registry, name: &str, help: &str) -> prometheus::Result<IntGauge> {
+    let gauge = IntGauge::with_opts(options(name, help))?;
+    registry.register(Box::new(gauge.clone()))?;
+    Ok(gauge)
+}
+
+fn gauges(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> prometheus::Result<IntGaugeVec> {
+    let gauges = IntGaugeVec::new(options(name, help), labels)?;
+    registry.register(Box::new(gauges.clone()))?;
+    Ok(gauges)
+}
+
+fn counters(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> prometheus::Result<Monotonic> {
+    let counters = IntCounterVec::new(options(name, help), labels)?;
+    registry.register(Box::new(counters.clone()))?;
+    Ok(Monotonic::new(counters))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,83 @@
+//! Serves the metrics page over TCP, on loopback unless it was said otherwise.
+
+use std::net::SocketAddr;
+use std::str::FromStr;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::get;
+use tokio::net::TcpListener;
+
+use crate::daemon::{Answer, Ask, Inbox};
+
+/// Where to serve the metrics page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum MetricsAddress {
+    /// Nowhere.
+    Off,
+    /// Here.
+    At(SocketAddr),
+}
+
+impl FromStr for MetricsAddress {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "off" {
+            return Ok(Self::Off);
+        }
+        let address = text.parse().map_err(|_| {
+            "an IP address and a port, such as 127.0.0.1:9917 or [::1]:9917, or `off`".to_owned()
+        })?;
+        Ok(Self::At(address))
+    }
+}
+
+impl MetricsAddress {
+    /// Whether anybody but this host could reach it.
+    pub(crate) fn is_remote(self) -> bool {
+        match self {
+            Self::Off => false,
+            Self::At(address) => !address.ip().to_canonical().is_loopback(),
+        }
+    }
+}
+
+/// Opens the port.
+pub(crate) async fn bind(address: SocketAddr) -> Result<(TcpListener, String), String> {
+    let listener = TcpListener::bind(address).await.map_err(|error| format!("cannot listen on {address}: {error}"))?;
+    let bound = listener.local_addr().unwrap_or(address).to_string();
+    Ok((listener, bound))
+}
+
+/// Serves for as long as the agent runs.
+pub(crate) async fn serve(listener: TcpListener, inbox: Inbox) -> std::io::Result<()> {
+    let router = Router::new().route("/metrics", get(page)).with_state(inbox);
+    axum::serve(listener, router).await
+}
+
+async fn page(State(inbox): State<Inbox>) -> Response {
+    match inbox.ask(Ask::Metrics).await {
+        Some(Answer::Text(page)) => {
+            ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], page).into_response()
+        }
+        Some(Answer::Error(_, error)) => (StatusCode::INTERNAL_SERVER_ERROR, error).into_response(),
+        Some(Answer::Json(_) | Answer::Events { .. }) | None => StatusCode::SERVICE_UNAVAILABLE.into_response(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_loopback_counts_as_this_host() {
+        let remote = |text: &str| text.parse::<MetricsAddress>().unwrap().is_remote();
+        assert!(!remote("127.0.0.1:9917") && !remote("127.8.8.8:1") && !remote("[::1]:9917") && !remote("off"));
+        assert!(!remote("[::ffff:127.0.0.1]:9917"));
+        assert!(remote("0.0.0.0:9917") && remote("[::]:9917") && remote("10.0.0.1:9917"));
+        assert!("localhost:9917".parse::<MetricsAddress>().is_err(), "a name could lead anywhere");
+    }
+}

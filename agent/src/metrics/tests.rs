@@ -1,0 +1,69 @@
+use holdfast_abi::{Op, Verdict, ZoneCounters};
+
+use super::*;
+use crate::daemon::test_plan;
+use crate::kernel::{ActiveZone, Coverage, CounterRow, Outcome, Started};
+
+const NOW: Now = Now { boot_ns: 50_000_000_000, wall_ns: 1_340_150_400_000_000_000 };
+
+fn facts(ops: u64, given_back: u64) -> Facts {
+    let row = |outcome, ops| CounterRow { zone: 3, op: Op::Remove, outcome, ops, files: ops, bytes: ops * 100 };
+    Facts {
+        zones: vec![ActiveZone { slot: 3, name: "customers".to_owned(), roots: vec![] }],
+        counters: vec![
+            row(Outcome::Decided(Verdict::Allow), ops),
+            row(Outcome::GivenBack(Verdict::Allow), given_back),
+            row(Outcome::Decided(Verdict::Deny), 4),
+        ],
+        zone_counters: vec![(3, ZoneCounters { trips: 2, events_suppressed: 9, ..ZoneCounters::default() })],
+        audit_lost: 1,
+        ..Facts::default()
+    }
+}
+
+fn sample(page: &str, start: &str) -> String {
+    let mut lines = page.lines().filter(|line| line.starts_with(start));
+    let line = lines.next().unwrap_or_else(|| panic!("no {start} in:\n{page}"));
+    assert_eq!(lines.next(), None, "{start} is not unique");
+    line.rsplit(' ').next().unwrap().to_owned()
+}
+
+#[test]
+fn the_page_says_what_the_kernel_counted() {
+    let mut metrics = Metrics::new().unwrap();
+    let mut state = State::new(test_plan(), NOW);
+    let page = metrics.page(&state, &facts(10, 3), NOW).unwrap();
+    for (name, value) in [
+        ("holdfast_ops_total{op=\"remove\",verdict=\"allow\",zone=\"customers\"}", "7"),
+        ("holdfast_ops_total{op=\"remove\",verdict=\"deny\",zone=\"customers\"}", "4"),
+        ("holdfast_destroyed_files_total{op=\"remove\",zone=\"customers\"}", "7"),
+        ("holdfast_destroyed_bytes_total{op=\"remove\",zone=\"customers\"}", "700"),
+        ("holdfast_trips_total{zone=\"customers\"}", "2"),
+        ("holdfast_events_suppressed_total{zone=\"customers\"}", "9"),
+        ("holdfast_events_lost_total{zone=\"customers\"}", "0"),
+        ("holdfast_audit_records_lost_total", "1"),
+        ("holdfast_budget_limit_files{budget=\"operators per unit, 10m\",zone=\"customers\"}", "200"),
+        ("holdfast_budget_left_files{budget=\"operators per unit, 10m\",zone=\"customers\"}", "200"),
+        ("holdfast_zone_mode{mode=\"enforce\",zone=\"customers\"}", "1"),
+        ("holdfast_zone_mode{mode=\"observe\",zone=\"customers\"}", "0"),
+        ("holdfast_roots_missing{zone=\"customers\"}", "1"),
+        ("holdfast_enforcing", "0"),
+        ("holdfast_level{level=\"none\"}", "1"),
+        ("holdfast_level{level=\"prevent\"}", "0"),
+        ("holdfast_policy_reload_failed", "0"),
+        ("holdfast_build_info{", "1"),
+    ] {
+        assert_eq!(sample(&page, name), value, "{name}");
+    }
+    assert!(!page.contains("budget_left_bytes{"), "only sides that are limited:\n{page}");
+    state.guarding.started = Some(Ok(Started::Fresh));
+    state.guarding.in_force = true;
+    state.guarding.coverage = Some((Coverage { ops: vec![(Op::Remove, Ok(()))] }, NOW));
+    state.reload = Some((NOW, Some("bad".to_owned())));
+    let page = metrics.page(&state, &facts(10, 5), NOW).unwrap();
+    assert_eq!(sample(&page, "holdfast_ops_total{op=\"remove\",verdict=\"allow\""), "7", "never lower than before");
+    assert_eq!(sample(&page, "holdfast_enforcing"), "1");
+    assert_eq!(sample(&page, "holdfast_coverage_ok{op=\"remove\"}"), "1");
+    assert_eq!(sample(&page, "holdfast_coverage_timestamp_seconds"), "1340150400");
+    assert_eq!(sample(&page, "holdfast_policy_reload_failed"), "1");
+}

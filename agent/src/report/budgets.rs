@@ -1,0 +1,196 @@
+//! What is left of each budget, and to whom.
+
+use std::collections::HashMap;
+
+use holdfast_abi::{Account, AccountKey, Limit, Mode, OVERFLOW_ACTOR, Per, Window};
+use holdfast_policy::{Budget, Zone};
+
+use crate::api::{Actor, BudgetStatus, Side, Tripped, Until};
+use crate::clock::Now;
+
+/// Every account, by budget.
+#[derive(Debug, Default)]
+pub(crate) struct Ledger {
+    by_budget: HashMap<u64, Vec<(u64, Window)>>,
+    count: u64,
+}
+
+/// What one account, or the worst of several, has left. `None`: not limited.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Left {
+    /// Files.
+    pub(crate) files: Option<Side>,
+    /// Bytes.
+    pub(crate) bytes: Option<Side>,
+    /// Tenants.
+    pub(crate) tenants: Option<Side>,
+}
+
+impl Ledger {
+    /// Sorts the kernel's accounts.
+    pub(crate) fn new(accounts: Vec<(AccountKey, Account)>) -> Self {
+        let mut ledger = Self { count: accounts.len() as u64, ..Self::default() };
+        for (key, account) in accounts {
+            ledger.by_budget.entry(key.budget).or_default().push((key.actor, account.window));
+        }
+        ledger
+    }
+
+    /// How many accounts there are.
+    pub(crate) fn count(&self) -> u64 {
+        self.count
+    }
+
+    /// The accounts of one budget.
+    pub(crate) fn of(&self, budget: u64) -> &[(u64, Window)] {
+        self.by_budget.get(&budget).map_or(&[], Vec::as_slice)
+    }
+
+    /// One actor's account.
+    pub(crate) fn account(&self, budget: u64, actor: u64) -> Option<&Window> {
+        self.of(budget).iter().find(|(other, _)| *other == actor).map(|(_, window)| window)
+    }
+
+    /// On each limited side, the least that any actor has left.
+    pub(crate) fn least(&self, budget: &Budget, zone: &Zone, now: Now) -> Left {
+        let conf = budget.conf(&zone.name);
+        let mut least = Left::of(&Window::new(), &conf.limit, now);
+        for (_, window) in self.of(conf.id) {
+            let left = Left::of(window, &conf.limit, now);
+            least.files = min(least.files, left.files);
+            least.bytes = min(least.bytes, left.bytes);
+            least.tenants = min(least.tenants, left.tenants);
+        }
+        least
+    }
+
+    /// One budget for the status: who has least left, and who is latched. `unit` gives the name of a unit.
+    pub(super) fn status(
+        &self,
+        budget: &Budget,
+        zone: &Zone,
+        now: Now,
+        unit: &mut dyn FnMut(u64) -> Option<String>,
+    ) -> BudgetStatus {
+        let conf = budget.conf(&zone.name);
+        let accounts = self.of(conf.id);
+        let by_left = |(_, window): &&(u64, Window)| Left::of(window, &conf.limit, now).millionths();
+        let tightest = accounts.iter().min_by_key(by_left);
+        let unspent = Window::new();
+        let left = Left::of(tightest.map_or(&unspent, |(_, window)| window), &conf.limit, now);
+        let tripped = accounts.iter().filter(|(_, window)| latched(window, zone.mode, now)).map(|(actor, window)| {
+            Tripped {
+                actor: name(budget.per, *actor, unit),
+                until: Until { time: now.wall_at(window.latched_until), time_ns: window.latched_until },
+            }
+        });
+        let tripped = tripped.collect();
+        BudgetStatus {
+            label: budget.label(),
+            per: budget.per.word().to_owned(),
+            who: budget.who.word().to_owned(),
+            ops: budget.ops.iter().map(|op| op.word().to_owned()).collect(),
+            window_seconds: budget.window.seconds(),
+            files: left.files,
+            bytes: left.bytes,
+            tenants: left.tenants,
+            tightest: tightest.map(|(actor, _)| name(budget.per, *actor, unit)),
+            accounts: accounts.len() as u64,
+            tripped,
+        }
+    }
+}
+
+impl Left {
+    /// What `window` has left of `limit`.
+    pub(crate) fn of(window: &Window, limit: &Limit, now: Now) -> Self {
+        let (files, bytes, tenants) = window.spent(limit, now.boot_ns);
+        let side = |limit: u64, spent: u64| Side { left: limit.saturating_sub(spent), limit };
+        Self {
+            files: (limit.files != u64::MAX).then(|| side(limit.files, files)),
+            bytes: (limit.bytes != u64::MAX).then(|| side(limit.bytes, bytes)),
+            tenants: (limit.tenants != u32::MAX).then(|| side(limit.tenants.into(), tenants.into())),
+        }
+    }
+
+    /// The scarcest side, in millionths of its limit.
+    fn millionths(&self) -> u64 {
+        let part = |side: Side| (u128::from(side.left) * 1_000_000 / u128::from(side.limit.max(1))) as u64;
+        [self.files, self.bytes, self.tenants].into_iter().flatten().map(part).min().unwrap_or(1_000_000)
+    }
+}
+
+/// Whether a trip of this account binds in a zone of this mode.
+pub(super) fn latched(window: &Window, mode: Mode, now: Now) -> bool {
+    window.is_latched(now.boot_ns, mode as u32)
+}
+
+fn min(a: Option<Side>, b: Option<Side>) -> Option<Side> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(if b.left < a.left { b } else { a }),
+        (a, b) => a.or(b),
+    }
+}
+
+fn name(per: Per, actor: u64, unit: &mut dyn FnMut(u64) -> Option<String>) -> Actor {
+    let name = match per {
+        _ if actor == OVERFLOW_ACTOR => "everybody for whom there was no room".to_owned(),
+        Per::Unit => format!("unit {}", unit(actor).unwrap_or_else(|| format!("{actor} (gone)"))),
+        Per::User => format!("user {actor}"),
+        Per::Zone => "everyone".to_owned(),
+    };
+    Actor { id: actor, name }
+}
+
+#[cfg(test)]
+mod tests {
+    use holdfast_abi::Cost;
+    use holdfast_policy::Policy;
+
+    use super::*;
+
+    const NOW: Now = Now { boot_ns: 1_000_000_000_000, wall_ns: 0 };
+
+    fn policy() -> Policy {
+        let text = "[[zone]]\nname = \"z\"\nrole = \"primary\"\npaths = [\"/srv/z\"]\nmode = \"enforce\"\n\
+                    [[zone.budget]]\nper = \"user\"\nfiles = 10\nbytes = 1000\nwindow = \"10m\"\n";
+        Policy::parse("test", text).unwrap()
+    }
+
+    fn account(zone: &Zone, files: u64, bytes: u64) -> Account {
+        let limit = zone.budgets[0].conf(&zone.name).limit;
+        let mut window = Window::new();
+        let _ = window.charge(&limit, NOW.boot_ns, Mode::Enforce as u32, &Cost { files, bytes, tenant: 0 });
+        Account { lock: Default::default(), suppressed: 0, event_second: 0, events: 0, window }
+    }
+
+    #[test]
+    fn the_tightest_actor_is_the_one_whose_scarcest_side_is_scarcest() {
+        let policy = policy();
+        let zone = &policy.zones[0];
+        let budget = zone.budgets[0].id(&zone.name);
+        let key = |actor| AccountKey { budget, actor };
+        let accounts =
+            vec![(key(1), account(zone, 5, 100)), (key(2), account(zone, 1, 900)), (key(3), account(zone, 11, 0))];
+        let ledger = Ledger::new(accounts);
+        let status = ledger.status(&zone.budgets[0], zone, NOW, &mut |_| None);
+        assert_eq!(status.tightest.unwrap().name, "user 2");
+        assert_eq!(status.files, Some(Side { left: 9, limit: 10 }));
+        assert_eq!(status.bytes, Some(Side { left: 100, limit: 1000 }));
+        assert_eq!((status.tenants, status.accounts), (None, 3));
+        let tripped: Vec<u64> = status.tripped.iter().map(|tripped| tripped.actor.id).collect();
+        assert_eq!(tripped, [3]);
+        let least = ledger.least(&zone.budgets[0], zone, NOW);
+        assert_eq!((least.files.unwrap().left, least.bytes.unwrap().left), (5, 100));
+        let later = Now { boot_ns: NOW.boot_ns + 700_000_000_000, wall_ns: 0 };
+        assert_eq!(ledger.least(&zone.budgets[0], zone, later).files.unwrap().left, 10);
+    }
+
+    #[test]
+    fn nobody_has_spent_anything() {
+        let policy = policy();
+        let zone = &policy.zones[0];
+        let status = Ledger::default().status(&zone.budgets[0], zone, NOW, &mut |_| None);
+        assert_eq!((status.tightest, status.files), (None, Some(Side { left: 10, limit: 10 })));
+    }
+}

@@ -1,0 +1,186 @@
+//! One op and what was decided, for people and documents.
+
+use std::fmt::Display;
+
+use holdfast_abi as abi;
+
+use crate::api::{BudgetLeft, EventReport, Tenant, UnitRef, Until};
+use crate::clock::Now;
+use crate::daemon::Decided;
+use crate::text;
+
+/// An event of the kernel as a document. `zone` and `label` are what its numbers stand for, as far as known.
+pub(crate) fn event(decided: &Decided, zone: Option<&str>, label: Option<&str>, now: Now) -> EventReport {
+    let raw = &decided.raw;
+    let path_cut = raw.flags & abi::FLAG_PATH_CUT != 0;
+    let mut path = decided.path.clone();
+    if path_cut {
+        path.splice(0..0, "…/".bytes());
+    }
+    let (path, path_bytes) = text::lossless(&path);
+    EventReport {
+        time: now.wall_at(raw.time_ns),
+        time_ns: raw.time_ns,
+        zone: zone.map_or_else(|| format!("slot {}", raw.zone), str::to_owned),
+        op: word(abi::Op::from_number(raw.op).map(abi::Op::word), raw.op),
+        verdict: word(abi::Verdict::from_number(raw.verdict).map(abi::Verdict::word), raw.verdict),
+        reason: word(abi::Reason::from_number(raw.reason).map(abi::Reason::word), raw.reason),
+        trip: raw.flags & abi::FLAG_FIRST != 0,
+        files: raw.files,
+        bytes: raw.bytes,
+        tenant: tenant(raw),
+        path,
+        path_bytes,
+        path_cut,
+        inode: raw.ino,
+        device: device(raw.dev),
+        strict: raw.flags & abi::FLAG_STRICT != 0,
+        kernel_thread: raw.flags & abi::FLAG_KTHREAD != 0,
+        unit: UnitRef { id: raw.unit, path: decided.unit.clone() },
+        uid: raw.uid,
+        login_uid: (raw.login_uid != u32::MAX).then_some(raw.login_uid),
+        who: who(raw.who).to_owned(),
+        pid: raw.pid,
+        tid: raw.tid,
+        comm: text::lossless(until_nul(&raw.comm)).0,
+        budget: (raw.budget != 0).then(|| BudgetLeft {
+            label: label.map(str::to_owned),
+            actor: raw.actor,
+            files_left: (raw.files_left != u64::MAX).then_some(raw.files_left),
+            bytes_left: (raw.bytes_left != u64::MAX).then_some(raw.bytes_left),
+        }),
+        latched_until: (raw.latched_until != 0)
+            .then(|| Until { time: now.wall_at(raw.latched_until), time_ns: raw.latched_until }),
+        suppressed: raw.suppressed,
+    }
+}
+
+/// What the log says about a trip.
+pub(crate) fn trip_message(event: &EventReport) -> String {
+    let limit = event.budget.as_ref().and_then(|budget| budget.label.as_deref());
+    let until = event.latched_until.as_ref().map_or_else(String::new, |until| format!(", latched until {}", until.time));
+    format!(
+        "trip: zone {}, {}: {} of {} by {} (pid {}, uid {}, unit {}), {} of budget \"{}\"{until}",
+        event.zone,
+        event.verdict,
+        event.op,
+        text::for_terminal(text::original(&event.path, event.path_bytes.as_deref())),
+        text::for_terminal(event.comm.as_bytes()),
+        event.pid,
+        event.uid,
+        text::for_terminal(event.unit.path.as_deref().unwrap_or("?").as_bytes()),
+        event.reason,
+        limit.unwrap_or("?"),
+    )
+}
+
+/// Kernel device number as major:minor (linux/kdev_t.h: 12 and 20 bits).
+fn device(dev: u32) -> String {
+    format!("{}:{}", dev >> 20, dev & 0xf_ffff)
+}
+
+/// The word, or the number if a newer kernel program sent one this agent does not know.
+fn word(word: Option<&'static str>, number: impl Display) -> String {
+    word.map_or_else(|| format!("unknown({number})"), str::to_owned)
+}
+
+fn who(mask: u32) -> &'static str {
+    if mask & u32::from(abi::Who::OWNER_BIT) != 0 { abi::Who::Owners.word() } else { abi::Who::Operators.word() }
+}
+
+fn tenant(raw: &abi::Event) -> Option<Tenant> {
+    if raw.tenant == 0 {
+        return None;
+    }
+    let (name, name_bytes) = text::lossless(until_nul(&raw.tenant_name));
+    Some(Tenant { inode: raw.tenant, name, name_bytes })
+}
+
+fn until_nul(bytes: &[u8]) -> &[u8] {
+    bytes.split(|&byte| byte == 0).next().unwrap_or_default()
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    pub(crate) const NOW: Now = Now { boot_ns: 10_000_000_000, wall_ns: 1_340_150_400_000_000_000 };
+
+    pub(crate) fn denied() -> abi::Event {
+        let mut raw = abi::Event {
+            time_ns: NOW.boot_ns - 1_000_000_000,
+            files: 1,
+            bytes: 4096,
+            tenant: 77,
+            ino: 88,
+            unit: 5,
+            budget: 9,
+            actor: 5,
+            files_left: 0,
+            bytes_left: u64::MAX,
+            latched_until: NOW.boot_ns + 60_000_000_000,
+            dev: (8 << 20) | 1,
+            pid: 100,
+            tid: 101,
+            uid: 0,
+            login_uid: u32::MAX,
+            zone: 1,
+            suppressed: 3,
+            op: abi::Op::Remove as u8,
+            verdict: abi::Verdict::Deny as u8,
+            reason: abi::Reason::Files as u8,
+            flags: abi::FLAG_FIRST,
+            path_len: 0,
+            who: abi::Who::OPERATOR_BIT.into(),
+            comm: *b"rm\x1b[2J\0\0\0\0\0\0\0\0\0\0",
+            tenant_name: [0; 64],
+            path: [0; abi::PATH_ROOM + 256],
+        };
+        raw.tenant_name[..5].copy_from_slice(b"ten\xff\n");
+        raw
+    }
+
+    pub(crate) fn decided(raw: abi::Event) -> Decided {
+        Decided { raw, unit: Some("/user.slice".to_owned()), path: b"/srv/a\xff/b\x1b\n".to_vec() }
+    }
+
+    #[test]
+    fn an_event_says_everything_and_loses_no_byte() {
+        let report = event(&decided(denied()), Some("customers"), Some("operators per unit, 10m"), NOW);
+        assert_eq!((report.op.as_str(), report.verdict.as_str(), report.reason.as_str()), ("remove", "deny", "files"));
+        assert_eq!((report.time.as_str(), report.device.as_str()), ("2012-06-19T23:59:59.000Z", "8:1"));
+        assert!(report.trip && !report.strict && !report.path_cut);
+        assert_eq!(report.path, "/srv/a\\xff/b\u{1b}\n");
+        assert_eq!(report.path_bytes.as_deref(), Some(b"/srv/a\xff/b\x1b\n".as_slice()));
+        let tenant = report.tenant.clone().unwrap();
+        assert_eq!((tenant.inode, tenant.name_bytes.as_deref()), (77, Some(b"ten\xff\n".as_slice())));
+        assert_eq!(report.login_uid, None);
+        let budget = report.budget.clone().unwrap();
+        assert_eq!((budget.files_left, budget.bytes_left), (Some(0), None));
+        assert_eq!(report.latched_until.clone().unwrap().time, "2012-06-20T00:01:00.000Z");
+        let json = serde_json::to_string(&report).unwrap();
+        assert!(json.bytes().all(|byte| byte >= b' '), "one line without control characters: {json}");
+        assert_eq!(serde_json::from_str::<EventReport>(&json).unwrap(), report);
+    }
+
+    #[test]
+    fn the_log_gets_no_control_characters() {
+        let message = trip_message(&event(&decided(denied()), Some("customers"), None, NOW));
+        assert!(!message.chars().any(char::is_control), "{message:?}");
+        assert!(message.contains(r"/srv/a\xff/b\x1b\x0a"), "{message}");
+    }
+
+    #[test]
+    fn numbers_this_agent_does_not_know_are_shown() {
+        let mut raw = denied();
+        raw.op = 200;
+        raw.flags = abi::FLAG_PATH_CUT;
+        raw.tenant = 0;
+        raw.budget = 0;
+        raw.latched_until = 0;
+        let report = event(&decided(raw), None, None, NOW);
+        assert_eq!((report.op.as_str(), report.zone.as_str()), ("unknown(200)", "slot 1"));
+        assert!(report.path.starts_with("…/"));
+        assert!(report.tenant.is_none() && report.budget.is_none() && report.latched_until.is_none());
+    }
+}

@@ -1,0 +1,227 @@
+//! What applies to a path, and what removing it now would come to: the same decision the kernel takes, made by
+//! `holdfast_policy::decide` with the kernel's own accounts.
+
+use std::collections::HashMap;
+
+use holdfast_abi::{AccountKey, Cost as AbiCost, Op, Per, Reason, Verdict, Window};
+use holdfast_policy::decide::{Model, Request};
+use holdfast_policy::{Policy, Zone};
+
+use super::{Left, Ledger, budgets};
+use crate::api::{Caller, Cost, ExplainBudget, Explanation, Removal, Tenant, Until};
+use crate::clock::Now;
+use crate::text;
+
+/// Where a path is.
+#[derive(Clone, Debug)]
+pub(crate) struct Place {
+    /// Index of the zone in the policy.
+    pub(crate) zone: usize,
+    /// The root above it.
+    pub(crate) root: Vec<u8>,
+    /// Its tenant: inode number and name.
+    pub(crate) tenant: Option<(u64, Vec<u8>)>,
+}
+
+/// Everything that was found out about the path and the caller.
+#[derive(Debug)]
+pub(crate) struct Question {
+    /// The path, its directory resolved.
+    pub(crate) path: Vec<u8>,
+    /// Where it is; `None` outside all zones.
+    pub(crate) place: Option<Place>,
+    /// The caller; its `who` is right for this file.
+    pub(crate) caller: Caller,
+    /// What a removal destroys; `None` if it is one of several links to a file, or a root.
+    pub(crate) cost: Cost,
+    /// Whether it is a root itself: removing that is `detach`.
+    pub(crate) is_root: bool,
+    /// What else to know.
+    pub(crate) notes: Vec<String>,
+}
+
+/// The whole document.
+pub(crate) fn explanation(
+    question: Question,
+    policy: &Policy,
+    ledger: &Ledger,
+    enforcing: bool,
+    now: Now,
+) -> Explanation {
+    let (path, path_bytes) = text::lossless(&question.path);
+    let place = question.place.as_ref();
+    let zone = place.map(|place| &policy.zones[place.zone]);
+    let budgets = zone.map(|zone| zone_budgets(zone, &question, ledger, now)).unwrap_or_default();
+    let removal = place.map(|place| removal(place, &question, policy, ledger, now));
+    let mut notes = question.notes;
+    if zone.is_some() && !enforcing {
+        notes.push("nothing is enforced at the moment: see `holdfast status`".to_owned());
+    }
+    Explanation {
+        path,
+        path_bytes,
+        zone: zone.map(|zone| zone.name.to_string()),
+        mode: zone.map(|zone| zone.mode.word().to_owned()),
+        root: place.map(|place| text::lossless(&place.root).0),
+        tenant: place.and_then(|place| place.tenant.as_ref()).map(|(inode, name)| {
+            let (name, name_bytes) = text::lossless(name);
+            Tenant { inode: *inode, name, name_bytes }
+        }),
+        caller: question.caller,
+        budgets,
+        removal,
+        enforcing,
+        notes,
+    }
+}
+
+fn removal(place: &Place, question: &Question, policy: &Policy, ledger: &Ledger, now: Now) -> Removal {
+    let mut model = Model::new(policy.clone());
+    model.accounts = accounts(&policy.zones[place.zone], question, ledger);
+    let tenant = place.tenant.as_ref().map_or(0, |(inode, _)| *inode);
+    let request = Request {
+        zone: place.zone,
+        op: if question.is_root { Op::Detach } else { Op::Remove },
+        who: who_mask(&question.caller),
+        unit: unit(&question.caller),
+        user: user(&question.caller),
+        cost: AbiCost { files: question.cost.files, bytes: question.cost.bytes, tenant },
+        now: now.boot_ns,
+    };
+    let decision = model.decide(&request);
+    let zone = &policy.zones[place.zone];
+    Removal {
+        cost: question.cost,
+        verdict: Verdict::word(decision.verdict).to_owned(),
+        reason: Reason::word(decision.reason).to_owned(),
+        budget: decision.budget.map(|index| zone.budgets[index].label()),
+    }
+}
+
+fn zone_budgets(zone: &Zone, question: &Question, ledger: &Ledger, now: Now) -> Vec<ExplainBudget> {
+    let unspent = Window::new();
+    let budget = |budget: &holdfast_policy::Budget| {
+        let conf = budget.conf(&zone.name);
+        let window = ledger.account(conf.id, actor(budget.per, &question.caller)).unwrap_or(&unspent);
+        let left = Left::of(window, &conf.limit, now);
+        let latched = budgets::latched(window, zone.mode, now);
+        ExplainBudget {
+            label: budget.label(),
+            applies: budget.who.mask() & who_mask(&question.caller) != 0,
+            charges_remove: budget.ops.contains(Op::Remove),
+            files: left.files,
+            bytes: left.bytes,
+            tenants: left.tenants,
+            latched_until: latched
+                .then(|| Until { time: now.wall_at(window.latched_until), time_ns: window.latched_until }),
+        }
+    };
+    zone.budgets.iter().map(budget).collect()
+}
+
+/// The caller's accounts in this zone.
+fn accounts(zone: &Zone, question: &Question, ledger: &Ledger) -> HashMap<AccountKey, Window> {
+    let keys = zone
+        .budgets
+        .iter()
+        .map(|budget| AccountKey { budget: budget.id(&zone.name), actor: actor(budget.per, &question.caller) });
+    keys.filter_map(|key| ledger.account(key.budget, key.actor).map(|window| (key, *window))).collect()
+}
+
+fn actor(per: Per, caller: &Caller) -> u64 {
+    match per {
+        Per::Unit => unit(caller),
+        Per::User => user(caller).into(),
+        Per::Zone => 0,
+    }
+}
+
+fn unit(caller: &Caller) -> u64 {
+    caller.unit.as_ref().map_or(0, |unit| unit.id)
+}
+
+fn user(caller: &Caller) -> u32 {
+    caller.login_uid.unwrap_or(caller.uid)
+}
+
+fn who_mask(caller: &Caller) -> holdfast_abi::WhoMask {
+    use holdfast_abi::Who;
+    if caller.who == Who::Owners.word() { Who::OWNER_BIT } else { Who::OPERATOR_BIT }
+}
+
+#[cfg(test)]
+mod tests {
+    use holdfast_abi::{Account, Mode};
+
+    use super::*;
+    use crate::api::UnitRef;
+
+    const NOW: Now = Now { boot_ns: 1_000_000_000_000, wall_ns: 0 };
+
+    fn policy() -> Policy {
+        let text = "[[zone]]\nname = \"z\"\nrole = \"primary\"\npaths = [\"/srv/z\"]\nmode = \"enforce\"\n\
+                    [[zone.budget]]\nper = \"unit\"\nwho = \"operators\"\nfiles = 2\nwindow = \"10m\"\n\
+                    [[zone.budget]]\nper = \"user\"\nwho = \"owners\"\nfiles = 100\nwindow = \"10m\"\n";
+        Policy::parse("test", text).unwrap()
+    }
+
+    fn question(who: &str, cost: Cost) -> Question {
+        let unit = Some(UnitRef { id: 7, path: None });
+        Question {
+            path: b"/srv/z/t/file".to_vec(),
+            place: Some(Place { zone: 0, root: b"/srv/z".to_vec(), tenant: Some((5, b"t".to_vec())) }),
+            caller: Caller { pid: 1, uid: 33, login_uid: None, unit, who: who.to_owned() },
+            cost,
+            is_root: false,
+            notes: vec![],
+        }
+    }
+
+    fn ledger(policy: &Policy, files: u64) -> Ledger {
+        let zone = &policy.zones[0];
+        let conf = zone.budgets[0].conf(&zone.name);
+        let mut window = Window::new();
+        let cost = AbiCost { files, bytes: 0, tenant: 5 };
+        let _ = window.charge(&conf.limit, NOW.boot_ns, Mode::Enforce as u32, &cost);
+        let account = Account { lock: Default::default(), suppressed: 0, event_second: 0, events: 0, window };
+        Ledger::new(vec![(AccountKey { budget: conf.id, actor: 7 }, account)])
+    }
+
+    const ONE: Cost = Cost { files: 1, bytes: 10 };
+
+    #[test]
+    fn the_verdict_is_the_one_the_kernel_would_give() {
+        let policy = policy();
+        let within = explanation(question("operators", ONE), &policy, &ledger(&policy, 1), true, NOW);
+        assert_eq!(within.removal.as_ref().unwrap().verdict, "allow");
+        assert_eq!(within.budgets[0].files.unwrap().left, 1);
+        assert!(within.budgets[0].applies && !within.budgets[1].applies);
+        let over = explanation(question("operators", ONE), &policy, &ledger(&policy, 2), true, NOW);
+        let removal = over.removal.unwrap();
+        assert_eq!((removal.verdict.as_str(), removal.reason.as_str()), ("deny", "files"));
+        assert_eq!(removal.budget.as_deref(), Some("operators per unit, 10m"));
+        let latched = explanation(question("operators", ONE), &policy, &ledger(&policy, 3), true, NOW);
+        assert_eq!(latched.removal.unwrap().reason, "latched");
+        assert!(latched.budgets[0].latched_until.is_some());
+        let free = explanation(question("operators", Cost::default()), &policy, &ledger(&policy, 3), true, NOW);
+        assert_eq!(free.removal.unwrap().verdict, "allow", "what destroys nothing is free, latched or not");
+        let owner = explanation(question("owners", ONE), &policy, &ledger(&policy, 3), true, NOW);
+        assert_eq!(owner.removal.unwrap().verdict, "allow");
+    }
+
+    #[test]
+    fn a_root_is_detached_and_that_is_over_budget() {
+        let policy = policy();
+        let root = Question { is_root: true, ..question("operators", ONE) };
+        let removal = explanation(root, &policy, &Ledger::default(), true, NOW).removal.unwrap();
+        assert_eq!((removal.verdict.as_str(), removal.reason.as_str()), ("deny", "unknown_cost"));
+    }
+
+    #[test]
+    fn outside_all_zones_nothing_applies() {
+        let outside = Question { place: None, ..question("operators", ONE) };
+        let explanation = explanation(outside, &policy(), &Ledger::default(), false, NOW);
+        assert!(explanation.zone.is_none() && explanation.removal.is_none() && explanation.budgets.is_empty());
+        assert!(explanation.notes.is_empty());
+    }
+}

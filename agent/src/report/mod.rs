@@ -1,0 +1,16 @@
+//! Puts what the agent and the kernel know into the documents of [`crate::api`]. It only reads what it is given.
+
+mod budgets;
+mod coverage;
+mod event;
+mod explain;
+mod status;
+
+pub(crate) use budgets::{Left, Ledger};
+pub(crate) use coverage::{coverage_ops, coverage_why};
+pub(crate) use event::{event, trip_message};
+pub(crate) use explain::{Place, Question, explanation};
+pub(crate) use status::{Facts, OpsNet, status};
+
+#[cfg(test)]
+pub(crate) use event::tests as test_events;

@@ -1,0 +1,248 @@
+//! The status document.
+
+use std::collections::BTreeMap;
+
+use holdfast_abi::{self as abi, Op, Verdict};
+use std::os::unix::ffi::OsStrExt as _;
+
+use super::{Ledger, coverage_ops};
+use crate::api::{
+    Cost, CoverageStatus, EventsStatus, OpsRow, PolicyStatus, RootRef, Status, ZoneStatus,
+};
+use crate::clock::Now;
+use crate::daemon::{Standing, State, started_word};
+use crate::kernel::{ActiveZone, CounterRow, Outcome};
+use crate::text;
+
+/// What the kernel said just now. Empty if there is no guard.
+#[derive(Debug, Default)]
+pub(crate) struct Facts {
+    /// Zones in force.
+    pub(crate) zones: Vec<ActiveZone>,
+    /// Ops.
+    pub(crate) counters: Vec<CounterRow>,
+    /// What zones count besides ops.
+    pub(crate) zone_counters: Vec<(u32, abi::ZoneCounters)>,
+    /// Accounts.
+    pub(crate) ledger: Ledger,
+    /// What could not be read.
+    pub(crate) errors: Vec<String>,
+    /// Audit records that could not be written.
+    pub(crate) audit_lost: u64,
+    /// Address of the metrics page, or why there is none.
+    pub(crate) metrics: Option<Result<String, String>>,
+}
+
+impl Facts {
+    /// The slot of a zone that is in force.
+    pub(crate) fn slot(&self, zone: &str) -> Option<u32> {
+        self.zones.iter().find(|active| active.name == zone).map(|active| active.slot)
+    }
+
+    /// What the zone in a slot counts besides ops.
+    pub(crate) fn zone_counters(&self, slot: u32) -> abi::ZoneCounters {
+        let found = self.zone_counters.iter().find(|(other, _)| *other == slot);
+        found.map(|(_, counters)| *counters).unwrap_or_default()
+    }
+}
+
+/// Ops of one zone by op and verdict, without those that failed.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct OpsNet(pub(crate) BTreeMap<(Op, Verdict), Net>);
+
+/// Ops with one outcome.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Net {
+    /// How many.
+    pub(crate) ops: u64,
+    /// Files and bytes.
+    pub(crate) cost: Cost,
+}
+
+impl OpsNet {
+    /// Sums the rows of one slot. Rows are read one after the other while ops go on, so that for a moment more can
+    /// have been given back than was counted: that never shows as less than zero.
+    pub(crate) fn new(counters: &[CounterRow], slot: u32) -> Self {
+        let mut net = Self::default();
+        let of_slot = || counters.iter().filter(|row| row.zone == slot);
+        for row in of_slot() {
+            if let Outcome::Decided(verdict) = row.outcome {
+                let entry = net.0.entry((row.op, verdict)).or_default();
+                entry.ops += row.ops;
+                entry.cost.files += row.files;
+                entry.cost.bytes += row.bytes;
+            }
+        }
+        for row in of_slot() {
+            if let Outcome::GivenBack(verdict) = row.outcome
+                && let Some(entry) = net.0.get_mut(&(row.op, verdict))
+            {
+                entry.ops = entry.ops.saturating_sub(row.ops);
+                entry.cost.files = entry.cost.files.saturating_sub(row.files);
+                entry.cost.bytes = entry.cost.bytes.saturating_sub(row.bytes);
+            }
+        }
+        net
+    }
+
+    /// Files and bytes that ops of this kind really destroyed.
+    pub(crate) fn destroyed(&self, op: Op) -> Cost {
+        let went_on = self.0.iter().filter(|((other, verdict), _)| *other == op && goes_on(*verdict));
+        went_on.fold(Cost::default(), |sum, (_, net)| add(sum, net.cost))
+    }
+}
+
+/// Whether an op with this verdict happens.
+const fn goes_on(verdict: Verdict) -> bool {
+    match verdict {
+        Verdict::Allow | Verdict::Observe | Verdict::Throttle => true,
+        Verdict::Deny | Verdict::Hold => false,
+    }
+}
+
+fn add(a: Cost, b: Cost) -> Cost {
+    Cost { files: a.files + b.files, bytes: a.bytes + b.bytes }
+}
+
+/// The whole document. `unit` gives the name of a unit.
+pub(crate) fn status(state: &State, facts: &Facts, now: Now, unit: &mut dyn FnMut(u64) -> Option<String>) -> Status {
+    let standing = state.guarding.standing(now);
+    let (why, fix) = match &standing {
+        Standing::Prevent => (None, None),
+        Standing::None { why, fix } => (Some(why.clone()), Some(fix.clone())),
+    };
+    let zones = 0..state.plan.policy.zones.len();
+    Status {
+        level: standing.level().to_owned(),
+        enforcing: standing.is_enforcing(),
+        why,
+        fix,
+        warnings: warnings(state, facts),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        abi: abi::ABI_VERSION,
+        pid: std::process::id(),
+        started_at: state.started.wall(),
+        uptime_seconds: now.since(state.started).as_secs(),
+        started: match &state.guarding.started {
+            Some(Ok(started)) => Some(started_word(*started).to_owned()),
+            Some(Err(_)) | None => None,
+        },
+        metrics: facts.metrics.as_ref().and_then(|metrics| metrics.as_ref().ok().cloned()),
+        policy: policy(state),
+        coverage: state
+            .guarding
+            .coverage
+            .as_ref()
+            .map(|(coverage, at)| CoverageStatus { time: at.wall(), ops: coverage_ops(coverage) }),
+        zones: zones.map(|index| zone(state, index, facts, now, unit)).collect(),
+        accounts: facts.ledger.count(),
+        events: EventsStatus { kept: state.ring.kept(), dropped: state.ring.dropped() },
+    }
+}
+
+fn policy(state: &State) -> PolicyStatus {
+    let reload = state.reload.as_ref();
+    PolicyStatus {
+        path: state.plan.origin.path.clone(),
+        sha256: state.plan.origin.sha256.clone(),
+        loaded: state.plan.origin.read.wall(),
+        reload_failed: reload.is_some_and(|(_, error)| error.is_some()),
+        reload_time: reload.map(|(at, _)| at.wall()),
+        reload_error: reload.and_then(|(_, error)| error.clone()),
+    }
+}
+
+fn warnings(state: &State, facts: &Facts) -> Vec<String> {
+    let mut warnings = facts.errors.clone();
+    if let Some((_, Some(_))) = &state.reload {
+        warnings.push(
+            "the last reload of the policy failed; the policy before it stays in force: see `holdfast policy check`"
+                .to_owned(),
+        );
+    }
+    if let Some(error) = state.guarding.apply_error.as_ref().filter(|_| state.guarding.in_force) {
+        warnings.push(format!("changed directories are not guarded: {error}"));
+    }
+    if let Some(error) = &state.survey_error {
+        warnings.push(format!("new directories are not guarded: {error}"));
+    }
+    if facts.audit_lost > 0 {
+        let lost = facts.audit_lost;
+        warnings.push(format!("{lost} audit records could not be written: is the disk of the state directory full?"));
+    }
+    if let Some(Err(error)) = &facts.metrics {
+        warnings.push(format!("nothing serves /metrics: {error}"));
+    }
+    warnings
+}
+
+fn zone(
+    state: &State,
+    index: usize,
+    facts: &Facts,
+    now: Now,
+    unit: &mut dyn FnMut(u64) -> Option<String>,
+) -> ZoneStatus {
+    let zone = &state.plan.policy.zones[index];
+    let found = &state.plan.zones[index];
+    let slot = facts.slot(zone.name.as_str());
+    let net = slot.map(|slot| OpsNet::new(&facts.counters, slot)).unwrap_or_default();
+    let counters = slot.map(|slot| facts.zone_counters(slot)).unwrap_or_default();
+    let roots = found.roots.iter().map(|root| {
+        let (path, path_bytes) = text::lossless(root.path.as_os_str().as_bytes());
+        RootRef { path, path_bytes, inode: root.identity.ino }
+    });
+    let ops = net.0.iter().map(|((op, verdict), net)| OpsRow {
+        op: op.word().to_owned(),
+        verdict: verdict.word().to_owned(),
+        ops: net.ops,
+        files: net.cost.files,
+        bytes: net.cost.bytes,
+    });
+    ZoneStatus {
+        name: zone.name.to_string(),
+        role: zone.role.word().to_owned(),
+        mode: zone.mode.word().to_owned(),
+        tenant_depth: zone.tenant_depth,
+        slot,
+        roots: roots.collect(),
+        missing: found.missing.clone(),
+        budgets: zone.budgets.iter().map(|budget| facts.ledger.status(budget, zone, now, unit)).collect(),
+        ops: ops.collect(),
+        destroyed: Op::ALL.iter().fold(Cost::default(), |sum, op| add(sum, net.destroyed(*op))),
+        trips: counters.trips,
+        events_lost: counters.events_lost,
+        events_suppressed: counters.events_suppressed,
+        strict: counters.strict,
+        overflow: counters.overflow,
+        untracked: counters.untracked,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(zone: u32, outcome: Outcome, ops: u64) -> CounterRow {
+        CounterRow { zone, op: Op::Remove, outcome, ops, files: ops, bytes: ops * 10 }
+    }
+
+    #[test]
+    fn what_failed_is_not_counted_as_done() {
+        let rows = [
+            row(1, Outcome::Decided(Verdict::Allow), 10),
+            row(1, Outcome::GivenBack(Verdict::Allow), 3),
+            row(1, Outcome::Decided(Verdict::Observe), 5),
+            row(1, Outcome::GivenBack(Verdict::Observe), 1),
+            row(1, Outcome::Decided(Verdict::Deny), 100),
+            row(2, Outcome::Decided(Verdict::Allow), 1000),
+        ];
+        let net = OpsNet::new(&rows, 1);
+        assert_eq!(net.0[&(Op::Remove, Verdict::Allow)].ops, 7);
+        assert_eq!(net.0[&(Op::Remove, Verdict::Deny)].ops, 100);
+        assert_eq!(net.destroyed(Op::Remove), Cost { files: 11, bytes: 110 });
+        assert_eq!(net.destroyed(Op::Truncate), Cost::default());
+        let early = [row(1, Outcome::GivenBack(Verdict::Allow), 2), row(1, Outcome::Decided(Verdict::Allow), 1)];
+        assert_eq!(OpsNet::new(&early, 1).destroyed(Op::Remove).files, 0);
+    }
+}
