@@ -254,7 +254,8 @@ unsafe fn account(key: &mut AccountKey, zone: u32) -> Option<*mut Account> {
     }
     if let Some(empty) = EMPTY_ACCOUNT.get_ptr(0) {
         // A concurrent caller may have made it: either way it is there afterwards, unless the table is full.
-        let _ = ACCOUNTS.insert(*key, &*empty.cast::<Account>(), BPF_NOEXIST.into());
+        let empty: &Account = &*empty.cast();
+        let _ = ACCOUNTS.insert(*key, empty, BPF_NOEXIST.into());
         if let Some(account) = ACCOUNTS.get_ptr_mut(*key) {
             return Some(account);
         }

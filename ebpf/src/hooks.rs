@@ -118,7 +118,15 @@ unsafe fn rename(
         if place.is_outside() || !place.is_root() {
             return 0;
         }
-        return decide_at(Op::Detach, Call::Rename, &fs, control, &place, &victim, new_dentry as u64);
+        return decide_at(
+            Op::Detach,
+            Call::Rename,
+            &fs,
+            control,
+            &place,
+            &victim,
+            new_dentry as u64,
+        );
     }
     if victim.nlink > 1 || victim.bytes() == 0 {
         return 0;

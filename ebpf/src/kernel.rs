@@ -235,6 +235,8 @@ pub fn opaque(mut value: u64) -> u64 {
     // A real instruction, if an idle one: without it two source lines would share one, and the verifier wants line
     // information to rise.
     // SAFETY: a move from a register to itself.
-    unsafe { asm!("{value} = {value}", value = inout(reg) value, options(nomem, nostack, preserves_flags)) };
+    unsafe {
+        asm!("{value} = {value}", value = inout(reg) value, options(nomem, nostack, preserves_flags))
+    };
     value
 }

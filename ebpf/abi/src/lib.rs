@@ -11,12 +11,15 @@ mod op;
 mod window;
 
 pub use config::{
-    AccountKey, BudgetConf, COUNTER_ROWS, COUNTERS, Control, FLAG_TRACE, FsConf, FsKey, Learned, Offsets, RootConf,
-    ROW_GIVEN_BACK, ROW_OBSERVED_GIVEN_BACK, RootKey, ZoneConf, ZoneCounters, counter_index,
+    AccountKey, BudgetConf, COUNTER_ROWS, COUNTERS, Control, FLAG_TRACE, FsConf, FsKey, Learned,
+    Offsets, ROW_GIVEN_BACK, ROW_OBSERVED_GIVEN_BACK, RootConf, RootKey, ZoneConf, ZoneCounters,
+    counter_index,
 };
 pub use event::{Event, FLAG_FIRST, FLAG_KTHREAD, FLAG_PATH_CUT, FLAG_STRICT, PATH_ROOM};
 pub use op::{Mode, Op, OpMask, Per, Reason, Verdict, Who, WhoMask};
-pub use window::{Account, BUCKETS, Cost, Limit, MAX_TENANTS, Over, Receipt, Window, bpf_spin_lock};
+pub use window::{
+    Account, BUCKETS, Cost, Limit, MAX_TENANTS, Over, Receipt, Window, bpf_spin_lock,
+};
 
 /// Version of everything in this crate. Pins live in a directory named for it, so that an agent never
 /// reads a map laid out by another version.

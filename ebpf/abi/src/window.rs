@@ -232,7 +232,8 @@ impl Window {
         if counts_tenants && slot == NO_SLOT {
             return Err(self.trip(limit, mode, Over::Tenants));
         }
-        let mut receipt = Receipt { bucket: self.head, tenant_before: 0, tenant_now: 0, slot, pad: 0 };
+        let mut receipt =
+            Receipt { bucket: self.head, tenant_before: 0, tenant_now: 0, slot, pad: 0 };
         if counts_tenants {
             let entry = &mut self.tenants[(slot & SLOT_MASK) as usize];
             receipt.tenant_before = if entry.tenant == cost.tenant { entry.last } else { 0 };

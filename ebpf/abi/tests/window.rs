@@ -9,14 +9,7 @@ const ENFORCE: u32 = Mode::Enforce as u32;
 
 fn limit(window_ns: u64, files: u64, bytes: u64, tenants: u32) -> Limit {
     let bucket_ns = Limit::bucket_for(window_ns);
-    Limit {
-        window_ns,
-        bucket_ns,
-        files,
-        bytes,
-        tenants,
-        pad: 0,
-    }
+    Limit { window_ns, bucket_ns, files, bytes, tenants, pad: 0 }
 }
 
 fn files_limit(window_ns: u64, files: u64) -> Limit {
@@ -28,11 +21,7 @@ fn tenants_limit(window_ns: u64, tenants: u32) -> Limit {
 }
 
 fn cost(files: u64, bytes: u64, tenant: u64) -> Cost {
-    Cost {
-        files,
-        bytes,
-        tenant,
-    }
+    Cost { files, bytes, tenant }
 }
 
 /// One charge that was taken.
@@ -55,12 +44,7 @@ struct Pair {
 
 impl Pair {
     fn new(limit: Limit) -> Self {
-        Self {
-            limit,
-            window: Window::new(),
-            log: Vec::new(),
-            latest: 0,
-        }
+        Self { limit, window: Window::new(), log: Vec::new(), latest: 0 }
     }
 
     /// Charges; a trip is released at once, so that the next step asks the arithmetic again.
@@ -69,12 +53,7 @@ impl Pair {
         let outcome = self.window.charge(&self.limit, now, ENFORCE, &cost);
         self.window.latched_until = 0;
         let receipt = outcome?;
-        self.log.push(Taken {
-            at: self.latest,
-            cost,
-            receipt,
-            given_back: false,
-        });
+        self.log.push(Taken { at: self.latest, cost, receipt, given_back: false });
         Ok(())
     }
 
@@ -88,9 +67,7 @@ impl Pair {
 
     /// What stands of the charges from `from` up to now.
     fn standing(&self, from: u64) -> impl Iterator<Item = &Taken> {
-        self.log
-            .iter()
-            .filter(move |taken| taken.at >= from && !taken.given_back)
+        self.log.iter().filter(move |taken| taken.at >= from && !taken.given_back)
     }
 
     fn files_since(&self, from: u64) -> u64 {
@@ -102,11 +79,8 @@ impl Pair {
     }
 
     fn tenants_since(&self, from: u64) -> Vec<u64> {
-        let mut tenants: Vec<u64> = self
-            .standing(from)
-            .map(|taken| taken.cost.tenant)
-            .filter(|t| *t != 0)
-            .collect();
+        let mut tenants: Vec<u64> =
+            self.standing(from).map(|taken| taken.cost.tenant).filter(|t| *t != 0).collect();
         tenants.sort_unstable();
         tenants.dedup();
         tenants
@@ -305,21 +279,11 @@ fn exactly_the_limit_can_be_spent() {
     let limit = files_limit(1_000, 200);
     let mut window = Window::new();
     for _ in 0..200 {
-        assert!(
-            window
-                .charge(&limit, 5_000, ENFORCE, &cost(1, 0, 0))
-                .is_ok()
-        );
+        assert!(window.charge(&limit, 5_000, ENFORCE, &cost(1, 0, 0)).is_ok());
     }
-    assert_eq!(
-        window.charge(&limit, 5_000, ENFORCE, &cost(1, 0, 0)),
-        Err(Over::Files)
-    );
+    assert_eq!(window.charge(&limit, 5_000, ENFORCE, &cost(1, 0, 0)), Err(Over::Files));
     assert_eq!((window.files, window.trips), (200, 1));
-    assert_eq!(
-        window.charge(&limit, 5_001, ENFORCE, &cost(1, 0, 0)),
-        Err(Over::Latched)
-    );
+    assert_eq!(window.charge(&limit, 5_001, ENFORCE, &cost(1, 0, 0)), Err(Over::Latched));
     assert_eq!(window.trips, 1, "only the first op over the limit trips");
 }
 
@@ -334,15 +298,9 @@ fn a_side_that_is_not_limited_never_refuses_and_a_huge_cost_does_not_wrap_around
     let mut window = Window::new();
     let limit = limit(1_000, 10, 10, u32::MAX);
     assert!(window.charge(&limit, 1, ENFORCE, &cost(5, 5, 0)).is_ok());
-    assert_eq!(
-        window.charge(&limit, 1, ENFORCE, &cost(u64::MAX, 1, 0)),
-        Err(Over::Files)
-    );
+    assert_eq!(window.charge(&limit, 1, ENFORCE, &cost(u64::MAX, 1, 0)), Err(Over::Files));
     window.latched_until = 0;
-    assert_eq!(
-        window.charge(&limit, 1, ENFORCE, &cost(1, u64::MAX, 0)),
-        Err(Over::Bytes)
-    );
+    assert_eq!(window.charge(&limit, 1, ENFORCE, &cost(1, u64::MAX, 0)), Err(Over::Bytes));
 }
 
 #[test]
@@ -350,24 +308,11 @@ fn as_many_tenants_as_the_limit_can_say_fit() {
     let limit = tenants_limit(1_000, 64);
     let mut window = Window::new();
     for tenant in 1..=64 {
-        assert!(
-            window
-                .charge(&limit, 10, ENFORCE, &cost(1, 0, tenant))
-                .is_ok()
-        );
+        assert!(window.charge(&limit, 10, ENFORCE, &cost(1, 0, tenant)).is_ok());
     }
-    assert!(
-        window.charge(&limit, 10, ENFORCE, &cost(1, 0, 7)).is_ok(),
-        "touched already"
-    );
-    assert!(
-        window.charge(&limit, 10, ENFORCE, &cost(1, 0, 0)).is_ok(),
-        "above all tenants"
-    );
-    assert_eq!(
-        window.charge(&limit, 10, ENFORCE, &cost(1, 0, 65)),
-        Err(Over::Tenants)
-    );
+    assert!(window.charge(&limit, 10, ENFORCE, &cost(1, 0, 7)).is_ok(), "touched already");
+    assert!(window.charge(&limit, 10, ENFORCE, &cost(1, 0, 0)).is_ok(), "above all tenants");
+    assert_eq!(window.charge(&limit, 10, ENFORCE, &cost(1, 0, 65)), Err(Over::Tenants));
 }
 
 #[test]
@@ -375,22 +320,10 @@ fn a_trip_while_observing_does_not_bind_once_the_zone_enforces() {
     let limit = files_limit(1_000, 1);
     let mut window = Window::new();
     assert!(window.charge(&limit, 10, OBSERVE, &cost(1, 0, 0)).is_ok());
-    assert_eq!(
-        window.charge(&limit, 10, OBSERVE, &cost(1, 0, 0)),
-        Err(Over::Files)
-    );
-    assert_eq!(
-        window.charge(&limit, 10, OBSERVE, &cost(1, 0, 0)),
-        Err(Over::Latched)
-    );
-    assert_eq!(
-        window.charge(&limit, 10, ENFORCE, &cost(1, 0, 0)),
-        Err(Over::Files)
-    );
-    assert_eq!(
-        window.charge(&limit, 10, OBSERVE, &cost(1, 0, 0)),
-        Err(Over::Latched)
-    );
+    assert_eq!(window.charge(&limit, 10, OBSERVE, &cost(1, 0, 0)), Err(Over::Files));
+    assert_eq!(window.charge(&limit, 10, OBSERVE, &cost(1, 0, 0)), Err(Over::Latched));
+    assert_eq!(window.charge(&limit, 10, ENFORCE, &cost(1, 0, 0)), Err(Over::Files));
+    assert_eq!(window.charge(&limit, 10, OBSERVE, &cost(1, 0, 0)), Err(Over::Latched));
 }
 
 /// Two ops in one tenant were charged in the same nanosecond on two CPUs. One of them failed and was given back,
@@ -403,10 +336,7 @@ fn a_failed_op_does_not_make_another_op_of_the_same_time_forget_its_tenant() {
     assert!(window.charge(&limit, 100, ENFORCE, &cost(1, 0, 1)).is_ok());
     window.give_back(&failed, &cost(1, 0, 1));
     assert!(window.charge(&limit, 100, ENFORCE, &cost(1, 0, 2)).is_ok());
-    assert_eq!(
-        window.charge(&limit, 100, ENFORCE, &cost(1, 0, 3)),
-        Err(Over::Tenants)
-    );
+    assert_eq!(window.charge(&limit, 100, ENFORCE, &cost(1, 0, 3)), Err(Over::Tenants));
 }
 
 /// The latch ended one window after the trip, but what was spent right before the trip stays in the ring for up to one
@@ -415,15 +345,8 @@ fn a_failed_op_does_not_make_another_op_of_the_same_time_forget_its_tenant() {
 fn the_first_op_after_a_latch_does_not_trip_again() {
     let limit = files_limit(31_000, 5);
     let mut window = Window::new();
-    assert!(
-        window
-            .charge(&limit, 1_000_000, ENFORCE, &cost(5, 0, 0))
-            .is_ok()
-    );
-    assert_eq!(
-        window.charge(&limit, 1_000_000, ENFORCE, &cost(1, 0, 0)),
-        Err(Over::Files)
-    );
+    assert!(window.charge(&limit, 1_000_000, ENFORCE, &cost(5, 0, 0)).is_ok());
+    assert_eq!(window.charge(&limit, 1_000_000, ENFORCE, &cost(1, 0, 0)), Err(Over::Files));
     let end = window.latched_until;
     assert!(window.charge(&limit, end, ENFORCE, &cost(1, 0, 0)).is_ok());
 }
@@ -434,18 +357,7 @@ fn the_first_op_after_a_latch_does_not_trip_again() {
 fn an_op_counts_from_when_it_is_charged_not_from_when_its_time_was_read() {
     let limit = tenants_limit(1_000, 2);
     let mut window = Window::new();
-    assert!(
-        window
-            .charge(&limit, 5_000, ENFORCE, &cost(1, 0, 1))
-            .is_ok()
-    );
-    assert!(
-        window
-            .charge(&limit, 4_500, ENFORCE, &cost(1, 0, 2))
-            .is_ok()
-    );
-    assert_eq!(
-        window.charge(&limit, 5_900, ENFORCE, &cost(1, 0, 3)),
-        Err(Over::Tenants)
-    );
+    assert!(window.charge(&limit, 5_000, ENFORCE, &cost(1, 0, 1)).is_ok());
+    assert!(window.charge(&limit, 4_500, ENFORCE, &cost(1, 0, 2)).is_ok());
+    assert_eq!(window.charge(&limit, 5_900, ENFORCE, &cost(1, 0, 3)), Err(Over::Tenants));
 }
