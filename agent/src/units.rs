@@ -63,23 +63,33 @@ impl Units {
     }
 
     fn walk(&mut self, now: Now) {
-        if self.walked.is_some_and(|then| now.boot_ns.saturating_sub(then.boot_ns) < BETWEEN_WALKS) {
+        if self.walked.is_some_and(|then| now.boot_ns.saturating_sub(then.boot_ns) < BETWEEN_WALKS)
+        {
             return;
         }
         self.walked = Some(now);
         let mut found = HashMap::new();
         let mut open = vec![self.base.clone()];
         while let Some(dir) = open.pop() {
-            let Ok(metadata) = fs::metadata(&dir) else { continue };
+            let Ok(metadata) = fs::metadata(&dir) else {
+                continue;
+            };
             found.insert(metadata.ino(), display(&self.base, &dir));
             let entries = fs::read_dir(&dir).into_iter().flatten().flatten();
             open.extend(
-                entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())).map(|entry| entry.path()),
+                entries
+                    .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+                    .map(|entry| entry.path()),
             );
         }
         // Names of units that are gone stay useful for a while: events of theirs still come.
         if self.names.len() + found.len() <= KEPT {
-            found.extend(std::mem::take(&mut self.names).into_iter().filter(|(id, _)| !found.contains_key(id)).collect::<Vec<_>>());
+            found.extend(
+                std::mem::take(&mut self.names)
+                    .into_iter()
+                    .filter(|(id, _)| !found.contains_key(id))
+                    .collect::<Vec<_>>(),
+            );
         }
         self.names = found;
     }

@@ -37,9 +37,7 @@ pub(crate) fn run() -> Result<()> {
         fs::create_dir_all(zone(fs))?;
     }
     lab.start(false)?;
-    rows.push(measure("guard on, directory in no zone", &|fs| {
-        base(fs).join("free")
-    })?);
+    rows.push(measure("guard on, directory in no zone", &|fs| base(fs).join("free"))?);
     for depth in DEPTHS {
         let case = format!("in a zone, within budget, depth {depth}");
         rows.push(measure(&case, &|fs| deep(&zone(fs), depth))?);
@@ -47,10 +45,7 @@ pub(crate) fn run() -> Result<()> {
     let resident = resident(lab.pid()?)?;
     lab.write_policy(&policy(false)?)?;
     cli::holdfast(["policy", "reload"])?.ok()?;
-    rows.push(measure(
-        "in a zone, over budget, observed, depth 1",
-        &|fs| deep(&zone(fs), 1),
-    )?);
+    rows.push(measure("in a zone, over budget, observed, depth 1", &|fs| deep(&zone(fs), 1))?);
     lab.finish()?;
     print(&rows);
     println!("\nresident memory of the agent: {resident}");
@@ -67,38 +62,21 @@ fn zone(fs: Fs) -> PathBuf {
 
 /// A directory that many levels below a zone's root.
 fn deep(zone: &Path, depth: usize) -> PathBuf {
-    (1..=depth).fold(zone.to_owned(), |dir, level| {
-        dir.join(format!("level-{level}"))
-    })
+    (1..=depth).fold(zone.to_owned(), |dir, level| dir.join(format!("level-{level}")))
 }
 
 /// The shipped policy's first zone, observing both filesystems; `roomy` gives it a thousand times the limits.
 fn policy(roomy: bool) -> Result<String> {
     let mut policy: Table = crate::scenarios::SHIPPED.parse()?;
-    let zones = policy
-        .get_mut("zone")
-        .and_then(Value::as_array_mut)
-        .context("no zones")?;
+    let zones = policy.get_mut("zone").and_then(Value::as_array_mut).context("no zones")?;
     zones.truncate(1);
-    let zone_table = zones
-        .first_mut()
-        .and_then(Value::as_table_mut)
-        .context("no zone")?;
-    let paths: Vec<_> = Fs::ALL
-        .iter()
-        .map(|&fs| zone(fs).display().to_string())
-        .collect();
+    let zone_table = zones.first_mut().and_then(Value::as_table_mut).context("no zone")?;
+    let paths: Vec<_> = Fs::ALL.iter().map(|&fs| zone(fs).display().to_string()).collect();
     zone_table.insert("paths".into(), paths.into());
     zone_table.insert("mode".into(), "observe".into());
-    let budgets = zone_table
-        .get_mut("budget")
-        .and_then(Value::as_array_mut)
-        .context("no budgets")?;
-    for budget in budgets
-        .iter_mut()
-        .filter_map(Value::as_table_mut)
-        .filter(|_| roomy)
-    {
+    let budgets =
+        zone_table.get_mut("budget").and_then(Value::as_array_mut).context("no budgets")?;
+    for budget in budgets.iter_mut().filter_map(Value::as_table_mut).filter(|_| roomy) {
         if let Some(files) = budget.get("files").and_then(Value::as_integer) {
             budget.insert("files".into(), (files * 1000).into());
         }
@@ -118,10 +96,7 @@ fn measure(case: &str, dir: &dyn Fn(Fs) -> PathBuf) -> Result<Row> {
         }
         eprintln!("  {case} on {}: {figure}", fs.name());
     }
-    Ok(Row {
-        case: case.to_owned(),
-        figures,
-    })
+    Ok(Row { case: case.to_owned(), figures })
 }
 
 /// Makes the files and counts what removing them takes.

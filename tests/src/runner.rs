@@ -58,24 +58,12 @@ pub(crate) struct Scenario {
 impl Scenario {
     /// Runs on every filesystem.
     pub(crate) const fn each(name: &'static str, run: fn(&mut Ctx<'_>) -> Result<()>) -> Self {
-        Self {
-            name,
-            boot: Boot::Normal,
-            on: &Fs::ALL,
-            trace: false,
-            run,
-        }
+        Self { name, boot: Boot::Normal, on: &Fs::ALL, trace: false, run }
     }
 
     /// Runs once, on ext4: the filesystem makes no difference to what it shows.
     pub(crate) const fn once(name: &'static str, run: fn(&mut Ctx<'_>) -> Result<()>) -> Self {
-        Self {
-            name,
-            boot: Boot::Normal,
-            on: &[Fs::Ext4],
-            trace: false,
-            run,
-        }
+        Self { name, boot: Boot::Normal, on: &[Fs::Ext4], trace: false, run }
     }
 
     pub(crate) const fn traced(mut self) -> Self {
@@ -172,10 +160,7 @@ fn run_one(lab: &mut Lab, scenario: &Scenario, fs: Fs, title: &str) -> Result<()
                 .downcast_ref::<String>()
                 .cloned()
                 .or_else(|| panic.downcast_ref::<&str>().map(ToString::to_string));
-            Err(anyhow!(
-                "panicked: {}",
-                text.unwrap_or_else(|| "no message".to_owned())
-            ))
+            Err(anyhow!("panicked: {}", text.unwrap_or_else(|| "no message".to_owned())))
         }
     }
 }

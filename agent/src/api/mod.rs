@@ -9,11 +9,11 @@ mod status;
 
 use serde::{Deserialize, Serialize};
 
-pub(crate) use event::{BudgetLeft, Cost, EventLine, EventReport, Tenant, Until, UnitRef};
+pub(crate) use event::{BudgetLeft, Cost, EventLine, EventReport, Tenant, UnitRef, Until};
 pub(crate) use explain::{Caller, ExplainBudget, Explanation, Removal};
 pub(crate) use status::{
-    Actor, BudgetStatus, CoverageOp, CoverageStatus, EventsStatus, OpsRow, PolicyStatus, RootRef, Side,
-    Status, Tripped, ZoneStatus,
+    Actor, BudgetStatus, CoverageOp, CoverageStatus, EventsStatus, OpsRow, PolicyStatus, RootRef,
+    Side, Status, Tripped, ZoneStatus,
 };
 
 /// The policy in force (`GET /v1/policy`).

@@ -138,7 +138,8 @@ impl AuditLog {
         if self.pending.is_empty() {
             return Ok(());
         }
-        let (lines, records) = (std::mem::take(&mut self.pending), std::mem::take(&mut self.pending_records));
+        let (lines, records) =
+            (std::mem::take(&mut self.pending), std::mem::take(&mut self.pending_records));
         match self.file.write_all(&lines) {
             Ok(()) => {
                 self.length += lines.len() as u64;

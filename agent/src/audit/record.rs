@@ -58,7 +58,10 @@ pub(crate) enum Record {
         zones: Vec<PolicyZone>,
     },
     /// An op that was over budget.
-    Verdict(Box<EventReport>),
+    Verdict {
+        /// The op, as `holdfast events --json` shows it.
+        event: Box<EventReport>,
+    },
     /// The proof came out differently than the one before.
     Coverage {
         /// Whether every op that was tried was stopped.

@@ -38,7 +38,8 @@ pub(super) fn recover(file: &File, path: &Path, now: Now) -> Result<Recovered, A
     let size = file.metadata().map_err(|error| io("look at", error))?.len();
     let mut found = last_record(file, size).map_err(|error| io("read", error))?;
     if found.length < size {
-        let torn = keep_aside(file, path, found.length..size, now).map_err(|error| io("repair", error))?;
+        let torn =
+            keep_aside(file, path, found.length..size, now).map_err(|error| io("repair", error))?;
         found.torn = Some(torn);
     }
     Ok(found)
@@ -57,7 +58,9 @@ fn last_record(file: &File, size: u64) -> io::Result<Recovered> {
         chunk.append(&mut tail);
         tail = chunk;
         if !complete {
-            let Some(end) = tail.iter().rposition(|&byte| byte == b'\n') else { continue };
+            let Some(end) = tail.iter().rposition(|&byte| byte == b'\n') else {
+                continue;
+            };
             tail.truncate(end + 1);
             found.length = start + tail.len() as u64;
             complete = true;
@@ -69,7 +72,9 @@ fn last_record(file: &File, size: u64) -> io::Result<Recovered> {
                 None if start == 0 => 0,
                 None => break,
             };
-            if let Ok(record) = serde_json::from_slice::<Numbered>(&tail[line_start..without_newline]) {
+            if let Ok(record) =
+                serde_json::from_slice::<Numbered>(&tail[line_start..without_newline])
+            {
                 found.last_seq = Some(record.seq);
                 return Ok(found);
             }

@@ -44,6 +44,22 @@ fn numbers_go_on_after_a_restart() {
     assert_eq!(fs::metadata(path(&dir)).unwrap().permissions().mode() & 0o7777, 0o600);
 }
 
+/// A verdict once had its own `time` beside the record's: two fields of one name, of which readers keep either.
+#[test]
+fn no_record_has_a_field_twice() {
+    let decided = crate::report::test_events::decided(crate::report::test_events::denied());
+    let event = crate::report::event(&decided, Some("z"), None, crate::report::test_events::NOW);
+    let dir = TempDir::new().unwrap();
+    let (mut log, _) = AuditLog::open(dir.path(), NOW).unwrap();
+    log.append(&Record::Verdict { event: Box::new(event) }, NOW);
+    log.sync().unwrap();
+    let text = fs::read_to_string(path(&dir)).unwrap();
+    let (outer, inner) = text.split_once("\"event\":{").unwrap();
+    assert_eq!(outer.matches("\"time\":").count(), 1, "{outer}");
+    assert!(inner.contains("\"zone\":\"z\""), "{inner}");
+    assert_eq!(lines(&dir)[0]["type"], "verdict");
+}
+
 #[test]
 fn a_line_that_a_crash_cut_short_is_kept_aside() {
     let dir = TempDir::new().unwrap();

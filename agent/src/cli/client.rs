@@ -70,7 +70,9 @@ impl ClientError {
     /// The status with which a command ends that gets this.
     pub(crate) fn exit(&self) -> Exit {
         match self {
-            Self::NotRunning { .. } | Self::NotAllowed { .. } | Self::Unreachable { .. } => Exit::Unreachable,
+            Self::NotRunning { .. } | Self::NotAllowed { .. } | Self::Unreachable { .. } => {
+                Exit::Unreachable
+            }
             Self::Refused { status, .. } if status.is_client_error() => Exit::BadInput,
             Self::Refused { .. } => Exit::Failure,
         }
@@ -99,7 +101,11 @@ impl Client {
     }
 
     /// What applies to an absolute path, for a process.
-    pub(crate) async fn explain<T: DeserializeOwned>(&self, path: &[u8], pid: u32) -> Result<T, ClientError> {
+    pub(crate) async fn explain<T: DeserializeOwned>(
+        &self,
+        path: &[u8],
+        pid: u32,
+    ) -> Result<T, ClientError> {
         // Twice: a query is text, and a path is any bytes.
         let path = text::percent_encode(text::percent_encode(path).as_bytes());
         self.document(Method::GET, &format!("/v1/explain?path={path}&pid={pid}")).await
@@ -107,21 +113,37 @@ impl Client {
 
     /// The events in memory, and those to come if it follows.
     pub(crate) async fn events(&self, follow: bool) -> Result<Lines, ClientError> {
-        let response = self.send(Method::GET, &format!("/v1/events?follow={}", u8::from(follow))).await?;
-        Ok(Lines { socket: self.socket.clone(), body: response.into_body(), ready: VecDeque::new(), rest: Vec::new() })
+        let response =
+            self.send(Method::GET, &format!("/v1/events?follow={}", u8::from(follow))).await?;
+        Ok(Lines {
+            socket: self.socket.clone(),
+            body: response.into_body(),
+            ready: VecDeque::new(),
+            rest: Vec::new(),
+        })
     }
 
-    async fn document<T: DeserializeOwned>(&self, method: Method, path: &str) -> Result<T, ClientError> {
+    async fn document<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+    ) -> Result<T, ClientError> {
         let response = self.send(method, path).await?;
-        let body = response.into_body().collect().await.map_err(|error| self.unreachable(&error))?;
-        serde_json::from_slice(&body.to_bytes())
-            .map_err(|error| self.unreachable(&format!("it answers in another form than this version knows: {error}")))
+        let body =
+            response.into_body().collect().await.map_err(|error| self.unreachable(&error))?;
+        serde_json::from_slice(&body.to_bytes()).map_err(|error| {
+            self.unreachable(&format!(
+                "it answers in another form than this version knows: {error}"
+            ))
+        })
     }
 
     async fn send(&self, method: Method, path: &str) -> Result<Response<Incoming>, ClientError> {
-        let stream = UnixStream::connect(&self.socket).await.map_err(|error| self.no_connection(&error))?;
-        let (mut sender, connection) =
-            http1::handshake(TokioIo::new(stream)).await.map_err(|error| self.unreachable(&error))?;
+        let stream =
+            UnixStream::connect(&self.socket).await.map_err(|error| self.no_connection(&error))?;
+        let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
+            .await
+            .map_err(|error| self.unreachable(&error))?;
         // Its errors show in the answer.
         tokio::spawn(connection);
         let request = Request::builder()
@@ -132,9 +154,15 @@ impl Client {
             .map_err(|error| self.unreachable(&error))?;
         let response = tokio::time::timeout(PATIENCE, sender.send_request(request))
             .await
-            .map_err(|_| self.unreachable(&format!("it did not answer for {} s", PATIENCE.as_secs())))?
+            .map_err(|_| {
+                self.unreachable(&format!("it did not answer for {} s", PATIENCE.as_secs()))
+            })?
             .map_err(|error| self.unreachable(&error))?;
-        if response.status().is_success() { Ok(response) } else { Err(self.refused(response).await) }
+        if response.status().is_success() {
+            Ok(response)
+        } else {
+            Err(self.refused(response).await)
+        }
     }
 
     async fn refused(&self, response: Response<Incoming>) -> ClientError {
@@ -155,7 +183,9 @@ impl Client {
     fn no_connection(&self, error: &io::Error) -> ClientError {
         let socket = self.socket.clone();
         match error.kind() {
-            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => ClientError::NotRunning { socket },
+            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
+                ClientError::NotRunning { socket }
+            }
             io::ErrorKind::PermissionDenied => ClientError::NotAllowed { socket },
             _ => self.unreachable(error),
         }

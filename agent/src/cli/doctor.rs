@@ -39,7 +39,8 @@ pub(super) async fn run(client: &Client, dirs: &Dirs, json: bool) -> Result<Exit
         Ok(status) => checks.extend(agent(&status)),
         Err(error) => {
             let message = error.to_string();
-            let (found, fix) = message.split_once("\n  help: ").unwrap_or((&message, "see the agent's log"));
+            let (found, fix) =
+                message.split_once("\n  help: ").unwrap_or((&message, "see the agent's log"));
             checks.push(finding("agent", false, found.to_owned(), Some(fix.to_owned())));
             checks.push(policy(Path::new(DEFAULT_POLICY)));
         }
@@ -55,7 +56,12 @@ pub(super) async fn run(client: &Client, dirs: &Dirs, json: bool) -> Result<Exit
 
 /// What a running agent has to say.
 fn agent(status: &Status) -> Vec<Finding> {
-    let mut checks = vec![finding("agent", true, format!("version {}, pid {}", status.version, status.pid), None)];
+    let mut checks = vec![finding(
+        "agent",
+        true,
+        format!("version {}, pid {}", status.version, status.pid),
+        None,
+    )];
     let found = match (&status.why, &status.coverage) {
         (Some(why), _) => why.clone(),
         (None, Some(coverage)) => {
@@ -68,12 +74,17 @@ fn agent(status: &Status) -> Vec<Finding> {
     checks.push(policy(Path::new(&status.policy.path)));
     if status.policy.reload_failed {
         let found = status.policy.reload_error.clone().unwrap_or_default();
-        let fix = "correct it, then `holdfast policy reload`; the policy before it is in force".to_owned();
+        let fix = "correct it, then `holdfast policy reload`; the policy before it is in force"
+            .to_owned();
         checks.push(finding("policy-reload", false, found, Some(fix)));
     }
     for zone in &status.zones {
         if zone.roots.is_empty() {
-            let found = format!("zone {} has no directory: {} does not exist", zone.name, zone.missing.join(", "));
+            let found = format!(
+                "zone {} has no directory: {} does not exist",
+                zone.name,
+                zone.missing.join(", ")
+            );
             let fix = "make it or mount it, or correct the path in the policy".to_owned();
             checks.push(finding("roots", false, found, Some(fix)));
         }
@@ -82,7 +93,12 @@ fn agent(status: &Status) -> Vec<Finding> {
         checks.push(metrics(address));
     }
     for warning in status.warnings.iter().filter(|_| !status.policy.reload_failed) {
-        checks.push(finding("warning", false, warning.clone(), Some("see the agent's log".to_owned())));
+        checks.push(finding(
+            "warning",
+            false,
+            warning.clone(),
+            Some("see the agent's log".to_owned()),
+        ));
     }
     checks
 }
@@ -90,8 +106,11 @@ fn agent(status: &Status) -> Vec<Finding> {
 fn policy(path: &Path) -> Finding {
     match daemon::parse_file(path) {
         Ok((policy, _)) => {
-            let modes: Vec<String> =
-                policy.zones.iter().map(|zone| format!("{} ({})", zone.name, zone.mode.word())).collect();
+            let modes: Vec<String> = policy
+                .zones
+                .iter()
+                .map(|zone| format!("{} ({})", zone.name, zone.mode.word()))
+                .collect();
             finding("policy", true, format!("{}: {}", path.display(), modes.join(", ")), None)
         }
         Err(error) => {
@@ -102,11 +121,20 @@ fn policy(path: &Path) -> Finding {
 }
 
 fn metrics(address: &str) -> Finding {
-    let fix = || Some("see the agent's log; choose another address with `holdfast agent --metrics`".to_owned());
+    let fix = || {
+        Some(
+            "see the agent's log; choose another address with `holdfast agent --metrics`"
+                .to_owned(),
+        )
+    };
     match scrape(address) {
         Ok(true) => finding("metrics", true, format!("http://{address}/metrics answers"), None),
-        Ok(false) => finding("metrics", false, format!("{address} answers, but not with metrics"), fix()),
-        Err(error) => finding("metrics", false, format!("{address} does not answer: {error}"), fix()),
+        Ok(false) => {
+            finding("metrics", false, format!("{address} answers, but not with metrics"), fix())
+        }
+        Err(error) => {
+            finding("metrics", false, format!("{address} does not answer: {error}"), fix())
+        }
     }
 }
 
@@ -151,10 +179,20 @@ mod tests {
     fn every_failure_is_shown_with_its_fix() {
         let checks = vec![
             finding("btf", true, "there".to_owned(), None),
-            finding("bpf-lsm", false, "lsm=landlock".to_owned(), Some("add bpf to lsm=".to_owned())),
+            finding(
+                "bpf-lsm",
+                false,
+                "lsm=landlock".to_owned(),
+                Some("add bpf to lsm=".to_owned()),
+            ),
         ];
         let page = render(&Findings { ok: false, checks });
-        assert!(page.contains("ok    btf: there\nFAIL  bpf-lsm: lsm=landlock\n      fix: add bpf to lsm="), "{page}");
+        assert!(
+            page.contains(
+                "ok    btf: there\nFAIL  bpf-lsm: lsm=landlock\n      fix: add bpf to lsm="
+            ),
+            "{page}"
+        );
         assert!(page.ends_with("1 check failed\n"));
     }
 

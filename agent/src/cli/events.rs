@@ -30,7 +30,9 @@ pub(super) async fn run(client: &Client, follow: bool, json: bool) -> Result<Exi
 fn human(line: &str) -> String {
     match serde_json::from_str(line) {
         Ok(EventLine::Event(event)) => render(&event),
-        Ok(EventLine::Lost { lost }) => format!("-- {lost} events were lost: this reader was too slow"),
+        Ok(EventLine::Lost { lost }) => {
+            format!("-- {lost} events were lost: this reader was too slow")
+        }
         // From an agent of another version.
         Err(_) => text::for_terminal(line.as_bytes()),
     }
@@ -50,7 +52,7 @@ fn render(event: &EventReport) -> String {
     let mut add = |part: String| {
         let _ = write!(line, "{part}");
     };
-    add(format!(" ({} files, {}", event.files, text::size(event.bytes)));
+    add(format!(" ({}, {}", text::count(event.files, "file"), text::size(event.bytes)));
     if let Some(tenant) = &event.tenant {
         add(format!(", tenant {}", out::name(&tenant.name, tenant.name_bytes.as_deref())));
     }
@@ -65,7 +67,7 @@ fn render(event: &EventReport) -> String {
     if let Some(budget) = &event.budget {
         add(format!(" of \"{}\"", budget.label.as_deref().unwrap_or("a former budget")));
         if let Some(files) = budget.files_left {
-            add(format!(", {files} files left"));
+            add(format!(", {} left", text::count(files, "file")));
         }
         if let Some(bytes) = budget.bytes_left {
             add(format!(", {} left", text::size(bytes)));
@@ -95,11 +97,22 @@ mod tests {
     #[test]
     fn hostile_names_stay_on_their_line() {
         let raw = report::test_events::denied();
-        let event = report::event(&report::test_events::decided(raw), Some("customers"), Some("label"), report::test_events::NOW);
+        let event = report::event(
+            &report::test_events::decided(raw),
+            Some("customers"),
+            Some("label"),
+            report::test_events::NOW,
+        );
         let json = serde_json::to_string(&EventLine::Event(Box::new(event))).unwrap();
         let line = human(&json);
         assert!(!line.chars().any(char::is_control), "{line:?}");
-        for part in [r"/srv/a\xff/b\x1b\x0a", r"tenant ten\xff\x0a", r"by rm\x1b[2J pid 100", "DENY remove", "[TRIP]"] {
+        for part in [
+            r"/srv/a\xff/b\x1b\x0a",
+            r"tenant ten\xff\x0a",
+            r"by rm\x1b[2J pid 100",
+            "DENY remove",
+            "[TRIP]",
+        ] {
             assert!(line.contains(part), "{part} in {line}");
         }
         assert!(human(r#"{"type":"lost","lost":7}"#).contains("7 events were lost"));

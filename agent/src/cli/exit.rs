@@ -31,8 +31,14 @@ pub(super) const HELP: &str = "Exit status:
 impl Exit {
     /// Every status.
     #[cfg(test)]
-    pub(crate) const ALL: &'static [Self] =
-        &[Self::Ok, Self::Failure, Self::Usage, Self::BadInput, Self::Unreachable, Self::NotEnforcing];
+    pub(crate) const ALL: &'static [Self] = &[
+        Self::Ok,
+        Self::Failure,
+        Self::Usage,
+        Self::BadInput,
+        Self::Unreachable,
+        Self::NotEnforcing,
+    ];
 
     /// What it means, as in `--help`.
     #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::os::unix::ffi::OsStrExt as _;
 
-use super::{Client, ExplainArgs, Exit, Failure, out};
+use super::{Client, Exit, ExplainArgs, Failure, out};
 use crate::api::{ExplainBudget, Explanation};
 use crate::text;
 
@@ -20,7 +20,8 @@ pub(super) async fn run(client: &Client, args: &ExplainArgs) -> Result<Exit, Fai
 }
 
 fn render(explanation: &Explanation) -> String {
-    let mut rows = vec![row("path", out::name(&explanation.path, explanation.path_bytes.as_deref()))];
+    let mut rows =
+        vec![row("path", out::name(&explanation.path, explanation.path_bytes.as_deref()))];
     match (&explanation.zone, &explanation.mode) {
         (Some(zone), Some(mode)) => rows.push(row("zone", format!("{zone} ({mode})"))),
         _ => rows.push(row("zone", "none: holdfast does not guard it".to_owned())),
@@ -29,7 +30,11 @@ fn render(explanation: &Explanation) -> String {
     if explanation.zone.is_some() {
         let tenant = match &explanation.tenant {
             Some(tenant) => {
-                format!("{} (inode {})", out::name(&tenant.name, tenant.name_bytes.as_deref()), tenant.inode)
+                format!(
+                    "{} (inode {})",
+                    out::name(&tenant.name, tenant.name_bytes.as_deref()),
+                    tenant.inode
+                )
             }
             None => "none: it is above all tenants".to_owned(),
         };
@@ -38,14 +43,25 @@ fn render(explanation: &Explanation) -> String {
     let caller = &explanation.caller;
     let login = caller.login_uid.map_or_else(String::new, |uid| format!(", login {uid}"));
     let unit = caller.unit.as_ref().map_or_else(|| "no unit".to_owned(), out::unit);
-    rows.push(row("caller", format!("pid {}, uid {}{login}, {unit}; for it: {}", caller.pid, caller.uid, caller.who)));
+    rows.push(row(
+        "caller",
+        format!("pid {}, uid {}{login}, {unit}; for it: {}", caller.pid, caller.uid, caller.who),
+    ));
     for budget in &explanation.budgets {
         rows.push(row("budget", render_budget(budget)));
     }
     if let Some(removal) = &explanation.removal {
-        let cost = format!("{} files, {}", removal.cost.files, text::size(removal.cost.bytes));
-        let by = removal.budget.as_ref().map_or_else(String::new, |budget| format!(" of \"{budget}\""));
-        rows.push(row("removal", format!("costs {cost}; verdict now: {} ({}{by})", removal.verdict, removal.reason)));
+        let cost = format!(
+            "{}, {}",
+            text::count(removal.cost.files, "file"),
+            text::size(removal.cost.bytes)
+        );
+        let by =
+            removal.budget.as_ref().map_or_else(String::new, |budget| format!(" of \"{budget}\""));
+        rows.push(row(
+            "removal",
+            format!("costs {cost}; verdict now: {} ({}{by})", removal.verdict, removal.reason),
+        ));
     }
     rows.extend(explanation.notes.iter().map(|note| row("note", note.clone())));
     out::table(&rows, 0)

@@ -39,13 +39,31 @@ struct Cli {
 #[derive(Clone, Debug, Args)]
 struct Dirs {
     /// Directory of the control socket
-    #[arg(long, global = true, value_name = "DIR", env = "HOLDFAST_RUN_DIR", default_value = "/run/holdfast")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "DIR",
+        env = "HOLDFAST_RUN_DIR",
+        default_value = "/run/holdfast"
+    )]
     run_dir: PathBuf,
     /// Directory on bpffs that keeps the guard in the kernel when no agent runs
-    #[arg(long, global = true, value_name = "DIR", env = "HOLDFAST_PIN_DIR", default_value = "/sys/fs/bpf/holdfast")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "DIR",
+        env = "HOLDFAST_PIN_DIR",
+        default_value = "/sys/fs/bpf/holdfast"
+    )]
     pin_dir: PathBuf,
     /// Directory of the audit log
-    #[arg(long, global = true, value_name = "DIR", env = "HOLDFAST_STATE_DIR", default_value = "/var/lib/holdfast")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "DIR",
+        env = "HOLDFAST_STATE_DIR",
+        default_value = "/var/lib/holdfast"
+    )]
     state_dir: PathBuf,
 }
 
@@ -78,10 +96,20 @@ struct Json {
 #[derive(Debug, Args)]
 struct AgentArgs {
     /// Policy file
-    #[arg(long, value_name = "FILE", env = "HOLDFAST_POLICY", default_value = "/etc/holdfast/policy.toml")]
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "HOLDFAST_POLICY",
+        default_value = "/etc/holdfast/policy.toml"
+    )]
     policy: PathBuf,
     /// Address that serves /metrics, or `off`
-    #[arg(long, value_name = "ADDRESS", env = "HOLDFAST_METRICS", default_value = "127.0.0.1:9917")]
+    #[arg(
+        long,
+        value_name = "ADDRESS",
+        env = "HOLDFAST_METRICS",
+        default_value = "127.0.0.1:9917"
+    )]
     metrics: MetricsAddress,
     /// Let other hosts read the metrics: they tell the names of zones and how much is deleted
     #[arg(long, env = "HOLDFAST_METRICS_ALLOW_REMOTE")]
@@ -181,7 +209,9 @@ async fn run(dirs: Dirs, command: Command) -> Result<Exit, Failure> {
         Command::Explain(args) => explain::run(&client, &args).await,
         Command::Doctor(args) => doctor::run(&client, &dirs, args.json).await,
         Command::Policy(PolicyCommand::Check(args)) => policy::check(&args.file, args.json),
-        Command::Policy(PolicyCommand::Show(args)) => policy::show(&client, args.file.as_deref(), args.json).await,
+        Command::Policy(PolicyCommand::Show(args)) => {
+            policy::show(&client, args.file.as_deref(), args.json).await
+        }
         Command::Policy(PolicyCommand::Reload(args)) => policy::reload(&client, args.json).await,
         Command::Unpin(args) => unpin::run(&dirs, args.force),
     }
@@ -215,7 +245,8 @@ impl From<crate::daemon::PlanError> for Failure {
 impl From<std::io::Error> for Failure {
     fn from(error: std::io::Error) -> Self {
         // Whoever read the output has seen enough.
-        let exit = if error.kind() == std::io::ErrorKind::BrokenPipe { Exit::Ok } else { Exit::Failure };
+        let exit =
+            if error.kind() == std::io::ErrorKind::BrokenPipe { Exit::Ok } else { Exit::Failure };
         Self { exit, message: if exit == Exit::Ok { String::new() } else { error.to_string() } }
     }
 }
@@ -238,7 +269,10 @@ mod tests {
     fn help_tells_every_exit_status() {
         let help = Cli::command().render_long_help().to_string();
         for exit in Exit::ALL {
-            assert!(help.contains(&format!("  {}  {}", *exit as u8, exit.meaning())), "{exit:?} in {help}");
+            assert!(
+                help.contains(&format!("  {}  {}", *exit as u8, exit.meaning())),
+                "{exit:?} in {help}"
+            );
         }
     }
 }

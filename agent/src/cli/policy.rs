@@ -11,7 +11,9 @@ pub(super) fn check(file: &Path, json: bool) -> Result<Exit, Failure> {
     match daemon::parse_file(file) {
         Ok((policy, sha256)) => {
             if json {
-                out::json(&json!({ "ok": true, "path": file.to_string_lossy(), "sha256": sha256, "problems": [] }))?;
+                out::json(
+                    &json!({ "ok": true, "path": file.to_string_lossy(), "sha256": sha256, "problems": [] }),
+                )?;
             } else {
                 let zones = policy.zones.len();
                 let s = if zones == 1 { "" } else { "s" };
@@ -27,7 +29,11 @@ pub(super) fn check(file: &Path, json: bool) -> Result<Exit, Failure> {
     }
 }
 
-pub(super) async fn show(client: &Client, file: Option<&Path>, json: bool) -> Result<Exit, Failure> {
+pub(super) async fn show(
+    client: &Client,
+    file: Option<&Path>,
+    json: bool,
+) -> Result<Exit, Failure> {
     match file {
         Some(file) => {
             let (policy, _) = daemon::parse_file(file)?;
@@ -38,7 +44,12 @@ pub(super) async fn show(client: &Client, file: Option<&Path>, json: bool) -> Re
             if json {
                 out::json(&report.resolved)?;
             } else {
-                out::text(&format!("# {}, sha256 {}\n{}", out::name(&report.path, None), report.sha256, report.text))?;
+                out::text(&format!(
+                    "# {}, sha256 {}\n{}",
+                    out::name(&report.path, None),
+                    report.sha256,
+                    report.text
+                ))?;
             }
         }
     }
@@ -65,7 +76,9 @@ pub(super) async fn reload(client: &Client, json: bool) -> Result<Exit, Failure>
 fn problems(file: &Path, error: &PlanError) -> serde_json::Value {
     let problems = match error {
         PlanError::Wrong(problems) => problems.iter().map(|problem| json!(problem)).collect(),
-        PlanError::Unreadable { .. } | PlanError::Host { .. } => vec![json!({ "message": error.to_string() })],
+        PlanError::Unreadable { .. } | PlanError::Host { .. } => {
+            vec![json!({ "message": error.to_string() })]
+        }
     };
     json!({ "ok": false, "path": file.to_string_lossy(), "problems": problems })
 }

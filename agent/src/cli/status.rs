@@ -22,10 +22,20 @@ fn render(status: &Status) -> String {
     push(&mut page, &level(status));
     let uptime = clock::words(Duration::from_secs(status.uptime_seconds));
     let started = status.started.as_deref().unwrap_or("no guard");
-    push(&mut page, &format!("agent   {} (pid {}), up {uptime}, {started}", status.version, status.pid));
+    push(
+        &mut page,
+        &format!("agent   {} (pid {}), up {uptime}, {started}", status.version, status.pid),
+    );
     let policy = &status.policy;
     let sha256 = policy.sha256.get(..12).unwrap_or(&policy.sha256);
-    push(&mut page, &format!("policy  {}, sha256 {sha256}, loaded {}", out::name(&policy.path, None), policy.loaded));
+    push(
+        &mut page,
+        &format!(
+            "policy  {}, sha256 {sha256}, loaded {}",
+            out::name(&policy.path, None),
+            policy.loaded
+        ),
+    );
     for warning in &status.warnings {
         push(&mut page, &format!("WARNING {}", warning.replace('\n', "\n        ")));
     }
@@ -52,20 +62,42 @@ fn level(status: &Status) -> String {
 
 fn render_zone(zone: &ZoneStatus) -> String {
     let mut page = String::new();
-    let destroyed = format!("{} files and {} destroyed", zone.destroyed.files, text::size(zone.destroyed.bytes));
-    push(&mut page, &format!("zone {}  {}, {}: {destroyed}, {} trips", zone.name, zone.role, zone.mode, zone.trips));
+    let destroyed = format!(
+        "{} and {} destroyed",
+        text::count(zone.destroyed.files, "file"),
+        text::size(zone.destroyed.bytes)
+    );
+    push(
+        &mut page,
+        &format!(
+            "zone {}  {}, {}: {destroyed}, {}",
+            zone.name,
+            zone.role,
+            zone.mode,
+            text::count(zone.trips, "trip")
+        ),
+    );
     for root in &zone.roots {
-        push(&mut page, &format!("  root     {}", out::name(&root.path, root.path_bytes.as_deref())));
+        push(
+            &mut page,
+            &format!("  root     {}", out::name(&root.path, root.path_bytes.as_deref())),
+        );
     }
     for missing in &zone.missing {
-        push(&mut page, &format!("  missing  {} (guarded as soon as it appears)", out::name(missing, None)));
+        push(
+            &mut page,
+            &format!("  missing  {} (guarded as soon as it appears)", out::name(missing, None)),
+        );
     }
     let budgets: Vec<Vec<String>> = zone.budgets.iter().map(budget).collect();
     page.push_str(&out::table(&budgets, 2));
     for budget in &zone.budgets {
         for tripped in &budget.tripped {
             let actor = out::name(&tripped.actor.name, None);
-            push(&mut page, &format!("  TRIPPED  {actor} until {} ({})", tripped.until.time, budget.label));
+            push(
+                &mut page,
+                &format!("  TRIPPED  {actor} until {} ({})", tripped.until.time, budget.label),
+            );
         }
     }
     let ops: Vec<String> =

@@ -30,11 +30,20 @@ pub(crate) async fn serve(listener: UnixListener, inbox: Inbox) -> io::Result<()
 
 fn router(inbox: Inbox) -> Router {
     Router::new()
-        .route("/v1/status", get(|State(inbox): State<Inbox>| async move { ask(&inbox, Ask::Status).await }))
+        .route(
+            "/v1/status",
+            get(|State(inbox): State<Inbox>| async move { ask(&inbox, Ask::Status).await }),
+        )
         .route("/v1/events", get(list_events))
         .route("/v1/explain", get(explain))
-        .route("/v1/policy", get(|State(inbox): State<Inbox>| async move { ask(&inbox, Ask::Policy).await }))
-        .route("/v1/policy/reload", post(|State(inbox): State<Inbox>| async move { ask(&inbox, Ask::Reload).await }))
+        .route(
+            "/v1/policy",
+            get(|State(inbox): State<Inbox>| async move { ask(&inbox, Ask::Policy).await }),
+        )
+        .route(
+            "/v1/policy/reload",
+            post(|State(inbox): State<Inbox>| async move { ask(&inbox, Ask::Reload).await }),
+        )
         .with_state(inbox)
 }
 
@@ -58,15 +67,22 @@ struct ExplainQuery {
 }
 
 async fn explain(State(inbox): State<Inbox>, Query(query): Query<ExplainQuery>) -> Response {
-    match text::percent_decode(&query.path).filter(|path| path.starts_with(b"/") && !path.contains(&0)) {
+    match text::percent_decode(&query.path)
+        .filter(|path| path.starts_with(b"/") && !path.contains(&0))
+    {
         Some(path) => ask(&inbox, Ask::Explain { path, pid: query.pid }).await,
-        None => error(StatusCode::BAD_REQUEST, "`path` has to be an absolute path, percent-encoded".to_owned()),
+        None => error(
+            StatusCode::BAD_REQUEST,
+            "`path` has to be an absolute path, percent-encoded".to_owned(),
+        ),
     }
 }
 
 async fn ask(inbox: &Inbox, ask: Ask) -> Response {
     match inbox.ask(ask).await {
-        Some(Answer::Json(json)) => ([(header::CONTENT_TYPE, "application/json")], json).into_response(),
+        Some(Answer::Json(json)) => {
+            ([(header::CONTENT_TYPE, "application/json")], json).into_response()
+        }
         Some(Answer::Text(text)) => text.into_response(),
         Some(Answer::Events { kept, live }) => events::response(kept, live),
         Some(Answer::Error(refusal, message)) => error(status(refusal), message),

@@ -21,7 +21,11 @@ impl Connected<IncomingStream<'_, UnixListener>> for Peer {
 }
 
 /// Lets root and the agent's own user through.
-pub(super) async fn admit(ConnectInfo(peer): ConnectInfo<Peer>, request: Request, next: Next) -> Response {
+pub(super) async fn admit(
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    request: Request,
+    next: Next,
+) -> Response {
     if may_ask(peer.uid, rustix::process::geteuid().as_raw()) {
         return next.run(request).await;
     }

@@ -49,7 +49,9 @@ pub(crate) fn bind(run_dir: &Path) -> Result<UnixListener, ControlError> {
     match fs::symlink_metadata(&path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(io("look at")(error)),
-        Ok(metadata) if !metadata.file_type().is_socket() => return Err(ControlError::NotASocket { path }),
+        Ok(metadata) if !metadata.file_type().is_socket() => {
+            return Err(ControlError::NotASocket { path });
+        }
         Ok(_) if UnixStream::connect(&path).is_ok() => return Err(ControlError::InUse { path }),
         Ok(_) => {}
     }

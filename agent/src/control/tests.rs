@@ -29,7 +29,8 @@ fn client(dir: &tempfile::TempDir) -> Client {
 #[tokio::test]
 async fn any_path_reaches_the_daemon_as_it_is() {
     let dir = tempfile::tempdir().unwrap();
-    let path: Vec<u8> = std::iter::once(b'/').chain((1..=255).filter(|byte| *byte != b'/')).collect();
+    let path: Vec<u8> =
+        std::iter::once(b'/').chain((1..=255).filter(|byte| *byte != b'/')).collect();
     let mut seen = served(&dir, vec![Answer::Json("{}".to_owned())]);
     let _: serde_json::Value = client(&dir).explain(&path, 7).await.unwrap();
     assert_eq!(seen.recv().await, Some(Ask::Explain { path, pid: 7 }));
@@ -38,7 +39,10 @@ async fn any_path_reaches_the_daemon_as_it_is() {
 #[tokio::test]
 async fn a_refusal_is_told_with_its_reason() {
     let dir = tempfile::tempdir().unwrap();
-    let _seen = served(&dir, vec![Answer::Error(Refusal::BadInput, "policy.toml:1:2: error: no".to_owned())]);
+    let _seen = served(
+        &dir,
+        vec![Answer::Error(Refusal::BadInput, "policy.toml:1:2: error: no".to_owned())],
+    );
     let error = client(&dir).reload().await.unwrap_err();
     assert!(error.to_string().contains("policy.toml:1:2: error: no"), "{error}");
     assert_eq!(error.exit(), crate::cli::Exit::BadInput);

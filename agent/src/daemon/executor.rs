@@ -1,5 +1,7 @@
 //! Does what the state says is to be done: the only place of the daemon with side effects.
 
+use std::fs::File;
+use std::os::fd::AsFd as _;
 use std::path::PathBuf;
 
 use tokio::sync::broadcast;
@@ -68,12 +70,17 @@ impl Executor {
                 let plan = Plan::read(&self.options.policy, now).map(Box::new);
                 return Some(Event::PolicyRead(plan, reply));
             }
-            Action::Survey => return Some(Event::Surveyed(plan::survey(&state.plan.policy))),
+            Action::Survey => {
+                let found = plan::survey(&state.plan.policy);
+                return Some(Event::Surveyed { found, stale: self.is_stale() });
+            }
             Action::Apply(plan, cause, reply) => {
                 let outcome = self.apply(&plan);
                 return Some(Event::Applied(plan, cause, outcome, reply));
             }
-            Action::Prove => return self.guard.as_ref().map(|guard| Event::Proved(guard.prove())),
+            Action::Prove => {
+                return self.guard.as_ref().map(|guard| Event::Proved(guard.prove()));
+            }
             Action::Record(record) => self.audit.append(&record, now),
             Action::SyncAudit => self.sync_audit(),
             // Nobody may be listening.
@@ -135,9 +142,29 @@ impl Executor {
     }
 
     fn apply(&mut self, plan: &Plan) -> Result<Applied, String> {
-        let Some(guard) = &mut self.guard else { return Ok(Applied::NoGuard) };
+        let Some(guard) = &mut self.guard else {
+            return Ok(Applied::NoGuard);
+        };
         guard.apply(&plan.desired()).map_err(|error| error.to_string())?;
-        Ok(Applied::InForce(guard.zones().iter().map(|zone| (zone.slot, zone.name.clone())).collect()))
+        Ok(Applied::InForce(
+            guard.zones().iter().map(|zone| (zone.slot, zone.name.clone())).collect(),
+        ))
+    }
+
+    /// Whether a root in force is no longer what the kernel was told. One that is gone is not: the survey sees that.
+    fn is_stale(&mut self) -> bool {
+        let Some(guard) = &mut self.guard else {
+            return false;
+        };
+        let roots: Vec<_> = guard.zones().iter().flat_map(|zone| zone.roots.clone()).collect();
+        roots.into_iter().any(|(path, told)| match File::open(&path).map(|dir| guard.learn(dir.as_fd())) {
+            Ok(Ok(now)) => (now.ino, now.dev, now.generation) != (told.ino, told.dev, told.generation),
+            Ok(Err(error)) => {
+                warn!(%error, path = %path.display(), "cannot tell whether this is still the root of its zone");
+                false
+            }
+            Err(_) => false,
+        })
     }
 
     fn collect(&mut self, ask: &Ask, state: &State, now: Now) -> Answer {
@@ -157,7 +184,10 @@ impl Executor {
                 let facts = self.facts();
                 match self.metrics.page(state, &facts, now) {
                     Ok(page) => Answer::Text(page),
-                    Err(error) => Answer::Error(Refusal::Failed, format!("cannot make the metrics page: {error}")),
+                    Err(error) => Answer::Error(
+                        Refusal::Failed,
+                        format!("cannot make the metrics page: {error}"),
+                    ),
                 }
             }
             Ask::Reload => Answer::Error(Refusal::Failed, "a reload is not a question".to_owned()),
@@ -165,7 +195,8 @@ impl Executor {
     }
 
     fn explain(&mut self, path: &[u8], pid: u32, state: &State, now: Now) -> Answer {
-        let question = locate::question(path, pid, &state.plan, self.guard.as_mut(), &mut self.units, now);
+        let question =
+            locate::question(path, pid, &state.plan, self.guard.as_mut(), &mut self.units, now);
         match question {
             Ok(question) => {
                 let ledger = self.facts().ledger;
@@ -182,7 +213,9 @@ impl Executor {
             metrics: self.metrics_address.clone(),
             ..Facts::default()
         };
-        let Some(guard) = &self.guard else { return facts };
+        let Some(guard) = &self.guard else {
+            return facts;
+        };
         facts.zones = guard.zones().to_vec();
         let mut errors = Vec::new();
         facts.counters = or_note(guard.counters(), &mut errors);

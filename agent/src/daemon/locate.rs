@@ -35,8 +35,17 @@ pub(super) fn question(
     let path = PathBuf::from(OsString::from_vec(path.to_vec()));
     let shown = text::for_terminal(path.as_os_str().as_bytes());
     let refuse = |error: io::Error| {
-        let kind = if error.kind() == io::ErrorKind::NotFound { Refusal::NotFound } else { Refusal::BadInput };
-        (kind, format!("cannot look at {shown}: {error}\n  help: name a file or directory that exists"))
+        let kind = if error.kind() == io::ErrorKind::NotFound {
+            Refusal::NotFound
+        } else {
+            Refusal::BadInput
+        };
+        (
+            kind,
+            format!(
+                "cannot look at {shown}: {error}\n  help: name a file or directory that exists"
+            ),
+        )
     };
     let path = resolve_directory(&path).map_err(refuse)?;
     let metadata = fs::symlink_metadata(&path).map_err(refuse)?;
@@ -45,20 +54,28 @@ pub(super) fn question(
     let is_root = metadata.is_dir() && lookup.zone_of(&path).map_err(failed)?.is_some();
     let place = place(&path, metadata.is_dir(), &mut lookup).map_err(failed)?;
     if lookup.guard.is_none() {
-        notes.push("there is no guard to ask: the zone is what the policy says, by inode numbers".to_owned());
+        notes.push(
+            "there is no guard to ask: the zone is what the policy says, by inode numbers"
+                .to_owned(),
+        );
     }
     let cost = cost(&metadata, &mut notes);
     if is_root {
-        notes.push("this is a root of the zone: removing or renaming it is `detach`, of unknown cost".to_owned());
+        notes.push(
+            "this is a root of the zone: removing or renaming it is `detach`, of unknown cost"
+                .to_owned(),
+        );
     }
-    let who = if caller.uid != 0 && caller.uid == metadata.uid() { Who::Owners } else { Who::Operators };
+    let who =
+        if caller.uid != 0 && caller.uid == metadata.uid() { Who::Owners } else { Who::Operators };
     let caller = Caller { who: who.word().to_owned(), ..caller };
     Ok(Question { path: path.into_os_string().into_vec(), place, caller, cost, is_root, notes })
 }
 
 /// The process as budgets see it; `who` is filled in later.
 fn caller(pid: u32, units: &mut Units, now: Now) -> Outcome<Caller> {
-    let missing = |error: io::Error| (Refusal::NotFound, format!("cannot look at process {pid}: {error}"));
+    let missing =
+        |error: io::Error| (Refusal::NotFound, format!("cannot look at process {pid}: {error}"));
     let status = fs::read_to_string(format!("/proc/{pid}/status")).map_err(missing)?;
     let uid = status
         .lines()
@@ -67,7 +84,8 @@ fn caller(pid: u32, units: &mut Units, now: Now) -> Outcome<Caller> {
         .ok_or_else(|| (Refusal::Failed, format!("/proc/{pid}/status has no Uid")))?;
     // Kernels without audit support have no login uid.
     let login_uid = fs::read_to_string(format!("/proc/{pid}/loginuid")).ok();
-    let login_uid = login_uid.and_then(|text| text.trim().parse().ok()).filter(|uid| *uid != u32::MAX);
+    let login_uid =
+        login_uid.and_then(|text| text.trim().parse().ok()).filter(|uid| *uid != u32::MAX);
     let unit = units.of_process(pid).map(|(id, path)| {
         let path = units.name(id, Some(pid), now).or(Some(path));
         UnitRef { id, path }
@@ -95,11 +113,17 @@ impl Lookup<'_> {
             Some(guard) => {
                 let learned = guard.learn(File::open(dir)?.as_fd()).map_err(io::Error::other)?;
                 let same = |root: &holdfast_abi::Learned| {
-                    (root.ino, root.dev, root.generation) == (learned.ino, learned.dev, learned.generation)
+                    (root.ino, root.dev, root.generation)
+                        == (learned.ino, learned.dev, learned.generation)
                 };
                 let found = guard.zones().iter().find_map(|zone| {
                     let root = zone.roots.iter().find(|(_, root)| same(root))?;
-                    let index = self.plan.policy.zones.iter().position(|other| other.name.as_str() == zone.name)?;
+                    let index = self
+                        .plan
+                        .policy
+                        .zones
+                        .iter()
+                        .position(|other| other.name.as_str() == zone.name)?;
                     Some((index, root.0.clone()))
                 });
                 Ok(found)
@@ -168,11 +192,16 @@ fn widest(path: &Path) -> io::Result<PathBuf> {
 /// What removing it destroys.
 fn cost(metadata: &Metadata, notes: &mut Vec<String>) -> Cost {
     if metadata.is_dir() {
-        notes.push("only an empty directory can be removed; what is in it is not counted here".to_owned());
+        notes.push(
+            "only an empty directory can be removed; what is in it is not counted here".to_owned(),
+        );
         return Cost { files: 1, bytes: 0 };
     }
     if metadata.nlink() > 1 {
-        notes.push(format!("it has {} links: removing one of them destroys nothing", metadata.nlink()));
+        notes.push(format!(
+            "it has {} links: removing one of them destroys nothing",
+            metadata.nlink()
+        ));
         return Cost::default();
     }
     Cost { files: 1, bytes: metadata.len() }
@@ -194,13 +223,18 @@ mod tests {
         let path = |name: &str| dir.path().join(name);
         let below = [path("a/b/f"), path("a/b"), path("a")];
         let name = |below: &[PathBuf], depth| {
-            tenant(dir.path(), below, depth).unwrap().map(|(_, name)| String::from_utf8(name).unwrap())
+            tenant(dir.path(), below, depth)
+                .unwrap()
+                .map(|(_, name)| String::from_utf8(name).unwrap())
         };
         assert_eq!(name(&below, 1).as_deref(), Some("a"));
         assert_eq!(name(&below, 2).as_deref(), Some("b"));
         assert_eq!(name(&below, 3), None, "a file is no tenant");
         assert_eq!(name(&below, 4), None, "above all tenants");
-        assert_eq!(name(&below, 0), dir.path().file_name().map(|name| name.to_str().unwrap().to_owned()));
+        assert_eq!(
+            name(&below, 0),
+            dir.path().file_name().map(|name| name.to_str().unwrap().to_owned())
+        );
     }
 
     #[test]

@@ -30,7 +30,12 @@ pub(crate) enum Event {
     /// Outcome of [`Action::ReadPolicy`].
     PolicyRead(Result<Box<Plan>, PlanError>, Option<Reply>),
     /// Outcome of [`Action::Survey`].
-    Surveyed(Result<Vec<ZoneRoots>, Vec<RootProblem>>),
+    Surveyed {
+        /// The directories of every zone, in the order of the policy.
+        found: Result<Vec<ZoneRoots>, Vec<RootProblem>>,
+        /// Whether a directory in force was made anew under the same inode number.
+        stale: bool,
+    },
     /// Outcome of [`Action::Apply`].
     Applied(Box<Plan>, Cause, Result<Applied, String>, Option<Reply>),
     /// Outcome of [`Action::Prove`].

@@ -129,7 +129,7 @@ pub(crate) async fn run(options: Options) -> Result<(), DaemonError> {
     let state = State::new(plan, now);
     let first = state.begin(recovered, boot_id());
     let mut daemon = Daemon { state, executor, source: Source::default(), stream: None };
-    daemon.perform(first, now);
+    daemon.perform(first);
     info!(version = env!("CARGO_PKG_VERSION"), policy = %options.policy.display(), "ready");
     daemon.watch(questions).await
 }
@@ -142,7 +142,10 @@ struct Daemon {
 }
 
 impl Daemon {
-    async fn watch(&mut self, mut questions: mpsc::Receiver<(Ask, message::Reply)>) -> Result<(), DaemonError> {
+    async fn watch(
+        &mut self,
+        mut questions: mpsc::Receiver<(Ask, message::Reply)>,
+    ) -> Result<(), DaemonError> {
         let mut hang_up = signal(SignalKind::hangup()).map_err(DaemonError::Signals)?;
         let mut terminate = signal(SignalKind::terminate()).map_err(DaemonError::Signals)?;
         let mut interrupt = signal(SignalKind::interrupt()).map_err(DaemonError::Signals)?;
@@ -172,23 +175,24 @@ impl Daemon {
         for raw in batch {
             let decided = self.source.decided(raw, &mut self.executor.units, now);
             let actions = self.state.handle(message::Event::Decided(Box::new(decided)), now);
-            self.perform(actions, now);
+            self.perform(actions);
         }
         self.executor.flush_audit();
     }
 
     fn turn(&mut self, event: message::Event, now: Now) {
         let actions = self.state.handle(event, now);
-        self.perform(actions, now);
+        self.perform(actions);
         self.executor.flush_audit();
     }
 
-    /// Does everything in order; what follows from one action comes before the next.
-    fn perform(&mut self, actions: Vec<message::Action>, now: Now) {
+    /// Does everything in order; what follows from one action comes before the next. Some actions take seconds, such
+    /// as loading the programs: each happens at its own time.
+    fn perform(&mut self, actions: Vec<message::Action>) {
         let mut queue = VecDeque::from(actions);
         while let Some(action) = queue.pop_front() {
-            if let Some(outcome) = self.executor.execute(action, &self.state, now) {
-                for follow_up in self.state.handle(outcome, now).into_iter().rev() {
+            if let Some(outcome) = self.executor.execute(action, &self.state, Now::read()) {
+                for follow_up in self.state.handle(outcome, Now::read()).into_iter().rev() {
                     queue.push_front(follow_up);
                 }
             }
@@ -197,19 +201,28 @@ impl Daemon {
 
     /// Once the guard is up its events are waited for.
     fn take_stream(&mut self) {
-        let Some(stream) = self.executor.events.take() else { return };
-        #[expect(deprecated, reason = "what replaces it is unsafe, which belongs to the kernel module")]
+        let Some(stream) = self.executor.events.take() else {
+            return;
+        };
+        #[expect(
+            deprecated,
+            reason = "what replaces it is unsafe, which belongs to the kernel module"
+        )]
         let registered = AsyncFd::with_interest(stream, tokio::io::Interest::READABLE);
         match registered {
             Ok(stream) => self.stream = Some(stream),
-            Err(error) => error!(%error, "events of the kernel cannot be waited for; none will be shown"),
+            Err(error) => {
+                error!(%error, "events of the kernel cannot be waited for; none will be shown")
+            }
         }
     }
 }
 
 /// The address that serves metrics, or why there is none; `None` if none is wanted. Guarding goes on without.
 async fn serve_metrics(address: MetricsAddress, inbox: &Inbox) -> Option<Result<String, String>> {
-    let MetricsAddress::At(address) = address else { return None };
+    let MetricsAddress::At(address) = address else {
+        return None;
+    };
     match metrics::bind(address).await {
         Ok((listener, bound)) => {
             let inbox = inbox.clone();

@@ -63,13 +63,20 @@ pub(crate) enum PlanError {
 
 /// The text of a policy file, and its SHA-256.
 pub(crate) fn read_file(path: &Path) -> Result<(String, String), PlanError> {
-    let unreadable = |reason: String, help| PlanError::Unreadable { path: path.display().to_string(), reason, help };
+    let unreadable = |reason: String, help| PlanError::Unreadable {
+        path: path.display().to_string(),
+        reason,
+        help,
+    };
     let mut bytes = Vec::new();
     std::fs::File::open(path)
         .and_then(|file| file.take(MAX_POLICY + 1).read_to_end(&mut bytes))
         .map_err(|error| unreadable(error.to_string(), "check the path and its permissions"))?;
     if bytes.len() as u64 > MAX_POLICY {
-        return Err(unreadable("it is larger than 1 MiB".to_owned(), "check that this is the policy"));
+        return Err(unreadable(
+            "it is larger than 1 MiB".to_owned(),
+            "check that this is the policy",
+        ));
     }
     let sha256 = text::hex(&Sha256::digest(&bytes));
     let text = String::from_utf8(bytes).map_err(|error| {
@@ -91,8 +98,9 @@ impl Plan {
     /// Reads a policy file and resolves it on this host.
     pub(crate) fn read(path: &Path, now: Now) -> Result<Self, PlanError> {
         let (policy, sha256) = parse_file(path)?;
-        let zones = survey(&policy)
-            .map_err(|problems| PlanError::Host { text: roots::render(&problems, &path.display().to_string()) })?;
+        let zones = survey(&policy).map_err(|problems| PlanError::Host {
+            text: roots::render(&problems, &path.display().to_string()),
+        })?;
         let origin = Origin { path: path.display().to_string(), sha256, read: now };
         Ok(Self { policy, zones, origin })
     }

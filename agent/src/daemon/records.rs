@@ -42,7 +42,11 @@ pub(super) fn policy(plan: &Plan, cause: Cause, in_force: bool) -> Record {
     let zones = plan.policy.zones.iter().zip(&plan.zones).map(|(zone, found)| PolicyZone {
         name: zone.name.to_string(),
         mode: zone.mode.word(),
-        roots: found.roots.iter().map(|root| text::lossless(root.path.as_os_str().as_bytes()).0).collect(),
+        roots: found
+            .roots
+            .iter()
+            .map(|root| text::lossless(root.path.as_os_str().as_bytes()).0)
+            .collect(),
         missing: found.missing.clone(),
     });
     Record::Policy {
@@ -56,7 +60,12 @@ pub(super) fn policy(plan: &Plan, cause: Cause, in_force: bool) -> Record {
 }
 
 /// A plan was refused.
-pub(super) fn policy_refused(path: &str, sha256: Option<String>, cause: Cause, error: &str) -> Record {
+pub(super) fn policy_refused(
+    path: &str,
+    sha256: Option<String>,
+    cause: Cause,
+    error: &str,
+) -> Record {
     Record::Policy {
         outcome: "refused",
         cause: cause.word(),

@@ -45,7 +45,9 @@ impl Source {
 
 /// Waits for events, and takes some. Never returns without a stream.
 pub(super) async fn batch(stream: &mut Option<AsyncFd<EventStream>>) -> Vec<abi::Event> {
-    let Some(stream) = stream else { return std::future::pending().await };
+    let Some(stream) = stream else {
+        return std::future::pending().await;
+    };
     let mut batch = Vec::new();
     match stream.readable_mut().await {
         Ok(mut ready) => {

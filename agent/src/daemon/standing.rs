@@ -142,8 +142,12 @@ mod tests {
         broken[2].in_force = false;
         broken[3].coverage = None;
         broken[4].coverage = Some((Coverage { ops: vec![] }, NOW));
-        broken[5].coverage =
-            Some((Coverage { ops: vec![(Op::Remove, Ok(())), (Op::Replace, Err("it went on".to_owned()))] }, NOW));
+        broken[5].coverage = Some((
+            Coverage {
+                ops: vec![(Op::Remove, Ok(())), (Op::Replace, Err("it went on".to_owned()))],
+            },
+            NOW,
+        ));
         for guarding in broken {
             assert_eq!(guarding.standing(NOW).level(), "none", "{guarding:?}");
         }

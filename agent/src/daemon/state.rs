@@ -6,8 +6,8 @@ use std::time::Duration;
 use holdfast_abi as abi;
 use tracing::Level;
 
-use super::message::{Action, Applied, Ask, Cause, Decided, Event, Refusal, Reply};
 use super::message::Answer;
+use super::message::{Action, Applied, Ask, Cause, Decided, Event, Refusal, Reply};
 use super::plan::{Plan, PlanError};
 use super::records;
 use super::ring::Ring;
@@ -79,7 +79,10 @@ impl State {
             actions.push(Action::Log(Level::WARN, message));
         }
         if recovered.unreadable_lines > 0 {
-            let message = format!("{} lines at the end of the audit log are no records", recovered.unreadable_lines);
+            let message = format!(
+                "{} lines at the end of the audit log are no records",
+                recovered.unreadable_lines
+            );
             actions.push(Action::Log(Level::ERROR, message));
         }
         actions.push(Action::Record(Box::new(records::start(recovered, boot_id))));
@@ -98,7 +101,10 @@ impl State {
                 Action::ReadPolicy(None),
             ],
             Event::Terminate(signal) => vec![
-                Action::Log(Level::INFO, format!("{signal}: ending; what is pinned stays in force")),
+                Action::Log(
+                    Level::INFO,
+                    format!("{signal}: ending; what is pinned stays in force"),
+                ),
                 Action::Stop(signal),
             ],
             Event::GuardStarted(outcome) => self.guard_started(outcome),
@@ -108,9 +114,13 @@ impl State {
             }
             Event::PolicyRead(Ok(plan), reply) => vec![Action::Apply(plan, Cause::Reload, reply)],
             Event::PolicyRead(Err(error), reply) => self.reload_refused(&error, reply, now),
-            Event::Surveyed(outcome) => self.surveyed(outcome),
-            Event::Applied(plan, cause, Ok(applied), reply) => self.applied(*plan, cause, applied, reply, now),
-            Event::Applied(plan, cause, Err(error), reply) => self.not_applied(&plan, cause, error, reply, now),
+            Event::Surveyed { found, stale } => self.surveyed(found, stale),
+            Event::Applied(plan, cause, Ok(applied), reply) => {
+                self.applied(*plan, cause, applied, reply, now)
+            }
+            Event::Applied(plan, cause, Err(error), reply) => {
+                self.not_applied(&plan, cause, error, reply, now)
+            }
             Event::Proved(coverage) => self.proved(coverage, now),
         }
     }
@@ -134,10 +144,11 @@ impl State {
                 self.ring.push(json.clone());
                 actions.push(Action::Publish(json));
             }
-            Err(error) => actions.push(Action::Log(Level::ERROR, format!("an event cannot be shown: {error}"))),
+            Err(error) => actions
+                .push(Action::Log(Level::ERROR, format!("an event cannot be shown: {error}"))),
         }
         if !allowed && let EventLine::Event(report) = line {
-            actions.push(Action::Record(Box::new(Record::Verdict(report))));
+            actions.push(Action::Record(Box::new(Record::Verdict { event: report })));
         }
         actions
     }
@@ -182,7 +193,10 @@ impl State {
             }
             Err(error) => {
                 actions.push(Action::Probe);
-                actions.push(Action::Log(Level::ERROR, format!("NOT ENFORCING: {error}; see `holdfast doctor`")));
+                actions.push(Action::Log(
+                    Level::ERROR,
+                    format!("NOT ENFORCING: {error}; see `holdfast doctor`"),
+                ));
             }
         }
         actions.push(Action::Apply(Box::new(self.plan.clone()), Cause::Start, None));
@@ -195,17 +209,26 @@ impl State {
         let record = records::policy_refused(&self.plan.origin.path, None, Cause::Reload, &message);
         let mut actions = vec![
             Action::Record(Box::new(record)),
-            Action::Log(Level::ERROR, format!("the policy is refused; the one before stays in force\n{message}")),
+            Action::Log(
+                Level::ERROR,
+                format!("the policy is refused; the one before stays in force\n{message}"),
+            ),
         ];
-        actions.extend(reply.map(|reply| Action::Send(reply, Answer::Error(Refusal::BadInput, message))));
+        actions.extend(
+            reply.map(|reply| Action::Send(reply, Answer::Error(Refusal::BadInput, message))),
+        );
         actions
     }
 
-    fn surveyed(&mut self, outcome: Result<Vec<ZoneRoots>, Vec<RootProblem>>) -> Vec<Action> {
-        match outcome {
+    fn surveyed(
+        &mut self,
+        found: Result<Vec<ZoneRoots>, Vec<RootProblem>>,
+        stale: bool,
+    ) -> Vec<Action> {
+        match found {
             Ok(zones) => {
                 self.survey_error = None;
-                if zones == self.plan.zones && !self.guarding.needs_apply() {
+                if zones == self.plan.zones && !stale && !self.guarding.needs_apply() {
                     return vec![];
                 }
                 let plan = Plan { zones, ..self.plan.clone() };
@@ -216,14 +239,22 @@ impl State {
                 if self.survey_error.as_ref() == Some(&text) {
                     return vec![];
                 }
-                let message = format!("new directories are not guarded; those before stay guarded\n{text}");
+                let message =
+                    format!("new directories are not guarded; those before stay guarded\n{text}");
                 self.survey_error = Some(text);
                 vec![Action::Log(Level::ERROR, message)]
             }
         }
     }
 
-    fn applied(&mut self, plan: Plan, cause: Cause, applied: Applied, reply: Option<Reply>, now: Now) -> Vec<Action> {
+    fn applied(
+        &mut self,
+        plan: Plan,
+        cause: Cause,
+        applied: Applied,
+        reply: Option<Reply>,
+        now: Now,
+    ) -> Vec<Action> {
         let first_of_policy = self.guarding.apply_error.take().is_some() || cause != Cause::Roots;
         let news = plan.missing() != self.plan.missing() || first_of_policy;
         self.plan = plan;
@@ -246,7 +277,10 @@ impl State {
         if news {
             let missing = self.plan.missing();
             actions.extend(missing.into_iter().map(|path| {
-                Action::Log(Level::WARN, format!("{path} does not exist; it is guarded as soon as it appears"))
+                Action::Log(
+                    Level::WARN,
+                    format!("{path} does not exist; it is guarded as soon as it appears"),
+                )
             }));
         }
         if in_force {
@@ -273,18 +307,27 @@ impl State {
         let mut actions = Vec::new();
         if !known {
             let (path, sha256) = (&plan.origin.path, Some(plan.origin.sha256.clone()));
-            let message = format!("the kernel side refused the policy; what was in force before stays: {error}");
-            actions.push(Action::Record(Box::new(records::policy_refused(path, sha256, cause, &error))));
+            let message = format!(
+                "the kernel side refused the policy; what was in force before stays: {error}"
+            );
+            actions.push(Action::Record(Box::new(records::policy_refused(
+                path, sha256, cause, &error,
+            ))));
             actions.push(Action::Log(Level::ERROR, message));
         }
-        actions.extend(reply.map(|reply| Action::Send(reply, Answer::Error(Refusal::Failed, error))));
+        actions
+            .extend(reply.map(|reply| Action::Send(reply, Answer::Error(Refusal::Failed, error))));
         actions
     }
 
     fn proved(&mut self, coverage: Coverage, now: Now) -> Vec<Action> {
         let ops = report::coverage_ops(&coverage);
         let complete = coverage.is_complete();
-        let changed = self.guarding.coverage.as_ref().is_none_or(|(before, _)| report::coverage_ops(before) != ops);
+        let changed = self
+            .guarding
+            .coverage
+            .as_ref()
+            .is_none_or(|(before, _)| report::coverage_ops(before) != ops);
         self.guarding.coverage = Some((coverage, now));
         let mut actions = Vec::new();
         if !complete {

@@ -15,7 +15,8 @@ fn guarded() -> State {
     let mut state = State::new(test_plan(), at(1));
     let _ = state.handle(Event::GuardStarted(Ok(Started::Fresh)), at(1));
     let in_force = Applied::InForce(vec![(1, "customers".to_owned())]);
-    let _ = state.handle(Event::Applied(Box::new(test_plan()), Cause::Start, Ok(in_force), None), at(1));
+    let _ = state
+        .handle(Event::Applied(Box::new(test_plan()), Cause::Start, Ok(in_force), None), at(1));
     let _ = state.handle(Event::Proved(covered(true)), at(1));
     assert!(state.guarding.standing(at(1)).is_enforcing());
     state
@@ -44,6 +45,10 @@ fn words(actions: &[Action]) -> Vec<&'static str> {
     actions.iter().map(word).collect()
 }
 
+fn surveyed(found: Result<Vec<ZoneRoots>, Vec<RootProblem>>) -> Event {
+    Event::Surveyed { found, stale: false }
+}
+
 fn refused() -> PlanError {
     PlanError::Host { text: "zone `a`: no".to_owned() }
 }
@@ -63,12 +68,17 @@ fn a_bad_policy_changes_nothing_but_is_told_everywhere() {
             A::Send(reply, answer) => reply.send(answer).unwrap(),
             A::Record(record) => {
                 let json = serde_json::to_value(&record).unwrap();
-                assert_eq!((&json["type"], &json["outcome"]), (&"policy".into(), &"refused".into()));
+                assert_eq!(
+                    (&json["type"], &json["outcome"]),
+                    (&"policy".into(), &"refused".into())
+                );
             }
             _ => {}
         }
     }
-    let Answer::Error(Refusal::BadInput, message) = answer.try_recv().unwrap() else { panic!("no refusal") };
+    let Answer::Error(Refusal::BadInput, message) = answer.try_recv().unwrap() else {
+        panic!("no refusal")
+    };
     assert!(message.contains("zone `a`: no"));
     assert_eq!(state.plan.origin, before);
     assert!(state.reload.as_ref().unwrap().1.is_some());
@@ -83,14 +93,16 @@ fn a_good_policy_is_in_force_only_once_the_kernel_has_it() {
     let actions = state.handle(Event::PolicyRead(Ok(Box::new(plan.clone())), None), at(10));
     assert_eq!(words(&actions), ["apply"]);
     assert_eq!(state.plan.origin.sha256, "0".repeat(64), "not yet");
-    let failed = Event::Applied(Box::new(plan.clone()), Cause::Reload, Err("no room".to_owned()), None);
+    let failed =
+        Event::Applied(Box::new(plan.clone()), Cause::Reload, Err("no room".to_owned()), None);
     assert_eq!(words(&state.handle(failed, at(11))), ["record", "log"]);
     assert_eq!(state.plan.origin.sha256, "0".repeat(64), "still not");
     assert!(state.reload.as_ref().unwrap().1.is_some());
     assert!(state.guarding.standing(at(11)).is_enforcing(), "the one before is in force");
     let (reply, mut answer) = oneshot::channel();
     let slots = vec![(1, "customers".to_owned())];
-    let done = Event::Applied(Box::new(plan), Cause::Reload, Ok(Applied::InForce(slots)), Some(reply));
+    let done =
+        Event::Applied(Box::new(plan), Cause::Reload, Ok(Applied::InForce(slots)), Some(reply));
     let actions = state.handle(done, at(12));
     assert_eq!(words(&actions), ["record", "log", "log", "prove", "send"]);
     for action in actions {
@@ -100,7 +112,11 @@ fn a_good_policy_is_in_force_only_once_the_kernel_has_it() {
     }
     let Answer::Json(json) = answer.try_recv().unwrap() else { panic!("no answer") };
     let report: ReloadReport = serde_json::from_str(&json).unwrap();
-    assert!(report.enforcing && report.sha256.starts_with("111") && report.missing == ["/nonexistent/customers"]);
+    assert!(
+        report.enforcing
+            && report.sha256.starts_with("111")
+            && report.missing == ["/nonexistent/customers"]
+    );
     assert!(state.reload.as_ref().unwrap().1.is_none());
     assert_eq!(state.plan.origin.sha256, "1".repeat(64));
 }
@@ -110,11 +126,21 @@ fn without_a_guard_the_agent_goes_on_and_claims_nothing() {
     let mut state = State::new(test_plan(), at(1));
     let actions = state.handle(Event::GuardStarted(Err("BPF LSM is not active".to_owned())), at(1));
     assert_eq!(words(&actions), ["record", "probe", "log", "apply"]);
-    let check = Check { name: "bpf-lsm", ok: false, found: "lsm=".to_owned(), fix: Some("add bpf to lsm=".to_owned()) };
+    let check = Check {
+        name: "bpf-lsm",
+        ok: false,
+        found: "lsm=".to_owned(),
+        fix: Some("add bpf to lsm=".to_owned()),
+    };
     let _ = state.handle(Event::Probed(vec![check]), at(1));
-    let actions = state.handle(Event::Applied(Box::new(test_plan()), Cause::Start, Ok(Applied::NoGuard), None), at(1));
+    let actions = state.handle(
+        Event::Applied(Box::new(test_plan()), Cause::Start, Ok(Applied::NoGuard), None),
+        at(1),
+    );
     assert_eq!(words(&actions), ["record", "log", "log"]);
-    let crate::daemon::Standing::None { why, fix } = state.guarding.standing(at(1)) else { panic!("enforcing") };
+    let crate::daemon::Standing::None { why, fix } = state.guarding.standing(at(1)) else {
+        panic!("enforcing")
+    };
     assert!(why.contains("BPF LSM is not active") && fix.contains("add bpf to lsm="));
     assert_eq!(words(&state.handle(Event::Tick, at(100))), ["sync", "survey"], "nothing to prove");
 }
@@ -122,7 +148,10 @@ fn without_a_guard_the_agent_goes_on_and_claims_nothing() {
 #[test]
 fn losing_the_proof_is_told_once_and_so_is_its_return() {
     let mut state = guarded();
-    assert_eq!(words(&state.handle(Event::Proved(covered(false)), at(5))), ["probe", "log", "record"]);
+    assert_eq!(
+        words(&state.handle(Event::Proved(covered(false)), at(5))),
+        ["probe", "log", "record"]
+    );
     assert!(!state.guarding.standing(at(5)).is_enforcing());
     assert_eq!(words(&state.handle(Event::Proved(covered(false)), at(10))), ["probe"]);
     assert_eq!(words(&state.handle(Event::Proved(covered(true)), at(15))), ["log", "record"]);
@@ -137,7 +166,11 @@ fn the_clock_drives_proof_and_survey() {
     assert_eq!(words(&state.handle(Event::Tick, at(3))), ["sync"]);
     assert_eq!(words(&state.handle(Event::Tick, at(6))), ["sync", "prove", "survey"]);
     let (reply, _answer) = oneshot::channel();
-    assert_eq!(words(&state.handle(Event::Asked(Ask::Status, reply), at(6))), ["collect"], "the proof is fresh");
+    assert_eq!(
+        words(&state.handle(Event::Asked(Ask::Status, reply), at(6))),
+        ["collect"],
+        "the proof is fresh"
+    );
     let (reply, _answer) = oneshot::channel();
     assert_eq!(words(&state.handle(Event::Asked(Ask::Status, reply), at(8))), ["prove", "collect"]);
 }
@@ -146,21 +179,32 @@ fn the_clock_drives_proof_and_survey() {
 fn directories_that_change_are_guarded_and_problems_are_told_once() {
     let mut state = guarded();
     let same = state.plan.zones.clone();
-    assert_eq!(words(&state.handle(Event::Surveyed(Ok(same.clone())), at(5))), [] as [&str; 0]);
+    assert_eq!(words(&state.handle(surveyed(Ok(same.clone())), at(5))), [] as [&str; 0]);
     let mut changed = same;
     changed[0].missing.clear();
-    let actions = state.handle(Event::Surveyed(Ok(changed)), at(6));
+    let actions = state.handle(surveyed(Ok(changed)), at(6));
     assert_eq!(words(&actions), ["apply"]);
-    let Some(A::Apply(plan, Cause::Roots, None)) = actions.into_iter().next() else { panic!("no apply") };
+    let Some(A::Apply(plan, Cause::Roots, None)) = actions.into_iter().next() else {
+        panic!("no apply")
+    };
     let failed = Event::Applied(plan.clone(), Cause::Roots, Err("busy".to_owned()), None);
     assert_eq!(words(&state.handle(failed, at(6))), ["record", "log"]);
     let again = Event::Applied(plan, Cause::Roots, Err("busy".to_owned()), None);
     assert_eq!(words(&state.handle(again, at(9))), [] as [&str; 0], "said already");
     let same = state.plan.zones.clone();
-    assert_eq!(words(&state.handle(Event::Surveyed(Ok(same)), at(9))), ["apply"], "until it works");
+    assert_eq!(words(&state.handle(surveyed(Ok(same)), at(9))), ["apply"], "until it works");
     let problem = || vec![RootProblem::host(&std::io::Error::other("no"))];
-    assert_eq!(words(&state.handle(Event::Surveyed(Err(problem())), at(12))), ["log"]);
-    assert_eq!(words(&state.handle(Event::Surveyed(Err(problem())), at(15))), [] as [&str; 0]);
+    assert_eq!(words(&state.handle(surveyed(Err(problem())), at(12))), ["log"]);
+    assert_eq!(words(&state.handle(surveyed(Err(problem())), at(15))), [] as [&str; 0]);
+}
+
+#[test]
+fn a_root_made_anew_under_its_old_number_is_put_in_force_again() {
+    // ext4 gives the inode number of a removed directory to the next one, at times within one tick of the clock, so
+    // that neither number nor time of birth changes. Only the kernel's generation number did.
+    let mut state = guarded();
+    let found = Ok(state.plan.zones.clone());
+    assert_eq!(words(&state.handle(Event::Surveyed { found, stale: true }, at(5))), ["apply"]);
 }
 
 #[test]
@@ -173,10 +217,18 @@ fn an_op_over_budget_is_shown_recorded_and_told() {
     let mut traced = raw;
     traced.verdict = abi::Verdict::Allow as u8;
     traced.flags = 0;
-    assert_eq!(words(&state.handle(decided(traced), at(10))), ["publish"], "within budget: not in the audit log");
+    assert_eq!(
+        words(&state.handle(decided(traced), at(10))),
+        ["publish"],
+        "within budget: not in the audit log"
+    );
     let mut canary = raw;
     canary.zone = abi::CANARY_ZONE;
-    assert_eq!(words(&state.handle(decided(canary), at(10))), [] as [&str; 0], "the agent's own doing");
+    assert_eq!(
+        words(&state.handle(decided(canary), at(10))),
+        [] as [&str; 0],
+        "the agent's own doing"
+    );
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::{collections::HashMap, fs::File, path::Path};
 
+use aya::maps::PerCpuValues;
 use holdfast_abi as abi;
 
 use super::{ActiveZone, Desired, DesiredZone, error::KernelError, learn, maps::Maps};
@@ -52,7 +53,7 @@ pub(super) fn apply(
 
 /// A slot for each zone: the one its name had before, or a free one. A slot keeps the name of a zone that is gone,
 /// so that its counters are never taken for another's, until there is no other slot left.
-fn assign_slots(maps: &Maps, bank: u32, desired: &Desired) -> Result<Vec<u32>, KernelError> {
+fn assign_slots(maps: &mut Maps, bank: u32, desired: &Desired) -> Result<Vec<u32>, KernelError> {
     let mut names = vec![String::new(); abi::MAX_ZONES];
     for slot in 1..abi::MAX_ZONES as u32 {
         names[slot as usize] = zone_name(&read_zone(maps, bank, slot)?);
@@ -64,6 +65,7 @@ fn assign_slots(maps: &Maps, bank: u32, desired: &Desired) -> Result<Vec<u32>, K
         });
     }
     let mut slots = Vec::new();
+    let mut fresh = Vec::new();
     for name in &wanted {
         let known = names.iter().position(|known| known == name);
         let free = || (1..names.len()).find(|&slot| names[slot].is_empty());
@@ -71,10 +73,33 @@ fn assign_slots(maps: &Maps, bank: u32, desired: &Desired) -> Result<Vec<u32>, K
         let slot = known.or_else(free).or_else(abandoned).ok_or_else(|| KernelError::TooMany {
             what: "there is no free zone slot".to_owned(),
         })?;
+        if names[slot] != *name {
+            fresh.push(slot as u32);
+        }
         names[slot] = (*name).to_owned();
         slots.push(slot as u32);
     }
+    for slot in fresh {
+        zero_counters(maps, slot)?;
+    }
     Ok(slots)
+}
+
+/// A zone that takes over a slot starts counting at zero.
+fn zero_counters(maps: &mut Maps, slot: u32) -> Result<(), KernelError> {
+    let refused = |error| KernelError::refused("clear the counters", error);
+    let cpus = aya::util::nr_cpus()
+        .map_err(|(what, error)| KernelError::io(format!("read {what}"), error))?;
+    let zero = |cpus| PerCpuValues::try_from(vec![abi::Cost::default(); cpus]);
+    for &op in abi::Op::ALL {
+        for row in 0..abi::COUNTER_ROWS as u32 {
+            let values = zero(cpus).map_err(|error| KernelError::io("count the CPUs", error))?;
+            maps.counters.set(abi::counter_index(slot, op, row), values, 0).map_err(refused)?;
+        }
+    }
+    let values = PerCpuValues::try_from(vec![abi::ZoneCounters::default(); cpus])
+        .map_err(|error| KernelError::io("count the CPUs", error))?;
+    maps.zone_counters.set(slot, values, 0).map_err(refused)
 }
 
 /// Whether zone `index` is to be charged for ops in unknown places rather than the zone in slot `current`: one that

@@ -51,20 +51,43 @@ impl Metrics {
         let build = gauges(r, "build_info", "The version of the agent.", &["version", "abi"])?;
         build.with_label_values(&[env!("CARGO_PKG_VERSION"), &ABI_VERSION.to_string()]).set(1);
         Ok(Self {
-            ops: counters(r, "ops_total", "Ops by verdict; those that failed by themselves are not counted.", &[
-                "zone", "op", "verdict",
-            ])?,
-            destroyed_files: counters(r, "destroyed_files_total", "Files destroyed.", &["zone", "op"])?,
-            destroyed_bytes: counters(r, "destroyed_bytes_total", "Bytes destroyed.", &["zone", "op"])?,
+            ops: counters(
+                r,
+                "ops_total",
+                "Ops by verdict; those that failed by themselves are not counted.",
+                &["zone", "op", "verdict"],
+            )?,
+            destroyed_files: counters(
+                r,
+                "destroyed_files_total",
+                "Files destroyed.",
+                &["zone", "op"],
+            )?,
+            destroyed_bytes: counters(
+                r,
+                "destroyed_bytes_total",
+                "Bytes destroyed.",
+                &["zone", "op"],
+            )?,
             trips: counters(r, "trips_total", "First ops over a budget.", &["zone"])?,
-            lost: counters(r, "events_lost_total", "Events that found the kernel's buffer full.", &["zone"])?,
+            lost: counters(
+                r,
+                "events_lost_total",
+                "Events that found the kernel's buffer full.",
+                &["zone"],
+            )?,
             suppressed: counters(
                 r,
                 "events_suppressed_total",
                 "Events left out because their actor sent enough already.",
                 &["zone"],
             )?,
-            audit_lost: counters(r, "audit_records_lost_total", "Audit records that could not be written.", &[])?,
+            audit_lost: counters(
+                r,
+                "audit_records_lost_total",
+                "Audit records that could not be written.",
+                &[],
+            )?,
             left: [
                 gauges(r, "budget_left_files", "Files the tightest actor has left.", budget)?,
                 gauges(r, "budget_left_bytes", "Bytes the tightest actor has left.", budget)?,
@@ -76,16 +99,36 @@ impl Metrics {
                 gauges(r, "budget_limit_tenants", "Tenants a budget allows.", budget)?,
             ],
             zone_mode: gauges(r, "zone_mode", "1 for the mode a zone is in.", &["zone", "mode"])?,
-            level: gauges(r, "level", "1 for the level of enforcement that was just shown.", &["level"])?,
-            enforcing: gauge(r, "enforcing", "1 if a denied op has just shown that ops over budget are stopped.")?,
-            coverage_ok: gauges(r, "coverage_ok", "1 if the last op of this kind that was tried was stopped.", &[
-                "op",
-            ])?,
-            coverage_time: gauge(r, "coverage_timestamp_seconds", "When that was tried; 0 if never.")?,
+            level: gauges(
+                r,
+                "level",
+                "1 for the level of enforcement that was just shown.",
+                &["level"],
+            )?,
+            enforcing: gauge(
+                r,
+                "enforcing",
+                "1 if a denied op has just shown that ops over budget are stopped.",
+            )?,
+            coverage_ok: gauges(
+                r,
+                "coverage_ok",
+                "1 if the last op of this kind that was tried was stopped.",
+                &["op"],
+            )?,
+            coverage_time: gauge(
+                r,
+                "coverage_timestamp_seconds",
+                "When that was tried; 0 if never.",
+            )?,
             roots: gauges(r, "roots", "Directories of a zone that are guarded.", &["zone"])?,
             missing: gauges(r, "roots_missing", "Paths of a zone that do not exist.", &["zone"])?,
             accounts: gauge(r, "accounts", "Accounts (budget and actor) the kernel keeps.")?,
-            reload_failed: gauge(r, "policy_reload_failed", "1 if the last reload of the policy failed.")?,
+            reload_failed: gauge(
+                r,
+                "policy_reload_failed",
+                "1 if the last reload of the policy failed.",
+            )?,
             reload_time: gauge(
                 r,
                 "policy_reload_timestamp_seconds",
@@ -96,7 +139,12 @@ impl Metrics {
     }
 
     /// The page, with everything as it is now.
-    pub(crate) fn page(&mut self, state: &State, facts: &Facts, now: Now) -> prometheus::Result<String> {
+    pub(crate) fn page(
+        &mut self,
+        state: &State,
+        facts: &Facts,
+        now: Now,
+    ) -> prometheus::Result<String> {
         self.count(facts);
         self.show_budgets(state, facts, now);
         self.show_state(state, facts, now);
@@ -133,7 +181,9 @@ impl Metrics {
             for budget in &zone.budgets {
                 let (name, label) = (zone.name.as_str(), budget.label());
                 let least = facts.ledger.least(budget, zone, now);
-                for (index, side) in [least.files, least.bytes, least.tenants].into_iter().enumerate() {
+                for (index, side) in
+                    [least.files, least.bytes, least.tenants].into_iter().enumerate()
+                {
                     if let Some(side) = side {
                         self.left[index].with_label_values(&[name, &label]).set(clamp(side.left));
                         self.limit[index].with_label_values(&[name, &label]).set(clamp(side.limit));
@@ -150,7 +200,9 @@ impl Metrics {
         for (zone, found) in state.plan.policy.zones.iter().zip(&state.plan.zones) {
             let name = zone.name.as_str();
             for &mode in Mode::ALL {
-                self.zone_mode.with_label_values(&[name, mode.word()]).set((mode == zone.mode).into());
+                self.zone_mode
+                    .with_label_values(&[name, mode.word()])
+                    .set((mode == zone.mode).into());
             }
             // Without a guard no directory is guarded.
             let active = facts.zones.iter().find(|active| active.name == name);
@@ -193,13 +245,23 @@ fn gauge(registry: &Registry, name: &str, help: &str) -> prometheus::Result<IntG
     Ok(gauge)
 }
 
-fn gauges(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> prometheus::Result<IntGaugeVec> {
+fn gauges(
+    registry: &Registry,
+    name: &str,
+    help: &str,
+    labels: &[&str],
+) -> prometheus::Result<IntGaugeVec> {
     let gauges = IntGaugeVec::new(options(name, help), labels)?;
     registry.register(Box::new(gauges.clone()))?;
     Ok(gauges)
 }
 
-fn counters(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> prometheus::Result<Monotonic> {
+fn counters(
+    registry: &Registry,
+    name: &str,
+    help: &str,
+    labels: &[&str],
+) -> prometheus::Result<Monotonic> {
     let counters = IntCounterVec::new(options(name, help), labels)?;
     registry.register(Box::new(counters.clone()))?;
     Ok(Monotonic::new(counters))

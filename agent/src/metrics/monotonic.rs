@@ -46,6 +46,10 @@ mod tests {
             before = shown;
         }
         monotonic.reached(2, &["a"], 5);
-        assert_eq!(counters.with_label_values(&["a"]).get(), 18, "the zone came back in another slot");
+        assert_eq!(
+            counters.with_label_values(&["a"]).get(),
+            18,
+            "the zone came back in another slot"
+        );
     }
 }

@@ -47,7 +47,9 @@ impl MetricsAddress {
 
 /// Opens the port.
 pub(crate) async fn bind(address: SocketAddr) -> Result<(TcpListener, String), String> {
-    let listener = TcpListener::bind(address).await.map_err(|error| format!("cannot listen on {address}: {error}"))?;
+    let listener = TcpListener::bind(address)
+        .await
+        .map_err(|error| format!("cannot listen on {address}: {error}"))?;
     let bound = listener.local_addr().unwrap_or(address).to_string();
     Ok((listener, bound))
 }
@@ -61,10 +63,13 @@ pub(crate) async fn serve(listener: TcpListener, inbox: Inbox) -> std::io::Resul
 async fn page(State(inbox): State<Inbox>) -> Response {
     match inbox.ask(Ask::Metrics).await {
         Some(Answer::Text(page)) => {
-            ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], page).into_response()
+            ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], page)
+                .into_response()
         }
         Some(Answer::Error(_, error)) => (StatusCode::INTERNAL_SERVER_ERROR, error).into_response(),
-        Some(Answer::Json(_) | Answer::Events { .. }) | None => StatusCode::SERVICE_UNAVAILABLE.into_response(),
+        Some(Answer::Json(_) | Answer::Events { .. }) | None => {
+            StatusCode::SERVICE_UNAVAILABLE.into_response()
+        }
     }
 }
 
@@ -75,7 +80,12 @@ mod tests {
     #[test]
     fn only_loopback_counts_as_this_host() {
         let remote = |text: &str| text.parse::<MetricsAddress>().unwrap().is_remote();
-        assert!(!remote("127.0.0.1:9917") && !remote("127.8.8.8:1") && !remote("[::1]:9917") && !remote("off"));
+        assert!(
+            !remote("127.0.0.1:9917")
+                && !remote("127.8.8.8:1")
+                && !remote("[::1]:9917")
+                && !remote("off")
+        );
         assert!(!remote("[::ffff:127.0.0.1]:9917"));
         assert!(remote("0.0.0.0:9917") && remote("[::]:9917") && remote("10.0.0.1:9917"));
         assert!("localhost:9917".parse::<MetricsAddress>().is_err(), "a name could lead anywhere");

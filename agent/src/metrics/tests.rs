@@ -2,12 +2,19 @@ use holdfast_abi::{Op, Verdict, ZoneCounters};
 
 use super::*;
 use crate::daemon::test_plan;
-use crate::kernel::{ActiveZone, Coverage, CounterRow, Outcome, Started};
+use crate::kernel::{ActiveZone, CounterRow, Coverage, Outcome, Started};
 
 const NOW: Now = Now { boot_ns: 50_000_000_000, wall_ns: 1_340_150_400_000_000_000 };
 
 fn facts(ops: u64, given_back: u64) -> Facts {
-    let row = |outcome, ops| CounterRow { zone: 3, op: Op::Remove, outcome, ops, files: ops, bytes: ops * 100 };
+    let row = |outcome, ops| CounterRow {
+        zone: 3,
+        op: Op::Remove,
+        outcome,
+        ops,
+        files: ops,
+        bytes: ops * 100,
+    };
     Facts {
         zones: vec![ActiveZone { slot: 3, name: "customers".to_owned(), roots: vec![] }],
         counters: vec![
@@ -15,7 +22,10 @@ fn facts(ops: u64, given_back: u64) -> Facts {
             row(Outcome::GivenBack(Verdict::Allow), given_back),
             row(Outcome::Decided(Verdict::Deny), 4),
         ],
-        zone_counters: vec![(3, ZoneCounters { trips: 2, events_suppressed: 9, ..ZoneCounters::default() })],
+        zone_counters: vec![(
+            3,
+            ZoneCounters { trips: 2, events_suppressed: 9, ..ZoneCounters::default() },
+        )],
         audit_lost: 1,
         ..Facts::default()
     }
@@ -42,8 +52,14 @@ fn the_page_says_what_the_kernel_counted() {
         ("holdfast_events_suppressed_total{zone=\"customers\"}", "9"),
         ("holdfast_events_lost_total{zone=\"customers\"}", "0"),
         ("holdfast_audit_records_lost_total", "1"),
-        ("holdfast_budget_limit_files{budget=\"operators per unit, 10m\",zone=\"customers\"}", "200"),
-        ("holdfast_budget_left_files{budget=\"operators per unit, 10m\",zone=\"customers\"}", "200"),
+        (
+            "holdfast_budget_limit_files{budget=\"operators per unit, 10m\",zone=\"customers\"}",
+            "200",
+        ),
+        (
+            "holdfast_budget_left_files{budget=\"operators per unit, 10m\",zone=\"customers\"}",
+            "200",
+        ),
         ("holdfast_zone_mode{mode=\"enforce\",zone=\"customers\"}", "1"),
         ("holdfast_zone_mode{mode=\"observe\",zone=\"customers\"}", "0"),
         ("holdfast_roots_missing{zone=\"customers\"}", "1"),
@@ -61,7 +77,11 @@ fn the_page_says_what_the_kernel_counted() {
     state.guarding.coverage = Some((Coverage { ops: vec![(Op::Remove, Ok(()))] }, NOW));
     state.reload = Some((NOW, Some("bad".to_owned())));
     let page = metrics.page(&state, &facts(10, 5), NOW).unwrap();
-    assert_eq!(sample(&page, "holdfast_ops_total{op=\"remove\",verdict=\"allow\""), "7", "never lower than before");
+    assert_eq!(
+        sample(&page, "holdfast_ops_total{op=\"remove\",verdict=\"allow\""),
+        "7",
+        "never lower than before"
+    );
     assert_eq!(sample(&page, "holdfast_enforcing"), "1");
     assert_eq!(sample(&page, "holdfast_coverage_ok{op=\"remove\"}"), "1");
     assert_eq!(sample(&page, "holdfast_coverage_timestamp_seconds"), "1340150400");

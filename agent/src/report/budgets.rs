@@ -27,10 +27,15 @@ pub(crate) struct Left {
 }
 
 impl Ledger {
-    /// Sorts the kernel's accounts.
+    /// Sorts the kernel's accounts. The one that each budget keeps for the case that there is no room for more is
+    /// nobody's until it is used.
     pub(crate) fn new(accounts: Vec<(AccountKey, Account)>) -> Self {
-        let mut ledger = Self { count: accounts.len() as u64, ..Self::default() };
+        let mut ledger = Self::default();
         for (key, account) in accounts {
+            if key.actor == OVERFLOW_ACTOR && account.window == Window::new() {
+                continue;
+            }
+            ledger.count += 1;
             ledger.by_budget.entry(key.budget).or_default().push((key.actor, account.window));
         }
         ledger
@@ -74,16 +79,20 @@ impl Ledger {
     ) -> BudgetStatus {
         let conf = budget.conf(&zone.name);
         let accounts = self.of(conf.id);
-        let by_left = |(_, window): &&(u64, Window)| Left::of(window, &conf.limit, now).millionths();
+        let by_left =
+            |(_, window): &&(u64, Window)| Left::of(window, &conf.limit, now).millionths();
         let tightest = accounts.iter().min_by_key(by_left);
         let unspent = Window::new();
         let left = Left::of(tightest.map_or(&unspent, |(_, window)| window), &conf.limit, now);
-        let tripped = accounts.iter().filter(|(_, window)| latched(window, zone.mode, now)).map(|(actor, window)| {
-            Tripped {
+        let tripped = accounts.iter().filter(|(_, window)| latched(window, zone.mode, now)).map(
+            |(actor, window)| Tripped {
                 actor: name(budget.per, *actor, unit),
-                until: Until { time: now.wall_at(window.latched_until), time_ns: window.latched_until },
-            }
-        });
+                until: Until {
+                    time: now.wall_at(window.latched_until),
+                    time_ns: window.latched_until,
+                },
+            },
+        );
         let tripped = tripped.collect();
         BudgetStatus {
             label: budget.label(),
@@ -109,14 +118,21 @@ impl Left {
         Self {
             files: (limit.files != u64::MAX).then(|| side(limit.files, files)),
             bytes: (limit.bytes != u64::MAX).then(|| side(limit.bytes, bytes)),
-            tenants: (limit.tenants != u32::MAX).then(|| side(limit.tenants.into(), tenants.into())),
+            tenants: (limit.tenants != u32::MAX)
+                .then(|| side(limit.tenants.into(), tenants.into())),
         }
     }
 
     /// The scarcest side, in millionths of its limit.
     fn millionths(&self) -> u64 {
-        let part = |side: Side| (u128::from(side.left) * 1_000_000 / u128::from(side.limit.max(1))) as u64;
-        [self.files, self.bytes, self.tenants].into_iter().flatten().map(part).min().unwrap_or(1_000_000)
+        let part =
+            |side: Side| (u128::from(side.left) * 1_000_000 / u128::from(side.limit.max(1))) as u64;
+        [self.files, self.bytes, self.tenants]
+            .into_iter()
+            .flatten()
+            .map(part)
+            .min()
+            .unwrap_or(1_000_000)
     }
 }
 
@@ -160,7 +176,12 @@ mod tests {
     fn account(zone: &Zone, files: u64, bytes: u64) -> Account {
         let limit = zone.budgets[0].conf(&zone.name).limit;
         let mut window = Window::new();
-        let _ = window.charge(&limit, NOW.boot_ns, Mode::Enforce as u32, &Cost { files, bytes, tenant: 0 });
+        let _ = window.charge(
+            &limit,
+            NOW.boot_ns,
+            Mode::Enforce as u32,
+            &Cost { files, bytes, tenant: 0 },
+        );
         Account { lock: Default::default(), suppressed: 0, event_second: 0, events: 0, window }
     }
 
@@ -170,8 +191,11 @@ mod tests {
         let zone = &policy.zones[0];
         let budget = zone.budgets[0].id(&zone.name);
         let key = |actor| AccountKey { budget, actor };
-        let accounts =
-            vec![(key(1), account(zone, 5, 100)), (key(2), account(zone, 1, 900)), (key(3), account(zone, 11, 0))];
+        let accounts = vec![
+            (key(1), account(zone, 5, 100)),
+            (key(2), account(zone, 1, 900)),
+            (key(3), account(zone, 11, 0)),
+        ];
         let ledger = Ledger::new(accounts);
         let status = ledger.status(&zone.budgets[0], zone, NOW, &mut |_| None);
         assert_eq!(status.tightest.unwrap().name, "user 2");

@@ -23,6 +23,9 @@ pub(crate) fn coverage_why(ops: &[CoverageOp]) -> String {
     if failed.is_empty() {
         "no op could be tried in the canary directory".to_owned()
     } else {
-        format!("in the canary directory, where every op must fail, these were not stopped: {}", failed.join(", "))
+        format!(
+            "in the canary directory, where every op must fail, these were not stopped: {}",
+            failed.join(", ")
+        )
     }
 }

@@ -10,7 +10,12 @@ use crate::daemon::Decided;
 use crate::text;
 
 /// An event of the kernel as a document. `zone` and `label` are what its numbers stand for, as far as known.
-pub(crate) fn event(decided: &Decided, zone: Option<&str>, label: Option<&str>, now: Now) -> EventReport {
+pub(crate) fn event(
+    decided: &Decided,
+    zone: Option<&str>,
+    label: Option<&str>,
+    now: Now,
+) -> EventReport {
     let raw = &decided.raw;
     let path_cut = raw.flags & abi::FLAG_PATH_CUT != 0;
     let mut path = decided.path.clone();
@@ -58,7 +63,10 @@ pub(crate) fn event(decided: &Decided, zone: Option<&str>, label: Option<&str>, 
 /// What the log says about a trip.
 pub(crate) fn trip_message(event: &EventReport) -> String {
     let limit = event.budget.as_ref().and_then(|budget| budget.label.as_deref());
-    let until = event.latched_until.as_ref().map_or_else(String::new, |until| format!(", latched until {}", until.time));
+    let until = event
+        .latched_until
+        .as_ref()
+        .map_or_else(String::new, |until| format!(", latched until {}", until.time));
     format!(
         "trip: zone {}, {}: {} of {} by {} (pid {}, uid {}, unit {}), {} of budget \"{}\"{until}",
         event.zone,
@@ -85,7 +93,11 @@ fn word(word: Option<&'static str>, number: impl Display) -> String {
 }
 
 fn who(mask: u32) -> &'static str {
-    if mask & u32::from(abi::Who::OWNER_BIT) != 0 { abi::Who::Owners.word() } else { abi::Who::Operators.word() }
+    if mask & u32::from(abi::Who::OWNER_BIT) != 0 {
+        abi::Who::Owners.word()
+    } else {
+        abi::Who::Operators.word()
+    }
 }
 
 fn tenant(raw: &abi::Event) -> Option<Tenant> {
@@ -146,20 +158,33 @@ pub(crate) mod tests {
 
     #[test]
     fn an_event_says_everything_and_loses_no_byte() {
-        let report = event(&decided(denied()), Some("customers"), Some("operators per unit, 10m"), NOW);
-        assert_eq!((report.op.as_str(), report.verdict.as_str(), report.reason.as_str()), ("remove", "deny", "files"));
-        assert_eq!((report.time.as_str(), report.device.as_str()), ("2012-06-19T23:59:59.000Z", "8:1"));
+        let report =
+            event(&decided(denied()), Some("customers"), Some("operators per unit, 10m"), NOW);
+        assert_eq!(
+            (report.op.as_str(), report.verdict.as_str(), report.reason.as_str()),
+            ("remove", "deny", "files")
+        );
+        assert_eq!(
+            (report.time.as_str(), report.device.as_str()),
+            ("2012-06-19T23:59:59.000Z", "8:1")
+        );
         assert!(report.trip && !report.strict && !report.path_cut);
         assert_eq!(report.path, "/srv/a\\xff/b\u{1b}\n");
         assert_eq!(report.path_bytes.as_deref(), Some(b"/srv/a\xff/b\x1b\n".as_slice()));
         let tenant = report.tenant.clone().unwrap();
-        assert_eq!((tenant.inode, tenant.name_bytes.as_deref()), (77, Some(b"ten\xff\n".as_slice())));
+        assert_eq!(
+            (tenant.inode, tenant.name_bytes.as_deref()),
+            (77, Some(b"ten\xff\n".as_slice()))
+        );
         assert_eq!(report.login_uid, None);
         let budget = report.budget.clone().unwrap();
         assert_eq!((budget.files_left, budget.bytes_left), (Some(0), None));
         assert_eq!(report.latched_until.clone().unwrap().time, "2012-06-20T00:01:00.000Z");
         let json = serde_json::to_string(&report).unwrap();
-        assert!(json.bytes().all(|byte| byte >= b' '), "one line without control characters: {json}");
+        assert!(
+            json.bytes().all(|byte| byte >= b' '),
+            "one line without control characters: {json}"
+        );
         assert_eq!(serde_json::from_str::<EventReport>(&json).unwrap(), report);
     }
 
@@ -181,6 +206,8 @@ pub(crate) mod tests {
         let report = event(&decided(raw), None, None, NOW);
         assert_eq!((report.op.as_str(), report.zone.as_str()), ("unknown(200)", "slot 1"));
         assert!(report.path.starts_with("…/"));
-        assert!(report.tenant.is_none() && report.budget.is_none() && report.latched_until.is_none());
+        assert!(
+            report.tenant.is_none() && report.budget.is_none() && report.latched_until.is_none()
+        );
     }
 }

@@ -7,7 +7,7 @@ use holdfast_abi::{AccountKey, Cost as AbiCost, Op, Per, Reason, Verdict, Window
 use holdfast_policy::decide::{Model, Request};
 use holdfast_policy::{Policy, Zone};
 
-use super::{Left, Ledger, budgets};
+use super::{Ledger, Left, budgets};
 use crate::api::{Caller, Cost, ExplainBudget, Explanation, Removal, Tenant, Until};
 use crate::clock::Now;
 use crate::text;
@@ -75,7 +75,13 @@ pub(crate) fn explanation(
     }
 }
 
-fn removal(place: &Place, question: &Question, policy: &Policy, ledger: &Ledger, now: Now) -> Removal {
+fn removal(
+    place: &Place,
+    question: &Question,
+    policy: &Policy,
+    ledger: &Ledger,
+    now: Now,
+) -> Removal {
     let mut model = Model::new(policy.clone());
     model.accounts = accounts(&policy.zones[place.zone], question, ledger);
     let tenant = place.tenant.as_ref().map_or(0, |(inode, _)| *inode);
@@ -102,7 +108,8 @@ fn zone_budgets(zone: &Zone, question: &Question, ledger: &Ledger, now: Now) -> 
     let unspent = Window::new();
     let budget = |budget: &holdfast_policy::Budget| {
         let conf = budget.conf(&zone.name);
-        let window = ledger.account(conf.id, actor(budget.per, &question.caller)).unwrap_or(&unspent);
+        let window =
+            ledger.account(conf.id, actor(budget.per, &question.caller)).unwrap_or(&unspent);
         let left = Left::of(window, &conf.limit, now);
         let latched = budgets::latched(window, zone.mode, now);
         ExplainBudget {
@@ -112,8 +119,10 @@ fn zone_budgets(zone: &Zone, question: &Question, ledger: &Ledger, now: Now) -> 
             files: left.files,
             bytes: left.bytes,
             tenants: left.tenants,
-            latched_until: latched
-                .then(|| Until { time: now.wall_at(window.latched_until), time_ns: window.latched_until }),
+            latched_until: latched.then(|| Until {
+                time: now.wall_at(window.latched_until),
+                time_ns: window.latched_until,
+            }),
         }
     };
     zone.budgets.iter().map(budget).collect()
@@ -121,11 +130,12 @@ fn zone_budgets(zone: &Zone, question: &Question, ledger: &Ledger, now: Now) -> 
 
 /// The caller's accounts in this zone.
 fn accounts(zone: &Zone, question: &Question, ledger: &Ledger) -> HashMap<AccountKey, Window> {
-    let keys = zone
-        .budgets
-        .iter()
-        .map(|budget| AccountKey { budget: budget.id(&zone.name), actor: actor(budget.per, &question.caller) });
-    keys.filter_map(|key| ledger.account(key.budget, key.actor).map(|window| (key, *window))).collect()
+    let keys = zone.budgets.iter().map(|budget| AccountKey {
+        budget: budget.id(&zone.name),
+        actor: actor(budget.per, &question.caller),
+    });
+    keys.filter_map(|key| ledger.account(key.budget, key.actor).map(|window| (key, *window)))
+        .collect()
 }
 
 fn actor(per: Per, caller: &Caller) -> u64 {
@@ -169,7 +179,11 @@ mod tests {
         let unit = Some(UnitRef { id: 7, path: None });
         Question {
             path: b"/srv/z/t/file".to_vec(),
-            place: Some(Place { zone: 0, root: b"/srv/z".to_vec(), tenant: Some((5, b"t".to_vec())) }),
+            place: Some(Place {
+                zone: 0,
+                root: b"/srv/z".to_vec(),
+                tenant: Some((5, b"t".to_vec())),
+            }),
             caller: Caller { pid: 1, uid: 33, login_uid: None, unit, who: who.to_owned() },
             cost,
             is_root: false,
@@ -183,7 +197,8 @@ mod tests {
         let mut window = Window::new();
         let cost = AbiCost { files, bytes: 0, tenant: 5 };
         let _ = window.charge(&conf.limit, NOW.boot_ns, Mode::Enforce as u32, &cost);
-        let account = Account { lock: Default::default(), suppressed: 0, event_second: 0, events: 0, window };
+        let account =
+            Account { lock: Default::default(), suppressed: 0, event_second: 0, events: 0, window };
         Ledger::new(vec![(AccountKey { budget: conf.id, actor: 7 }, account)])
     }
 
@@ -192,7 +207,8 @@ mod tests {
     #[test]
     fn the_verdict_is_the_one_the_kernel_would_give() {
         let policy = policy();
-        let within = explanation(question("operators", ONE), &policy, &ledger(&policy, 1), true, NOW);
+        let within =
+            explanation(question("operators", ONE), &policy, &ledger(&policy, 1), true, NOW);
         assert_eq!(within.removal.as_ref().unwrap().verdict, "allow");
         assert_eq!(within.budgets[0].files.unwrap().left, 1);
         assert!(within.budgets[0].applies && !within.budgets[1].applies);
@@ -200,11 +216,22 @@ mod tests {
         let removal = over.removal.unwrap();
         assert_eq!((removal.verdict.as_str(), removal.reason.as_str()), ("deny", "files"));
         assert_eq!(removal.budget.as_deref(), Some("operators per unit, 10m"));
-        let latched = explanation(question("operators", ONE), &policy, &ledger(&policy, 3), true, NOW);
+        let latched =
+            explanation(question("operators", ONE), &policy, &ledger(&policy, 3), true, NOW);
         assert_eq!(latched.removal.unwrap().reason, "latched");
         assert!(latched.budgets[0].latched_until.is_some());
-        let free = explanation(question("operators", Cost::default()), &policy, &ledger(&policy, 3), true, NOW);
-        assert_eq!(free.removal.unwrap().verdict, "allow", "what destroys nothing is free, latched or not");
+        let free = explanation(
+            question("operators", Cost::default()),
+            &policy,
+            &ledger(&policy, 3),
+            true,
+            NOW,
+        );
+        assert_eq!(
+            free.removal.unwrap().verdict,
+            "allow",
+            "what destroys nothing is free, latched or not"
+        );
         let owner = explanation(question("owners", ONE), &policy, &ledger(&policy, 3), true, NOW);
         assert_eq!(owner.removal.unwrap().verdict, "allow");
     }
@@ -221,7 +248,11 @@ mod tests {
     fn outside_all_zones_nothing_applies() {
         let outside = Question { place: None, ..question("operators", ONE) };
         let explanation = explanation(outside, &policy(), &Ledger::default(), false, NOW);
-        assert!(explanation.zone.is_none() && explanation.removal.is_none() && explanation.budgets.is_empty());
+        assert!(
+            explanation.zone.is_none()
+                && explanation.removal.is_none()
+                && explanation.budgets.is_empty()
+        );
         assert!(explanation.notes.is_empty());
     }
 }

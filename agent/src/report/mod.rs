@@ -6,7 +6,7 @@ mod event;
 mod explain;
 mod status;
 
-pub(crate) use budgets::{Left, Ledger};
+pub(crate) use budgets::{Ledger, Left};
 pub(crate) use coverage::{coverage_ops, coverage_why};
 pub(crate) use event::{event, trip_message};
 pub(crate) use explain::{Place, Question, explanation};

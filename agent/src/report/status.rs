@@ -87,7 +87,8 @@ impl OpsNet {
 
     /// Files and bytes that ops of this kind really destroyed.
     pub(crate) fn destroyed(&self, op: Op) -> Cost {
-        let went_on = self.0.iter().filter(|((other, verdict), _)| *other == op && goes_on(*verdict));
+        let went_on =
+            self.0.iter().filter(|((other, verdict), _)| *other == op && goes_on(*verdict));
         went_on.fold(Cost::default(), |sum, (_, net)| add(sum, net.cost))
     }
 }
@@ -105,7 +106,12 @@ fn add(a: Cost, b: Cost) -> Cost {
 }
 
 /// The whole document. `unit` gives the name of a unit.
-pub(crate) fn status(state: &State, facts: &Facts, now: Now, unit: &mut dyn FnMut(u64) -> Option<String>) -> Status {
+pub(crate) fn status(
+    state: &State,
+    facts: &Facts,
+    now: Now,
+    unit: &mut dyn FnMut(u64) -> Option<String>,
+) -> Status {
     let standing = state.guarding.standing(now);
     let (why, fix) = match &standing {
         Standing::Prevent => (None, None),
@@ -168,7 +174,9 @@ fn warnings(state: &State, facts: &Facts) -> Vec<String> {
     }
     if facts.audit_lost > 0 {
         let lost = facts.audit_lost;
-        warnings.push(format!("{lost} audit records could not be written: is the disk of the state directory full?"));
+        warnings.push(format!(
+            "{lost} audit records could not be written: is the disk of the state directory full?"
+        ));
     }
     if let Some(Err(error)) = &facts.metrics {
         warnings.push(format!("nothing serves /metrics: {error}"));
@@ -207,7 +215,11 @@ fn zone(
         slot,
         roots: roots.collect(),
         missing: found.missing.clone(),
-        budgets: zone.budgets.iter().map(|budget| facts.ledger.status(budget, zone, now, unit)).collect(),
+        budgets: zone
+            .budgets
+            .iter()
+            .map(|budget| facts.ledger.status(budget, zone, now, unit))
+            .collect(),
         ops: ops.collect(),
         destroyed: Op::ALL.iter().fold(Cost::default(), |sum, op| add(sum, net.destroyed(*op))),
         trips: counters.trips,
@@ -242,7 +254,10 @@ mod tests {
         assert_eq!(net.0[&(Op::Remove, Verdict::Deny)].ops, 100);
         assert_eq!(net.destroyed(Op::Remove), Cost { files: 11, bytes: 110 });
         assert_eq!(net.destroyed(Op::Truncate), Cost::default());
-        let early = [row(1, Outcome::GivenBack(Verdict::Allow), 2), row(1, Outcome::Decided(Verdict::Allow), 1)];
+        let early = [
+            row(1, Outcome::GivenBack(Verdict::Allow), 2),
+            row(1, Outcome::Decided(Verdict::Allow), 1),
+        ];
         assert_eq!(OpsNet::new(&early, 1).destroyed(Op::Remove).files, 0);
     }
 }

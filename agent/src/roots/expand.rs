@@ -3,10 +3,10 @@
 use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use holdfast_policy::{PathPattern, Zone};
-use rustix::fs::{AtFlags, CWD, StatxFlags, statx};
 
 use super::{Identity, Root, RootProblem, ZoneRoots, shown};
 
@@ -43,15 +43,10 @@ pub(super) fn zone(zone: &Zone, problems: &mut Vec<RootProblem>) -> ZoneRoots {
     found
 }
 
-/// The identity of what is at `path`, links followed.
+/// The identity of what is at `path`, links followed, and whether it is a directory.
 pub(crate) fn identity(path: &Path) -> io::Result<(Identity, bool)> {
-    let wanted = StatxFlags::INO | StatxFlags::TYPE | StatxFlags::BTIME;
-    let stat = statx(CWD, path, AtFlags::empty(), wanted)?;
-    let has_birth = stat.stx_mask & StatxFlags::BTIME.bits() != 0;
-    let born = has_birth.then_some((stat.stx_btime.tv_sec, stat.stx_btime.tv_nsec));
-    let dev = rustix::fs::makedev(stat.stx_dev_major, stat.stx_dev_minor);
-    let kind = rustix::fs::FileType::from_raw_mode(stat.stx_mode.into());
-    Ok((Identity { dev, ino: stat.stx_ino, born }, kind.is_dir()))
+    let metadata = fs::metadata(path)?;
+    Ok((Identity { dev: metadata.dev(), ino: metadata.ino() }, metadata.is_dir()))
 }
 
 /// Existing paths that `pattern` matches, links not resolved yet.
@@ -66,7 +61,10 @@ fn matches(zone: &Zone, pattern: &PathPattern, problems: &mut Vec<RootProblem>) 
             }
             match names(&dir) {
                 Ok(names) => next.extend(
-                    names.into_iter().filter(|name| component.matches(name.as_bytes())).map(|name| dir.join(name)),
+                    names
+                        .into_iter()
+                        .filter(|name| component.matches(name.as_bytes()))
+                        .map(|name| dir.join(name)),
                 ),
                 Err(error) if is_absent(&error) => {}
                 Err(error) => problems.push(unreadable(zone, &dir, &error)),
@@ -90,7 +88,7 @@ fn root(path: &Path, pattern: &PathPattern) -> io::Result<Option<Root>> {
 }
 
 fn same_directory(a: &Root, b: &Root) -> bool {
-    (a.identity.dev, a.identity.ino) == (b.identity.dev, b.identity.ino)
+    a.identity == b.identity
 }
 
 /// Not there, or not yet: a component of the path that is no directory counts as that too.

@@ -62,8 +62,12 @@ fn filesystem_name(path: &Path, magic: u64, host: &Host) -> String {
 
 fn help(filesystem: &str) -> String {
     let advice = match filesystem {
-        "overlay" => "name the directory in the lower filesystem instead (its upperdir), which sees every change",
-        "nfs" | "nfs4" | "cifs" | "smb3" | "ceph" => "run holdfast on the server, where the data is",
+        "overlay" => {
+            "name the directory in the lower filesystem instead (its upperdir), which sees every change"
+        }
+        "nfs" | "nfs4" | "cifs" | "smb3" | "ceph" => {
+            "run holdfast on the server, where the data is"
+        }
         "btrfs" | "bcachefs" => {
             "inode numbers are not unique across its subvolumes; keep guarded data on one of those meanwhile"
         }

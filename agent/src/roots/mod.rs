@@ -31,16 +31,14 @@ pub(crate) struct Root {
     pattern: String,
 }
 
-/// One inode, as stat(2) tells it. The time of birth tells apart two directories that had the same inode number
-/// one after the other.
+/// One inode, as stat(2) tells it. A directory that is made anew can have both numbers again (and within a tick of
+/// the kernel's clock even the same time of birth): only the kernel programs tell such two apart, by generation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Identity {
     /// Device number.
     pub(crate) dev: u64,
     /// Inode number.
     pub(crate) ino: u64,
-    /// Seconds and nanoseconds; `None` where the filesystem does not keep it.
-    pub(crate) born: Option<(i64, u32)>,
 }
 
 /// The directories of one zone.
@@ -100,11 +98,8 @@ impl Host {
 /// Resolves every zone of `policy`, in its order. All problems are reported at once.
 pub(crate) fn resolve(policy: &Policy, host: &Host) -> Result<Vec<ZoneRoots>, Vec<RootProblem>> {
     let mut problems = Vec::new();
-    let mut zones: Vec<ZoneRoots> = policy
-        .zones
-        .iter()
-        .map(|zone| expand::zone(zone, &mut problems))
-        .collect();
+    let mut zones: Vec<ZoneRoots> =
+        policy.zones.iter().map(|zone| expand::zone(zone, &mut problems)).collect();
     for (zone, found) in policy.zones.iter().zip(&zones) {
         for root in &found.roots {
             problems.extend(filesystem::problem(zone, root, host));
@@ -116,7 +111,10 @@ pub(crate) fn resolve(policy: &Policy, host: &Host) -> Result<Vec<ZoneRoots>, Ve
     if count + 1 > MAX_ROOTS as usize
         && let Some(largest) = (0..zones.len()).max_by_key(|&index| zones[index].roots.len())
     {
-        let message = format!("the policy's paths lead to {count} directories; {} can be guarded", MAX_ROOTS - 1);
+        let message = format!(
+            "the policy's paths lead to {count} directories; {} can be guarded",
+            MAX_ROOTS - 1
+        );
         let help = "name a directory above them, and set `tenant_depth` to the level at which tenants live";
         problems.push(RootProblem::new(&policy.zones[largest], message, help));
     }

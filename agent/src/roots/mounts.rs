@@ -50,7 +50,8 @@ impl Mounts {
 
     /// A path under which the agent can reach a place of a filesystem; the one that shows most of the filesystem.
     pub(crate) fn reach(&self, device: (u32, u32), place: &Path) -> Option<PathBuf> {
-        let showing = self.0.iter().filter(|mount| mount.device == device && place.starts_with(&mount.root));
+        let showing =
+            self.0.iter().filter(|mount| mount.device == device && place.starts_with(&mount.root));
         let candidates = showing.filter_map(|mount| {
             let path = join(&mount.point, place.strip_prefix(&mount.root).ok()?);
             // Another mount may cover it.
@@ -100,7 +101,8 @@ fn unescape(field: &[u8]) -> PathBuf {
 /// Names from the file up to the filesystem's root, each ended by NUL, as a path from that root. Empty if the event
 /// has none.
 pub(crate) fn place_of(names: &[u8]) -> Vec<u8> {
-    let mut names: Vec<&[u8]> = names.split(|&byte| byte == 0).filter(|name| !name.is_empty()).collect();
+    let mut names: Vec<&[u8]> =
+        names.split(|&byte| byte == 0).filter(|name| !name.is_empty()).collect();
     // The root itself is called `/`.
     if names.last() == Some(&b"/".as_slice()) {
         names.pop();

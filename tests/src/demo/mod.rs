@@ -34,18 +34,8 @@ struct Area {
 }
 
 const AREAS: [Area; 2] = [
-    Area {
-        name: "customers",
-        role: "primary",
-        path: "/data/customers",
-        budget: 200,
-    },
-    Area {
-        name: "backups",
-        role: "backup",
-        path: "/data/backups",
-        budget: 100,
-    },
+    Area { name: "customers", role: "primary", path: "/data/customers", budget: 200 },
+    Area { name: "backups", role: "backup", path: "/data/backups", budget: 100 },
 ];
 
 /// Files lost in each area.
@@ -64,10 +54,7 @@ pub(crate) fn run() -> Result<bool> {
     let outcome = run_script(&screen)?;
     let unguarded = count(&trees)?;
     screen.losses(&AREAS, TENANTS * FILES, &unguarded);
-    screen.note(&format!(
-        "The script ended with exit status {}: nobody noticed.",
-        exit(&outcome)
-    ));
+    screen.note(&format!("The script ended with exit status {}: nobody noticed.", exit(&outcome)));
 
     screen.chapter(2, "The same machine, the same script, with holdfast");
     let trees = build(&screen)?;
@@ -84,11 +71,7 @@ pub(crate) fn run() -> Result<bool> {
 fn guarded(screen: &Screen, lab: &mut Lab, trees: &[Tree]) -> Result<(Lost, bool)> {
     let zones = AREAS.map(|area| {
         let zone = Zone::new(area.name, Path::new(area.path));
-        let zone = if area.role == "backup" {
-            zone.backup()
-        } else {
-            zone
-        };
+        let zone = if area.role == "backup" { zone.backup() } else { zone };
         zone.budget(Budget::files(area.budget).per(Per::Unit).window("10m"))
     });
     lab.write_policy(&policy::render(&zones))?;
@@ -101,10 +84,7 @@ fn guarded(screen: &Screen, lab: &mut Lab, trees: &[Tree]) -> Result<(Lost, bool
             area.name, area.budget
         ));
     }
-    cli::status()?
-        .0
-        .ok()
-        .context("the guard must be enforcing before the script runs")?;
+    cli::status()?.0.ok().context("the guard must be enforcing before the script runs")?;
 
     let outcome = run_script(screen)?;
     let lost = count(trees)?;
@@ -119,11 +99,7 @@ fn guarded(screen: &Screen, lab: &mut Lab, trees: &[Tree]) -> Result<(Lost, bool
         .iter()
         .zip(lost)
         .all(|(tree, files)| tree.gone().is_ok_and(|everything| everything == files));
-    screen.done(if intact && no_directory_lost {
-        "all intact"
-    } else {
-        "DAMAGED"
-    });
+    screen.done(if intact && no_directory_lost { "all intact" } else { "DAMAGED" });
     Ok((lost, intact && no_directory_lost))
 }
 
@@ -153,18 +129,10 @@ fn build(screen: &Screen) -> Result<Vec<Tree>> {
 
 fn run_script(screen: &Screen) -> Result<Outcome> {
     let unit = Unit::new("maintenance")?;
-    screen.command(&format!(
-        "{SCRIPT_PATH} {} {}",
-        AREAS[0].path, AREAS[1].path
-    ));
+    screen.command(&format!("{SCRIPT_PATH} {} {}", AREAS[0].path, AREAS[1].path));
     screen.working("running");
-    let tool = Tool::new("bash")
-        .arg(SCRIPT_PATH)
-        .args(AREAS.map(|area| area.path))
-        .unit(&unit);
-    let outcome = tool
-        .start()?
-        .wait_and(Duration::from_secs(1), || screen.tick())?;
+    let tool = Tool::new("bash").arg(SCRIPT_PATH).args(AREAS.map(|area| area.path)).unit(&unit);
+    let outcome = tool.start()?.wait_and(Duration::from_secs(1), || screen.tick())?;
     screen.done("");
     Ok(outcome)
 }
@@ -178,9 +146,7 @@ fn count(trees: &[Tree]) -> Result<Lost> {
 }
 
 fn exit(outcome: &Outcome) -> String {
-    outcome
-        .code
-        .map_or_else(|| "none: killed".to_owned(), |code| code.to_string())
+    outcome.code.map_or_else(|| "none: killed".to_owned(), |code| code.to_string())
 }
 
 fn verdict(

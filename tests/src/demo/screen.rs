@@ -18,10 +18,7 @@ pub(super) struct Screen {
 impl Screen {
     pub(super) fn new() -> Self {
         let colour = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-        Self {
-            colour,
-            since: Cell::new(Instant::now()),
-        }
+        Self { colour, since: Cell::new(Instant::now()) }
     }
 
     pub(super) fn bold(&self, text: &str) -> String {
@@ -41,11 +38,7 @@ impl Screen {
     }
 
     fn paint(&self, code: &str, text: &str) -> String {
-        if self.colour {
-            format!("\x1b[{code}m{text}\x1b[0m")
-        } else {
-            text.to_owned()
-        }
+        if self.colour { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
     }
 
     pub(super) fn title(&self, text: &str) {
@@ -86,12 +79,7 @@ impl Screen {
 
     pub(super) fn done(&self, text: &str) {
         let time = format!("{:.1} s", self.since.get().elapsed().as_secs_f64());
-        println!(
-            " {}{}{}",
-            text,
-            if text.is_empty() { "" } else { ", " },
-            self.dim(&time)
-        );
+        println!(" {}{}{}", text, if text.is_empty() { "" } else { ", " }, self.dim(&time));
     }
 
     /// The table of one pass.
@@ -107,12 +95,7 @@ impl Screen {
         for (area, &lost) in areas.iter().zip(lost) {
             self.row(area.name, area.role, files, lost);
         }
-        self.row(
-            "together",
-            "",
-            files * areas.len() as u64,
-            lost.iter().sum(),
-        );
+        self.row("together", "", files * areas.len() as u64, lost.iter().sum());
     }
 
     fn row(&self, name: &str, role: &str, files: u64, lost: u64) {
@@ -125,16 +108,8 @@ impl Screen {
         println!(
             "  {name:<11}{role:<9}{:>9}{}{}  {picture}",
             grouped(files),
-            if lost > 0 {
-                self.red(&lost_text)
-            } else {
-                lost_text
-            },
-            if saved > 0 {
-                self.green(&saved_text)
-            } else {
-                saved_text
-            },
+            if lost > 0 { self.red(&lost_text) } else { lost_text },
+            if saved > 0 { self.green(&saved_text) } else { saved_text },
         );
     }
 
@@ -148,19 +123,9 @@ impl Screen {
     pub(super) fn verdict(&self, held: bool, sentence: &str, took: Duration) {
         println!("\n{}", self.dim(&"─".repeat(WIDTH)));
         for line in wrap(sentence, WIDTH - 2) {
-            println!(
-                "{}",
-                if held {
-                    self.green(&line)
-                } else {
-                    self.red(&line)
-                }
-            );
+            println!("{}", if held { self.green(&line) } else { self.red(&line) });
         }
-        println!(
-            "{}\n",
-            self.dim(&format!("The demo took {} s.", took.as_secs()))
-        );
+        println!("{}\n", self.dim(&format!("The demo took {} s.", took.as_secs())));
     }
 }
 
@@ -195,17 +160,11 @@ fn wrap(text: &str, width: usize) -> Vec<String> {
         }
         while word.len() > width {
             let rest = word.split_off(width);
-            lines
-                .last_mut()
-                .into_iter()
-                .for_each(|line| line.extend(&word));
+            lines.last_mut().into_iter().for_each(|line| line.extend(&word));
             lines.push(String::new());
             word = rest;
         }
-        lines
-            .last_mut()
-            .into_iter()
-            .for_each(|line| line.extend(&word));
+        lines.last_mut().into_iter().for_each(|line| line.extend(&word));
     }
     lines
 }
@@ -218,10 +177,7 @@ mod tests {
     fn numbers_are_grouped() {
         assert_eq!(
             ["0", "999", "1,000", "40,000", "1,234,567"],
-            [0, 999, 1000, 40_000, 1_234_567]
-                .map(grouped)
-                .each_ref()
-                .map(String::as_str)
+            [0, 999, 1000, 40_000, 1_234_567].map(grouped).each_ref().map(String::as_str)
         );
     }
 
@@ -229,10 +185,7 @@ mod tests {
     fn no_line_is_too_wide_and_nothing_is_lost() {
         let text = format!("some words and {} then more", "x".repeat(50));
         let lines = wrap(&text, 20);
-        assert!(
-            lines.iter().all(|line| line.chars().count() <= 20),
-            "{lines:?}"
-        );
+        assert!(lines.iter().all(|line| line.chars().count() <= 20), "{lines:?}");
         assert_eq!(lines.concat().replace(' ', ""), text.replace(' ', ""));
     }
 }

@@ -29,19 +29,12 @@ pub(super) fn tell(screen: &Screen, areas: &[Area]) {
         ));
     }
     screen.heading("The script");
-    for line in SCRIPT
-        .lines()
-        .skip_while(|line| !line.starts_with("# The line that limits"))
-    {
+    for line in SCRIPT.lines().skip_while(|line| !line.starts_with("# The line that limits")) {
         let missing = line.trim_start().starts_with("#   ");
         println!(
             "  {} {}",
             screen.dim("│"),
-            if missing {
-                screen.red(line)
-            } else {
-                line.to_owned()
-            }
+            if missing { screen.red(line) } else { line.to_owned() }
         );
     }
     screen.note("Red: what was missing. Everything else really runs, in this virtual machine.");
@@ -61,22 +54,14 @@ pub(super) fn operator_saw(screen: &Screen, outcome: &Outcome) {
 /// The trips, as `holdfast events` tells them.
 pub(super) fn events(screen: &Screen) -> Result<()> {
     screen.heading("holdfast events");
-    let text = until(
-        "both trips among the events",
-        Duration::from_secs(60),
-        || {
-            let outcome = cli::holdfast(["events"])?.ok()?;
-            let all = AREAS.iter().all(|area| outcome.stdout.contains(area.name));
-            Ok(all.then_some(outcome.stdout))
-        },
-    )?;
+    let text = until("both trips among the events", Duration::from_secs(60), || {
+        let outcome = cli::holdfast(["events"])?.ok()?;
+        let all = AREAS.iter().all(|area| outcome.stdout.contains(area.name));
+        Ok(all.then_some(outcome.stdout))
+    })?;
     for area in AREAS {
         let is_first = |line: &&str| line.contains(area.name);
-        screen.wrapped(
-            text.lines()
-                .find(is_first)
-                .context("no event of that zone")?,
-        );
+        screen.wrapped(text.lines().find(is_first).context("no event of that zone")?);
     }
     Ok(())
 }
@@ -92,8 +77,7 @@ pub(super) fn metrics(screen: &Screen, lab: &Lab) -> Result<()> {
         "holdfast_ops_total",
     ] {
         let shown = |line: &&str| {
-            line.strip_prefix(name)
-                .is_some_and(|rest| rest.starts_with(['{', ' ']))
+            line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ']))
                 && !line.ends_with(" 0")
                 && (name == "holdfast_enforcing"
                     || AREAS.iter().any(|area| line.contains(area.name)))
@@ -109,9 +93,7 @@ pub(super) fn metrics(screen: &Screen, lab: &Lab) -> Result<()> {
 pub(super) fn audit(screen: &Screen) -> Result<()> {
     screen.heading("audit.jsonl");
     let record = until("the trip in the audit log", Duration::from_secs(60), || {
-        Ok(cli::audit()?
-            .into_iter()
-            .find(|record| record.to_string().contains("\"deny\"")))
+        Ok(cli::audit()?.into_iter().find(|record| record.to_string().contains("\"deny\"")))
     })?;
     screen.wrapped(&record.to_string());
     println!();

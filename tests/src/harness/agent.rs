@@ -52,9 +52,8 @@ impl Lab {
         if self.is_running()? {
             self.stop()?;
         }
-        if !Path::new(POLICY).exists() {
-            self.write_policy(&idle())?;
-        }
+        // Whatever the last scenario left there.
+        self.write_policy(&idle())?;
         self.start(trace)
     }
 
@@ -68,10 +67,7 @@ impl Lab {
     /// Starts the agent and waits until it answers.
     pub(crate) fn start(&mut self, trace: bool) -> Result<()> {
         if self.failed_starts >= 2 {
-            bail!(
-                "the agent failed to start {} times: not tried again",
-                self.failed_starts
-            );
+            bail!("the agent failed to start {} times: not tried again", self.failed_starts);
         }
         self.failed_starts += 1;
         self.spawn(trace)?;
@@ -79,9 +75,7 @@ impl Lab {
             if let Some(status) = self.agent.as_mut().context("no agent")?.try_wait()? {
                 bail!("the agent ended while starting: {status}");
             }
-            Ok(cli::status()
-                .ok()
-                .filter(|(outcome, _)| matches!(outcome.code, Some(0 | 5))))
+            Ok(cli::status().ok().filter(|(outcome, _)| matches!(outcome.code, Some(0 | 5))))
         })?;
         self.failed_starts = 0;
         Ok(())
@@ -92,26 +86,12 @@ impl Lab {
         let log = File::options().create(true).append(true).open(LOG)?;
         let mut command = Command::new(BINARY);
         command.args(["agent", "--policy", POLICY, "--state-dir", STATE_DIR]);
-        command.args([
-            "--run-dir",
-            RUN_DIR,
-            "--pin-dir",
-            PIN_DIR,
-            "--metrics",
-            METRICS,
-        ]);
+        command.args(["--run-dir", RUN_DIR, "--pin-dir", PIN_DIR, "--metrics", METRICS]);
         if trace {
             command.arg("--trace-ops");
         }
-        command
-            .stdin(Stdio::null())
-            .stdout(log.try_clone()?)
-            .stderr(log);
-        self.agent = Some(
-            command
-                .spawn()
-                .with_context(|| format!("cannot start {BINARY}"))?,
-        );
+        command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        self.agent = Some(command.spawn().with_context(|| format!("cannot start {BINARY}"))?);
         self.trace = trace;
         Ok(())
     }
@@ -138,9 +118,7 @@ impl Lab {
             return Ok(());
         }
         kill_process(Pid::from_child(&child), signal)?;
-        let ended = until("the agent ends", Duration::from_secs(60), || {
-            Ok(child.try_wait()?)
-        });
+        let ended = until("the agent ends", Duration::from_secs(60), || Ok(child.try_wait()?));
         if ended.is_err() {
             child.kill()?;
             child.wait()?;
@@ -177,10 +155,7 @@ impl Lab {
         let lines: Vec<_> = text.lines().collect();
         let tail = lines[lines.len().saturating_sub(6)..].iter();
         let cut = tail.map(|line| line.chars().take(240).collect::<String>());
-        format!(
-            "the agent's log ends:\n{}",
-            cut.collect::<Vec<_>>().join("\n")
-        )
+        format!("the agent's log ends:\n{}", cut.collect::<Vec<_>>().join("\n"))
     }
 
     /// Takes the guard off the machine and insists that nothing of it stays.
@@ -209,7 +184,5 @@ impl Lab {
 /// A policy that guards nothing that exists.
 pub(crate) fn idle() -> String {
     let nowhere = Path::new("/data/nothing-here");
-    policy::render(&[Zone::new("idle", nowhere)
-        .observe()
-        .budget(Budget::files(1000))])
+    policy::render(&[Zone::new("idle", nowhere).observe().budget(Budget::files(1000))])
 }

@@ -57,8 +57,5 @@ pub(crate) fn text<'a>(value: &'a Value, key: &str) -> &'a str {
 
 /// A field as a number.
 pub(crate) fn number(value: &Value, key: &str) -> Result<u64> {
-    value
-        .get(key)
-        .and_then(Value::as_u64)
-        .with_context(|| format!("no number {key:?} in {value}"))
+    value.get(key).and_then(Value::as_u64).with_context(|| format!("no number {key:?} in {value}"))
 }

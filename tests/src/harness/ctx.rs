@@ -35,34 +35,17 @@ impl<'a> Ctx<'a> {
         let zone = format!("z{serial}-{}", title.replace("::", "-").replace('_', "-"));
         let base = Path::new(fs.mount()).join(&zone);
         fs::create_dir_all(&base).with_context(|| base.display().to_string())?;
-        Ok(Self {
-            lab,
-            zone,
-            base,
-            fs,
-            trace,
-        })
+        Ok(Self { lab, zone, base, fs, trace })
     }
 
     /// Unmounts what the scenario left mounted and gives its directory to the bin.
     pub(crate) fn close(self) -> Result<()> {
         let mounts = fs::read_to_string("/proc/self/mounts")?;
         let below = |line: &&str| {
-            line.split(' ')
-                .nth(1)
-                .is_some_and(|at| Path::new(at).starts_with(&self.base))
+            line.split(' ').nth(1).is_some_and(|at| Path::new(at).starts_with(&self.base))
         };
-        for line in mounts
-            .lines()
-            .filter(below)
-            .collect::<Vec<_>>()
-            .into_iter()
-            .rev()
-        {
-            Tool::new("umount")
-                .arg("-l")
-                .args(line.split(' ').nth(1))
-                .ok()?;
+        for line in mounts.lines().filter(below).collect::<Vec<_>>().into_iter().rev() {
+            Tool::new("umount").arg("-l").args(line.split(' ').nth(1)).ok()?;
         }
         self.lab.discard(self.base);
         Ok(())
@@ -109,9 +92,7 @@ impl<'a> Ctx<'a> {
         what: &str,
         mut holds: impl FnMut(&Metrics) -> bool,
     ) -> Result<Metrics> {
-        until(what, Duration::from_secs(60), || {
-            Ok(Some(self.lab.metrics()?).filter(|m| holds(m)))
-        })
+        until(what, Duration::from_secs(60), || Ok(Some(self.lab.metrics()?).filter(|m| holds(m))))
     }
 
     /// Insists that the agent's counters for this scenario's zone come to these figures.
@@ -121,42 +102,29 @@ impl<'a> Ctx<'a> {
             last = metrics.ops(&self.zone, verdict);
             last == ops as f64
         });
-        outcome
-            .map(drop)
-            .with_context(|| format!("counted {last} ops with verdict {verdict}"))
+        outcome.map(drop).with_context(|| format!("counted {last} ops with verdict {verdict}"))
     }
 
     /// Insists that not one op in this scenario's zone was denied, by the counters.
     pub(crate) fn nothing_denied(&self) -> Result<()> {
-        check_eq!(
-            self.lab.metrics()?.ops(&self.zone, "deny"),
-            0.0,
-            "ops denied"
-        );
+        check_eq!(self.lab.metrics()?.ops(&self.zone, "deny"), 0.0, "ops denied");
         Ok(())
     }
 
     /// This scenario's events.
     pub(crate) fn events(&self) -> Result<Vec<Value>> {
-        Ok(cli::events()?
-            .into_iter()
-            .filter(|e| cli::text(e, "zone") == self.zone)
-            .collect())
+        Ok(cli::events()?.into_iter().filter(|e| cli::text(e, "zone") == self.zone).collect())
     }
 
     /// Waits for an event of this scenario's zone.
     pub(crate) fn event(&self, what: &str, mut is_it: impl FnMut(&Value) -> bool) -> Result<Value> {
-        until(
-            &format!("an event: {what}"),
-            Duration::from_secs(60),
-            || Ok(self.events()?.into_iter().find(|event| is_it(event))),
-        )
+        until(&format!("an event: {what}"), Duration::from_secs(60), || {
+            Ok(self.events()?.into_iter().find(|event| is_it(event)))
+        })
     }
 }
 
 pub(crate) fn is_mount(at: &str) -> Result<bool> {
     let mounts = fs::read_to_string("/proc/self/mounts")?;
-    Ok(mounts
-        .lines()
-        .any(|line| line.split(' ').nth(1) == Some(at)))
+    Ok(mounts.lines().any(|line| line.split(' ').nth(1) == Some(at)))
 }

@@ -38,19 +38,12 @@ pub(crate) enum Helper {
 /// Runs it.
 pub(crate) fn run(helper: Helper) -> Result<bool> {
     match helper {
-        Helper::Enter {
-            procs,
-            uid,
-            command,
-        } => enter(&procs, uid, &command),
+        Helper::Enter { procs, uid, command } => enter(&procs, uid, &command),
         Helper::Worker => worker::serve().map(|()| true),
         Helper::Unlink { dir, go } => unlink(&dir, go.as_deref()),
         Helper::Uring { dir } => {
             let tally = uring::unlink_all(&dir)?;
-            println!(
-                "ok={} eperm={} other={}",
-                tally.ok, tally.eperm, tally.other
-            );
+            println!("ok={} eperm={} other={}", tally.ok, tally.eperm, tally.other);
             Ok(true)
         }
         Helper::Linger { dir } => {
@@ -79,10 +72,7 @@ fn unlink(dir: &Path, go: Option<&Path>) -> Result<bool> {
     {
         std::thread::sleep(Duration::from_millis(1));
     }
-    let gone = files
-        .iter()
-        .filter(|path| std::fs::remove_file(path).is_ok())
-        .count();
+    let gone = files.iter().filter(|path| std::fs::remove_file(path).is_ok()).count();
     println!("{gone}");
     Ok(true)
 }

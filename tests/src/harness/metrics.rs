@@ -34,11 +34,7 @@ impl Metrics {
         stream.read_to_end(&mut page)?;
         let page = String::from_utf8(page).context("the metrics page is not UTF-8")?;
         let (head, body) = page.split_once("\r\n\r\n").context("no HTTP header")?;
-        ensure!(
-            head.contains(" 200 "),
-            "the metrics page answered {:?}",
-            head.lines().next()
-        );
+        ensure!(head.contains(" 200 "), "the metrics page answered {:?}", head.lines().next());
         Self::parse(body)
     }
 
@@ -49,10 +45,7 @@ impl Metrics {
             .filter(|line| !line.is_empty() && !line.starts_with('#'))
             .map(|line| sample(line).with_context(|| format!("metrics line {line:?}")))
             .collect::<Result<_>>()?;
-        Ok(Self {
-            samples,
-            text: text.to_owned(),
-        })
+        Ok(Self { samples, text: text.to_owned() })
     }
 
     /// The sum of every sample of this name that has these labels.
@@ -67,20 +60,13 @@ impl Metrics {
 
     /// Ops of a zone with one verdict, of all kinds.
     pub(crate) fn ops(&self, zone: &str, verdict: &str) -> f64 {
-        self.sum(
-            "holdfast_ops_total",
-            &[("zone", zone), ("verdict", verdict)],
-        )
+        self.sum("holdfast_ops_total", &[("zone", zone), ("verdict", verdict)])
     }
 
     /// Every label name in use.
     pub(crate) fn label_names(&self) -> Vec<&str> {
-        let mut names: Vec<_> = self
-            .samples
-            .iter()
-            .flat_map(|s| s.labels.keys())
-            .map(String::as_str)
-            .collect();
+        let mut names: Vec<_> =
+            self.samples.iter().flat_map(|s| s.labels.keys()).map(String::as_str).collect();
         names.sort_unstable();
         names.dedup();
         names
@@ -93,9 +79,7 @@ impl Metrics {
     ) -> impl Iterator<Item = &'a Sample> {
         self.samples.iter().filter(move |sample| {
             sample.name == name
-                && labels
-                    .iter()
-                    .all(|&(k, v)| sample.labels.get(k).is_some_and(|found| found == v))
+                && labels.iter().all(|&(k, v)| sample.labels.get(k).is_some_and(|found| found == v))
         })
     }
 }
@@ -106,18 +90,12 @@ fn sample(line: &str) -> Result<Sample> {
         None => line.split_once(' ').context("no value")?,
     };
     let value = value.split_whitespace().next().context("no value")?;
-    let value = value
-        .parse()
-        .with_context(|| format!("{value:?} is not a number"))?;
+    let value = value.parse().with_context(|| format!("{value:?} is not a number"))?;
     let (name, labels) = match series.split_once('{') {
         None => (series, BTreeMap::new()),
         Some((name, rest)) => (name, parse_labels(rest.trim_end_matches('}'))?),
     };
-    Ok(Sample {
-        name: name.to_owned(),
-        labels,
-        value,
-    })
+    Ok(Sample { name: name.to_owned(), labels, value })
 }
 
 fn parse_labels(mut text: &str) -> Result<BTreeMap<String, String>> {

@@ -82,26 +82,17 @@ impl Budget {
 
     /// So many files in an hour, for everyone together, all ops.
     pub(crate) fn files(files: u64) -> Self {
-        Self {
-            files: Some(files),
-            ..Self::empty()
-        }
+        Self { files: Some(files), ..Self::empty() }
     }
 
     /// So many bytes in an hour.
     pub(crate) fn bytes(bytes: u64) -> Self {
-        Self {
-            bytes: Some(bytes),
-            ..Self::empty()
-        }
+        Self { bytes: Some(bytes), ..Self::empty() }
     }
 
     /// So many distinct tenants in an hour.
     pub(crate) fn tenants(tenants: u32) -> Self {
-        Self {
-            tenants: Some(tenants),
-            ..Self::empty()
-        }
+        Self { tenants: Some(tenants), ..Self::empty() }
     }
 
     pub(crate) fn and_bytes(mut self, bytes: u64) -> Self {
@@ -161,11 +152,7 @@ impl Budget {
         let (per, who) = (self.per.word(), self.who.word());
         let _ = writeln!(text, "[[zone.budget]]\nper = {per:?}\nwho = {who:?}");
         if !self.ops.is_empty() {
-            let ops: Vec<_> = self
-                .ops
-                .iter()
-                .map(|op| format!("{:?}", op.word()))
-                .collect();
+            let ops: Vec<_> = self.ops.iter().map(|op| format!("{:?}", op.word())).collect();
             let _ = writeln!(text, "ops = [{}]", ops.join(", "));
         }
         if let Some(files) = self.files {

@@ -47,10 +47,7 @@ pub(crate) fn sh<S: AsRef<OsStr>>(
     script: &str,
     args: impl IntoIterator<Item = S>,
 ) -> Result<Outcome> {
-    Tool::new("bash")
-        .args(["-c", script, "script"])
-        .args(args)
-        .run()
+    Tool::new("bash").args(["-c", script, "script"]).args(args).run()
 }
 
 impl Tool {
@@ -70,8 +67,7 @@ impl Tool {
     }
 
     pub(crate) fn args<S: AsRef<OsStr>>(mut self, args: impl IntoIterator<Item = S>) -> Self {
-        self.args
-            .extend(args.into_iter().map(|arg| arg.as_ref().to_owned()));
+        self.args.extend(args.into_iter().map(|arg| arg.as_ref().to_owned()));
         self
     }
 
@@ -99,10 +95,7 @@ impl Tool {
             Some(procs) => {
                 let mut command = Command::new(std::env::current_exe()?);
                 command.args(["helper", "enter"]).arg(procs);
-                command
-                    .arg(self.uid.unwrap_or(0).to_string())
-                    .arg("--")
-                    .arg(&self.program);
+                command.arg(self.uid.unwrap_or(0).to_string()).arg("--").arg(&self.program);
                 command
             }
         };
@@ -113,10 +106,7 @@ impl Tool {
         if let Some(dir) = &self.cwd {
             command.current_dir(dir);
         }
-        command
-            .env("LC_ALL", "C")
-            .env("HOME", "/root")
-            .stdin(Stdio::null());
+        command.env("LC_ALL", "C").env("HOME", "/root").stdin(Stdio::null());
         Ok(command)
     }
 
@@ -125,17 +115,10 @@ impl Tool {
         let what = self.to_string();
         let mut command = self.command()?;
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command
-            .spawn()
-            .with_context(|| format!("cannot start `{what}`"))?;
+        let mut child = command.spawn().with_context(|| format!("cannot start `{what}`"))?;
         let stdout = collect(child.stdout.take().context("no stdout")?);
         let stderr = collect(child.stderr.take().context("no stderr")?);
-        Ok(Running {
-            what,
-            child,
-            stdout,
-            stderr,
-        })
+        Ok(Running { what, child, stdout, stderr })
     }
 
     /// Runs it to its end, well or badly.
@@ -156,11 +139,7 @@ impl std::fmt::Display for Tool {
             let text: String = arg.to_string_lossy().chars().take(120).collect();
             write!(f, " {text}")?;
         }
-        if self.args.len() > 8 {
-            write!(f, " … ({} arguments)", self.args.len())
-        } else {
-            Ok(())
-        }
+        if self.args.len() > 8 { write!(f, " … ({} arguments)", self.args.len()) } else { Ok(()) }
     }
 }
 
@@ -192,12 +171,7 @@ impl Running {
             String::from_utf8_lossy(&bytes.join().unwrap_or_default()).into_owned()
         };
         let (stdout, stderr) = (text(self.stdout), text(self.stderr));
-        Ok(Outcome {
-            what: self.what,
-            code: status.code(),
-            stdout,
-            stderr,
-        })
+        Ok(Outcome { what: self.what, code: status.code(), stdout, stderr })
     }
 }
 
@@ -220,10 +194,7 @@ impl Outcome {
         if !self.succeeded() && self.stderr.contains("Operation not permitted") {
             Ok(self)
         } else {
-            bail!(
-                "{}",
-                self.describe("should have failed with 'Operation not permitted'")
-            )
+            bail!("{}", self.describe("should have failed with 'Operation not permitted'"))
         }
     }
 
@@ -232,10 +203,7 @@ impl Outcome {
         if self.code == Some(code) {
             Ok(self)
         } else {
-            bail!(
-                "{}",
-                self.describe(&format!("should have ended with exit status {code}"))
-            )
+            bail!("{}", self.describe(&format!("should have ended with exit status {code}")))
         }
     }
 

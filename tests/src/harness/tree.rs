@@ -37,11 +37,7 @@ impl Tree {
         files: u64,
         mut progress: impl FnMut(u64),
     ) -> Result<Self> {
-        let tree = Self {
-            root: root.to_owned(),
-            tenants,
-            files,
-        };
+        let tree = Self { root: root.to_owned(), tenants, files };
         for tenant in 0..tenants {
             fs::create_dir_all(tree.tenant(tenant)).context("cannot make a tenant")?;
             for file in 0..files {
@@ -84,12 +80,7 @@ impl Tree {
 
     /// Insists that exactly so many files and directories are gone and that every other is as it was.
     pub(crate) fn lost_exactly(&self, lost: u64) -> Result<()> {
-        check_eq!(
-            self.gone()?,
-            lost,
-            "files and directories gone from {}",
-            self.root.display()
-        );
+        check_eq!(self.gone()?, lost, "files and directories gone from {}", self.root.display());
         self.rest_is_intact()
     }
 
@@ -117,9 +108,8 @@ impl Tree {
 
     /// How many files are there but empty.
     pub(crate) fn emptied(&self) -> u64 {
-        self.paths()
-            .filter(|path| fs::metadata(path).is_ok_and(|meta| meta.len() == 0))
-            .count() as u64
+        self.paths().filter(|path| fs::metadata(path).is_ok_and(|meta| meta.len() == 0)).count()
+            as u64
     }
 }
 

@@ -41,9 +41,7 @@ impl Drop for Unit {
 fn root() -> Result<&'static str> {
     const ROOT: &str = "/sys/fs/cgroup";
     if !Path::new(ROOT).join("cgroup.procs").exists() {
-        super::Tool::new("mount")
-            .args(["-t", "cgroup2", "cgroup2", ROOT])
-            .ok()?;
+        super::Tool::new("mount").args(["-t", "cgroup2", "cgroup2", ROOT]).ok()?;
     }
     Ok(ROOT)
 }

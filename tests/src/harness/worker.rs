@@ -29,22 +29,13 @@ pub(crate) struct Worker {
 
 impl Worker {
     pub(crate) fn start(unit: &Unit, uid: u32) -> Result<Self> {
-        let tool = Tool::new(std::env::current_exe()?)
-            .args(["helper", "worker"])
-            .unit(unit)
-            .uid(uid);
+        let tool =
+            Tool::new(std::env::current_exe()?).args(["helper", "worker"]).unit(unit).uid(uid);
         let mut command = tool.command()?;
-        let mut child = command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()?;
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
         let input = child.stdin.take().context("no stdin")?;
         let output = BufReader::new(child.stdout.take().context("no stdout")?);
-        Ok(Self {
-            child,
-            input,
-            output,
-        })
+        Ok(Self { child, input, output })
     }
 
     /// Does one step; the error number, 0 for success.
@@ -59,10 +50,7 @@ impl Worker {
         self.input.flush()?;
         let mut answer = String::new();
         self.output.read_line(&mut answer)?;
-        answer
-            .trim()
-            .parse()
-            .with_context(|| format!("the worker answered {answer:?}"))
+        answer.trim().parse().with_context(|| format!("the worker answered {answer:?}"))
     }
 }
 

@@ -40,10 +40,7 @@ fn counters(ctx: &mut Ctx<'_>) -> Result<()> {
     for pair in files[18..24].chunks(2) {
         fs::rename(&pair[0], &pair[1])?;
     }
-    check!(
-        fs::remove_dir(root.join("t")).is_err(),
-        "not empty: costs nothing"
-    );
+    check!(fs::remove_dir(root.join("t")).is_err(), "not empty: costs nothing");
     let after = count(&root)?;
     let expected = [
         ("remove", 9, 8 * 1000),
@@ -53,11 +50,7 @@ fn counters(ctx: &mut Ctx<'_>) -> Result<()> {
     ];
     let bytes: u64 = expected.iter().map(|(_, _, bytes)| bytes).sum();
     // The first file's name went, its data did not; count() sees each link's size.
-    check_eq!(
-        before.bytes - after.bytes,
-        bytes + 1000,
-        "bytes gone by the disk itself"
-    );
+    check_eq!(before.bytes - after.bytes, bytes + 1000, "bytes gone by the disk itself");
     let zone = ctx.zone.clone();
     for (op, files, bytes) in expected {
         let labels = [("zone", zone.as_str()), ("op", op)];
@@ -70,34 +63,18 @@ fn counters(ctx: &mut Ctx<'_>) -> Result<()> {
         )?;
     }
     // 21 of 30 are spent.
-    Tool::new("find")
-        .arg(&root)
-        .args(["-type", "f", "-delete"])
-        .run()?
-        .refused()?;
+    Tool::new("find").arg(&root).args(["-type", "f", "-delete"]).run()?.refused()?;
     let metrics = ctx.metrics_until("an empty budget in the metrics", |metrics| {
         metrics.sum("holdfast_budget_left_files", &[("zone", &zone)]) == 0.0
     })?;
-    check_eq!(
-        metrics.sum("holdfast_destroyed_files_total", &[("zone", &zone)]),
-        30.0,
-        "files"
-    );
-    check_eq!(
-        metrics.sum("holdfast_trips_total", &[("zone", &zone)]),
-        1.0,
-        "trips"
-    );
+    check_eq!(metrics.sum("holdfast_destroyed_files_total", &[("zone", &zone)]), 30.0, "files");
+    check_eq!(metrics.sum("holdfast_trips_total", &[("zone", &zone)]), 1.0, "trips");
     Ok(())
 }
 
 fn audit(ctx: &mut Ctx<'_>) -> Result<()> {
     let tree = ctx.guarded(1, 30, 7)?;
-    Tool::new("rm")
-        .arg("-rf")
-        .arg(tree.tenant(0))
-        .run()?
-        .refused()?;
+    Tool::new("rm").arg("-rf").arg(tree.tenant(0)).run()?.refused()?;
     let zone = ctx.zone.clone();
     let record = until("the trip in the audit log", Duration::from_secs(60), || {
         let records = cli::audit()?;
@@ -108,46 +85,27 @@ fn audit(ctx: &mut Ctx<'_>) -> Result<()> {
     })?;
     let text = record.to_string();
     for expected in ["customer-000", "remove", "\"rm\""] {
-        check!(
-            text.contains(expected),
-            "the audit record lacks {expected}: {text}"
-        );
+        check!(text.contains(expected), "the audit record lacks {expected}: {text}");
     }
     tree.lost_exactly(7)
 }
 
 fn page(ctx: &mut Ctx<'_>) -> Result<()> {
     let tree = ctx.guarded(1, 30, 7)?;
-    Tool::new("rm")
-        .arg("-rf")
-        .arg(tree.tenant(0))
-        .run()?
-        .refused()?;
+    Tool::new("rm").arg("-rf").arg(tree.tenant(0)).run()?.refused()?;
     ctx.counted("allow", 7)?;
     let metrics = ctx.lab.metrics()?;
     let zone = ctx.zone.as_str();
     for (name, labels) in [
-        (
-            "holdfast_ops_total",
-            vec![("zone", zone), ("op", "remove"), ("verdict", "deny")],
-        ),
-        (
-            "holdfast_destroyed_files_total",
-            vec![("zone", zone), ("op", "remove")],
-        ),
-        (
-            "holdfast_destroyed_bytes_total",
-            vec![("zone", zone), ("op", "remove")],
-        ),
+        ("holdfast_ops_total", vec![("zone", zone), ("op", "remove"), ("verdict", "deny")]),
+        ("holdfast_destroyed_files_total", vec![("zone", zone), ("op", "remove")]),
+        ("holdfast_destroyed_bytes_total", vec![("zone", zone), ("op", "remove")]),
         ("holdfast_trips_total", vec![("zone", zone)]),
         ("holdfast_budget_left_files", vec![("zone", zone)]),
         ("holdfast_budget_limit_files", vec![("zone", zone)]),
         ("holdfast_events_lost_total", vec![("zone", zone)]),
         ("holdfast_events_suppressed_total", vec![("zone", zone)]),
-        (
-            "holdfast_zone_mode",
-            vec![("zone", zone), ("mode", "enforce")],
-        ),
+        ("holdfast_zone_mode", vec![("zone", zone), ("mode", "enforce")]),
         ("holdfast_level", vec![("level", "prevent")]),
         ("holdfast_enforcing", vec![]),
         ("holdfast_coverage_ok", vec![("op", "remove")]),
@@ -159,28 +117,13 @@ fn page(ctx: &mut Ctx<'_>) -> Result<()> {
         ("holdfast_policy_reload_timestamp_seconds", vec![]),
         ("holdfast_build_info", vec![]),
     ] {
-        check!(
-            metrics.has(name, &labels),
-            "no {name} with {labels:?} in:\n{}",
-            metrics.text
-        );
+        check!(metrics.has(name, &labels), "no {name} with {labels:?} in:\n{}", metrics.text);
     }
-    check_eq!(
-        metrics.sum("holdfast_enforcing", &[]),
-        1.0,
-        "holdfast_enforcing"
-    );
-    check_eq!(
-        metrics.sum("holdfast_zone_mode", &[("zone", zone)]),
-        1.0,
-        "one mode per zone"
-    );
+    check_eq!(metrics.sum("holdfast_enforcing", &[]), 1.0, "holdfast_enforcing");
+    check_eq!(metrics.sum("holdfast_zone_mode", &[("zone", zone)]), 1.0, "one mode per zone");
     for label in metrics.label_names() {
         let private = ["path", "pid", "uid", "user", "comm", "file", "tenant"].contains(&label);
-        check!(
-            !private,
-            "the label {label} tells too much or has too many values"
-        );
+        check!(!private, "the label {label} tells too much or has too many values");
     }
     Ok(())
 }
@@ -196,11 +139,7 @@ fn status(ctx: &mut Ctx<'_>) -> Result<()> {
     let text = value.to_string();
     check!(text.contains(&ctx.zone), "status lacks the zone: {text}");
     let plain = cli::holdfast(["status"])?.ok()?;
-    check!(
-        plain.stdout.contains(&ctx.zone),
-        "{}",
-        plain.describe("lacks the zone")
-    );
+    check!(plain.stdout.contains(&ctx.zone), "{}", plain.describe("lacks the zone"));
     let zone = ctx.zone.clone();
     ctx.metrics_until("7 files left in the metrics", |metrics| {
         metrics.sum("holdfast_budget_left_files", &[("zone", &zone)]) == 7.0
@@ -218,20 +157,10 @@ fn new_zones(ctx: &mut Ctx<'_>) -> Result<()> {
         let zone = crate::harness::Zone::new(&name, &tree.root);
         ctx.guard(&[zone.budget(Budget::files(1))])?;
         let (first, second) = (files.next(), files.next());
-        check!(
-            first.is_some_and(|path| fs::remove_file(path).is_ok()),
-            "the budget is one file"
-        );
-        check!(
-            second.is_some_and(|path| fs::remove_file(path).is_err()),
-            "and not two"
-        );
+        check!(first.is_some_and(|path| fs::remove_file(path).is_ok()), "the budget is one file");
+        check!(second.is_some_and(|path| fs::remove_file(path).is_err()), "and not two");
         for verdict in ["allow", "deny"] {
-            check_eq!(
-                ctx.lab.metrics()?.ops(&name, verdict),
-                1.0,
-                "{verdict} in zone number {n}"
-            );
+            check_eq!(ctx.lab.metrics()?.ops(&name, verdict), 1.0, "{verdict} in zone number {n}");
         }
     }
     tree.lost_exactly(70)
@@ -260,9 +189,6 @@ fn flood(ctx: &mut Ctx<'_>) -> Result<()> {
         sent + suppressed + lost >= 1.0 && sent + suppressed + lost <= denied as f64,
         "{sent} events, {suppressed} suppressed, {lost} lost of {denied}"
     );
-    check!(
-        suppressed > 0.0,
-        "a flood of {denied} denials should have been thinned out"
-    );
+    check!(suppressed > 0.0, "a flood of {denied} denials should have been thinned out");
     Ok(())
 }

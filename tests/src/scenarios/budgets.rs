@@ -30,18 +30,10 @@ fn bytes(ctx: &mut Ctx<'_>) -> Result<()> {
         File::create(root.join(format!("db/base-{n}")))?.set_len(GIB)?;
     }
     ctx.enforce(&root, Budget::bytes(GIB * 5 / 2))?;
-    Tool::new("rm")
-        .arg("-rf")
-        .arg(root.join("db"))
-        .run()?
-        .refused()?;
+    Tool::new("rm").arg("-rf").arg(root.join("db")).run()?.refused()?;
     check_eq!(count(&root)?.bytes, 3 * GIB, "bytes left");
     let event = ctx.event("the trip", |event| cli::text(event, "reason") == "bytes")?;
-    check_eq!(
-        cli::number(&event, "bytes")?,
-        GIB,
-        "bytes the denied op would have cost"
-    );
+    check_eq!(cli::number(&event, "bytes")?, GIB, "bytes the denied op would have cost");
     Ok(())
 }
 
@@ -57,27 +49,18 @@ fn tenants(ctx: &mut Ctx<'_>) -> Result<()> {
     check_eq!(tree.tenants_touched(), 3, "tenants touched");
     // The fourth tenant tripped, and a trip latches: the first three are left alone from then on, too.
     tree.lost_exactly(3)?;
-    ctx.event("the trip", |event| cli::text(event, "reason") == "tenants")
-        .map(drop)
+    ctx.event("the trip", |event| cli::text(event, "reason") == "tenants").map(drop)
 }
 
 fn tenants_two_levels(ctx: &mut Ctx<'_>) -> Result<()> {
     let root = ctx.base.join("zone");
     for host in ["a", "b"] {
         for site in 0..3 {
-            make_files(
-                &root.join(host).join(format!("site-{site}/htdocs")),
-                "f",
-                4,
-                10,
-            )?;
+            make_files(&root.join(host).join(format!("site-{site}/htdocs")), "f", 4, 10)?;
         }
     }
     ctx.guard(&[ctx.new_zone(&root).depth(2).budget(Budget::tenants(4))])?;
-    Tool::new("find")
-        .arg(&root)
-        .args(["-type", "f", "-delete"])
-        .run()?;
+    Tool::new("find").arg(&root).args(["-type", "f", "-delete"]).run()?;
     // Four tenants of four files each went; the fifth was one too many.
     check_eq!(count(&root)?.files, 2 * 4, "files left");
     Ok(())
@@ -87,21 +70,10 @@ fn some_ops(ctx: &mut Ctx<'_>) -> Result<()> {
     let tree = ctx.tree(2, 20)?;
     ctx.enforce(&tree.root, Budget::files(5).ops(&[Op::Remove]))?;
     for file in 0..20 {
-        File::options()
-            .write(true)
-            .open(tree.file(0, file))?
-            .set_len(0)?;
+        File::options().write(true).open(tree.file(0, file))?.set_len(0)?;
     }
-    check_eq!(
-        tree.emptied(),
-        20,
-        "files truncated: no budget lists that op"
-    );
-    Tool::new("rm")
-        .arg("-rf")
-        .arg(tree.tenant(1))
-        .run()?
-        .refused()?;
+    check_eq!(tree.emptied(), 20, "files truncated: no budget lists that op");
+    Tool::new("rm").arg("-rf").arg(tree.tenant(1)).run()?.refused()?;
     check_eq!(tree.gone()?, 5, "files removed");
     Ok(())
 }
@@ -116,15 +88,9 @@ fn three_sides(ctx: &mut Ctx<'_>) -> Result<()> {
     for path in &small {
         fs::remove_file(path)?;
     }
-    let gone = large
-        .iter()
-        .filter(|path| fs::remove_file(path).is_ok())
-        .count();
+    let gone = large.iter().filter(|path| fs::remove_file(path).is_ok()).count();
     check_eq!(gone, 3, "large files removed before the bytes were spent");
-    check!(
-        fs::remove_file(&strange[0]).is_err(),
-        "the trip latches for every op of that budget"
-    );
+    check!(fs::remove_file(&strange[0]).is_err(), "the trip latches for every op of that budget");
     Ok(())
 }
 
@@ -153,10 +119,7 @@ fn window_drains(ctx: &mut Ctx<'_>) -> Result<()> {
     let tree = ctx.tree(1, 200)?;
     ctx.enforce(&tree.root, Budget::files(10).window("5s"))?;
     let paths: Vec<_> = tree.paths().collect();
-    let gone = paths[..30]
-        .iter()
-        .take_while(|path| fs::remove_file(path).is_ok())
-        .count();
+    let gone = paths[..30].iter().take_while(|path| fs::remove_file(path).is_ok()).count();
     check_eq!(gone, 10, "files removed until the first refusal");
     let tripped = Instant::now();
     // While it latches, nothing goes. The refusal came a moment before `tripped`.
@@ -172,15 +135,8 @@ fn window_drains(ctx: &mut Ctx<'_>) -> Result<()> {
     );
     check!(waited < WINDOW * 4, "the latch took {waited:?} to open");
     let left: Vec<_> = paths.iter().filter(|path| path.exists()).collect();
-    let again = left
-        .iter()
-        .take_while(|path| fs::remove_file(path).is_ok())
-        .count();
-    check_eq!(
-        again,
-        9,
-        "files removed after the window, besides the one that showed it was open"
-    );
+    let again = left.iter().take_while(|path| fs::remove_file(path).is_ok()).count();
+    check_eq!(again, 9, "files removed after the window, besides the one that showed it was open");
     Ok(())
 }
 
@@ -201,35 +157,18 @@ fn any_window(ctx: &mut Ctx<'_>) -> Result<()> {
             std::thread::sleep(Duration::from_millis(30));
         }
     }
-    check!(
-        gone >= 75,
-        "several windows' worth should have gone, not {gone}"
-    );
-    let times = until(
-        "an event for every removal",
-        Duration::from_secs(60),
-        || {
-            let mut times = Vec::new();
-            for event in ctx
-                .events()?
-                .iter()
-                .filter(|e| cli::text(e, "verdict") == "allow")
-            {
-                times.push(cli::number(event, "time_ns")?);
-            }
-            Ok((times.len() >= gone).then_some(times))
-        },
-    )?;
+    check!(gone >= 75, "several windows' worth should have gone, not {gone}");
+    let times = until("an event for every removal", Duration::from_secs(60), || {
+        let mut times = Vec::new();
+        for event in ctx.events()?.iter().filter(|e| cli::text(e, "verdict") == "allow") {
+            times.push(cli::number(event, "time_ns")?);
+        }
+        Ok((times.len() >= gone).then_some(times))
+    })?;
     check_eq!(times.len(), gone, "removals by events");
     for (n, &end) in times.iter().enumerate() {
-        let inside = times[..=n]
-            .iter()
-            .filter(|&&time| time + WINDOW_NS > end)
-            .count();
-        check!(
-            inside <= 25,
-            "{inside} removals in the 3 s that end at {end}"
-        );
+        let inside = times[..=n].iter().filter(|&&time| time + WINDOW_NS > end).count();
+        check!(inside <= 25, "{inside} removals in the 3 s that end at {end}");
     }
     Ok(())
 }

@@ -33,16 +33,11 @@ fn threads(ctx: &mut Ctx<'_>) -> Result<()> {
                 let (tree, barrier) = (&tree, &barrier);
                 scope.spawn(move || {
                     barrier.wait();
-                    (0..FILES)
-                        .filter(|&file| fs::remove_file(tree.file(n, file)).is_ok())
-                        .count()
+                    (0..FILES).filter(|&file| fs::remove_file(tree.file(n, file)).is_ok()).count()
                 })
             })
             .collect();
-        workers
-            .into_iter()
-            .map(|worker| worker.join().unwrap_or(0) as u64)
-            .sum()
+        workers.into_iter().map(|worker| worker.join().unwrap_or(0) as u64).sum()
     });
     check_eq!(gone, BUDGET, "calls that succeeded");
     tree.lost_exactly(BUDGET)?;
@@ -69,14 +64,7 @@ fn finish(running: Vec<Running>, go: &Path) -> Result<Vec<u64>> {
     fs::write(go, "")?;
     running
         .into_iter()
-        .map(|one| {
-            one.wait()?
-                .ok()?
-                .stdout
-                .trim()
-                .parse()
-                .context("not a count")
-        })
+        .map(|one| one.wait()?.ok()?.stdout.trim().parse().context("not a count"))
         .collect()
 }
 
@@ -86,24 +74,17 @@ fn processes(ctx: &mut Ctx<'_>) -> Result<()> {
     let go = ctx.base.join("go");
     let dirs: Vec<_> = (0..WORKERS).map(|n| (tree.tenant(n), None)).collect();
     let gone = finish(start(&dirs, &go)?, &go)?;
-    check_eq!(
-        gone.iter().sum::<u64>(),
-        BUDGET,
-        "files removed by all: {gone:?}"
-    );
+    check_eq!(gone.iter().sum::<u64>(), BUDGET, "files removed by all: {gone:?}");
     tree.lost_exactly(BUDGET)?;
     ctx.counted("allow", BUDGET)
 }
 
 /// Runs eight deleters, each in a cgroup of its own; how many files each removed.
 fn in_units(ctx: &Ctx<'_>, tree: &Tree) -> Result<Vec<u64>> {
-    let units: Vec<_> = (0..WORKERS)
-        .map(|n| Unit::new(&format!("{}-{n}", ctx.zone)))
-        .collect::<Result<_>>()?;
+    let units: Vec<_> =
+        (0..WORKERS).map(|n| Unit::new(&format!("{}-{n}", ctx.zone))).collect::<Result<_>>()?;
     let go = ctx.base.join("go");
-    let dirs: Vec<_> = (0..WORKERS)
-        .map(|n| (tree.tenant(n), Some(&units[n as usize])))
-        .collect();
+    let dirs: Vec<_> = (0..WORKERS).map(|n| (tree.tenant(n), Some(&units[n as usize]))).collect();
     finish(start(&dirs, &go)?, &go)
 }
 
@@ -118,35 +99,18 @@ fn units(ctx: &mut Ctx<'_>) -> Result<()> {
 fn units_under_zone(ctx: &mut Ctx<'_>) -> Result<()> {
     let tree = ctx.tree(WORKERS, FILES)?;
     let zone = ctx.new_zone(&tree.root);
-    ctx.guard(&[zone
-        .budget(Budget::files(19).per(Per::Unit))
-        .budget(Budget::files(100))])?;
+    ctx.guard(&[zone.budget(Budget::files(19).per(Per::Unit)).budget(Budget::files(100))])?;
     let gone = in_units(ctx, &tree)?;
-    check_eq!(
-        gone.iter().sum::<u64>(),
-        100,
-        "files all units removed: {gone:?}"
-    );
-    check!(
-        gone.iter().all(|&files| files <= 19),
-        "no unit removed more than 19: {gone:?}"
-    );
+    check_eq!(gone.iter().sum::<u64>(), 100, "files all units removed: {gone:?}");
+    check!(gone.iter().all(|&files| files <= 19), "no unit removed more than 19: {gone:?}");
     tree.lost_exactly(100)
 }
 
 fn two_attackers(ctx: &mut Ctx<'_>) -> Result<()> {
     let tree = ctx.tree(2, 100)?;
     ctx.enforce(&tree.root, Budget::files(30).per(Per::Unit))?;
-    let units = [
-        Unit::new(&format!("{}-a", ctx.zone))?,
-        Unit::new(&format!("{}-b", ctx.zone))?,
-    ];
-    let rm = |n: u64| {
-        Tool::new("rm")
-            .arg("-rf")
-            .arg(tree.tenant(n))
-            .unit(&units[n as usize])
-    };
+    let units = [Unit::new(&format!("{}-a", ctx.zone))?, Unit::new(&format!("{}-b", ctx.zone))?];
+    let rm = |n: u64| Tool::new("rm").arg("-rf").arg(tree.tenant(n)).unit(&units[n as usize]);
     let (first, second) = (rm(0).start()?, rm(1).start()?);
     first.wait()?.refused()?;
     second.wait()?.refused()?;
@@ -167,13 +131,7 @@ fn mixed_ops(ctx: &mut Ctx<'_>) -> Result<()> {
     let ops: [&(dyn Fn(u64) -> bool + Sync); 4] = [
         &|file| fs::remove_file(tree.file(0, file)).is_ok(),
         &|file| fs::rename(&sources[file as usize], tree.file(1, file)).is_ok(),
-        &|file| {
-            fs::File::options()
-                .write(true)
-                .truncate(true)
-                .open(tree.file(2, file))
-                .is_ok()
-        },
+        &|file| fs::File::options().write(true).truncate(true).open(tree.file(2, file)).is_ok(),
         &|file| fs::rename(tree.file(3, file), outside.join(file.to_string())).is_ok(),
     ];
     let done: u64 = std::thread::scope(|scope| {
@@ -187,10 +145,7 @@ fn mixed_ops(ctx: &mut Ctx<'_>) -> Result<()> {
                 })
             })
             .collect();
-        workers
-            .into_iter()
-            .map(|worker| worker.join().unwrap_or(0))
-            .sum()
+        workers.into_iter().map(|worker| worker.join().unwrap_or(0)).sum()
     });
     check_eq!(done, BUDGET, "ops that succeeded");
     ctx.counted("allow", BUDGET)

@@ -24,20 +24,14 @@ const BUDGET: u64 = 10;
 /// Insists that the whole budget is still there.
 fn nothing_was_spent(tree: &Tree) -> Result<()> {
     tree.lost_exactly(0)?;
-    Tool::new("rm")
-        .arg("-rf")
-        .arg(tree.tenant(0))
-        .run()?
-        .refused()?;
+    Tool::new("rm").arg("-rf").arg(tree.tenant(0)).run()?.refused()?;
     tree.lost_exactly(BUDGET)
 }
 
 fn rmdir_not_empty(ctx: &mut Ctx<'_>) -> Result<()> {
     let tree = ctx.guarded(2, 20, BUDGET)?;
     for _ in 0..100 {
-        let error = fs::remove_dir(tree.tenant(0))
-            .err()
-            .map(|error| error.kind());
+        let error = fs::remove_dir(tree.tenant(0)).err().map(|error| error.kind());
         check_eq!(error, Some(ErrorKind::DirectoryNotEmpty), "error of rmdir");
     }
     nothing_was_spent(&tree)
@@ -47,32 +41,17 @@ fn read_only(ctx: &mut Ctx<'_>) -> Result<()> {
     let tree = ctx.guarded(2, 20, BUDGET)?;
     let view = ctx.base.join("view");
     fs::create_dir(&view)?;
-    Tool::new("mount")
-        .arg("--bind")
-        .arg(&tree.root)
-        .arg(&view)
-        .ok()?;
-    Tool::new("mount")
-        .args(["-o", "remount,ro,bind"])
-        .arg(&view)
-        .ok()?;
+    Tool::new("mount").arg("--bind").arg(&tree.root).arg(&view).ok()?;
+    Tool::new("mount").args(["-o", "remount,ro,bind"]).arg(&view).ok()?;
     let outcome = sh("rm -rf \"$1\"/*", [&view])?;
-    check!(
-        outcome.stderr.contains("Read-only"),
-        "{}",
-        outcome.describe("should say read-only")
-    );
+    check!(outcome.stderr.contains("Read-only"), "{}", outcome.describe("should say read-only"));
     nothing_was_spent(&tree)
 }
 
 fn without_permission(ctx: &mut Ctx<'_>) -> Result<()> {
     let tree = ctx.guarded(2, 20, BUDGET)?;
-    let outcome = Tool::new("rm")
-        .arg("-rf")
-        .arg(tree.tenant(0))
-        .uid(1000)
-        .cwd(Path::new("/"))
-        .run()?;
+    let outcome =
+        Tool::new("rm").arg("-rf").arg(tree.tenant(0)).uid(1000).cwd(Path::new("/")).run()?;
     check!(
         outcome.stderr.contains("Permission denied"),
         "{}",
@@ -90,33 +69,20 @@ fn failing_rename(ctx: &mut Ctx<'_>) -> Result<()> {
             fs::rename(&fresh, tree.tenant(0)).is_err(),
             "a directory over one that is not empty"
         );
-        check!(
-            fs::rename(tree.file(1, 0), tree.tenant(0)).is_err(),
-            "a file over a directory"
-        );
-        check!(
-            fs::rename(tree.tenant(1), tree.tenant(1).join("in")).is_err(),
-            "into itself"
-        );
+        check!(fs::rename(tree.file(1, 0), tree.tenant(0)).is_err(), "a file over a directory");
+        check!(fs::rename(tree.tenant(1), tree.tenant(1).join("in")).is_err(), "into itself");
     }
     fs::remove_dir(&fresh)?;
     // The removal of `fresh` cost one file.
     tree.lost_exactly(0)?;
-    Tool::new("rm")
-        .arg("-rf")
-        .arg(tree.tenant(0))
-        .run()?
-        .refused()?;
+    Tool::new("rm").arg("-rf").arg(tree.tenant(0)).run()?.refused()?;
     tree.lost_exactly(BUDGET - 1)
 }
 
 fn missing(ctx: &mut Ctx<'_>) -> Result<()> {
     let tree = ctx.guarded(2, 20, BUDGET)?;
     for n in 0..100 {
-        check!(
-            fs::remove_file(tree.root.join(n.to_string())).is_err(),
-            "nothing of that name"
-        );
+        check!(fs::remove_file(tree.root.join(n.to_string())).is_err(), "nothing of that name");
     }
     nothing_was_spent(&tree)
 }

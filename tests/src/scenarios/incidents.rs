@@ -26,8 +26,7 @@ fn firstserver(ctx: &mut Ctx<'_>) -> Result<()> {
     let backups = Tree::make(&ctx.base.join("backups"), 10, 30)?;
     let second = Zone::new(&format!("{}-backup", ctx.zone), &backups.root).backup();
     ctx.guard(&[
-        ctx.new_zone(&customers.root)
-            .budget(Budget::files(20).per(Per::Unit).window("10m")),
+        ctx.new_zone(&customers.root).budget(Budget::files(20).per(Per::Unit).window("10m")),
         second.budget(Budget::files(10).per(Per::Unit).window("10m")),
     ])?;
     let script = crate::demo::SCRIPT;
@@ -72,16 +71,8 @@ fn gitlab(ctx: &mut Ctx<'_>) -> Result<()> {
         .new_zone(&root)
         .budget(Budget::files(1000))
         .budget(Budget::bytes(SIZE / 4).per(Per::Unit))])?;
-    Tool::new("rm")
-        .arg("-Rvf")
-        .arg(root.join("postgresql/base"))
-        .run()?
-        .refused()?;
-    check_eq!(
-        count(&root)?.bytes,
-        4 * SIZE,
-        "bytes left: one file alone is over budget"
-    );
+    Tool::new("rm").arg("-Rvf").arg(root.join("postgresql/base")).run()?.refused()?;
+    check_eq!(count(&root)?.bytes, 4 * SIZE, "bytes left: one file alone is over budget");
     Ok(())
 }
 
@@ -95,16 +86,9 @@ fn images(ctx: &mut Ctx<'_>) -> Result<()> {
         fs::File::create(dir.join("disk.img"))?.set_len(SIZE)?;
     }
     ctx.enforce(&root, Budget::bytes(5 * SIZE).and_tenants(2))?;
-    sh(
-        "for vm in \"$1\"/*; do grep -qs \"${vm##*/}\" /dev/null || rm -rf \"$vm\"; done",
-        [&root],
-    )?
-    .refused()?;
-    check_eq!(
-        count(&root)?.bytes,
-        6 * SIZE,
-        "bytes left: two machines, then no more"
-    );
+    sh("for vm in \"$1\"/*; do grep -qs \"${vm##*/}\" /dev/null || rm -rf \"$vm\"; done", [&root])?
+        .refused()?;
+    check_eq!(count(&root)?.bytes, 6 * SIZE, "bytes left: two machines, then no more");
     Ok(())
 }
 
@@ -117,10 +101,7 @@ fn steam(ctx: &mut Ctx<'_>) -> Result<()> {
         ctx.new_zone(&home.root).budget(Budget::files(11)),
         second.budget(Budget::files(5)),
     ])?;
-    let outcome = sh(
-        "cd \"$1\" && rm -rf \"$PWD$STEAMROOT/\"*",
-        [ctx.base.join("fs")],
-    )?;
+    let outcome = sh("cd \"$1\" && rm -rf \"$PWD$STEAMROOT/\"*", [ctx.base.join("fs")])?;
     outcome.refused()?;
     home.lost_exactly(11)?;
     backup.lost_exactly(5)
@@ -129,10 +110,7 @@ fn steam(ctx: &mut Ctx<'_>) -> Result<()> {
 /// The wrong identifiers: whole sites, one after another.
 fn atlassian(ctx: &mut Ctx<'_>) -> Result<()> {
     let tree = ctx.tree(12, 15)?;
-    ctx.enforce(
-        &tree.root,
-        Budget::tenants(4).per(Per::Unit).who(Who::Operators),
-    )?;
+    ctx.enforce(&tree.root, Budget::tenants(4).per(Per::Unit).who(Who::Operators))?;
     let ids: Vec<_> = (0..12).map(|n| tree.tenant(n)).collect();
     Tool::new("rm").arg("-rf").args(&ids).run()?.refused()?;
     check_eq!(tree.tenants_touched(), 4, "tenants touched");
@@ -145,14 +123,8 @@ fn mirror(ctx: &mut Ctx<'_>) -> Result<()> {
     ctx.guard(&[zone.budget(Budget::files(500).and_tenants(2))])?;
     let source = ctx.outside()?.display().to_string() + "/";
     let target = tree.root.display().to_string() + "/";
-    let outcome = Tool::new("rsync")
-        .args(["-a", "--delete", &source, &target])
-        .run()?;
-    check!(
-        !outcome.succeeded(),
-        "{}",
-        outcome.describe("should have failed")
-    );
+    let outcome = Tool::new("rsync").args(["-a", "--delete", &source, &target]).run()?;
+    check!(!outcome.succeeded(), "{}", outcome.describe("should have failed"));
     check_eq!(tree.tenants_touched(), 2, "tenants touched");
     tree.rest_is_intact()
 }
@@ -160,15 +132,8 @@ fn mirror(ctx: &mut Ctx<'_>) -> Result<()> {
 /// `mv customers customers.old` and something else in its place: gone in one call, no file removed.
 fn mv_away(ctx: &mut Ctx<'_>) -> Result<()> {
     let tree = ctx.tree(3, 10)?;
-    ctx.enforce(
-        &tree.root,
-        Budget::files(1000).ops(&[Op::Remove, Op::MoveOut, Op::Detach]),
-    )?;
+    ctx.enforce(&tree.root, Budget::files(1000).ops(&[Op::Remove, Op::MoveOut, Op::Detach]))?;
     sh("mv \"$1\" \"$1.old\" && mkdir \"$1\"", [&tree.root])?.refused()?;
-    sh(
-        "mkdir \"$1.new\" && mv -T \"$1\"/customer-000 \"$1.new\"/gone",
-        [&tree.root],
-    )?
-    .refused()?;
+    sh("mkdir \"$1.new\" && mv -T \"$1\"/customer-000 \"$1.new\"/gone", [&tree.root])?.refused()?;
     tree.lost_exactly(0)
 }

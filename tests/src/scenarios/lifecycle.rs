@@ -27,9 +27,7 @@ fn start_of(value: &serde_json::Value) -> String {
 
 fn killed(ctx: &mut Ctx<'_>) -> Result<()> {
     let tree = ctx.guarded(4, 15, 30)?;
-    let attack = Tool::new("find")
-        .arg(&tree.root)
-        .args(["-type", "f", "-exec", "rm", "{}", ";"]);
+    let attack = Tool::new("find").arg(&tree.root).args(["-type", "f", "-exec", "rm", "{}", ";"]);
     let attack = attack.start()?;
     until("the attack is under way", Duration::from_secs(60), || {
         Ok((tree.gone()? >= 5).then_some(()))
@@ -38,22 +36,11 @@ fn killed(ctx: &mut Ctx<'_>) -> Result<()> {
     let when_killed = tree.gone()?;
     attack.wait()?;
     tree.lost_exactly(30)?;
-    check!(
-        when_killed < 30,
-        "the agent was killed too late to show anything: {when_killed} gone"
-    );
+    check!(when_killed < 30, "the agent was killed too late to show anything: {when_killed} gone");
     ctx.lab.start(false)?;
-    check_eq!(
-        start_of(&cli::status()?.1),
-        "adopted",
-        "how the agent came up"
-    );
+    check_eq!(start_of(&cli::status()?.1), "adopted", "how the agent came up");
     // Still spent, still latched.
-    Tool::new("rm")
-        .arg("-rf")
-        .arg(tree.tenant(3))
-        .run()?
-        .refused()?;
+    Tool::new("rm").arg("-rf").arg(tree.tenant(3)).run()?.refused()?;
     tree.lost_exactly(30)?;
     ctx.counted("allow", 30)
 }
@@ -61,18 +48,10 @@ fn killed(ctx: &mut Ctx<'_>) -> Result<()> {
 fn stopped(ctx: &mut Ctx<'_>) -> Result<()> {
     let tree = ctx.guarded(4, 30, 25)?;
     ctx.lab.stop()?;
-    Tool::new("rm")
-        .arg("-rf")
-        .arg(&tree.root)
-        .run()?
-        .refused()?;
+    Tool::new("rm").arg("-rf").arg(&tree.root).run()?.refused()?;
     tree.lost_exactly(25)?;
     let unreachable = cli::holdfast(["status"])?;
-    check_eq!(
-        unreachable.code,
-        Some(4),
-        "exit status of `holdfast status` without an agent"
-    );
+    check_eq!(unreachable.code, Some(4), "exit status of `holdfast status` without an agent");
     ctx.lab.start(false)
 }
 
@@ -89,18 +68,9 @@ fn adopted(ctx: &mut Ctx<'_>) -> Result<()> {
     ctx.lab.stop()?;
     remove(10..15)?;
     ctx.lab.start(false)?;
-    check_eq!(
-        start_of(&cli::status()?.1),
-        "adopted",
-        "how the agent came up"
-    );
+    check_eq!(start_of(&cli::status()?.1), "adopted", "how the agent came up");
     ctx.counted("allow", 15)?;
-    Tool::new("rm")
-        .arg("-rf")
-        .arg(tree.tenant(0))
-        .arg(tree.tenant(1))
-        .run()?
-        .refused()?;
+    Tool::new("rm").arg("-rf").arg(tree.tenant(0)).arg(tree.tenant(1)).run()?.refused()?;
     tree.lost_exactly(30)?;
     ctx.counted("allow", 30)
 }
@@ -109,10 +79,8 @@ fn no_gap(ctx: &mut Ctx<'_>) -> Result<()> {
     let tree = ctx.guarded(4, 50, 40)?;
     let script = "while [ ! -e \"$2\" ]; do rm -rf \"$1\"/*; done";
     let done = ctx.base.join("done");
-    let attack = Tool::new("bash")
-        .args(["-c", script, "script"])
-        .args([&tree.root, &done])
-        .start()?;
+    let attack =
+        Tool::new("bash").args(["-c", script, "script"]).args([&tree.root, &done]).start()?;
     let restarted = (|| -> Result<()> {
         for _ in 0..2 {
             ctx.lab.kill()?;
@@ -140,11 +108,7 @@ fn frozen(ctx: &mut Ctx<'_>) -> Result<()> {
 
 fn unpin(ctx: &mut Ctx<'_>) -> Result<()> {
     let tree = ctx.guarded(2, 30, 10)?;
-    Tool::new("rm")
-        .arg("-rf")
-        .arg(tree.tenant(0))
-        .run()?
-        .refused()?;
+    Tool::new("rm").arg("-rf").arg(tree.tenant(0)).run()?.refused()?;
     ctx.lab.stop()?;
     cli::holdfast(["unpin"])?.ok()?;
     check_eq!(count(Path::new(PIN_DIR))?.files, 0, "pins left");
@@ -156,15 +120,7 @@ fn unpin(ctx: &mut Ctx<'_>) -> Result<()> {
     check!(!tree.root.exists(), "the tree should be gone");
     let other = crate::harness::Tree::make(&ctx.base.join("again"), 2, 30)?;
     ctx.enforce(&other.root, Budget::files(10))?;
-    check_eq!(
-        start_of(&cli::status()?.1),
-        "fresh",
-        "how the agent came up"
-    );
-    Tool::new("rm")
-        .arg("-rf")
-        .arg(&other.root)
-        .run()?
-        .refused()?;
+    check_eq!(start_of(&cli::status()?.1), "fresh", "how the agent came up");
+    Tool::new("rm").arg("-rf").arg(&other.root).run()?.refused()?;
     other.lost_exactly(10)
 }

@@ -45,10 +45,7 @@ fn link_outside(ctx: &mut Ctx<'_>) -> Result<()> {
     ctx.nothing_denied()?;
     // The last two have no other link, and the budget is one file.
     fs::remove_file(tree.file(0, 20))?;
-    check!(
-        fs::remove_file(tree.file(0, 21)).is_err(),
-        "a second removal is denied"
-    );
+    check!(fs::remove_file(tree.file(0, 21)).is_err(), "a second removal is denied");
     Ok(())
 }
 
@@ -56,11 +53,7 @@ fn link_outside(ctx: &mut Ctx<'_>) -> Result<()> {
 fn rotation(ctx: &mut Ctx<'_>) -> Result<()> {
     let root = ctx.base.join("zone");
     make_files(&root.join("daily.0/host/etc"), "file", 60, 100)?;
-    sh(
-        "cd \"$1\" && for n in 1 2 3 4 5 6; do cp -al daily.0 daily.$n; done",
-        [&root],
-    )?
-    .ok()?;
+    sh("cd \"$1\" && for n in 1 2 3 4 5 6; do cp -al daily.0 daily.$n; done", [&root])?.ok()?;
     // A directory costs one file: a rotation removes three (the generation, host, etc).
     ctx.enforce(&root, Budget::files(9))?;
     let rotate = "cd \"$1\" && rm -r daily.6 && for n in 5 4 3 2 1 0; do mv daily.$n daily.$((n+1)); done \
@@ -85,9 +78,6 @@ fn unlinked_open_file(ctx: &mut Ctx<'_>) -> Result<()> {
         open.set_len(size)?;
     }
     Tool::new("rm").arg(&files[1]).ok()?;
-    check!(
-        fs::remove_file(&files[2]).is_err(),
-        "the budget of two files is spent"
-    );
+    check!(fs::remove_file(&files[2]).is_err(), "the budget of two files is spent");
     Ok(())
 }

@@ -27,14 +27,8 @@ fn observe(ctx: &mut Ctx<'_>) -> Result<()> {
     ctx.counted("allow", 30)?;
     ctx.counted("observe", 74)?;
     ctx.nothing_denied()?;
-    let event = ctx.event("what was observed", |event| {
-        cli::text(event, "verdict") == "observe"
-    })?;
-    check_eq!(
-        cli::text(&event, "reason"),
-        "files",
-        "reason of the first event"
-    );
+    let event = ctx.event("what was observed", |event| cli::text(event, "verdict") == "observe")?;
+    check_eq!(cli::text(&event, "reason"), "files", "reason of the first event");
     Ok(())
 }
 
@@ -60,12 +54,7 @@ fn spent_stays_spent(ctx: &mut Ctx<'_>) -> Result<()> {
     let elsewhere = ctx.outside()?;
     let other = Zone::new(&format!("{}-other", ctx.zone), &elsewhere).budget(Budget::files(1));
     ctx.guard(&[other, zone])?;
-    Tool::new("rm")
-        .arg("-rf")
-        .arg(tree.tenant(0))
-        .arg(tree.tenant(1))
-        .run()?
-        .refused()?;
+    Tool::new("rm").arg("-rf").arg(tree.tenant(0)).arg(tree.tenant(1)).run()?.refused()?;
     tree.lost_exactly(30)
 }
 
@@ -77,12 +66,7 @@ fn raise_limit(ctx: &mut Ctx<'_>) -> Result<()> {
         fs::remove_file(tree.file(0, file))?;
     }
     ctx.guard(&[zone.budget(Budget::files(50))])?;
-    Tool::new("rm")
-        .arg("-rf")
-        .arg(tree.tenant(0))
-        .arg(tree.tenant(1))
-        .run()?
-        .refused()?;
+    Tool::new("rm").arg("-rf").arg(tree.tenant(0)).arg(tree.tenant(1)).run()?.refused()?;
     tree.lost_exactly(50)
 }
 
@@ -100,60 +84,34 @@ fn several_roots(ctx: &mut Ctx<'_>) -> Result<()> {
     let zone = ctx.new_zone(&first.root).path(&second.root);
     ctx.guard(&[zone.budget(Budget::files(40).per(Per::Zone))])?;
     sh("rm -rf \"$1\"/* \"$2\"/*", [&first.root, &second.root])?.refused()?;
-    check_eq!(
-        first.gone()? + second.gone()?,
-        40,
-        "files gone from both roots"
-    );
+    check_eq!(first.gone()? + second.gone()?, 40, "files gone from both roots");
     Ok(())
 }
 
 fn globs(ctx: &mut Ctx<'_>) -> Result<()> {
     let mut trees = Vec::new();
     for name in ["web1", "web2", "db1"] {
-        trees.push(crate::harness::Tree::make(
-            &ctx.base.join(name).join("srv"),
-            1,
-            30,
-        )?);
+        trees.push(crate::harness::Tree::make(&ctx.base.join(name).join("srv"), 1, 30)?);
     }
     let pattern = ctx.base.join("web[0-9]/s*");
     ctx.enforce(&pattern, Budget::files(12))?;
     sh("rm -rf \"$1\"/*/srv/*", [&ctx.base])?.refused()?;
-    check_eq!(
-        trees[2].gone()?,
-        31,
-        "gone from the directory the pattern leaves out"
-    );
-    check_eq!(
-        trees[0].gone()? + trees[1].gone()?,
-        12,
-        "gone from the two it names"
-    );
+    check_eq!(trees[2].gone()?, 31, "gone from the directory the pattern leaves out");
+    check_eq!(trees[0].gone()? + trees[1].gone()?, 12, "gone from the two it names");
     Ok(())
 }
 
 fn sighup(ctx: &mut Ctx<'_>) -> Result<()> {
     let tree = ctx.guarded(1, 40, 5)?;
-    let before = ctx
-        .lab
-        .metrics()?
-        .sum("holdfast_policy_reload_timestamp_seconds", &[]);
+    let before = ctx.lab.metrics()?.sum("holdfast_policy_reload_timestamp_seconds", &[]);
     let wider = ctx.new_zone(&tree.root).budget(Budget::files(25));
-    ctx.lab
-        .write_policy(&crate::harness::policy::render(&[wider]))?;
-    Tool::new("kill")
-        .args(["-HUP", &ctx.lab.pid()?.to_string()])
-        .ok()?;
+    ctx.lab.write_policy(&crate::harness::policy::render(&[wider]))?;
+    Tool::new("kill").args(["-HUP", &ctx.lab.pid()?.to_string()]).ok()?;
     let zone = ctx.zone.clone();
     ctx.metrics_until("the new limit in the metrics", |metrics| {
         metrics.sum("holdfast_budget_limit_files", &[("zone", &zone)]) == 25.0
             && metrics.sum("holdfast_policy_reload_timestamp_seconds", &[]) >= before
     })?;
-    Tool::new("rm")
-        .arg("-rf")
-        .arg(tree.tenant(0))
-        .run()?
-        .refused()?;
+    Tool::new("rm").arg("-rf").arg(tree.tenant(0)).run()?.refused()?;
     tree.lost_exactly(25)
 }

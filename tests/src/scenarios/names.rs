@@ -39,17 +39,10 @@ fn path_of(event: &Value) -> Result<Vec<u8>> {
     if let Some(Value::Array(bytes)) = event.get("path_bytes") {
         return bytes
             .iter()
-            .map(|byte| {
-                byte.as_u64()
-                    .and_then(|n| u8::try_from(n).ok())
-                    .context("not a byte")
-            })
+            .map(|byte| byte.as_u64().and_then(|n| u8::try_from(n).ok()).context("not a byte"))
             .collect();
     }
-    let text = event
-        .get("path")
-        .and_then(Value::as_str)
-        .context("an event without a path")?;
+    let text = event.get("path").and_then(Value::as_str).context("an event without a path")?;
     Ok(text.as_bytes().to_vec())
 }
 
@@ -58,10 +51,7 @@ fn every_byte(ctx: &mut Ctx<'_>) -> Result<()> {
     let dir = root.join("tenant");
     let total = make(&dir)?;
     ctx.enforce(&root, Budget::files(1000))?;
-    Tool::new("find")
-        .arg(&dir)
-        .args(["-type", "f", "-delete"])
-        .ok()?;
+    Tool::new("find").arg(&dir).args(["-type", "f", "-delete"]).ok()?;
     let seen = until("an event for every file", Duration::from_secs(60), || {
         let events = ctx.events()?;
         Ok((events.len() as u64 >= total).then_some(events))
@@ -69,16 +59,11 @@ fn every_byte(ctx: &mut Ctx<'_>) -> Result<()> {
     let mut found = BTreeSet::new();
     for event in &seen {
         let path = OsString::from_vec(path_of(event)?);
-        let name = Path::new(&path)
-            .file_name()
-            .context("a path without a name")?;
+        let name = Path::new(&path).file_name().context("a path without a name")?;
         found.insert(name.as_bytes().to_vec());
     }
     let missing: Vec<_> = names().difference(&found).cloned().collect();
-    check!(
-        missing.is_empty(),
-        "names that did not come through: {missing:?}"
-    );
+    check!(missing.is_empty(), "names that did not come through: {missing:?}");
     check_eq!(found.len() as u64, total, "different names in events");
     Ok(())
 }
@@ -89,10 +74,6 @@ fn stopped(ctx: &mut Ctx<'_>) -> Result<()> {
     let total = make(&dir)?;
     ctx.enforce(&root, Budget::files(100))?;
     Tool::new("rm").arg("-rf").arg(&dir).run()?.refused()?;
-    check_eq!(
-        crate::harness::tree::count(&dir)?.files,
-        total - 100,
-        "files left"
-    );
+    check_eq!(crate::harness::tree::count(&dir)?.files, total - 100, "files left");
     Ok(())
 }

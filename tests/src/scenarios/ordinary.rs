@@ -26,10 +26,7 @@ pub(crate) const SHIPPED: &str = include_str!("../../../agent/dist/policy.toml")
 /// Guards a directory for each zone of the shipped policy, with that zone's own budgets, enforcing.
 fn shipped(ctx: &mut Ctx<'_>) -> Result<Vec<PathBuf>> {
     let mut policy: Table = SHIPPED.parse()?;
-    let zones = policy
-        .get_mut("zone")
-        .and_then(Value::as_array_mut)
-        .context("no zones")?;
+    let zones = policy.get_mut("zone").and_then(Value::as_array_mut).context("no zones")?;
     let mut roots = Vec::new();
     for (n, zone) in zones.iter_mut().enumerate() {
         let zone = zone.as_table_mut().context("a zone that is no table")?;
@@ -52,16 +49,9 @@ fn undisturbed(ctx: &mut Ctx<'_>, work: impl Fn(&Ctx<'_>, &Path) -> Result<()>) 
         let (zone, metrics) = (format!("{}-{n}", ctx.zone), ctx.lab.metrics()?);
         check_eq!(metrics.ops(&zone, "deny"), 0.0, "ops denied");
         check_eq!(metrics.ops(&zone, "observe"), 0.0, "ops over budget");
-        check!(
-            metrics.ops(&zone, "allow") > 0.0,
-            "the work should have destroyed something"
-        );
+        check!(metrics.ops(&zone, "allow") > 0.0, "the work should have destroyed something");
     }
-    check_eq!(
-        cli::status()?.0.code,
-        Some(0),
-        "exit status of `holdfast status`"
-    );
+    check_eq!(cli::status()?.0.code, Some(0), "exit status of `holdfast status`");
     Ok(())
 }
 
@@ -87,20 +77,9 @@ fn editors(ctx: &mut Ctx<'_>) -> Result<()> {
         let file = root.join("wp-config.php");
         fs::write(&file, "define('DB_NAME', 'old');\n".repeat(20))?;
         for n in 0..4 {
-            let vim = [
-                "-es",
-                "-u",
-                "NONE",
-                "-c",
-                &format!("%s/DB_NAME/DB_NAME{n}/"),
-                "-c",
-                "wq",
-            ];
+            let vim = ["-es", "-u", "NONE", "-c", &format!("%s/DB_NAME/DB_NAME{n}/"), "-c", "wq"];
             Tool::new("vim.tiny").args(vim).arg(&file).ok()?;
-            Tool::new("sed")
-                .args(["-i", "s/old/new/"])
-                .arg(&file)
-                .ok()?;
+            Tool::new("sed").args(["-i", "s/old/new/"]).arg(&file).ok()?;
             let fresh = root.join("wp-config.php.new");
             fs::write(&fresh, "define('DB_NAME', 'old');\n")?;
             fs::rename(&fresh, &file)?;
@@ -114,10 +93,7 @@ fn logrotate(ctx: &mut Ctx<'_>) -> Result<()> {
         let logs = root.join("logs");
         fs::create_dir_all(&logs)?;
         for name in ["access", "error", "mail"] {
-            fs::write(
-                logs.join(format!("{name}.log")),
-                "a line of a log\n".repeat(500),
-            )?;
+            fs::write(logs.join(format!("{name}.log")), "a line of a log\n".repeat(500))?;
         }
         let conf = ctx.base.join("logrotate.conf");
         let text = format!(
@@ -132,10 +108,7 @@ fn logrotate(ctx: &mut Ctx<'_>) -> Result<()> {
                 .args([ctx.base.join("logrotate.state"), conf.clone()])
                 .ok()?;
         }
-        check!(
-            logs.join("access.log.3.gz").exists(),
-            "logrotate did rotate"
-        );
+        check!(logs.join("access.log.3.gz").exists(), "logrotate did rotate");
         Ok(())
     })
 }
@@ -155,16 +128,9 @@ fn dpkg(ctx: &mut Ctx<'_>) -> Result<()> {
             );
             fs::write(build.join("DEBIAN/control"), control)?;
             let package = ctx.base.join(format!("{name}-{version}.deb"));
-            Tool::new("dpkg-deb")
-                .arg("--build")
-                .args([&build, &package])
-                .ok()?;
+            Tool::new("dpkg-deb").arg("--build").args([&build, &package]).ok()?;
             Tool::new("dpkg").arg("-i").arg(&package).ok()?;
-            check_eq!(
-                count(&root.join("app"))?.files,
-                40,
-                "files installed by {version}"
-            );
+            check_eq!(count(&root.join("app"))?.files, 40, "files installed by {version}");
             fs::remove_dir_all(&build)?;
         }
         Tool::new("dpkg").args(["--purge", &name]).ok()?;
@@ -183,9 +149,8 @@ fn sessions(ctx: &mut Ctx<'_>) -> Result<()> {
                 chown(path, Some(WWW_DATA), Some(WWW_DATA))?;
             }
             chown(&dir, Some(WWW_DATA), Some(WWW_DATA))?;
-            let find = Tool::new("find")
-                .arg(&dir)
-                .args(["-type", "f", "-name", "sess-*", "-delete"]);
+            let find =
+                Tool::new("find").arg(&dir).args(["-type", "f", "-name", "sess-*", "-delete"]);
             find.uid(WWW_DATA).cwd(Path::new("/")).ok()?;
         }
         check_eq!(count(&dir)?.files, 0, "sessions left");
@@ -199,14 +164,8 @@ fn backup(ctx: &mut Ctx<'_>) -> Result<()> {
         let source = ctx.base.join("source");
         let target = root.join("mirror");
         let sync = || {
-            let dirs = [
-                format!("{}/", source.display()),
-                format!("{}/", target.display()),
-            ];
-            Tool::new("rsync")
-                .args(["-a", "--delete", "--checksum"])
-                .args(dirs)
-                .ok()
+            let dirs = [format!("{}/", source.display()), format!("{}/", target.display())];
+            Tool::new("rsync").args(["-a", "--delete", "--checksum"]).args(dirs).ok()
         };
         make_files(&source, "file", 60, 500)?;
         sync()?;

@@ -10,27 +10,22 @@ use crate::harness::{Budget, Ctx, Outcome, Tool, check, check_eq, cli, policy};
 use crate::runner::Scenario;
 
 pub(super) const SCENARIOS: &[Scenario] = &[
-    Scenario::once(
-        "five_mistakes_five_errors_and_nothing_changes",
-        five_mistakes,
-    ),
+    Scenario::once("five_mistakes_five_errors_and_nothing_changes", five_mistakes),
     Scenario::once("a_good_policy_is_checked_and_shown", check_and_show),
     Scenario::once("overlapping_zones_are_refused", overlapping),
-    Scenario::once(
-        "zones_that_overlap_through_a_symlink_are_refused",
-        overlapping_link,
-    ),
+    Scenario::once("zones_that_overlap_through_a_symlink_are_refused", overlapping_link),
     Scenario::once("a_root_on_proc_is_refused", on_proc),
     Scenario::once("a_root_on_overlayfs_is_refused", on_overlay),
 ];
 
-/// Mistakes in lines 3, 5, 7, 8 and 10.
+/// Mistakes in lines 3, 5, 8, 9 and 11.
 const FIVE_MISTAKES: &str = r#"[[zone]]
 name = "customers"
 role = "primry"
 paths = ["/data/customers"]
 mod = "enforce"
 [[zone.budget]]
+per = "unit"
 files = 0
 window = "10 fortnights"
 [[zone]]
@@ -38,6 +33,7 @@ name = "customers"
 role = "backup"
 paths = ["/data/backups"]
 [[zone.budget]]
+per = "unit"
 files = 100
 window = "10m"
 "#;
@@ -45,20 +41,12 @@ window = "10m"
 /// Insists on five errors, each at its line.
 fn located(outcome: &Outcome) -> Result<()> {
     let said = outcome.said();
-    for line in [3, 5, 7, 8, 10] {
+    for line in [3, 5, 8, 9, 11] {
         let place = format!("policy.toml:{line}:");
-        check!(
-            said.contains(&place),
-            "{}",
-            outcome.describe(&format!("should name {place}"))
-        );
+        check!(said.contains(&place), "{}", outcome.describe(&format!("should name {place}")));
     }
     check_eq!(said.matches("error:").count(), 5, "errors in {said}");
-    check!(
-        said.contains('^'),
-        "{}",
-        outcome.describe("should point with a caret")
-    );
+    check!(said.contains('^'), "{}", outcome.describe("should point with a caret"));
     Ok(())
 }
 
@@ -76,18 +64,9 @@ fn five_mistakes(ctx: &mut Ctx<'_>) -> Result<()> {
         metrics.sum("holdfast_policy_reload_failed", &[]) == 1.0
             && metrics.has("holdfast_budget_limit_files", &[("zone", &zone)])
     })?;
-    check_eq!(
-        cli::status()?.0.code,
-        Some(0),
-        "exit status of `holdfast status`"
-    );
+    check_eq!(cli::status()?.0.code, Some(0), "exit status of `holdfast status`");
     // The guard still denies, and at the same count.
-    Tool::new("rm")
-        .arg("-rf")
-        .arg(tree.tenant(0))
-        .arg(tree.tenant(1))
-        .run()?
-        .refused()?;
+    Tool::new("rm").arg("-rf").arg(tree.tenant(0)).arg(tree.tenant(1)).run()?.refused()?;
     tree.lost_exactly(30)?;
     ctx.lab.try_policy(&good)?.ok()?;
     ctx.metrics_until("the good reload in the metrics", |metrics| {
@@ -101,20 +80,12 @@ fn check_and_show(ctx: &mut Ctx<'_>) -> Result<()> {
     cli::holdfast(["policy", "check", POLICY])?.ok()?;
     let shown = cli::holdfast(["policy", "show"])?.ok()?;
     for expected in [&ctx.zone, &tree.root.display().to_string(), "30"] {
-        check!(
-            shown.stdout.contains(expected),
-            "{}",
-            shown.describe(&format!("lacks {expected}"))
-        );
+        check!(shown.stdout.contains(expected), "{}", shown.describe(&format!("lacks {expected}")));
     }
     let json = cli::holdfast(["policy", "show", "--json"])?.ok()?;
     serde_json::from_str::<serde_json::Value>(&json.stdout)?;
     let missing = cli::holdfast(["policy", "check", "/nonexistent/policy.toml"])?;
-    check!(
-        !missing.succeeded(),
-        "{}",
-        missing.describe("should have failed")
-    );
+    check!(!missing.succeeded(), "{}", missing.describe("should have failed"));
     check!(
         missing.stderr.contains("/nonexistent/policy.toml"),
         "{}",
@@ -139,11 +110,7 @@ fn refused(ctx: &mut Ctx<'_>, bad: &str, because: &[&str]) -> Result<()> {
             outcome.describe(&format!("should mention {reason:?}"))
         );
     }
-    Tool::new("rm")
-        .arg("-rf")
-        .arg(tree.tenant(0))
-        .run()?
-        .refused()?;
+    Tool::new("rm").arg("-rf").arg(tree.tenant(0)).run()?.refused()?;
     tree.lost_exactly(4)?;
     ctx.lab.try_policy(&good)?.ok().map(drop)
 }
@@ -174,11 +141,7 @@ fn overlapping_link(ctx: &mut Ctx<'_>) -> Result<()> {
 fn unguardable(ctx: &mut Ctx<'_>, root: &std::path::Path, filesystem: &str) -> Result<()> {
     let zone = crate::harness::Zone::new(&format!("{}-bad", ctx.zone), root);
     let bad = policy::render(&[zone.budget(Budget::files(5))]);
-    refused(
-        ctx,
-        &bad,
-        &[&root.display().to_string(), filesystem, "cannot be guarded"],
-    )
+    refused(ctx, &bad, &[&root.display().to_string(), filesystem, "cannot be guarded"])
 }
 
 fn on_proc(ctx: &mut Ctx<'_>) -> Result<()> {

@@ -30,11 +30,7 @@ impl Drop for FtraceOn {
 /// `ftrace_enabled=0` disarms LSM programs on some kernels, silently. What holdfast says must follow what is so.
 fn ftrace(ctx: &mut Ctx<'_>) -> Result<()> {
     let tree = ctx.guarded(1, 60, 5)?;
-    Tool::new("rm")
-        .arg("-rf")
-        .arg(tree.tenant(0))
-        .run()?
-        .refused()?;
+    Tool::new("rm").arg("-rf").arg(tree.tenant(0)).run()?.refused()?;
     tree.lost_exactly(5)?;
     let restore = FtraceOn;
     let switched_off = fs::write(FTRACE, "0").is_ok();
@@ -44,42 +40,23 @@ fn ftrace(ctx: &mut Ctx<'_>) -> Result<()> {
         "the switch could not be turned, and still nothing is denied"
     );
     let claim = if really_enforced { 1.0 } else { 0.0 };
-    until(
-        "the metrics say what is so",
-        Duration::from_secs(30),
-        || Ok((ctx.lab.metrics()?.sum("holdfast_enforcing", &[]) == claim).then_some(())),
-    )?;
+    until("the metrics say what is so", Duration::from_secs(30), || {
+        Ok((ctx.lab.metrics()?.sum("holdfast_enforcing", &[]) == claim).then_some(()))
+    })?;
     if !really_enforced {
         let (outcome, value) = cli::status()?;
         check_eq!(outcome.code, Some(5), "exit status of `holdfast status`");
         claims_nothing(&value)?;
         let plain = cli::holdfast(["status"])?.code(5)?;
-        check!(
-            plain.said().contains("NOT ENFORCING"),
-            "{}",
-            plain.describe("does not say it")
-        );
-        check!(
-            plain.said().contains("ftrace_enabled"),
-            "{}",
-            plain.describe("does not say why")
-        );
+        check!(plain.said().contains("NOT ENFORCING"), "{}", plain.describe("does not say it"));
+        check!(plain.said().contains("ftrace_enabled"), "{}", plain.describe("does not say why"));
     }
     drop(restore);
-    until(
-        "the metrics say it enforces again",
-        Duration::from_secs(60),
-        || Ok((ctx.lab.metrics()?.sum("holdfast_enforcing", &[]) == 1.0).then_some(())),
-    )?;
-    check_eq!(
-        cli::status()?.0.code,
-        Some(0),
-        "exit status of `holdfast status` in the end"
-    );
-    check!(
-        fs::remove_file(tree.file(0, 58)).is_err(),
-        "and it is so: the budget is spent"
-    );
+    until("the metrics say it enforces again", Duration::from_secs(60), || {
+        Ok((ctx.lab.metrics()?.sum("holdfast_enforcing", &[]) == 1.0).then_some(()))
+    })?;
+    check_eq!(cli::status()?.0.code, Some(0), "exit status of `holdfast status` in the end");
+    check!(fs::remove_file(tree.file(0, 58)).is_err(), "and it is so: the budget is spent");
     Ok(())
 }
 
@@ -92,10 +69,7 @@ fn doctor(ctx: &mut Ctx<'_>) -> Result<()> {
 }
 
 fn claims_nothing(status: &Value) -> Result<()> {
-    check!(
-        cli::text(status, "level") != "prevent",
-        "status claims level prevent: {status}"
-    );
+    check!(cli::text(status, "level") != "prevent", "status claims level prevent: {status}");
     check!(
         status.get("enforcing").and_then(Value::as_bool) != Some(true),
         "status claims to enforce: {status}"
@@ -105,10 +79,7 @@ fn claims_nothing(status: &Value) -> Result<()> {
 
 fn no_bpf(ctx: &mut Ctx<'_>) -> Result<()> {
     let active = fs::read_to_string("/sys/kernel/security/lsm")?;
-    check!(
-        !active.contains("bpf"),
-        "this boot should lack bpf among its LSMs, but has {active}"
-    );
+    check!(!active.contains("bpf"), "this boot should lack bpf among its LSMs, but has {active}");
     let tree = ctx.tree(1, 30)?;
     let zone = ctx.new_zone(&tree.root).budget(Budget::files(5));
     ctx.lab.write_policy(&policy::render(&[zone]))?;
@@ -126,25 +97,10 @@ fn no_bpf(ctx: &mut Ctx<'_>) -> Result<()> {
         );
     }
     let metrics = ctx.lab.metrics()?;
-    check_eq!(
-        metrics.sum("holdfast_enforcing", &[]),
-        0.0,
-        "holdfast_enforcing"
-    );
-    check_eq!(
-        metrics.sum("holdfast_level", &[("level", "none")]),
-        1.0,
-        "level none"
-    );
-    check_eq!(
-        metrics.sum("holdfast_level", &[("level", "prevent")]),
-        0.0,
-        "level prevent"
-    );
-    check!(
-        ctx.lab.is_running()?,
-        "the agent keeps running, so that monitoring sees it"
-    );
+    check_eq!(metrics.sum("holdfast_enforcing", &[]), 0.0, "holdfast_enforcing");
+    check_eq!(metrics.sum("holdfast_level", &[("level", "none")]), 1.0, "level none");
+    check_eq!(metrics.sum("holdfast_level", &[("level", "prevent")]), 0.0, "level prevent");
+    check!(ctx.lab.is_running()?, "the agent keeps running, so that monitoring sees it");
     // And what it says is so.
     Tool::new("rm").arg("-rf").arg(tree.tenant(0)).ok()?;
     tree.lost_exactly(31)
@@ -152,16 +108,9 @@ fn no_bpf(ctx: &mut Ctx<'_>) -> Result<()> {
 
 fn no_bpf_doctor(_ctx: &mut Ctx<'_>) -> Result<()> {
     let outcome = cli::holdfast(["doctor"])?.code(5)?;
-    check!(
-        outcome.said().contains("lsm="),
-        "{}",
-        outcome.describe("names no fix")
-    );
+    check!(outcome.said().contains("lsm="), "{}", outcome.describe("names no fix"));
     let json = cli::holdfast(["doctor", "--json"])?.code(5)?;
     let value: Value = serde_json::from_str(&json.stdout)?;
-    check!(
-        value.to_string().contains("lsm="),
-        "the JSON names no fix: {value}"
-    );
+    check!(value.to_string().contains("lsm="), "the JSON names no fix: {value}");
     Ok(())
 }

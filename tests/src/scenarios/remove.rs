@@ -57,11 +57,8 @@ fn rm_rf_star(ctx: &mut Ctx<'_>) -> Result<()> {
 }
 
 fn find_delete(ctx: &mut Ctx<'_>) -> Result<()> {
-    let outcome = attack(ctx, |root| {
-        Tool::new("find")
-            .args([root, "-mindepth", "1", "-delete"])
-            .run()
-    })?;
+    let outcome =
+        attack(ctx, |root| Tool::new("find").args([root, "-mindepth", "1", "-delete"]).run())?;
     outcome.refused().map(drop)
 }
 
@@ -78,9 +75,8 @@ fn find_exec_rm(ctx: &mut Ctx<'_>) -> Result<()> {
 }
 
 fn xargs_p8_rm(ctx: &mut Ctx<'_>) -> Result<()> {
-    let outcome = attack(ctx, |root| {
-        sh("find \"$1\" -type f -print0 | xargs -0 -n4 -P8 rm", [root])
-    })?;
+    let outcome =
+        attack(ctx, |root| sh("find \"$1\" -type f -print0 | xargs -0 -n4 -P8 rm", [root]))?;
     outcome.refused().map(drop)
 }
 
@@ -94,15 +90,9 @@ fn shell_loop_rm(ctx: &mut Ctx<'_>) -> Result<()> {
 fn rsync_delete(ctx: &mut Ctx<'_>) -> Result<()> {
     let source = ctx.outside()?.display().to_string() + "/";
     let outcome = attack(ctx, |root| {
-        Tool::new("rsync")
-            .args(["-a", "--delete", &source, &format!("{root}/")])
-            .run()
+        Tool::new("rsync").args(["-a", "--delete", &source, &format!("{root}/")]).run()
     })?;
-    check!(
-        !outcome.succeeded(),
-        "{}",
-        outcome.describe("should have failed")
-    );
+    check!(!outcome.succeeded(), "{}", outcome.describe("should have failed"));
     Ok(())
 }
 

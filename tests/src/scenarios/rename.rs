@@ -29,29 +29,18 @@ fn mv_files_out(ctx: &mut Ctx<'_>) -> Result<()> {
     let tree = ctx.guarded(2, 10, 7)?;
     let outside = ctx.outside()?;
     for (n, path) in tree.paths().enumerate() {
-        Tool::new("mv")
-            .arg(path)
-            .arg(outside.join(n.to_string()))
-            .run()?;
+        Tool::new("mv").arg(path).arg(outside.join(n.to_string())).run()?;
     }
     tree.lost_exactly(7)?;
     check_eq!(count(&outside)?.files, 7, "files that arrived outside");
     let event = ctx.event("the trip", |event| cli::text(event, "verdict") == "deny")?;
-    check_eq!(
-        cli::text(&event, "op"),
-        "move_out",
-        "op of the trip's event"
-    );
+    check_eq!(cli::text(&event, "op"), "move_out", "op of the trip's event");
     Ok(())
 }
 
 fn mv_directory_out(ctx: &mut Ctx<'_>) -> Result<()> {
     let tree = ctx.guarded(3, 5, 1000)?;
-    Tool::new("mv")
-        .arg(tree.tenant(1))
-        .arg(ctx.outside()?)
-        .run()?
-        .refused()?;
+    Tool::new("mv").arg(tree.tenant(1)).arg(ctx.outside()?).run()?.refused()?;
     tree.lost_exactly(0)?;
     let event = ctx.event("the detach", |event| cli::text(event, "op") == "detach")?;
     check_eq!(cli::text(&event, "reason"), "unknown_cost", "reason");
@@ -63,19 +52,10 @@ fn mv_directory_out(ctx: &mut Ctx<'_>) -> Result<()> {
 /// Across filesystems mv copies and then unlinks.
 fn mv_to_another_filesystem(ctx: &mut Ctx<'_>) -> Result<()> {
     let tree = ctx.guarded(2, 30, 17)?;
-    let other = if ctx.fs == Fs::Ext4 {
-        Fs::Tmpfs
-    } else {
-        Fs::Ext4
-    };
+    let other = if ctx.fs == Fs::Ext4 { Fs::Tmpfs } else { Fs::Ext4 };
     let there = std::path::Path::new(other.mount()).join(format!("{}-there", ctx.zone));
     fs::create_dir_all(&there)?;
-    Tool::new("mv")
-        .arg(tree.tenant(0))
-        .arg(tree.tenant(1))
-        .arg(&there)
-        .run()?
-        .refused()?;
+    Tool::new("mv").arg(tree.tenant(0)).arg(tree.tenant(1)).arg(&there).run()?.refused()?;
     ctx.lab.discard(there);
     tree.lost_exactly(17)
 }
@@ -87,32 +67,18 @@ fn mv_within(ctx: &mut Ctx<'_>) -> Result<()> {
         [&tree.root],
     )?
     .ok()?;
-    sh(
-        "cd \"$1\" && mv customer-002 customer-001/inner",
-        [&tree.root],
-    )?
-    .ok()?;
+    sh("cd \"$1\" && mv customer-002 customer-001/inner", [&tree.root])?.ok()?;
     check_eq!(count(&tree.root)?.files, 30, "files in the zone");
     ctx.nothing_denied()?;
     // Nothing was spent: the one file is still in the budget, a second is not.
-    sh(
-        "cd \"$1\" && rm customer-001/new-file-0000.dat",
-        [&tree.root],
-    )?
-    .ok()?;
-    sh(
-        "cd \"$1\" && rm customer-001/new-file-0001.dat",
-        [&tree.root],
-    )?
-    .refused()?;
+    sh("cd \"$1\" && rm customer-001/new-file-0000.dat", [&tree.root])?.ok()?;
+    sh("cd \"$1\" && rm customer-001/new-file-0001.dat", [&tree.root])?.refused()?;
     Ok(())
 }
 
 /// Counts files of the tree whose content was replaced.
 fn replaced(tree: &Tree) -> u64 {
-    tree.paths()
-        .filter(|path| fs::read(path).is_ok_and(|body| body == b"xxxxx"))
-        .count() as u64
+    tree.paths().filter(|path| fs::read(path).is_ok_and(|body| body == b"xxxxx")).count() as u64
 }
 
 fn overwrite_all(tree: &Tree, sources: &[std::path::PathBuf]) -> Result<()> {
@@ -151,11 +117,7 @@ fn mv_over_empty(ctx: &mut Ctx<'_>) -> Result<()> {
     }
     ctx.nothing_denied()?;
     fs::remove_file(&targets[0])?;
-    check_eq!(
-        fs::remove_file(&targets[1]).is_err(),
-        true,
-        "a second removal is denied"
-    );
+    check_eq!(fs::remove_file(&targets[1]).is_err(), true, "a second removal is denied");
     Ok(())
 }
 
@@ -164,23 +126,14 @@ fn rename_root(ctx: &mut Ctx<'_>) -> Result<()> {
     let old = ctx.base.join("zone.old");
     Tool::new("mv").arg(&tree.root).arg(&old).run()?.refused()?;
     tree.lost_exactly(0)?;
-    ctx.event("the detach", |event| cli::text(event, "op") == "detach")
-        .map(drop)
+    ctx.event("the detach", |event| cli::text(event, "op") == "detach").map(drop)
 }
 
 fn remove_root(ctx: &mut Ctx<'_>) -> Result<()> {
     let tree = ctx.guarded(1, 3, 1000)?;
-    Tool::new("rm")
-        .arg("-rf")
-        .arg(&tree.root)
-        .run()?
-        .refused()?;
+    Tool::new("rm").arg("-rf").arg(&tree.root).run()?.refused()?;
     check_eq!(tree.root.exists(), true, "the root is there");
-    check_eq!(
-        tree.gone()?,
-        4,
-        "files and directories gone, all within budget"
-    );
+    check_eq!(tree.gone()?, 4, "files and directories gone, all within budget");
     Tool::new("rmdir").arg(&tree.root).run()?.refused()?;
     Ok(())
 }
@@ -197,11 +150,7 @@ fn exchange_within(ctx: &mut Ctx<'_>) -> Result<()> {
     check_eq!(tree.gone()?, 0, "files gone");
     ctx.nothing_denied()?;
     fs::remove_file(tree.file(0, 0))?;
-    check_eq!(
-        fs::remove_file(tree.file(0, 1)).is_err(),
-        true,
-        "a second removal is denied"
-    );
+    check_eq!(fs::remove_file(tree.file(0, 1)).is_err(), true, "a second removal is denied");
     Ok(())
 }
 
@@ -212,22 +161,14 @@ fn exchange_across(ctx: &mut Ctx<'_>) -> Result<()> {
     for (file, stranger) in strangers.iter().enumerate() {
         // In either order of arguments.
         let mine = tree.file(0, file as u64);
-        let (a, b) = if file % 2 == 0 {
-            (&mine, stranger)
-        } else {
-            (stranger, &mine)
-        };
+        let (a, b) = if file % 2 == 0 { (&mine, stranger) } else { (stranger, &mine) };
         match exchange(a, b) {
             Ok(()) => {}
             Err(Errno::PERM) => denied += 1,
             Err(error) => return Err(error.into()),
         }
     }
-    check_eq!(
-        (replaced(&tree), denied),
-        (6, 14),
-        "files exchanged away, and exchanges denied"
-    );
+    check_eq!((replaced(&tree), denied), (6, 14), "files exchanged away, and exchanges denied");
     Ok(())
 }
 
@@ -242,10 +183,6 @@ fn mv_between_zones(ctx: &mut Ctx<'_>) -> Result<()> {
     ])?;
     sh("mv \"$1\"/*/* \"$2\"", [&tree.root, &other])?.refused()?;
     tree.lost_exactly(8)?;
-    check_eq!(
-        count(&other)?.files,
-        8,
-        "files that arrived in the other zone"
-    );
+    check_eq!(count(&other)?.files, 8, "files that arrived in the other zone");
     Ok(())
 }

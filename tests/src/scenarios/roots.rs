@@ -29,29 +29,20 @@ fn appears(ctx: &mut Ctx<'_>) -> Result<()> {
         metrics.sum("holdfast_roots", &[("zone", &zone)]) == 1.0
             && metrics.sum("holdfast_roots_missing", &[("zone", &zone)]) == 0.0
     })?;
-    Tool::new("rm")
-        .arg("-rf")
-        .arg(tree.tenant(0))
-        .arg(tree.tenant(1))
-        .run()?
-        .refused()?;
+    Tool::new("rm").arg("-rf").arg(tree.tenant(0)).arg(tree.tenant(1)).run()?.refused()?;
     tree.lost_exactly(12)
 }
 
 /// Removes files of its own making until the agent counts one in this zone; how many it counted.
 fn guarded_again(ctx: &Ctx<'_>, root: &Path, before: f64) -> Result<u64> {
     let probe = root.join("probe");
-    until(
-        "removals in the new root are counted",
-        Duration::from_secs(60),
-        || {
-            fs::write(&probe, "x")?;
-            fs::remove_file(&probe)?;
-            std::thread::sleep(Duration::from_millis(500));
-            let counted = ctx.lab.metrics()?.ops(&ctx.zone, "allow") - before;
-            Ok((counted > 0.0).then_some(counted as u64))
-        },
-    )
+    until("removals in the new root are counted", Duration::from_secs(60), || {
+        fs::write(&probe, "x")?;
+        fs::remove_file(&probe)?;
+        std::thread::sleep(Duration::from_millis(500));
+        let counted = ctx.lab.metrics()?.ops(&ctx.zone, "allow") - before;
+        Ok((counted > 0.0).then_some(counted as u64))
+    })
 }
 
 fn recreated(ctx: &mut Ctx<'_>) -> Result<()> {
@@ -64,11 +55,7 @@ fn recreated(ctx: &mut Ctx<'_>) -> Result<()> {
     let tree = Tree::make(&root, 1, 60)?;
     let spent = guarded_again(ctx, &root, ctx.lab.metrics()?.ops(&ctx.zone, "allow"))?;
     check!(spent < BUDGET, "spent {spent} while waiting");
-    Tool::new("rm")
-        .arg("-rf")
-        .arg(tree.tenant(0))
-        .run()?
-        .refused()?;
+    Tool::new("rm").arg("-rf").arg(tree.tenant(0)).run()?.refused()?;
     let total = spent + tree.gone()?;
     // Whether the removal of the root itself was charged depends on whether some budget lists that op.
     check!(
@@ -86,11 +73,7 @@ fn new_match(ctx: &mut Ctx<'_>) -> Result<()> {
     ctx.metrics_until("two roots in the metrics", |metrics| {
         metrics.sum("holdfast_roots", &[("zone", &zone)]) == 2.0
     })?;
-    Tool::new("rm")
-        .arg("-rf")
-        .arg(tree.tenant(0))
-        .run()?
-        .refused()?;
+    Tool::new("rm").arg("-rf").arg(tree.tenant(0)).run()?.refused()?;
     tree.lost_exactly(9)
 }
 
@@ -110,10 +93,6 @@ fn explain(ctx: &mut Ctx<'_>) -> Result<()> {
     check_eq!(cli::text(&value, "zone"), ctx.zone, "zone in JSON");
     check_eq!(tree.gone()?, 0, "explaining destroys nothing");
     let outside = cli::holdfast(["explain", "/etc/hostname"])?.ok()?;
-    check!(
-        !outside.stdout.contains(&ctx.zone),
-        "{}",
-        outside.describe("names a zone")
-    );
+    check!(!outside.stdout.contains(&ctx.zone), "{}", outside.describe("names a zone"));
     Ok(())
 }

@@ -24,11 +24,7 @@ fn truncate_tool(ctx: &mut Ctx<'_>) -> Result<()> {
     check_eq!(tree.emptied(), 13, "files emptied");
     check_eq!(tree.gone()?, 0, "files gone");
     let event = ctx.event("the trip", |event| cli::text(event, "verdict") == "deny")?;
-    check_eq!(
-        cli::text(&event, "op"),
-        "truncate",
-        "op of the trip's event"
-    );
+    check_eq!(cli::text(&event, "op"), "truncate", "op of the trip's event");
     Ok(())
 }
 
@@ -52,11 +48,7 @@ fn ftruncate(ctx: &mut Ctx<'_>) -> Result<()> {
         refused += u64::from(file.set_len(1).is_err());
     }
     check_eq!(refused, 19, "ftruncate calls refused");
-    check_eq!(
-        count(&tree.root)?.bytes,
-        11 + intact_bytes(11..30),
-        "bytes left"
-    );
+    check_eq!(count(&tree.root)?.bytes, 11 + intact_bytes(11..30), "bytes left");
     Ok(())
 }
 
@@ -79,30 +71,13 @@ fn shrinking(ctx: &mut Ctx<'_>) -> Result<()> {
 
 fn growing(ctx: &mut Ctx<'_>) -> Result<()> {
     let tree = ctx.guarded(1, 30, 1)?;
-    Tool::new("truncate")
-        .args(["-s", "4096"])
-        .args(tree.paths())
-        .ok()?;
-    Tool::new("truncate")
-        .args(["-s", "4096"])
-        .args(tree.paths())
-        .ok()?;
-    sh(
-        "for f in \"$1\"/*/*; do echo more >> \"$f\"; done",
-        [&tree.root],
-    )?
-    .ok()?;
+    Tool::new("truncate").args(["-s", "4096"]).args(tree.paths()).ok()?;
+    Tool::new("truncate").args(["-s", "4096"]).args(tree.paths()).ok()?;
+    sh("for f in \"$1\"/*/*; do echo more >> \"$f\"; done", [&tree.root])?.ok()?;
     ctx.nothing_denied()?;
-    File::options()
-        .write(true)
-        .open(tree.file(0, 0))?
-        .set_len(0)?;
+    File::options().write(true).open(tree.file(0, 0))?.set_len(0)?;
     check!(
-        File::options()
-            .write(true)
-            .open(tree.file(0, 1))?
-            .set_len(0)
-            .is_err(),
+        File::options().write(true).open(tree.file(0, 1))?.set_len(0).is_err(),
         "growing must have cost nothing, and the budget is one file"
     );
     Ok(())
@@ -112,17 +87,10 @@ fn empty(ctx: &mut Ctx<'_>) -> Result<()> {
     let root = ctx.base.join("zone");
     let files = make_files(&root, "file", 30, 0)?;
     ctx.enforce(&root, Budget::files(1))?;
-    sh(
-        "for f in \"$1\"/*; do > \"$f\"; truncate -s 0 \"$f\"; done",
-        [&root],
-    )?
-    .ok()?;
+    sh("for f in \"$1\"/*; do > \"$f\"; truncate -s 0 \"$f\"; done", [&root])?.ok()?;
     ctx.nothing_denied()?;
     fs::remove_file(&files[0])?;
-    check!(
-        fs::remove_file(&files[1]).is_err(),
-        "the budget is one file"
-    );
+    check!(fs::remove_file(&files[1]).is_err(), "the budget is one file");
     Ok(())
 }
 
@@ -130,14 +98,9 @@ fn empty(ctx: &mut Ctx<'_>) -> Result<()> {
 fn cp_over(ctx: &mut Ctx<'_>) -> Result<()> {
     let tree = ctx.guarded(1, 12, 8)?;
     let source = make_files(&ctx.outside()?, "source", 1, 5)?;
-    sh(
-        "for f in \"$1\"/*/*; do cp \"$2\" \"$f\"; done",
-        [&tree.root, &source[0]],
-    )?;
-    let lost = tree
-        .paths()
-        .filter(|path| fs::read(path).is_ok_and(|body| body == b"xxxxx"))
-        .count();
+    sh("for f in \"$1\"/*/*; do cp \"$2\" \"$f\"; done", [&tree.root, &source[0]])?;
+    let lost =
+        tree.paths().filter(|path| fs::read(path).is_ok_and(|body| body == b"xxxxx")).count();
     check_eq!(lost, 8, "files overwritten");
     Ok(())
 }

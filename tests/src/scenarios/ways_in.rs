@@ -26,11 +26,7 @@ fn bind_mount(ctx: &mut Ctx<'_>) -> Result<()> {
     let tree = ctx.guarded(2, 30, BUDGET)?;
     let elsewhere = ctx.base.join("elsewhere");
     fs::create_dir(&elsewhere)?;
-    Tool::new("mount")
-        .arg("--bind")
-        .arg(tree.tenant(0))
-        .arg(&elsewhere)
-        .ok()?;
+    Tool::new("mount").arg("--bind").arg(tree.tenant(0)).arg(&elsewhere).ok()?;
     sh("rm -rf \"$1\"/*", [&elsewhere])?.refused()?;
     tree.lost_exactly(BUDGET)
 }
@@ -40,15 +36,9 @@ fn chroot(ctx: &mut Ctx<'_>) -> Result<()> {
     let tree = crate::harness::Tree::make(&jail.join("srv"), 2, 30)?;
     fs::copy(std::env::current_exe()?, jail.join("tests"))?;
     ctx.enforce(&tree.root, Budget::files(BUDGET))?;
-    let outcome = Tool::new("chroot")
-        .arg(&jail)
-        .args(["/tests", "helper", "unlink", "/srv"])
-        .ok()?;
-    check_eq!(
-        outcome.stdout.trim(),
-        BUDGET.to_string(),
-        "files the chrooted program removed"
-    );
+    let outcome =
+        Tool::new("chroot").arg(&jail).args(["/tests", "helper", "unlink", "/srv"]).ok()?;
+    check_eq!(outcome.stdout.trim(), BUDGET.to_string(), "files the chrooted program removed");
     tree.lost_exactly(BUDGET)
 }
 
@@ -67,10 +57,8 @@ fn mount_namespace(ctx: &mut Ctx<'_>) -> Result<()> {
 
 fn io_uring(ctx: &mut Ctx<'_>) -> Result<()> {
     let tree = ctx.guarded(2, 30, BUDGET)?;
-    let outcome = Tool::new(std::env::current_exe()?)
-        .args(["helper", "uring"])
-        .arg(&tree.root)
-        .ok()?;
+    let outcome =
+        Tool::new(std::env::current_exe()?).args(["helper", "uring"]).arg(&tree.root).ok()?;
     let expected = format!("ok={BUDGET} eperm={} other=0", tree.total() - BUDGET);
     check_eq!(outcome.stdout.trim(), expected, "completions");
     tree.lost_exactly(BUDGET)
@@ -79,11 +67,7 @@ fn io_uring(ctx: &mut Ctx<'_>) -> Result<()> {
 /// unlinkat relative to a descriptor that was opened before the guard came.
 fn relative(ctx: &mut Ctx<'_>) -> Result<()> {
     let tree = ctx.tree(1, 40)?;
-    let dir = rustix::fs::open(
-        tree.tenant(0),
-        OFlags::PATH | OFlags::DIRECTORY,
-        Mode::empty(),
-    )?;
+    let dir = rustix::fs::open(tree.tenant(0), OFlags::PATH | OFlags::DIRECTORY, Mode::empty())?;
     ctx.enforce(&tree.root, Budget::files(BUDGET))?;
     let mut gone = 0;
     for file in 0..40 {
@@ -105,12 +89,7 @@ fn make_deep(top: &Path) -> Result<()> {
     let mut dir = rustix::fs::open(top, OFlags::PATH | OFlags::DIRECTORY, Mode::empty())?;
     for _ in 0..LEVELS {
         rustix::fs::mkdirat(&dir, "a-level", Mode::from_raw_mode(0o755))?;
-        dir = rustix::fs::openat(
-            &dir,
-            "a-level",
-            OFlags::PATH | OFlags::DIRECTORY,
-            Mode::empty(),
-        )?;
+        dir = rustix::fs::openat(&dir, "a-level", OFlags::PATH | OFlags::DIRECTORY, Mode::empty())?;
     }
     let flags = OFlags::CREATE | OFlags::WRONLY;
     let file = rustix::fs::openat(&dir, "bottom", flags, Mode::from_raw_mode(0o644))?;
@@ -123,12 +102,7 @@ fn depth_of(top: &Path) -> Result<u64> {
     let mut dir = rustix::fs::open(top, OFlags::PATH | OFlags::DIRECTORY, Mode::empty())?;
     let mut levels = 0;
     loop {
-        match rustix::fs::openat(
-            &dir,
-            "a-level",
-            OFlags::PATH | OFlags::DIRECTORY,
-            Mode::empty(),
-        ) {
+        match rustix::fs::openat(&dir, "a-level", OFlags::PATH | OFlags::DIRECTORY, Mode::empty()) {
             Ok(next) => dir = next,
             Err(Errno::NOENT) => return Ok(levels),
             Err(error) => return Err(error).context("walking down"),
@@ -142,17 +116,9 @@ fn deep_inside(ctx: &mut Ctx<'_>) -> Result<()> {
     make_deep(&root.join("tenant"))?;
     ctx.enforce(&root, Budget::files(BUDGET))?;
     let outcome = Tool::new("rm").arg("-rf").arg(root.join("tenant")).run()?;
-    check!(
-        !outcome.succeeded(),
-        "{}",
-        outcome.describe("should have failed")
-    );
+    check!(!outcome.succeeded(), "{}", outcome.describe("should have failed"));
     // The file at the bottom and then the directories above it, one by one.
-    check_eq!(
-        depth_of(&root.join("tenant"))?,
-        LEVELS - (BUDGET - 1),
-        "levels left"
-    );
+    check_eq!(depth_of(&root.join("tenant"))?, LEVELS - (BUDGET - 1), "levels left");
     Ok(())
 }
 
@@ -164,10 +130,6 @@ fn deep_outside(ctx: &mut Ctx<'_>) -> Result<()> {
     Tool::new("rm").arg("-rf").arg(&deep).ok()?;
     check!(!deep.exists(), "the deep tree should be gone");
     ctx.nothing_denied()?;
-    Tool::new("rm")
-        .arg("-rf")
-        .arg(tree.tenant(0))
-        .run()?
-        .refused()?;
+    Tool::new("rm").arg("-rf").arg(tree.tenant(0)).run()?.refused()?;
     tree.lost_exactly(1)
 }

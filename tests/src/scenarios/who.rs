@@ -35,17 +35,11 @@ fn site(ctx: &Ctx<'_>, name: &str, files: u64, owner: u32) -> Result<PathBuf> {
 
 fn operators(ctx: &mut Ctx<'_>, files: u64) -> Result<()> {
     let root = ctx.base.join("zone");
-    ctx.enforce(
-        &root,
-        Budget::files(files).per(Per::User).who(Who::Operators),
-    )
+    ctx.enforce(&root, Budget::files(files).per(Per::User).who(Who::Operators))
 }
 
 fn find_delete(dir: &PathBuf) -> Tool {
-    Tool::new("find")
-        .arg(dir)
-        .args(["-type", "f", "-delete"])
-        .cwd(std::path::Path::new("/"))
+    Tool::new("find").arg(dir).args(["-type", "f", "-delete"]).cwd(std::path::Path::new("/"))
 }
 
 fn owners_free(ctx: &mut Ctx<'_>) -> Result<()> {
@@ -82,11 +76,7 @@ fn owners_budget(ctx: &mut Ctx<'_>) -> Result<()> {
     find_delete(&site).uid(CUSTOMER).run()?.refused()?;
     check_eq!(count(&site)?.files, 20, "files left by their owner");
     find_delete(&site).ok()?;
-    check_eq!(
-        count(&site)?.files,
-        0,
-        "files left by root, to whom no budget applies"
-    );
+    check_eq!(count(&site)?.files, 0, "files left by root, to whom no budget applies");
     Ok(())
 }
 
@@ -104,19 +94,9 @@ fn everyone(ctx: &mut Ctx<'_>) -> Result<()> {
     let site = site(ctx, "site", 60, CUSTOMER)?;
     let root = ctx.base.join("zone");
     ctx.enforce(&root, Budget::files(33).per(Per::Zone).who(Who::Everyone))?;
-    let half: Vec<_> = (0..20)
-        .map(|n| site.join(format!("session-{n:04}")))
-        .collect();
-    Tool::new("rm")
-        .args(&half)
-        .uid(CUSTOMER)
-        .cwd(std::path::Path::new("/"))
-        .ok()?;
+    let half: Vec<_> = (0..20).map(|n| site.join(format!("session-{n:04}"))).collect();
+    Tool::new("rm").args(&half).uid(CUSTOMER).cwd(std::path::Path::new("/")).ok()?;
     find_delete(&site).run()?.refused()?;
-    check_eq!(
-        count(&site)?.files,
-        60 - 33,
-        "files left by owner and root together"
-    );
+    check_eq!(count(&site)?.files, 60 - 33, "files left by owner and root together");
     Ok(())
 }

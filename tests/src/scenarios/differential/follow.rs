@@ -26,32 +26,21 @@ impl Follower {
             .stdout(File::create(output)?)
             .spawn()
             .context("cannot follow events")?;
-        Ok(Self {
-            child,
-            output: output.to_owned(),
-            bells: 0,
-        })
+        Ok(Self { child, output: output.to_owned(), bells: 0 })
     }
 
     /// Removes files with telling names in a guarded directory until one of them comes out at the other end.
     pub(super) fn ring(&mut self, dir: &Path) -> Result<()> {
-        until(
-            "the follower shows an event",
-            Duration::from_secs(120),
-            || {
-                self.bells += 1;
-                let name = format!("bell-{}-rings", self.bells);
-                fs::write(dir.join(&name), "ding")?;
-                fs::remove_file(dir.join(&name))?;
-                std::thread::sleep(Duration::from_millis(300));
-                let first = format!("bell-{}-rings", self.bells.saturating_sub(3).max(1));
-                let text = fs::read_to_string(&self.output)?;
-                Ok(
-                    (text.contains(&name) || (self.bells > 3 && text.contains(&first)))
-                        .then_some(()),
-                )
-            },
-        )
+        until("the follower shows an event", Duration::from_secs(120), || {
+            self.bells += 1;
+            let name = format!("bell-{}-rings", self.bells);
+            fs::write(dir.join(&name), "ding")?;
+            fs::remove_file(dir.join(&name))?;
+            std::thread::sleep(Duration::from_millis(300));
+            let first = format!("bell-{}-rings", self.bells.saturating_sub(3).max(1));
+            let text = fs::read_to_string(&self.output)?;
+            Ok((text.contains(&name) || (self.bells > 3 && text.contains(&first))).then_some(()))
+        })
     }
 
     /// Every event of a zone that has come out, complete lines only, in the order of the kernel's decisions.

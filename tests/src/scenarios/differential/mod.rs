@@ -39,32 +39,15 @@ struct Done {
 
 fn budgets(zone: Zone) -> Zone {
     zone.budget(Budget::files(14).per(Per::Unit).window("1s"))
-        .budget(
-            Budget::files(22)
-                .and_bytes(60_000)
-                .per(Per::User)
-                .who(Who::Operators)
-                .window("2s"),
-        )
+        .budget(Budget::files(22).and_bytes(60_000).per(Per::User).who(Who::Operators).window("2s"))
         .budget(Budget::tenants(4).per(Per::Unit).window("2s"))
-        .budget(
-            Budget::bytes(25_000)
-                .per(Per::User)
-                .who(Who::Owners)
-                .window("1s"),
-        )
-        .budget(
-            Budget::files(12)
-                .ops(&[Op::Truncate, Op::MoveOut])
-                .window("3s"),
-        )
+        .budget(Budget::bytes(25_000).per(Per::User).who(Who::Owners).window("1s"))
+        .budget(Budget::files(12).ops(&[Op::Truncate, Op::MoveOut]).window("3s"))
         .budget(Budget::files(60).window("3s"))
 }
 
 fn agree(ctx: &mut Ctx<'_>) -> Result<()> {
-    let seed = std::env::var("HOLDFAST_TESTS_SEED")
-        .ok()
-        .and_then(|seed| seed.parse().ok());
+    let seed = std::env::var("HOLDFAST_TESTS_SEED").ok().and_then(|seed| seed.parse().ok());
     let seed = seed.unwrap_or_else(|| {
         rustix::time::clock_gettime(rustix::time::ClockId::Realtime).tv_nsec as u64
     });
@@ -79,17 +62,14 @@ fn agree_on(ctx: &mut Ctx<'_>, seed: u64) -> Result<()> {
     let bell = ctx.base.join("bell");
     std::fs::create_dir(&bell)?;
     let bell_zone = Zone::new(&format!("{}-bell", ctx.zone), &bell);
-    let zones = [
-        budgets(ctx.new_zone(&root)),
-        bell_zone.observe().budget(Budget::files(1_000_000)),
-    ];
+    let zones =
+        [budgets(ctx.new_zone(&root)), bell_zone.observe().budget(Budget::files(1_000_000))];
     ctx.guard(&zones)?;
     let policy = Policy::parse(POLICY, &policy::render(&zones))
         .map_err(|problems| anyhow::anyhow!("{problems}"))?;
 
-    let units: Vec<_> = (0..UIDS.len())
-        .map(|n| Unit::new(&format!("{}-{n}", ctx.zone)))
-        .collect::<Result<_>>()?;
+    let units: Vec<_> =
+        (0..UIDS.len()).map(|n| Unit::new(&format!("{}-{n}", ctx.zone))).collect::<Result<_>>()?;
     let mut workers: Vec<_> = units
         .iter()
         .zip(UIDS)
@@ -107,17 +87,9 @@ fn agree_on(ctx: &mut Ctx<'_>, seed: u64) -> Result<()> {
             world.apply(&planned);
         } else {
             let allowed = [Errno::PERM.raw_os_error(), Errno::NOTEMPTY.raw_os_error()];
-            check!(
-                allowed.contains(&errno),
-                "{:?} failed with error {errno}",
-                planned.step
-            );
+            check!(allowed.contains(&errno), "{:?} failed with error {errno}", planned.step);
         }
-        done.push(Done {
-            planned,
-            actor,
-            errno,
-        });
+        done.push(Done { planned, actor, errno });
     }
     follower.ring(&bell)?;
     let events = follower.of_zone(&ctx.zone)?;
@@ -125,11 +97,7 @@ fn agree_on(ctx: &mut Ctx<'_>, seed: u64) -> Result<()> {
     compare(policy, &done, &events, &units)?;
     world.check()?;
     let metrics = ctx.lab.metrics()?;
-    check_eq!(
-        metrics.sum("holdfast_events_lost_total", &[]),
-        0.0,
-        "events lost"
-    );
+    check_eq!(metrics.sum("holdfast_events_lost_total", &[]), 0.0, "events lost");
     Ok(())
 }
 
@@ -153,20 +121,11 @@ fn compare(
                     "verdict on a free op {expected:?}"
                 );
             }
-            check!(
-                one.errno == 0,
-                "free op {expected:?} failed with {}",
-                one.errno
-            );
+            check!(one.errno == 0, "free op {expected:?} failed with {}", one.errno);
             continue;
         }
-        let event = events
-            .next()
-            .with_context(|| format!("no event for op {n}, {expected:?}"))?;
-        check!(
-            expected.is_in(event),
-            "op {n} should be {expected:?}, but the event is {event}"
-        );
+        let event = events.next().with_context(|| format!("no event for op {n}, {expected:?}"))?;
+        check!(expected.is_in(event), "op {n} should be {expected:?}, but the event is {event}");
         let uid = UIDS[one.actor];
         let request = Request {
             zone: 0,

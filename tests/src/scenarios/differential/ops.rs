@@ -23,30 +23,13 @@ pub(super) struct Planned {
 pub(super) fn plan(world: &World, random: &mut Random) -> Planned {
     let (path, known) = world.any_file(random);
     let cost = |size| match size {
-        0 => Cost {
-            files: 0,
-            bytes: 0,
-            tenant: known.tenant,
-        },
-        bytes => Cost {
-            files: 1,
-            bytes,
-            tenant: known.tenant,
-        },
+        0 => Cost { files: 0, bytes: 0, tenant: known.tenant },
+        bytes => Cost { files: 1, bytes, tenant: known.tenant },
     };
-    let planned = |step, op, cost| Planned {
-        step,
-        op,
-        cost,
-        owner: known.owner,
-    };
+    let planned = |step, op, cost| Planned { step, op, cost, owner: known.owner };
     match random.below(100) {
         0..40 => {
-            let cost = Cost {
-                files: 1,
-                bytes: known.size,
-                tenant: known.tenant,
-            };
+            let cost = Cost { files: 1, bytes: known.size, tenant: known.tenant };
             planned(Step::Unlink(path), Op::Remove, cost)
         }
         40..55 => {
@@ -66,11 +49,7 @@ pub(super) fn plan(world: &World, random: &mut Random) -> Planned {
         80..90 => {
             let name = path.file_name().unwrap_or_default();
             let to = world.outside.join(name);
-            let cost = Cost {
-                files: 1,
-                bytes: known.size,
-                tenant: known.tenant,
-            };
+            let cost = Cost { files: 1, bytes: known.size, tenant: known.tenant };
             planned(Step::Rename(path, to), Op::MoveOut, cost)
         }
         _ => {
@@ -78,11 +57,7 @@ pub(super) fn plan(world: &World, random: &mut Random) -> Planned {
             Planned {
                 step: Step::Rmdir(dir.clone()),
                 op: Op::Remove,
-                cost: Cost {
-                    files: 1,
-                    bytes: 0,
-                    tenant: *tenant,
-                },
+                cost: Cost { files: 1, bytes: 0, tenant: *tenant },
                 owner: 0,
             }
         }
@@ -96,11 +71,7 @@ impl Planned {
 
     /// What a caller is for what is destroyed.
     pub(super) fn who(&self, uid: u32) -> WhoMask {
-        if uid != 0 && uid == self.owner {
-            Who::OWNER_BIT
-        } else {
-            Who::OPERATOR_BIT
-        }
+        if uid != 0 && uid == self.owner { Who::OWNER_BIT } else { Who::OPERATOR_BIT }
     }
 
     /// Whether this event is about this op, with this cost.

@@ -32,11 +32,10 @@ impl World {
     /// Eight tenants with 250 files of several owners, which anybody may change.
     pub(super) fn make(root: &Path, outside: &Path, random: &mut Random) -> Result<Self> {
         fs::set_permissions(outside, fs::Permissions::from_mode(0o777))?;
-        let mut world = Self {
-            files: BTreeMap::new(),
-            tenants: Vec::new(),
-            outside: outside.to_owned(),
-        };
+        let mut world =
+            Self { files: BTreeMap::new(), tenants: Vec::new(), outside: outside.to_owned() };
+        fs::create_dir_all(root)?;
+        fs::set_permissions(root, fs::Permissions::from_mode(0o777))?;
         for tenant in 0..8 {
             let dir = root.join(format!("tenant-{tenant}"));
             fs::create_dir_all(&dir)?;
@@ -49,14 +48,7 @@ impl World {
                 fs::write(&path, vec![b'x'; size as usize])?;
                 fs::set_permissions(&path, fs::Permissions::from_mode(0o666))?;
                 chown(&path, Some(owner), Some(owner))?;
-                world.files.insert(
-                    path,
-                    Known {
-                        size,
-                        owner,
-                        tenant: inode,
-                    },
-                );
+                world.files.insert(path, Known { size, owner, tenant: inode });
             }
             world.tenants.push((dir, inode));
         }
