@@ -29,5 +29,8 @@ fn main() -> Result<(), String> {
 }
 
 fn failed(path: &Path, error: &std::io::Error) -> String {
-    format!("cannot copy the kernel programs ({}): {error}. Run `cargo xtask build`", path.display())
+    format!(
+        "cannot copy the kernel programs ({}): {error}. Run `cargo xtask build`",
+        path.display()
+    )
 }

@@ -66,17 +66,8 @@ impl Budget {
     /// A short name, unique within the zone: `operators per unit, 10m`, followed by the ops if these are not
     /// all that are guarded.
     pub fn label(&self) -> String {
-        let label = format!(
-            "{} per {}, {}",
-            self.who.word(),
-            self.per.word(),
-            self.window
-        );
-        if self.ops == OpSet::GUARDED {
-            label
-        } else {
-            format!("{label} ({})", self.ops)
-        }
+        let label = format!("{} per {}, {}", self.who.word(), self.per.word(), self.window);
+        if self.ops == OpSet::GUARDED { label } else { format!("{label} ({})", self.ops) }
     }
 }
 
@@ -160,30 +151,13 @@ mod tests {
     #[test]
     fn changing_a_limit_keeps_the_account_and_changing_its_meaning_does_not() {
         let id = budget().id(&zone("customers"));
-        let raised = Budget {
-            files: Some(9),
-            bytes: Some(1),
-            tenants: None,
-            ..budget()
-        };
+        let raised = Budget { files: Some(9), bytes: Some(1), tenants: None, ..budget() };
         assert_eq!(raised.id(&zone("customers")), id);
         let others = [
-            Budget {
-                per: Per::User,
-                ..budget()
-            },
-            Budget {
-                who: Who::Everyone,
-                ..budget()
-            },
-            Budget {
-                ops: OpSet::new(&[Op::Remove]).unwrap(),
-                ..budget()
-            },
-            Budget {
-                window: Window::parse("11m").unwrap(),
-                ..budget()
-            },
+            Budget { per: Per::User, ..budget() },
+            Budget { who: Who::Everyone, ..budget() },
+            Budget { ops: OpSet::new(&[Op::Remove]).unwrap(), ..budget() },
+            Budget { window: Window::parse("11m").unwrap(), ..budget() },
         ];
         for other in others {
             assert_ne!(other.id(&zone("customers")), id, "{other:?}");
@@ -194,10 +168,7 @@ mod tests {
     #[test]
     fn the_kernel_is_told_what_is_not_limited() {
         let conf = budget().conf(&zone("customers"));
-        assert_eq!(
-            (conf.limit.files, conf.limit.bytes, conf.limit.tenants),
-            (200, u64::MAX, 3)
-        );
+        assert_eq!((conf.limit.files, conf.limit.bytes, conf.limit.tenants), (200, u64::MAX, 3));
         assert_eq!(conf.limit.window_ns, 600_000_000_000);
         assert!(conf.limit.bucket_ns * 31 >= conf.limit.window_ns);
         assert_eq!((conf.per, conf.who), (Per::Unit as u8, Who::OPERATOR_BIT));
@@ -209,11 +180,7 @@ mod tests {
         assert_eq!(budget().label(), "operators per unit, 10m");
         let some = OpSet::new(&[Op::MoveOut, Op::Remove]).unwrap();
         assert_eq!(
-            Budget {
-                ops: some,
-                ..budget()
-            }
-            .label(),
+            Budget { ops: some, ..budget() }.label(),
             "operators per unit, 10m (remove, move_out)"
         );
     }

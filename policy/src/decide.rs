@@ -73,10 +73,7 @@ impl Charge {
 impl Model {
     /// A policy of which nothing has been spent.
     pub fn new(policy: Policy) -> Self {
-        Self {
-            policy,
-            accounts: HashMap::new(),
-        }
+        Self { policy, accounts: HashMap::new() }
     }
 
     /// Decides on one op, and charges it if it is allowed.
@@ -88,10 +85,7 @@ impl Model {
     /// # Panics
     /// If the policy has no such zone.
     pub fn decide(&mut self, request: &Request) -> Decision {
-        let mut charge = Charge {
-            cost: request.cost,
-            receipts: Vec::new(),
-        };
+        let mut charge = Charge { cost: request.cost, receipts: Vec::new() };
         if destroys_nothing(request) {
             return Decision::allow(charge);
         }
@@ -101,10 +95,7 @@ impl Model {
                 continue;
             }
             let conf = budget.conf(&zone.name);
-            let key = AccountKey {
-                budget: conf.id,
-                actor: actor(budget, request),
-            };
+            let key = AccountKey { budget: conf.id, actor: actor(budget, request) };
             let account = self.accounts.entry(key).or_default();
             match ask(account, budget, &conf.limit, zone.mode, request) {
                 Ok(Some(receipt)) => charge.receipts.push((key, receipt)),
@@ -134,24 +125,12 @@ impl Model {
 
 impl Decision {
     fn allow(charge: Charge) -> Self {
-        Self {
-            verdict: Verdict::Allow,
-            reason: Reason::None,
-            first: false,
-            budget: None,
-            charge,
-        }
+        Self { verdict: Verdict::Allow, reason: Reason::None, first: false, budget: None, charge }
     }
 
     fn refuse(verdict: Verdict, reason: Reason, budget: usize) -> Self {
         let first = reason != Reason::Latched;
-        Self {
-            verdict,
-            reason,
-            first,
-            budget: Some(budget),
-            charge: Charge::default(),
-        }
+        Self { verdict, reason, first, budget: Some(budget), charge: Charge::default() }
     }
 }
 
@@ -173,15 +152,12 @@ fn ask(
     if request.op.cost_is_unknown() {
         return Err(Reason::UnknownCost);
     }
-    account
-        .charge(limit, request.now, mode, &request.cost)
-        .map(Some)
-        .map_err(|over| match over {
-            Over::Files => Reason::Files,
-            Over::Bytes => Reason::Bytes,
-            Over::Tenants => Reason::Tenants,
-            Over::Latched => Reason::Latched,
-        })
+    account.charge(limit, request.now, mode, &request.cost).map(Some).map_err(|over| match over {
+        Over::Files => Reason::Files,
+        Over::Bytes => Reason::Bytes,
+        Over::Tenants => Reason::Tenants,
+        Over::Latched => Reason::Latched,
+    })
 }
 
 /// Whether there is nothing to charge: such an op is allowed even to those who are latched.

@@ -24,10 +24,7 @@ enum Token {
     /// `*`: any characters, or none.
     Many,
     /// `[a-z]`, `[!a-z]`: one character of a set.
-    Class {
-        negated: bool,
-        ranges: Vec<(char, char)>,
-    },
+    Class { negated: bool, ranges: Vec<(char, char)> },
 }
 
 impl Component {
@@ -63,19 +60,9 @@ impl Component {
         }
         let literal = tokens
             .iter()
-            .map(|token| {
-                if let Token::Char(c) = token {
-                    Some(*c)
-                } else {
-                    None
-                }
-            })
+            .map(|token| if let Token::Char(c) = token { Some(*c) } else { None })
             .collect();
-        Ok(Self {
-            text: text.to_owned(),
-            tokens,
-            literal,
-        })
+        Ok(Self { text: text.to_owned(), tokens, literal })
     }
 
     /// The component as written.
@@ -115,9 +102,7 @@ impl Component {
                 },
             }
         }
-        self.tokens[token..]
-            .iter()
-            .all(|token| *token == Token::Many)
+        self.tokens[token..].iter().all(|token| *token == Token::Many)
     }
 
     /// Whether some name could match both. When in doubt, yes.
@@ -178,14 +163,8 @@ impl Token {
                 *other == Token::Many || other.takes(*c)
             }
             (
-                Token::Class {
-                    negated: false,
-                    ranges: a,
-                },
-                Token::Class {
-                    negated: false,
-                    ranges: b,
-                },
+                Token::Class { negated: false, ranges: a },
+                Token::Class { negated: false, ranges: b },
             ) => a.iter().any(|a| b.iter().any(|b| a.0 <= b.1 && b.0 <= a.1)),
             _ => true,
         }
@@ -200,21 +179,12 @@ fn check_name(text: &str) -> Result<(), Fault> {
         _ => {}
     }
     if let Some(c) = text.chars().find(|c| c.is_control()) {
-        let message = format!(
-            "the path has the control character {} in it",
-            c.escape_default()
-        );
-        return Err(Fault::new(
-            message,
-            "guard the directory above it, or rename it",
-        ));
+        let message = format!("the path has the control character {} in it", c.escape_default());
+        return Err(Fault::new(message, "guard the directory above it, or rename it"));
     }
     if text.len() > MAX_NAME {
         let message = format!("a name in the path is longer than {MAX_NAME} bytes");
-        return Err(Fault::new(
-            message,
-            "no file can have such a name: check the path",
-        ));
+        return Err(Fault::new(message, "no file can have such a name: check the path"));
     }
     Ok(())
 }
@@ -258,10 +228,7 @@ fn class(rest: &mut std::str::Chars<'_>) -> Result<Token, Fault> {
 
 fn unterminated(whole: &str) -> Fault {
     Fault::new(
-        format!(
-            "{} opens a set of characters and never closes it",
-            quoted(&format!("[{whole}"))
-        ),
+        format!("{} opens a set of characters and never closes it", quoted(&format!("[{whole}"))),
         "add the `]`; for the character itself write `[[]`",
     )
 }
@@ -319,13 +286,7 @@ mod tests {
             assert!(glob(a).may_meet(&glob(b)), "{a} {b}");
             assert!(glob(b).may_meet(&glob(a)), "{b} {a}");
         }
-        for (a, b) in [
-            ("a*", "b*"),
-            ("*a", "*b"),
-            ("a?", "a"),
-            ("[a-c]", "[d-e]"),
-            ("x", "y"),
-        ] {
+        for (a, b) in [("a*", "b*"), ("*a", "*b"), ("a?", "a"), ("[a-c]", "[d-e]"), ("x", "y")] {
             assert!(!glob(a).may_meet(&glob(b)), "{a} {b}");
             assert!(!glob(b).may_meet(&glob(a)), "{b} {a}");
         }

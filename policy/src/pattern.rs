@@ -35,14 +35,8 @@ impl PathPattern {
             let message = format!("the path is longer than {MAX_PATH} bytes");
             return Err(Fault::new(message, "no such path can be opened: check it"));
         }
-        let components = below_root
-            .split('/')
-            .map(Component::parse)
-            .collect::<Result<_, _>>()?;
-        Ok(Self {
-            text: format!("/{below_root}"),
-            components,
-        })
+        let components = below_root.split('/').map(Component::parse).collect::<Result<_, _>>()?;
+        Ok(Self { text: format!("/{below_root}"), components })
     }
 
     /// The pattern as written, without a `/` at its end.
@@ -66,10 +60,7 @@ impl PathPattern {
     /// By name only, and when in doubt yes. Symbolic links and bind mounts can still lead two patterns to one
     /// directory: whoever opens the directories has to compare what was opened.
     pub fn may_overlap(&self, other: &Self) -> bool {
-        self.components
-            .iter()
-            .zip(&other.components)
-            .all(|(a, b)| a.may_meet(b))
+        self.components.iter().zip(&other.components).all(|(a, b)| a.may_meet(b))
     }
 }
 
@@ -128,12 +119,9 @@ mod tests {
             assert!(pattern(a).may_overlap(&pattern(b)), "{a} {b}");
             assert!(pattern(b).may_overlap(&pattern(a)), "{b} {a}");
         }
-        for (a, b) in [
-            ("/srv/a", "/srv/ab"),
-            ("/home/*/www", "/home/*/mail"),
-            ("/a/x", "/b/x"),
-            ("/a", "/b"),
-        ] {
+        for (a, b) in
+            [("/srv/a", "/srv/ab"), ("/home/*/www", "/home/*/mail"), ("/a/x", "/b/x"), ("/a", "/b")]
+        {
             assert!(!pattern(a).may_overlap(&pattern(b)), "{a} {b}");
         }
     }

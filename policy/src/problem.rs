@@ -21,10 +21,7 @@ pub struct Fault {
 
 impl Fault {
     pub(crate) fn new(message: impl Into<String>, help: impl Into<String>) -> Self {
-        Self {
-            message: message.into(),
-            help: help.into(),
-        }
+        Self { message: message.into(), help: help.into() }
     }
 }
 
@@ -93,14 +90,7 @@ impl fmt::Display for Problems {
             if index > 0 {
                 writeln!(f)?;
             }
-            let Problem {
-                line,
-                col,
-                message,
-                help,
-                source,
-                marker,
-            } = problem;
+            let Problem { line, col, message, help, source, marker } = problem;
             let gutter = " ".repeat(line.to_string().len());
             writeln!(f, "{}:{line}:{col}: error: {message}", self.path)?;
             writeln!(f, " {line} | {source}")?;
@@ -142,38 +132,22 @@ pub(crate) struct Mistakes {
 impl Mistakes {
     /// From `span` on the text is not TOML.
     pub(crate) fn broken(&mut self, span: Range<usize>, fault: Fault) {
-        self.list.push(Mistake {
-            span,
-            fault,
-            kind: Kind::Broken,
-        });
+        self.list.push(Mistake { span, fault, kind: Kind::Broken });
     }
 
     /// The field or value at `span` is not TOML.
     pub(crate) fn syntax(&mut self, span: Range<usize>, fault: Fault) {
-        self.list.push(Mistake {
-            span,
-            fault,
-            kind: Kind::Syntax,
-        });
+        self.list.push(Mistake { span, fault, kind: Kind::Syntax });
     }
 
     /// What is at `span` is wrong.
     pub(crate) fn wrong(&mut self, span: &Range<usize>, fault: Fault) {
-        self.list.push(Mistake {
-            span: span.clone(),
-            fault,
-            kind: Kind::Wrong,
-        });
+        self.list.push(Mistake { span: span.clone(), fault, kind: Kind::Wrong });
     }
 
     /// Something is missing from what is at `span`.
     pub(crate) fn missing(&mut self, span: &Range<usize>, fault: Fault) {
-        self.list.push(Mistake {
-            span: span.clone(),
-            fault,
-            kind: Kind::Missing,
-        });
+        self.list.push(Mistake { span: span.clone(), fault, kind: Kind::Missing });
     }
 
     /// The problems to show, or `None` if nothing is wrong.
@@ -181,13 +155,9 @@ impl Mistakes {
     /// Where the text is not TOML, what is left of it is guesswork: something missing, anything else wrong on
     /// such a line, or anything behind the place from which on it is broken, is then not worth telling.
     pub(crate) fn into_problems(mut self, path: &str, source: &Source<'_>) -> Option<Problems> {
-        self.list
-            .sort_by_key(|mistake| (mistake.span.start, mistake.span.end));
+        self.list.sort_by_key(|mistake| (mistake.span.start, mistake.span.end));
         let line = |mistake: &Mistake| source.line(mistake.span.start);
-        let broken = self
-            .list
-            .iter()
-            .position(|mistake| mistake.kind == Kind::Broken);
+        let broken = self.list.iter().position(|mistake| mistake.kind == Kind::Broken);
         if let Some(first) = broken.map(|index| self.list.swap_remove(index)) {
             self.list.retain(|mistake| line(mistake) < line(&first));
             self.list.push(first);
@@ -203,13 +173,9 @@ impl Mistakes {
             Kind::Wrong => !not_toml.contains(&line(mistake)),
             Kind::Missing => not_toml.is_empty(),
         });
-        self.list
-            .sort_by_key(|mistake| (mistake.span.start, mistake.span.end));
-        let problems: Vec<Problem> = self
-            .list
-            .into_iter()
-            .map(|mistake| source.problem(mistake))
-            .collect();
+        self.list.sort_by_key(|mistake| (mistake.span.start, mistake.span.end));
+        let problems: Vec<Problem> =
+            self.list.into_iter().map(|mistake| source.problem(mistake)).collect();
         let path = path.chars().map(printable).collect();
         (!problems.is_empty()).then_some(Problems { path, problems })
     }
@@ -225,10 +191,7 @@ pub(crate) struct Source<'a> {
 impl<'a> Source<'a> {
     pub(crate) fn new(text: &'a str) -> Self {
         let after_newlines = text.match_indices('\n').map(|(at, _)| at + 1);
-        Self {
-            text,
-            starts: std::iter::once(0).chain(after_newlines).collect(),
-        }
+        Self { text, starts: std::iter::once(0).chain(after_newlines).collect() }
     }
 
     /// The line, from 1, of the byte at `offset`.
@@ -241,10 +204,7 @@ impl<'a> Source<'a> {
         let start = self.boundary(span.start);
         let line = self.line(start);
         let line_start = self.starts[line - 1];
-        let text = self.text[line_start..]
-            .split('\n')
-            .next()
-            .unwrap_or_default();
+        let text = self.text[line_start..].split('\n').next().unwrap_or_default();
         let text = text.trim_end_matches('\r');
         let line_end = line_start + text.len();
         let start = start.min(line_end);
@@ -253,14 +213,7 @@ impl<'a> Source<'a> {
         let marked = self.text[start..end].chars().count().max(1);
         let (source, marker) = excerpt(text, before, marked);
         let Fault { message, help } = fault;
-        Problem {
-            line,
-            col: before + 1,
-            message,
-            help,
-            source,
-            marker,
-        }
+        Problem { line, col: before + 1, message, help, source, marker }
     }
 
     /// The nearest place at or before `offset` that does not cut a character in two.
@@ -276,25 +229,13 @@ impl<'a> Source<'a> {
 /// As much of a line as fits around what is marked, and the marker for it.
 fn excerpt(text: &str, before: usize, marked: usize) -> (String, String) {
     let length = text.chars().count();
-    let skip = if length <= LINE_ROOM {
-        0
-    } else {
-        before.saturating_sub(LINE_ROOM / 3)
-    };
+    let skip = if length <= LINE_ROOM { 0 } else { before.saturating_sub(LINE_ROOM / 3) };
     let cut_left = if skip > 0 { "…" } else { "" };
     let cut_right = if length > skip + LINE_ROOM { "…" } else { "" };
-    let shown: String = text
-        .chars()
-        .skip(skip)
-        .take(LINE_ROOM)
-        .map(one_column)
-        .collect();
+    let shown: String = text.chars().skip(skip).take(LINE_ROOM).map(one_column).collect();
     let blanks = " ".repeat(before - skip + cut_left.chars().count());
     let carets = "^".repeat(marked.min((skip + LINE_ROOM).saturating_sub(before)).max(1));
-    (
-        format!("{cut_left}{shown}{cut_right}"),
-        format!("{blanks}{carets}"),
-    )
+    (format!("{cut_left}{shown}{cut_right}"), format!("{blanks}{carets}"))
 }
 
 /// A tab as one blank, so that the carets stand where they should.
@@ -309,10 +250,7 @@ mod tests {
     fn show(text: &str, span: Range<usize>) -> String {
         let mut mistakes = Mistakes::default();
         mistakes.wrong(&span, Fault::new("wrong", "do it right"));
-        mistakes
-            .into_problems("p.toml", &Source::new(text))
-            .unwrap()
-            .to_string()
+        mistakes.into_problems("p.toml", &Source::new(text)).unwrap().to_string()
     }
 
     #[test]

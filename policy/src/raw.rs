@@ -73,17 +73,10 @@ pub(crate) fn read(text: &str, mistakes: &mut Mistakes) -> RawPolicy {
     let (document, errors) = DeTable::parse_recoverable(text);
     for error in errors {
         let span = error.span().unwrap_or(0..0);
-        not_toml(
-            error.message(),
-            text.get(span.clone()).unwrap_or_default(),
-            span,
-            mistakes,
-        );
+        not_toml(error.message(), text.get(span.clone()).unwrap_or_default(), span, mistakes);
     }
     let mut table = Table::new(document.get_ref(), "a policy", &["zone"], mistakes);
-    RawPolicy {
-        zones: table.tables("zone", "[[zone]]", zone),
-    }
+    RawPolicy { zones: table.tables("zone", "[[zone]]", zone) }
 }
 
 /// Says what the TOML parser says, in words that fit a policy where they are known.
@@ -93,14 +86,8 @@ fn not_toml(message: &str, found: &str, span: Range<usize>, mistakes: &mut Mista
         let fault = format!("{} is given twice", quoted(found));
         mistakes.syntax(span, Fault::new(fault, "keep one of the two"));
     } else if message.starts_with("string values must be quoted") {
-        let help = format!(
-            "write \"{}\"",
-            found.chars().map(printable).collect::<String>()
-        );
-        mistakes.syntax(
-            span,
-            Fault::new(format!("{} needs double quotes", quoted(found)), help),
-        );
+        let help = format!("write \"{}\"", found.chars().map(printable).collect::<String>());
+        mistakes.syntax(span, Fault::new(format!("{} needs double quotes", quoted(found)), help));
     } else {
         let message = message.lines().collect::<Vec<_>>().join(", ");
         let help = if message.contains("array") && !message.contains("table") {
@@ -155,10 +142,7 @@ struct Table<'t, 'i, 'm> {
 impl<'t, 'i, 'm> Table<'t, 'i, 'm> {
     /// Reports every field that is not known.
     fn new(table: &'t DeTable<'i>, what: &str, known: &[&str], mistakes: &'m mut Mistakes) -> Self {
-        for key in table
-            .keys()
-            .filter(|key| !known.contains(&key.get_ref().as_ref()))
-        {
+        for key in table.keys().filter(|key| !known.contains(&key.get_ref().as_ref())) {
             let word = key.get_ref();
             let message = format!("{what} has no field {}", quoted(word));
             mistakes.wrong(&key.span(), Fault::new(message, did_you_mean(word, known)));
@@ -178,11 +162,7 @@ impl<'t, 'i, 'm> Table<'t, 'i, 'm> {
     }
 
     fn number(&mut self, name: &str, example: u32) -> Field<i128> {
-        self.field(
-            name,
-            &format!("a whole number, as in `{name} = {example}`"),
-            integer,
-        )
+        self.field(name, &format!("a whole number, as in `{name} = {example}`"), integer)
     }
 
     fn bytes(&mut self, name: &str) -> Field<RawBytes> {
@@ -206,10 +186,7 @@ impl<'t, 'i, 'm> Table<'t, 'i, 'm> {
         for item in items.iter() {
             match item.get_ref() {
                 DeValue::String(text) => {
-                    texts.push(At {
-                        value: text.to_string(),
-                        span: item.span(),
-                    });
+                    texts.push(At { value: text.to_string(), span: item.span() });
                 }
                 _ => {
                     bad = true;
@@ -221,10 +198,7 @@ impl<'t, 'i, 'm> Table<'t, 'i, 'm> {
         if bad && texts.is_empty() {
             return Field::Bad;
         }
-        Field::Given(At {
-            value: texts,
-            span: value.span(),
-        })
+        Field::Given(At { value: texts, span: value.span() })
     }
 
     fn tables<T>(
@@ -252,10 +226,7 @@ impl<'t, 'i, 'm> Table<'t, 'i, 'm> {
         if tables.is_empty() && !items.is_empty() {
             return Field::Bad;
         }
-        Field::Given(At {
-            value: tables,
-            span: value.span(),
-        })
+        Field::Given(At { value: tables, span: value.span() })
     }
 
     fn field<T>(
@@ -268,10 +239,7 @@ impl<'t, 'i, 'm> Table<'t, 'i, 'm> {
             return Field::Missing;
         };
         match take(value.get_ref()) {
-            Ok(taken) => Field::Given(At {
-                value: taken,
-                span: value.span(),
-            }),
+            Ok(taken) => Field::Given(At { value: taken, span: value.span() }),
             Err(Some(fault)) => {
                 self.mistakes.wrong(&value.span(), fault);
                 Field::Bad
@@ -281,10 +249,7 @@ impl<'t, 'i, 'm> Table<'t, 'i, 'm> {
     }
 
     fn get(&self, name: &str) -> Option<&'t Spanned<DeValue<'i>>> {
-        self.table
-            .iter()
-            .find(|(key, _)| key.get_ref() == name)
-            .map(|(_, value)| value)
+        self.table.iter().find(|(key, _)| key.get_ref() == name).map(|(_, value)| value)
     }
 
     fn wrong_type<T>(
@@ -303,10 +268,7 @@ impl<'t, 'i, 'm> Table<'t, 'i, 'm> {
             DeValue::Table(_) => "a single table",
         };
         let message = format!("`{name}` cannot be {found}");
-        self.mistakes.wrong(
-            &value.span(),
-            Fault::new(message, format!("it is {wanted}")),
-        );
+        self.mistakes.wrong(&value.span(), Fault::new(message, format!("it is {wanted}")));
         Field::Bad
     }
 }
@@ -316,9 +278,6 @@ fn integer(value: &DeValue<'_>) -> Result<i128, Option<Fault>> {
         return Err(None);
     };
     i128::from_str_radix(number.as_str(), number.radix()).map_err(|_| {
-        Some(Fault::new(
-            "this number is too large",
-            "the largest is 9223372036854775807",
-        ))
+        Some(Fault::new("this number is too large", "the largest is 9223372036854775807"))
     })
 }

@@ -24,11 +24,7 @@ impl fmt::Display for Policy {
 
 impl fmt::Display for Zone {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let paths: Vec<String> = self
-            .paths
-            .iter()
-            .map(|path| string(path.as_str()))
-            .collect();
+        let paths: Vec<String> = self.paths.iter().map(|path| string(path.as_str())).collect();
         writeln!(f, "[[zone]]")?;
         writeln!(f, "name = {}", string(self.name.as_str()))?;
         writeln!(f, "role = {}", string(self.role.word()))?;
@@ -50,16 +46,8 @@ impl fmt::Display for Budget {
         writeln!(f, "who = {}", string(self.who.word()))?;
         writeln!(f, "ops = [{}]", ops.join(", "))?;
         limit(f, "files", self.files.map(|files| files.to_string()))?;
-        limit(
-            f,
-            "bytes",
-            self.bytes.map(|bytes| string(&format_bytes(bytes))),
-        )?;
-        limit(
-            f,
-            "tenants",
-            self.tenants.map(|tenants| tenants.to_string()),
-        )?;
+        limit(f, "bytes", self.bytes.map(|bytes| string(&format_bytes(bytes))))?;
+        limit(f, "tenants", self.tenants.map(|tenants| tenants.to_string()))?;
         writeln!(f, "window = {}", string(&self.window.to_string()))
     }
 }

@@ -38,10 +38,7 @@ pub(crate) fn resolve(raw: &RawPolicy, source: &Source<'_>, mistakes: &mut Mista
             "put trees with the same budgets into one zone: `paths` takes several, and globs";
         mistakes.wrong(&first_too_many.span, Fault::new(message, help));
     }
-    let mut names = Names {
-        source,
-        seen: HashMap::new(),
-    };
+    let mut names = Names { source, seen: HashMap::new() };
     let mut all_paths = overlaps::Paths::new(source);
     let mut resolved = Vec::new();
     for (index, raw) in zones.iter().enumerate() {
@@ -71,15 +68,8 @@ fn zone(
     source: &Source<'_>,
     mistakes: &mut Mistakes,
 ) -> Option<Zone> {
-    let role = required(
-        &raw.role,
-        &raw.span,
-        "zone",
-        "role",
-        "role = \"primary\"",
-        mistakes,
-    )
-    .and_then(|role| word(role, "role", Role::ALL, Role::word, mistakes));
+    let role = required(&raw.role, &raw.span, "zone", "role", "role = \"primary\"", mistakes)
+        .and_then(|role| word(role, "role", Role::ALL, Role::word, mistakes));
     let mode = match &raw.mode {
         Field::Given(mode) => word(mode, "mode", Mode::ALL, Mode::word, mistakes),
         Field::Missing => Some(Mode::Observe),
@@ -123,19 +113,13 @@ fn paths(raw: &RawZone, mistakes: &mut Mistakes) -> Vec<At<PathPattern>> {
         return Vec::new();
     };
     if paths.value.is_empty() {
-        let fault = Fault::new(
-            "a zone needs at least one path",
-            format!("as in `{example}`"),
-        );
+        let fault = Fault::new("a zone needs at least one path", format!("as in `{example}`"));
         mistakes.wrong(&paths.span, fault);
     }
     let mut patterns = Vec::new();
     for path in &paths.value {
         match PathPattern::parse(&path.value) {
-            Ok(value) => patterns.push(At {
-                value,
-                span: path.span.clone(),
-            }),
+            Ok(value) => patterns.push(At { value, span: path.span.clone() }),
             Err(fault) => mistakes.wrong(&path.span, fault),
         }
     }
@@ -186,10 +170,7 @@ fn required<'f, T>(
         Field::Bad => None,
         Field::Missing => {
             let message = format!("this {what} has no `{name}`");
-            mistakes.missing(
-                span,
-                Fault::new(message, format!("add one, as in `{example}`")),
-            );
+            mistakes.missing(span, Fault::new(message, format!("add one, as in `{example}`")));
             None
         }
     }
@@ -203,17 +184,11 @@ fn word<T: Copy>(
     word_of: fn(T) -> &'static str,
     mistakes: &mut Mistakes,
 ) -> Option<T> {
-    let found = all
-        .iter()
-        .copied()
-        .find(|value| word_of(*value) == given.value);
+    let found = all.iter().copied().find(|value| word_of(*value) == given.value);
     if found.is_none() {
         let words: Vec<&str> = all.iter().map(|value| word_of(*value)).collect();
         let message = format!("there is no {name} {}", quoted(&given.value));
-        mistakes.wrong(
-            &given.span,
-            Fault::new(message, did_you_mean(&given.value, &words)),
-        );
+        mistakes.wrong(&given.span, Fault::new(message, did_you_mean(&given.value, &words)));
     }
     found
 }

@@ -55,9 +55,7 @@ impl Window {
     /// One second.
     pub const MIN: Self = Self { seconds: 1 };
     /// 400 days: a year and some margin.
-    pub const MAX: Self = Self {
-        seconds: 400 * 86_400,
-    };
+    pub const MAX: Self = Self { seconds: 400 * 86_400 };
 
     /// Reads a length of time such as `10m`.
     pub fn parse(text: &str) -> Result<Self, Fault> {
@@ -115,16 +113,10 @@ impl Kind {
         let (number, unit) = text.split_at(digits);
         let unit = unit.trim_start_matches(' ');
         if number.is_empty() || !unit.chars().all(char::is_alphabetic) {
-            return Err(Fault::new(
-                format!("{} is not a {}", quoted(text), self.noun),
-                self.hint,
-            ));
+            return Err(Fault::new(format!("{} is not a {}", quoted(text), self.noun), self.hint));
         }
         if unit.is_empty() {
-            return Err(Fault::new(
-                format!("{} has no unit", quoted(text)),
-                self.hint,
-            ));
+            return Err(Fault::new(format!("{} has no unit", quoted(text)), self.hint));
         }
         let Some((_, scale)) = self.units.iter().find(|(word, _)| *word == unit) else {
             return Err(self.unknown(unit));
@@ -151,10 +143,7 @@ impl Kind {
 
     /// The largest unit that shows the value exactly, and its scale.
     fn unit_for(&self, value: u64) -> (&'static str, u64) {
-        let exact = self
-            .units
-            .iter()
-            .filter(|(_, scale)| value.is_multiple_of(*scale));
+        let exact = self.units.iter().filter(|(_, scale)| value.is_multiple_of(*scale));
         let largest = exact.max_by_key(|(_, scale)| *scale).copied();
         largest.filter(|_| value != 0).unwrap_or(self.units[0])
     }
@@ -167,12 +156,7 @@ mod tests {
 
     #[test]
     fn windows_in_every_unit() {
-        for (text, seconds) in [
-            ("1s", 1),
-            ("10m", 600),
-            ("24h", 86_400),
-            ("400d", 34_560_000),
-        ] {
+        for (text, seconds) in [("1s", 1), ("10m", 600), ("24h", 86_400), ("400d", 34_560_000)] {
             assert_eq!(Window::parse(text).unwrap().seconds(), seconds, "{text}");
         }
         assert_eq!(Window::parse("10 m").unwrap().ns(), 600_000_000_000);
@@ -207,14 +191,8 @@ mod tests {
             ("-1h", "`-1h` is not a length of time"),
             ("0s", "a window of `0s` is out of bounds"),
             ("401d", "a window of `401d` is out of bounds"),
-            (
-                "18446744073709551615d",
-                "a window of `18446744073709551615d` is out of bounds",
-            ),
-            (
-                "99999999999999999999s",
-                "a window of `99999999999999999999s` is out of bounds",
-            ),
+            ("18446744073709551615d", "a window of `18446744073709551615d` is out of bounds"),
+            ("99999999999999999999s", "a window of `99999999999999999999s` is out of bounds"),
         ] {
             assert_eq!(Window::parse(text).unwrap_err().message, message);
         }
@@ -223,19 +201,11 @@ mod tests {
     #[test]
     fn what_is_not_a_size_says_why() {
         for (text, message, help) in [
-            (
-                "2G",
-                "`G` is not a unit of size",
-                "did you mean `GiB` or `GB`?",
-            ),
+            ("2G", "`G` is not a unit of size", "did you mean `GiB` or `GB`?"),
             ("2gib", "`gib` is not a unit of size", "write `GiB`"),
             ("2", "`2` has no unit", "2GiB"),
             ("lots", "`lots` is not a size", "2GiB"),
-            (
-                "8388608TiB",
-                "`8388608TiB` is more than any filesystem holds",
-                "largest",
-            ),
+            ("8388608TiB", "`8388608TiB` is more than any filesystem holds", "largest"),
         ] {
             let fault = parse_bytes(text).unwrap_err();
             assert_eq!(fault.message, message);

@@ -80,10 +80,7 @@ mod tests {
         assert_eq!(closest("fiels", &words), Some("files"));
         assert_eq!(closest("Windows", &words), Some("window"));
         assert_eq!(closest("limit", &words), None);
-        assert_eq!(
-            closest("move-out", &["move_out", "remove"]),
-            Some("move_out")
-        );
+        assert_eq!(closest("move-out", &["move_out", "remove"]), Some("move_out"));
     }
 
     #[test]

@@ -23,20 +23,8 @@ fn model(mode: &str, budgets: &[&str]) -> Model {
 }
 
 fn request(op: Op, who: WhoMask, files: u64, bytes: u64) -> Request {
-    let cost = Cost {
-        files,
-        bytes,
-        tenant: 1,
-    };
-    Request {
-        zone: 0,
-        op,
-        who,
-        unit: 5,
-        user: 1_000,
-        cost,
-        now: 100 * SECOND,
-    }
+    let cost = Cost { files, bytes, tenant: 1 };
+    Request { zone: 0, op, who, unit: 5, user: 1_000, cost, now: 100 * SECOND }
 }
 
 fn remove(files: u64) -> Request {
@@ -44,12 +32,7 @@ fn remove(files: u64) -> Request {
 }
 
 fn outcome(decision: &Decision) -> (Verdict, Reason, bool, Option<usize>) {
-    (
-        decision.verdict,
-        decision.reason,
-        decision.first,
-        decision.budget,
-    )
+    (decision.verdict, decision.reason, decision.first, decision.budget)
 }
 
 const ALLOWED: (Verdict, Reason, bool, Option<usize>) = (Verdict::Allow, Reason::None, false, None);
@@ -59,10 +42,7 @@ fn within_budget_is_allowed_and_the_first_op_over_it_trips() {
     let mut model = model("enforce", &["per = \"unit\", files = 2, window = \"10m\""]);
     assert_eq!(outcome(&model.decide(&remove(1))), ALLOWED);
     assert_eq!(outcome(&model.decide(&remove(1))), ALLOWED);
-    assert_eq!(
-        outcome(&model.decide(&remove(1))),
-        (Verdict::Deny, Reason::Files, true, Some(0))
-    );
+    assert_eq!(outcome(&model.decide(&remove(1))), (Verdict::Deny, Reason::Files, true, Some(0)));
     assert_eq!(
         outcome(&model.decide(&remove(1))),
         (Verdict::Deny, Reason::Latched, false, Some(0))
@@ -75,27 +55,11 @@ fn each_side_of_a_budget_is_its_own_reason() {
     for (second, reason) in [
         (request(Op::Remove, OPERATOR, 5, 0), Reason::Files),
         (request(Op::Truncate, OPERATOR, 0, 100), Reason::Bytes),
-        (
-            Request {
-                cost: Cost {
-                    files: 1,
-                    bytes: 0,
-                    tenant: 2,
-                },
-                ..remove(1)
-            },
-            Reason::Tenants,
-        ),
+        (Request { cost: Cost { files: 1, bytes: 0, tenant: 2 }, ..remove(1) }, Reason::Tenants),
     ] {
         let mut model = model("enforce", &[budget]);
-        assert_eq!(
-            outcome(&model.decide(&request(Op::Remove, OPERATOR, 1, 1))),
-            ALLOWED
-        );
-        assert_eq!(
-            outcome(&model.decide(&second)),
-            (Verdict::Deny, reason, true, Some(0))
-        );
+        assert_eq!(outcome(&model.decide(&request(Op::Remove, OPERATOR, 1, 1))), ALLOWED);
+        assert_eq!(outcome(&model.decide(&second)), (Verdict::Deny, reason, true, Some(0)));
     }
 }
 
@@ -103,10 +67,7 @@ fn each_side_of_a_budget_is_its_own_reason() {
 fn an_observing_zone_says_so_and_charges_nothing() {
     let mut model = model("observe", &["per = \"unit\", files = 2, window = \"10m\""]);
     let over = model.decide(&remove(3));
-    assert_eq!(
-        outcome(&over),
-        (Verdict::Observe, Reason::Files, true, Some(0))
-    );
+    assert_eq!(outcome(&over), (Verdict::Observe, Reason::Files, true, Some(0)));
     assert_eq!(over.charge.accounts().count(), 0);
     assert_eq!(
         outcome(&model.decide(&remove(1))),
@@ -137,15 +98,10 @@ fn a_budget_only_looks_at_the_callers_it_is_for() {
 
 #[test]
 fn without_a_budget_that_applies_everything_is_allowed() {
-    let mut model = model(
-        "enforce",
-        &["per = \"unit\", who = \"owners\", files = 1, window = \"10m\""],
-    );
+    let mut model =
+        model("enforce", &["per = \"unit\", who = \"owners\", files = 1, window = \"10m\""]);
     assert_eq!(outcome(&model.decide(&remove(1_000))), ALLOWED);
-    assert_eq!(
-        outcome(&model.decide(&request(Op::Detach, OPERATOR, 0, 0))),
-        ALLOWED
-    );
+    assert_eq!(outcome(&model.decide(&request(Op::Detach, OPERATOR, 0, 0))), ALLOWED);
 }
 
 #[test]
@@ -155,10 +111,7 @@ fn an_op_a_budget_does_not_list_is_free_until_its_account_is_latched() {
     let replace = request(Op::Replace, OPERATOR, 9, 9);
     assert_eq!(outcome(&model.decide(&replace)), ALLOWED);
     assert_eq!(model.decide(&remove(2)).reason, Reason::Files);
-    assert_eq!(
-        outcome(&model.decide(&replace)),
-        (Verdict::Deny, Reason::Latched, false, Some(0))
-    );
+    assert_eq!(outcome(&model.decide(&replace)), (Verdict::Deny, Reason::Latched, false, Some(0)));
 }
 
 #[test]
@@ -183,25 +136,11 @@ fn the_first_refusal_decides_and_what_was_charged_before_it_is_given_back() {
     ];
     let mut model = model("enforce", &budgets);
     let over = model.decide(&remove(6));
-    assert_eq!(
-        outcome(&over),
-        (Verdict::Deny, Reason::Files, true, Some(1))
-    );
+    assert_eq!(outcome(&over), (Verdict::Deny, Reason::Files, true, Some(1)));
     assert_eq!(over.charge.accounts().count(), 0);
-    let spent: Vec<u64> = model
-        .accounts
-        .values()
-        .map(|account| account.files)
-        .collect();
+    let spent: Vec<u64> = model.accounts.values().map(|account| account.files).collect();
     assert!(spent.iter().all(|files| *files == 0), "{spent:?}");
-    assert!(
-        model
-            .accounts
-            .values()
-            .map(|account| account.trips)
-            .sum::<u64>()
-            == 1
-    );
+    assert!(model.accounts.values().map(|account| account.trips).sum::<u64>() == 1);
 }
 
 #[test]
@@ -219,15 +158,7 @@ fn every_actor_has_its_own_account_and_a_zone_has_one_for_all() {
     assert_eq!(units.decide(&other_user).verdict, Verdict::Deny);
     assert_eq!(outcome(&users.decide(&other_user)), ALLOWED);
     assert_eq!(users.decide(&other_unit).verdict, Verdict::Deny);
-    assert_eq!(
-        zone.decide(&Request {
-            unit: 6,
-            user: 0,
-            ..first
-        })
-        .verdict,
-        Verdict::Deny
-    );
+    assert_eq!(zone.decide(&Request { unit: 6, user: 0, ..first }).verdict, Verdict::Deny);
 }
 
 #[test]
@@ -238,11 +169,7 @@ fn an_op_that_failed_costs_nothing() {
     ];
     let mut model = model("enforce", &budgets);
     for tenant in 1..50 {
-        let cost = Cost {
-            files: 1,
-            bytes: 10,
-            tenant,
-        };
+        let cost = Cost { files: 1, bytes: 10, tenant };
         let decision = model.decide(&Request { cost, ..remove(1) });
         assert_eq!(outcome(&decision), ALLOWED);
         assert_eq!(decision.charge.accounts().count(), 2);
@@ -253,10 +180,7 @@ fn an_op_that_failed_costs_nothing() {
 #[test]
 fn a_latch_ends_when_the_window_has_drained() {
     let mut model = model("enforce", &["per = \"unit\", files = 2, window = \"31s\""]);
-    let at = |seconds: u64| Request {
-        now: seconds * SECOND,
-        ..remove(1)
-    };
+    let at = |seconds: u64| Request { now: seconds * SECOND, ..remove(1) };
     for seconds in [100, 101] {
         assert_eq!(outcome(&model.decide(&at(seconds))), ALLOWED);
     }

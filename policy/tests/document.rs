@@ -1,8 +1,5 @@
 //! The policy file as a whole: what it gives, what it says when it is wrong, and that it is read as it was written.
-#![expect(
-    clippy::unwrap_used,
-    reason = "a test that cannot make its data has to fail"
-)]
+#![expect(clippy::unwrap_used, reason = "a test that cannot make its data has to fail")]
 
 use holdfast_abi::{MAX_BUDGETS, Mode, Op, Per, Who};
 use holdfast_policy::{Budget, OpSet, PathPattern, Policy, Role, Window, Zone, ZoneName};
@@ -131,10 +128,7 @@ fn some_zone() -> impl Strategy<Value = Zone> {
     (
         some_name(),
         select(Role::ALL),
-        vec(
-            "(/[a-z\"'# =ü][a-z0-9]{0,3}(\\*|\\?|\\[a-c\\]|\\[!x\\])?){1,3}",
-            1..4,
-        ),
+        vec("(/[a-z\"'# =ü][a-z0-9]{0,3}(\\*|\\?|\\[a-c\\]|\\[!x\\])?){1,3}", 1..4),
         0..=4u32,
         select(Mode::ALL),
         vec(some_budget(), 1..=MAX_BUDGETS),
@@ -145,14 +139,7 @@ fn some_zone() -> impl Strategy<Value = Zone> {
                 PathPattern::parse(&format!("/{}{index}{path}", name.as_str())).unwrap()
             };
             let paths = paths.iter().enumerate().map(pattern).collect();
-            Zone {
-                name,
-                role,
-                paths,
-                tenant_depth,
-                mode,
-                budgets,
-            }
+            Zone { name, role, paths, tenant_depth, mode, budgets }
         })
 }
 
@@ -172,10 +159,7 @@ fn some_policy() -> impl Strategy<Value = Policy> {
         // Names such as `a` and `a0` could give the same directory.
         let mut paths: Vec<PathPattern> = Vec::new();
         zones.retain(|zone| {
-            let free = zone
-                .paths
-                .iter()
-                .all(|path| !paths.iter().any(|p| p.may_overlap(path)));
+            let free = zone.paths.iter().all(|path| !paths.iter().any(|p| p.may_overlap(path)));
             paths.extend(zone.paths.iter().cloned());
             free
         });

@@ -14,10 +14,7 @@ fn problems(text: &str) -> Problems {
 
 /// `line:col message` of each problem.
 fn short(text: &str) -> Vec<String> {
-    problems(text)
-        .iter()
-        .map(|p| format!("{}:{} {}", p.line, p.col, p.message))
-        .collect()
+    problems(text).iter().map(|p| format!("{}:{} {}", p.line, p.col, p.message)).collect()
 }
 
 /// A policy of one zone with this line in place of the one for the same field (or added), which must be the only
@@ -41,11 +38,7 @@ fn one(line: &str) -> String {
     ];
     let field = |line: &str| line.split('=').next().map(str::trim).map(str::to_owned);
     let put = |own: &&str| {
-        if field(own) == field(line) {
-            line.to_owned()
-        } else {
-            (*own).to_owned()
-        }
+        if field(own) == field(line) { line.to_owned() } else { (*own).to_owned() }
     };
     let mut text = format!(
         "[[zone]]\n{}\n[[zone.budget]]\n{}\n",
@@ -65,10 +58,7 @@ fn five_mistakes_are_five_located_errors() {
     let text = include_str!("golden/five-mistakes.toml");
     let problems = problems(text);
     assert_eq!(problems.len(), 5);
-    assert_eq!(
-        problems.to_string(),
-        include_str!("golden/five-mistakes.txt")
-    );
+    assert_eq!(problems.to_string(), include_str!("golden/five-mistakes.txt"));
 }
 
 #[test]
@@ -84,33 +74,18 @@ fn fields_and_types() {
         ("name = 1", "2:8 `name` cannot be a whole number"),
         ("role = true", "3:8 `role` cannot be true or false"),
         ("paths = \"/z\"", "4:9 `paths` cannot be a string"),
-        (
-            "paths = [\"/z\", 1]",
-            "4:16 `paths` cannot be a whole number",
-        ),
-        (
-            "tenant_depth = \"1\"",
-            "5:16 `tenant_depth` cannot be a string",
-        ),
+        ("paths = [\"/z\", 1]", "4:16 `paths` cannot be a whole number"),
+        ("tenant_depth = \"1\"", "5:16 `tenant_depth` cannot be a string"),
         ("mode = {}", "6:8 `mode` cannot be a single table"),
-        (
-            "files = 1.5",
-            "11:9 `files` cannot be a number with a fraction",
-        ),
-        (
-            "bytes = 2024-01-01",
-            "12:9 `bytes` cannot be a date or time",
-        ),
+        ("files = 1.5", "11:9 `files` cannot be a number with a fraction"),
+        ("bytes = 2024-01-01", "12:9 `bytes` cannot be a date or time"),
         ("window = 600", "14:10 `window` cannot be a whole number"),
         ("per = unit", "8:7 `unit` needs double quotes"),
     ] {
         assert_eq!(one(line), expected);
     }
     assert_eq!(short("zone = 1"), ["1:8 `zone` cannot be a whole number"]);
-    assert_eq!(
-        short("[zone]\nname = \"z\""),
-        ["1:1 `zone` cannot be a single table"]
-    );
+    assert_eq!(short("[zone]\nname = \"z\""), ["1:1 `zone` cannot be a single table"]);
     assert_eq!(short("zone = [1]"), ["1:9 `zone` cannot be a whole number"]);
 }
 
@@ -127,14 +102,8 @@ fn zones() {
         ("paths = [\"z\"]", "4:10 `z` is not an absolute path"),
         ("paths = [\"/z/../etc\"]", "4:10 the path has `..` in it"),
         ("paths = [\"/z/**\"]", "4:10 `**` is not supported"),
-        (
-            "paths = [\"/\"]",
-            "4:10 the root of the filesystem cannot be a zone",
-        ),
-        (
-            "paths = [\"/z\", \"/z/y\"]",
-            "4:16 `/z/y` is inside `/z` (line 4) of the same zone",
-        ),
+        ("paths = [\"/\"]", "4:10 the root of the filesystem cannot be a zone"),
+        ("paths = [\"/z\", \"/z/y\"]", "4:16 `/z/y` is inside `/z` (line 4) of the same zone"),
     ] {
         assert_eq!(one(line), expected);
     }
@@ -143,59 +112,26 @@ fn zones() {
 #[test]
 fn budgets() {
     for (line, expected) in [
-        (
-            "per = \"process\"",
-            "8:7 there is no kind of actor `process`",
-        ),
-        (
-            "who = \"operator\"",
-            "9:7 there is no kind of caller `operator`",
-        ),
+        ("per = \"process\"", "8:7 there is no kind of actor `process`"),
+        ("who = \"operator\"", "9:7 there is no kind of caller `operator`"),
         ("ops = []", "10:7 a budget without ops counts nothing"),
-        (
-            "ops = [\"remove\", \"remove\"]",
-            "10:18 `remove` is listed twice",
-        ),
-        (
-            "ops = [\"remove\", \"delete\"]",
-            "10:18 there is no op `delete`",
-        ),
+        ("ops = [\"remove\", \"remove\"]", "10:18 `remove` is listed twice"),
+        ("ops = [\"remove\", \"delete\"]", "10:18 there is no op `delete`"),
         ("ops = [\"punch\"]", "10:8 `punch` is not guarded yet"),
-        (
-            "ops = [\"overwrite\"]",
-            "10:8 `overwrite` is not guarded yet",
-        ),
+        ("ops = [\"overwrite\"]", "10:8 `overwrite` is not guarded yet"),
         ("ops = [\"device\"]", "10:8 `device` is not guarded yet"),
-        (
-            "files = 0",
-            "11:9 a budget of zero files would stop every op, also ordinary ones",
-        ),
+        ("files = 0", "11:9 a budget of zero files would stop every op, also ordinary ones"),
         ("files = -5", "11:9 a budget of -5 files cannot be"),
-        (
-            "files = 9223372036854775808",
-            "11:9 a budget of 9223372036854775808 files is too large",
-        ),
-        (
-            "bytes = 0",
-            "12:9 a budget of zero bytes would stop every op, also ordinary ones",
-        ),
-        (
-            "bytes = \"0GiB\"",
-            "12:9 a budget of zero bytes would stop every op, also ordinary ones",
-        ),
+        ("files = 9223372036854775808", "11:9 a budget of 9223372036854775808 files is too large"),
+        ("bytes = 0", "12:9 a budget of zero bytes would stop every op, also ordinary ones"),
+        ("bytes = \"0GiB\"", "12:9 a budget of zero bytes would stop every op, also ordinary ones"),
         ("bytes = \"2G\"", "12:9 `G` is not a unit of size"),
         ("bytes = \"2\"", "12:9 `2` has no unit"),
-        (
-            "tenants = 0",
-            "13:11 a budget of zero tenants would stop every op, also ordinary ones",
-        ),
+        ("tenants = 0", "13:11 a budget of zero tenants would stop every op, also ordinary ones"),
         ("tenants = 65", "13:11 a budget of 65 tenants is too large"),
         ("window = \"10\"", "14:10 `10` has no unit"),
         ("window = \"0s\"", "14:10 a window of `0s` is out of bounds"),
-        (
-            "window = \"401d\"",
-            "14:10 a window of `401d` is out of bounds",
-        ),
+        ("window = \"401d\"", "14:10 a window of `401d` is out of bounds"),
         ("window = \"10min\"", "14:10 `min` is not a unit of time"),
     ] {
         assert_eq!(one(line), expected);
@@ -204,14 +140,8 @@ fn budgets() {
 
 #[test]
 fn what_is_missing() {
-    assert_eq!(
-        short(""),
-        ["1:1 the policy has no zones, so nothing would be guarded"]
-    );
-    assert_eq!(
-        short("zone = []"),
-        ["1:8 the policy has no zones, so nothing would be guarded"]
-    );
+    assert_eq!(short(""), ["1:1 the policy has no zones, so nothing would be guarded"]);
+    assert_eq!(short("zone = []"), ["1:8 the policy has no zones, so nothing would be guarded"]);
     assert_eq!(
         short("\n[[zone]]\n"),
         [
@@ -241,18 +171,9 @@ fn two_zones() {
         short(&(zone("a", "/a") + &zone("a", "/b"))),
         ["10:8 the zone on line 2 is already named `a`"]
     );
-    assert_eq!(
-        both("/a", "/a/"),
-        ["12:10 `/a` is the same as `/a` of zone `a` (line 4)"]
-    );
-    assert_eq!(
-        both("/a", "/a/b"),
-        ["12:10 `/a/b` is inside `/a` of zone `a` (line 4)"]
-    );
-    assert_eq!(
-        both("/a/b", "/a"),
-        ["12:10 `/a` contains `/a/b` of zone `a` (line 4)"]
-    );
+    assert_eq!(both("/a", "/a/"), ["12:10 `/a` is the same as `/a` of zone `a` (line 4)"]);
+    assert_eq!(both("/a", "/a/b"), ["12:10 `/a/b` is inside `/a` of zone `a` (line 4)"]);
+    assert_eq!(both("/a/b", "/a"), ["12:10 `/a` contains `/a/b` of zone `a` (line 4)"]);
     assert_eq!(
         both("/a/*/x", "/a/b"),
         [
@@ -281,47 +202,25 @@ fn more_than_the_kernel_has_room_for() {
         format!("[[zone]]\nname = \"z{n}\"\nrole = \"primary\"\npaths = [\"/z{n}\"]\n{BUDGET}")
     };
     let zones = |n: usize| (0..n).map(zone).collect::<String>();
-    assert_eq!(
-        Policy::parse("", &zones(MAX_ZONES - 1))
-            .unwrap()
-            .zones
-            .len(),
-        63
-    );
-    assert_eq!(
-        short(&zones(MAX_ZONES)),
-        ["505:1 there are 64 zones, 63 can be"]
-    );
+    assert_eq!(Policy::parse("", &zones(MAX_ZONES - 1)).unwrap().zones.len(), 63);
+    assert_eq!(short(&zones(MAX_ZONES)), ["505:1 there are 64 zones, 63 can be"]);
 
     let budgets = |n: usize| {
         let budget = |n: usize| {
-            format!(
-                "[[zone.budget]]\nper = \"unit\"\nfiles = 1\nwindow = \"{}m\"\n",
-                n + 11
-            )
+            format!("[[zone.budget]]\nper = \"unit\"\nfiles = 1\nwindow = \"{}m\"\n", n + 11)
         };
         zone(0) + &(1..n).map(budget).collect::<String>()
     };
-    assert_eq!(
-        Policy::parse("", &budgets(MAX_BUDGETS)).unwrap().zones[0]
-            .budgets
-            .len(),
-        8
-    );
-    assert_eq!(
-        short(&budgets(MAX_BUDGETS + 1)),
-        ["37:1 this zone has 9 budgets, 8 can be"]
-    );
+    assert_eq!(Policy::parse("", &budgets(MAX_BUDGETS)).unwrap().zones[0].budgets.len(), 8);
+    assert_eq!(short(&budgets(MAX_BUDGETS + 1)), ["37:1 this zone has 9 budgets, 8 can be"]);
 
     let paths = |n: usize| {
         let paths: Vec<String> = (0..n).map(|n| format!("\"/{n}\"")).collect();
         zone(0).replace("\"/z0\"", &paths.join(","))
     };
     assert!(Policy::parse("", &paths(4_096)).is_ok());
-    let messages: Vec<String> = problems(&paths(4_097))
-        .iter()
-        .map(|problem| problem.message.clone())
-        .collect();
+    let messages: Vec<String> =
+        problems(&paths(4_097)).iter().map(|problem| problem.message.clone()).collect();
     assert_eq!(messages, ["there are more than 4096 paths"]);
 }
 
@@ -340,10 +239,7 @@ fn help_names_what_was_probably_meant() {
 #[test]
 fn quoted_text_cannot_steer_the_terminal() {
     let shown = problems("[[zone]]\nname = \"a\\u001b[2J\" # \u{202e}\n").to_string();
-    assert!(
-        shown.chars().all(|c| c == '\n' || !c.is_control()),
-        "{shown:?}"
-    );
+    assert!(shown.chars().all(|c| c == '\n' || !c.is_control()), "{shown:?}");
     assert!(!shown.contains('\u{202e}'));
 }
 

@@ -29,23 +29,12 @@ impl Node {
         for zone in &mut policy.zones {
             zone.mode = Mode::Enforce;
         }
-        Self {
-            model: Model::new(policy),
-            now: 1_000 * SECOND,
-        }
+        Self { model: Model::new(policy), now: 1_000 * SECOND }
     }
 
     /// Whether the op happens.
     fn does(&mut self, zone: usize, who: WhoMask, unit: u64, op: Op, cost: Cost) -> bool {
-        let request = Request {
-            zone,
-            op,
-            who,
-            unit,
-            user: 1_000,
-            cost,
-            now: self.now,
-        };
+        let request = Request { zone, op, who, unit, user: 1_000, cost, now: self.now };
         match self.model.decide(&request).verdict {
             Verdict::Allow => true,
             Verdict::Deny => false,
@@ -54,34 +43,17 @@ impl Node {
     }
 
     fn root_removes(&mut self, zone: usize, bytes: u64, tenant: u64) -> bool {
-        self.does(
-            zone,
-            Who::OPERATOR_BIT,
-            7,
-            Op::Remove,
-            Cost {
-                files: 1,
-                bytes,
-                tenant,
-            },
-        )
+        self.does(zone, Who::OPERATOR_BIT, 7, Op::Remove, Cost { files: 1, bytes, tenant })
     }
 }
 
 #[test]
 fn it_starts_by_observing() {
     let policy = shipped();
-    let zones: Vec<_> = policy
-        .zones
-        .iter()
-        .map(|z| (z.name.as_str(), z.role, z.mode))
-        .collect();
+    let zones: Vec<_> = policy.zones.iter().map(|z| (z.name.as_str(), z.role, z.mode)).collect();
     assert_eq!(
         zones,
-        [
-            ("customers", Role::Primary, Mode::Observe),
-            ("backups", Role::Backup, Mode::Observe)
-        ]
+        [("customers", Role::Primary, Mode::Observe), ("backups", Role::Backup, Mode::Observe)]
     );
 }
 
@@ -129,9 +101,7 @@ fn kyoto_at_a_rate_that_stays_below_the_short_budget() {
 #[test]
 fn gitlab_a_few_large_files_are_removed_within_seconds() {
     let mut node = Node::new();
-    let lost = (0..100)
-        .filter(|_| node.root_removes(CUSTOMERS, 3 * GIB, 1))
-        .count();
+    let lost = (0..100).filter(|_| node.root_removes(CUSTOMERS, 3 * GIB, 1)).count();
     assert_eq!(lost, 3, "of 300 GiB");
 }
 
@@ -149,11 +119,7 @@ fn atlassian_one_small_op_in_each_of_883_sites() {
 #[test]
 fn a_new_session_for_each_op_does_not_get_around_it() {
     let mut node = Node::new();
-    let cost = Cost {
-        files: 1,
-        bytes: 1_000,
-        tenant: 1,
-    };
+    let cost = Cost { files: 1, bytes: 1_000, tenant: 1 };
     let lost = (0..100_000)
         .filter(|unit| node.does(CUSTOMERS, Who::OPERATOR_BIT, *unit, Op::Remove, cost))
         .count();
@@ -175,11 +141,7 @@ fn ordinary_work_is_never_held_up() {
     let mut node = Node::new();
     // A package upgrade.
     for _ in 0..1_200 {
-        let cost = Cost {
-            files: 1,
-            bytes: 40_000,
-            tenant: 1,
-        };
+        let cost = Cost { files: 1, bytes: 40_000, tenant: 1 };
         assert!(node.does(CUSTOMERS, Who::OPERATOR_BIT, 1, Op::Replace, cost));
     }
     // `git gc`: loose objects, and the directories they were in.
@@ -189,43 +151,27 @@ fn ordinary_work_is_never_held_up() {
             Who::OPERATOR_BIT,
             2,
             Op::Remove,
-            Cost {
-                files: 1,
-                bytes: 3_000,
-                tenant: 2
-            }
+            Cost { files: 1, bytes: 3_000, tenant: 2 }
         ));
     }
     // logrotate removes the oldest log and truncates a current one, once a day for a month.
     for _ in 0..30 {
         node.now += 24 * 3_600 * SECOND;
         for op in [Op::Remove, Op::Truncate] {
-            let cost = Cost {
-                files: 1,
-                bytes: GIB,
-                tenant: 3,
-            };
+            let cost = Cost { files: 1, bytes: GIB, tenant: 3 };
             assert!(node.does(CUSTOMERS, Who::OPERATOR_BIT, 3, op, cost));
         }
     }
     // A customer's cache flush, beside an operator who is latched.
     while node.root_removes(CUSTOMERS, 1_000, 1) {}
     for _ in 0..100_000 {
-        let cost = Cost {
-            files: 1,
-            bytes: 2_000,
-            tenant: 4,
-        };
+        let cost = Cost { files: 1, bytes: 2_000, tenant: 4 };
         assert!(node.does(CUSTOMERS, Who::OWNER_BIT, 4, Op::Remove, cost));
     }
     // Rotation by hard links: only the directories cost anything, and a link that is not the last is free even to
     // those who are latched.
     for _ in 0..900 {
-        let cost = Cost {
-            files: 1,
-            bytes: 0,
-            tenant: 1,
-        };
+        let cost = Cost { files: 1, bytes: 0, tenant: 1 };
         assert!(node.does(BACKUPS, Who::OPERATOR_BIT, 5, Op::Remove, cost));
     }
     assert!(node.does(CUSTOMERS, Who::OPERATOR_BIT, 7, Op::Remove, Cost::default()));

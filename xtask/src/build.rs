@@ -44,21 +44,13 @@ pub fn kernel_programs() -> Result<PathBuf> {
     let (toolchain, linker) = setup::for_build()?;
     let mut command = ebpf_cargo(&toolchain, "build");
     let linker_flag = format!("-Clinker={}", linker.display());
-    let flags = [
-        &linker_flag,
-        "-Cdebuginfo=2",
-        "-Clink-arg=--btf",
-        "-Ctarget-cpu=v3",
-    ];
+    let flags = [&linker_flag, "-Cdebuginfo=2", "-Clink-arg=--btf", "-Ctarget-cpu=v3"];
     // The encoded form keeps a path with spaces together.
     command.env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"));
     process::step("building the kernel programs", &mut command)?;
     let object = paths::ebpf_object();
     if !object.is_file() {
-        bail!(
-            "the build of the kernel programs left no {}",
-            object.display()
-        );
+        bail!("the build of the kernel programs left no {}", object.display());
     }
     Ok(object)
 }
@@ -73,35 +65,19 @@ pub fn ebpf_cargo(toolchain: &Toolchain, subcommand: &str) -> Command {
                 _ => "/usr/bin/cargo",
             };
             let mut command = process::cargo(Path::new(program));
-            command
-                .env("CARGO", "/usr/bin/cargo")
-                .env("RUSTC", "/usr/bin/rustc");
+            command.env("CARGO", "/usr/bin/cargo").env("RUSTC", "/usr/bin/rustc");
             command.env("RUSTC_BOOTSTRAP", "1").arg(subcommand);
             command
         }
         Toolchain::Nightly => {
             let mut command = process::cargo(Path::new("cargo"));
-            command
-                .arg("+nightly")
-                .arg(subcommand)
-                .arg("-Zbuild-std=core");
+            command.arg("+nightly").arg(subcommand).arg("-Zbuild-std=core");
             command
         }
     };
-    command.args([
-        "--quiet",
-        "--release",
-        "--bin",
-        "holdfast",
-        "--target",
-        paths::BPF_TARGET,
-    ]);
-    command
-        .env_remove("RUSTUP_TOOLCHAIN")
-        .env_remove("RUSTFLAGS");
-    command
-        .env("CARGO_TARGET_DIR", paths::ebpf().join("target"))
-        .current_dir(paths::ebpf());
+    command.args(["--quiet", "--release", "--bin", "holdfast", "--target", paths::BPF_TARGET]);
+    command.env_remove("RUSTUP_TOOLCHAIN").env_remove("RUSTFLAGS");
+    command.env("CARGO_TARGET_DIR", paths::ebpf().join("target")).current_dir(paths::ebpf());
     command
 }
 
@@ -116,10 +92,7 @@ fn binaries(object: &Path, release: bool) -> Result<Vec<PathBuf>> {
     }
     // Named by target, so that build scripts and procedural macros keep their own flags.
     command
-        .env(
-            "CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUSTFLAGS",
-            "-C target-feature=+crt-static",
-        )
+        .env("CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUSTFLAGS", "-C target-feature=+crt-static")
         .env_remove("RUSTFLAGS")
         .env_remove("CARGO_ENCODED_RUSTFLAGS")
         .env("CARGO_TARGET_DIR", paths::root().join("target"))
@@ -135,18 +108,15 @@ fn binaries(object: &Path, release: bool) -> Result<Vec<PathBuf>> {
 
 /// The binaries that are there, without building any.
 pub fn built(release: bool) -> Vec<PathBuf> {
-    let all = BINARIES
-        .iter()
-        .map(|name| paths::static_binary(name, release));
+    let all = BINARIES.iter().map(|name| paths::static_binary(name, release));
     all.filter(|path| path.is_file()).collect()
 }
 
 /// One line about each file that was built.
 fn describe(files: &[PathBuf]) -> Result<()> {
     for file in files {
-        let size = fs::metadata(file)
-            .with_context(|| format!("cannot read {}", file.display()))?
-            .len();
+        let size =
+            fs::metadata(file).with_context(|| format!("cannot read {}", file.display()))?.len();
         let shown = file.strip_prefix(paths::root()).unwrap_or(file);
         ui::say(&format!("  {} ({} KiB)", shown.display(), size / 1024));
     }

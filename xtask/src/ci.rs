@@ -35,11 +35,7 @@ pub fn run() -> Result<i32> {
         println!("{name:<14} {verdict:<7} {}", ui::elapsed(*time));
     }
     let failed = results.iter().any(|(_, passed, _)| !passed);
-    println!(
-        "ci: {} in {}",
-        if failed { "FAILED" } else { "ok" },
-        ui::elapsed(start.elapsed())
-    );
+    println!("ci: {} in {}", if failed { "FAILED" } else { "ok" }, ui::elapsed(start.elapsed()));
     Ok(i32::from(failed))
 }
 
@@ -54,15 +50,7 @@ fn format() -> Result<()> {
 
 fn lints() -> Result<()> {
     let mut command = process::own_cargo();
-    command.args([
-        "clippy",
-        "--quiet",
-        "--workspace",
-        "--all-targets",
-        "--",
-        "-D",
-        "warnings",
-    ]);
+    command.args(["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"]);
     process::run(command.current_dir(paths::root()))?;
     let (toolchain, _) = setup::for_build()?;
     process::run(build::ebpf_cargo(&toolchain, "clippy").args(["--", "-D", "warnings"]))
@@ -70,18 +58,8 @@ fn lints() -> Result<()> {
 
 fn docs() -> Result<()> {
     let mut command = process::own_cargo();
-    command.args([
-        "doc",
-        "--quiet",
-        "--workspace",
-        "--no-deps",
-        "--document-private-items",
-    ]);
-    process::run(
-        command
-            .env("RUSTDOCFLAGS", "-D warnings")
-            .current_dir(paths::root()),
-    )
+    command.args(["doc", "--quiet", "--workspace", "--no-deps", "--document-private-items"]);
+    process::run(command.env("RUSTDOCFLAGS", "-D warnings").current_dir(paths::root()))
 }
 
 /// Known vulnerabilities are left to a scheduled job: their database is not part of a package registry.
@@ -94,13 +72,7 @@ fn dependencies() -> Result<()> {
         let mut command = process::cargo(&deny);
         command.arg("--manifest-path").arg(dir.join("Cargo.toml"));
         command.arg("--config").arg(paths::root().join("deny.toml"));
-        command.args([
-            "check",
-            "--hide-inclusion-graph",
-            "bans",
-            "licenses",
-            "sources",
-        ]);
+        command.args(["check", "--hide-inclusion-graph", "bans", "licenses", "sources"]);
         process::run(&mut command)?;
     }
     Ok(())

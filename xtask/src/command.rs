@@ -134,19 +134,13 @@ impl Guest {
         ui::say("  After resizing the window: stty rows R cols C");
         let outcome = boot.run(&mut vm::terminal);
         // The emulator may have had no chance to put the terminal back.
-        let _ = Command::new("stty")
-            .arg("sane")
-            .stderr(Stdio::null())
-            .status();
+        let _ = Command::new("stty").arg("sane").stderr(Stdio::null()).status();
         Ok(vm::exit_status(&outcome?))
     }
 }
 
 fn terminal_size() -> Result<(u16, u16)> {
-    let output = Command::new("stty")
-        .arg("size")
-        .stdin(Stdio::inherit())
-        .output()?;
+    let output = Command::new("stty").arg("size").stdin(Stdio::inherit()).output()?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let size = text.split_once(' ').and_then(|(rows, columns)| {
         Some((rows.trim().parse().ok()?, columns.trim().parse().ok()?))
@@ -161,16 +155,9 @@ fn terminal_size() -> Result<(u16, u16)> {
 fn list() -> Result<i32> {
     let cached = kernels::cached();
     for kernel in &cached {
-        println!(
-            "{:<8} {:<28} {}",
-            kernel.name,
-            kernel.release,
-            kernel.package_version()
-        );
+        println!("{:<8} {:<28} {}", kernel.name, kernel.release, kernel.package_version());
     }
-    let missing = kernels::TESTED
-        .iter()
-        .filter(|name| !cached.iter().any(|k| k.name == **name));
+    let missing = kernels::TESTED.iter().filter(|name| !cached.iter().any(|k| k.name == **name));
     for name in missing {
         println!(
             "{name:<8} not fetched yet: {}",

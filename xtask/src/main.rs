@@ -2,10 +2,7 @@
 //!
 //! It owns how things are installed, built, booted and checked. It knows nothing about what holdfast does.
 
-#![expect(
-    unreachable_pub,
-    reason = "`pub` says what a module offers; a program has no outside"
-)]
+#![expect(unreachable_pub, reason = "`pub` says what a module offers; a program has no outside")]
 
 mod build;
 mod ci;
@@ -94,12 +91,7 @@ mod tests {
     #[test]
     fn words_after_the_dashes_belong_to_the_guest() {
         let cli = Cli::try_parse_from(["x", "vm", "run", "--kernel", "6.1", "--", "ls", "--help"]);
-        let Ok(Cli {
-            command: Task::Vm(command::Vm::Run(run)),
-        }) = cli
-        else {
-            panic!("{cli:?}")
-        };
+        let Ok(Cli { command: Task::Vm(command::Vm::Run(run)) }) = cli else { panic!("{cli:?}") };
         assert_eq!(run.words(), ["ls", "--help"]);
     }
 }

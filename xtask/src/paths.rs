@@ -30,18 +30,11 @@ pub fn ebpf() -> PathBuf {
 
 /// The object file with the kernel programs.
 pub fn ebpf_object() -> PathBuf {
-    ebpf()
-        .join("target")
-        .join(BPF_TARGET)
-        .join("release/holdfast")
+    ebpf().join("target").join(BPF_TARGET).join("release/holdfast")
 }
 
 /// A static binary, built with or without optimisation.
 pub fn static_binary(name: &str, release: bool) -> PathBuf {
     let profile = if release { "release" } else { "debug" };
-    root()
-        .join("target")
-        .join(HOST_TARGET)
-        .join(profile)
-        .join(name)
+    root().join("target").join(HOST_TARGET).join(profile).join(name)
 }

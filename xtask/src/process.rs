@@ -12,9 +12,7 @@ use crate::ui;
 /// Runs a command with its output on our own; fails unless it exits with 0.
 pub fn run(command: &mut Command) -> Result<()> {
     let shown = shown(command);
-    let status = command
-        .status()
-        .with_context(|| format!("cannot start `{shown}`"))?;
+    let status = command.status().with_context(|| format!("cannot start `{shown}`"))?;
     if !status.success() {
         bail!("`{shown}` failed ({status})");
     }
@@ -23,18 +21,12 @@ pub fn run(command: &mut Command) -> Result<()> {
 
 /// Runs a command as a step; shows what it says on stderr once the step is over.
 pub fn step(what: &str, command: &mut Command) -> Result<()> {
-    let color = if stderr().is_terminal() {
-        "always"
-    } else {
-        "never"
-    };
+    let color = if stderr().is_terminal() { "always" } else { "never" };
     command.env("CARGO_TERM_COLOR", color);
     let shown = shown(command);
     let mut said = Vec::new();
     let result = ui::step(what, || {
-        let output = command
-            .output()
-            .with_context(|| format!("cannot start `{shown}`"))?;
+        let output = command.output().with_context(|| format!("cannot start `{shown}`"))?;
         said = output.stderr;
         if !output.status.success() {
             bail!("`{shown}` failed ({})", output.status);
@@ -48,18 +40,13 @@ pub fn step(what: &str, command: &mut Command) -> Result<()> {
 /// Runs a command and returns what it printed; an error carries the end of its output.
 pub fn output(command: &mut Command) -> Result<String> {
     let shown = shown(command);
-    let output = command
-        .stdin(Stdio::null())
-        .output()
-        .with_context(|| format!("cannot start `{shown}`"))?;
+    let output =
+        command.stdin(Stdio::null()).output().with_context(|| format!("cannot start `{shown}`"))?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     if !output.status.success() {
         let errors = String::from_utf8_lossy(&output.stderr);
         let said = tail(&format!("{text}{errors}"), 40);
-        bail!(
-            "`{shown}` failed ({}); its last words:\n{said}",
-            output.status
-        );
+        bail!("`{shown}` failed ({}); its last words:\n{said}", output.status);
     }
     Ok(text)
 }
@@ -126,15 +113,7 @@ mod tests {
 
     #[test]
     fn quoting_survives_a_real_shell() {
-        for word in [
-            "",
-            "plain",
-            "two words",
-            "it's",
-            "$HOME `id` \\ \"x\"",
-            "new\nline",
-            "a*?~",
-        ] {
+        for word in ["", "plain", "two words", "it's", "$HOME `id` \\ \"x\"", "new\nline", "a*?~"] {
             let line = format!("printf %s {}", quote(word));
             let back = output(Command::new("sh").args(["-c", &line])).unwrap();
             assert_eq!(back, word);
@@ -143,20 +122,14 @@ mod tests {
 
     #[test]
     fn plain_words_stay_readable() {
-        assert_eq!(
-            shown(Command::new("cargo").args(["build", "a b"])),
-            "cargo build 'a b'"
-        );
+        assert_eq!(shown(Command::new("cargo").args(["build", "a b"])), "cargo build 'a b'");
     }
 
     #[test]
     fn a_failure_shows_the_command_and_its_words() {
         let error = output(Command::new("sh").args(["-c", "echo lost; exit 3"])).unwrap_err();
         let text = error.to_string();
-        assert!(
-            text.contains("sh -c") && text.contains("lost") && text.contains('3'),
-            "{text}"
-        );
+        assert!(text.contains("sh -c") && text.contains("lost") && text.contains('3'), "{text}");
     }
 
     #[test]

@@ -128,12 +128,7 @@ fn clear(maps: &mut Maps, bank: u32) -> Result<(), KernelError> {
     Ok(())
 }
 
-fn add_root(
-    maps: &mut Maps,
-    bank: u32,
-    zone: u32,
-    root: &abi::Learned,
-) -> Result<(), KernelError> {
+fn add_root(maps: &mut Maps, bank: u32, zone: u32, root: &abi::Learned) -> Result<(), KernelError> {
     let key = abi::RootKey { ino: root.ino, dev: root.dev, bank };
     maps.roots
         .insert(key, abi::RootConf { zone, generation: root.generation }, 0)
@@ -151,7 +146,9 @@ fn write_zones(
         let conf = match slots.iter().position(|&used| used == slot) {
             Some(index) => zone_conf(&desired.zones[index])?,
             // Not in use; keeps its name.
-            None => abi::ZoneConf { in_use: 0, budget_count: 0, ..read_zone(maps, old_bank, slot)? },
+            None => {
+                abi::ZoneConf { in_use: 0, budget_count: 0, ..read_zone(maps, old_bank, slot)? }
+            }
         };
         for budget in &conf.budgets[..conf.budget_count as usize] {
             make_overflow_account(maps, budget)?;

@@ -57,7 +57,8 @@ impl Btf {
             if matches!(kind, KIND_STRUCT | KIND_FUNC) {
                 let name = btf.string(btf.u32(at)?)?;
                 if wanted.contains(&name.as_str()) {
-                    let map = if kind == KIND_STRUCT { &mut btf.structs } else { &mut btf.functions };
+                    let map =
+                        if kind == KIND_STRUCT { &mut btf.structs } else { &mut btf.functions };
                     map.entry(name).or_insert(id);
                 }
             }
@@ -70,10 +71,9 @@ impl Btf {
     pub(super) fn offset(&self, structure: &str, path: &str) -> Result<u32, KernelError> {
         let missing =
             || KernelError::Layout { what: format!("struct {structure} has no member {path}") };
-        let mut id = *self
-            .structs
-            .get(structure)
-            .ok_or_else(|| KernelError::Layout { what: format!("there is no struct {structure}") })?;
+        let mut id = *self.structs.get(structure).ok_or_else(|| KernelError::Layout {
+            what: format!("there is no struct {structure}"),
+        })?;
         let mut offset = 0;
         for name in path.split('.') {
             let (at, member) = self.member(id, name, 0)?.ok_or_else(missing)?;
@@ -212,7 +212,8 @@ mod tests {
         let mut data = Vec::new();
         data.extend(MAGIC.to_ne_bytes());
         data.extend([1, 0]);
-        for word in [24u32, 0, types.len() as u32 * 4, types.len() as u32 * 4, strings.len() as u32] {
+        for word in [24u32, 0, types.len() as u32 * 4, types.len() as u32 * 4, strings.len() as u32]
+        {
             data.extend(word.to_ne_bytes());
         }
         data.extend(types.iter().flat_map(|word| word.to_ne_bytes()));

@@ -8,9 +8,7 @@ use thiserror::Error;
 #[derive(Debug, Error)]
 pub enum KernelError {
     /// The binary has no kernel programs in it.
-    #[error(
-        "this binary was built without its kernel programs; build it with `cargo xtask build`"
-    )]
+    #[error("this binary was built without its kernel programs; build it with `cargo xtask build`")]
     NotBuilt,
     /// BPF LSM cannot work on this kernel as it was booted.
     #[error("BPF LSM is not active: {found}")]

@@ -23,7 +23,10 @@ impl EventStream {
             let item = self.ring.next()?;
             if item.len() < size_of::<Event>() {
                 // Only programs of another ABI could send one, and those have other pins.
-                tracing::error!(bytes = item.len(), "an event from the kernel is too short; skipped");
+                tracing::error!(
+                    bytes = item.len(),
+                    "an event from the kernel is too short; skipped"
+                );
                 continue;
             }
             // SAFETY: `Event` is plain data, for which any bytes are a value, and there are enough of them.

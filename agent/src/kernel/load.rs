@@ -11,7 +11,10 @@ use std::{
 
 use aya::{
     Btf, Ebpf, EbpfLoader,
-    programs::{FEntry, FExit, Lsm, links::{FdLink, PinnedLink}},
+    programs::{
+        FEntry, FExit, Lsm,
+        links::{FdLink, PinnedLink},
+    },
 };
 use holdfast_abi as abi;
 
@@ -23,8 +26,7 @@ use super::{
 };
 
 /// The kernel programs, in the binary. Empty in a build without them.
-static OBJECT: &[u8] =
-    aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/holdfast.bpf.o"));
+static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/holdfast.bpf.o"));
 
 /// How a program is attached.
 #[derive(Clone, Copy)]
@@ -99,7 +101,14 @@ pub(super) fn start(pins: &Pins, trace_ops: bool) -> Result<(Maps, Started), Ker
             .pin(&path)
             .map_err(|error| KernelError::refused(format!("pin {}", path.display()), error))?;
     }
-    maps.set_control(abi::Control { instance, flags, build, learner: 0, pad: 0, bank: before.bank })?;
+    maps.set_control(abi::Control {
+        instance,
+        flags,
+        build,
+        learner: 0,
+        pad: 0,
+        bank: before.bank,
+    })?;
     drop_other_links(pins, instance)?;
     Ok((maps, if before.instance == 0 { Started::Fresh } else { Started::Upgraded }))
 }
@@ -126,8 +135,9 @@ fn links_present(pins: &Pins, instance: u64) -> bool {
 
 fn make_dirs(pins: &Pins) -> Result<(), KernelError> {
     for dir in [&pins.maps, &pins.links] {
-        fs::create_dir_all(dir)
-            .map_err(|error| KernelError::io(format!("make the directory {}", dir.display()), error))?;
+        fs::create_dir_all(dir).map_err(|error| {
+            KernelError::io(format!("make the directory {}", dir.display()), error)
+        })?;
     }
     Ok(())
 }
@@ -174,15 +184,16 @@ fn attach(
     let program = ebpf.program_mut(name).ok_or(KernelError::NotBuilt)?;
     macro_rules! attach {
         ($type:ty) => {{
-            let program: &mut $type =
-                program.try_into().map_err(|error| KernelError::refused(format!("take {name}"), error))?;
-            program
-                .load(target, btf)
-                .map_err(|error| KernelError::refused(format!("load {name} for {target}"), error))?;
-            let link = program
-                .attach()
-                .and_then(|link| program.take_link(link))
-                .map_err(|error| KernelError::refused(format!("attach {name} to {target}"), error))?;
+            let program: &mut $type = program
+                .try_into()
+                .map_err(|error| KernelError::refused(format!("take {name}"), error))?;
+            program.load(target, btf).map_err(|error| {
+                KernelError::refused(format!("load {name} for {target}"), error)
+            })?;
+            let link =
+                program.attach().and_then(|link| program.take_link(link)).map_err(|error| {
+                    KernelError::refused(format!("attach {name} to {target}"), error)
+                })?;
             FdLink::from(link)
         }};
     }

@@ -86,12 +86,15 @@ pub(super) fn check_pins(dir: &Path) -> Result<usize, KernelError> {
     let mut found = 0;
     for &(name, wanted) in PINNED {
         let path = dir.join(name);
-        if !fs::exists(&path).map_err(|error| KernelError::io(format!("look at {}", path.display()), error))? {
+        if !fs::exists(&path)
+            .map_err(|error| KernelError::io(format!("look at {}", path.display()), error))?
+        {
             continue;
         }
         found += 1;
-        let info = MapInfo::from_pin(&path)
-            .map_err(|error| KernelError::refused(format!("open the pin {}", path.display()), error))?;
+        let info = MapInfo::from_pin(&path).map_err(|error| {
+            KernelError::refused(format!("open the pin {}", path.display()), error)
+        })?;
         if wanted != 0 && info.value_size() != wanted {
             return Err(KernelError::Incompatible {
                 path,

@@ -31,7 +31,9 @@ fn lsm() -> Check {
         Ok(list) => (has_bpf(&list), format!("active LSMs: {}", list.trim())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => (
             false,
-            format!("{LSM_LIST} is missing; is securityfs mounted (`mount -t securityfs none /sys/kernel/security`)?"),
+            format!(
+                "{LSM_LIST} is missing; is securityfs mounted (`mount -t securityfs none /sys/kernel/security`)?"
+            ),
         ),
         Err(error) => (false, format!("cannot read {LSM_LIST}: {error}")),
     };
@@ -50,7 +52,8 @@ fn btf() -> Check {
         Ok(meta) => (true, format!("{BTF}, {} bytes", meta.len())),
         Err(error) => (false, format!("cannot read {BTF}: {error}")),
     };
-    let fix = "run a kernel built with CONFIG_DEBUG_INFO_BTF=y (every current distribution kernel is)";
+    let fix =
+        "run a kernel built with CONFIG_DEBUG_INFO_BTF=y (every current distribution kernel is)";
     Check { name: "btf", ok, found, fix: (!ok).then(|| fix.to_owned()) }
 }
 

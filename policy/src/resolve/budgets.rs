@@ -26,10 +26,7 @@ pub(super) fn resolve(raw: &RawZone, source: &Source<'_>, mistakes: &mut Mistake
         }
     };
     if let Some(first_too_many) = budgets.get(MAX_BUDGETS) {
-        let message = format!(
-            "this zone has {} budgets, {MAX_BUDGETS} can be",
-            budgets.len()
-        );
+        let message = format!("this zone has {} budgets, {MAX_BUDGETS} can be", budgets.len());
         let help = "one budget can limit files, bytes and tenants together; keep a short and a long window of each \
                     kind";
         mistakes.wrong(&first_too_many.span, Fault::new(message, help));
@@ -41,10 +38,7 @@ pub(super) fn resolve(raw: &RawZone, source: &Source<'_>, mistakes: &mut Mistake
         };
         let key = |budget: &Budget| (budget.per, budget.who, budget.ops, budget.window);
         let line = source.line(raw.span.start);
-        if let Some((_, first)) = resolved
-            .iter()
-            .find(|(other, _)| key(other) == key(&budget))
-        {
+        if let Some((_, first)) = resolved.iter().find(|(other, _)| key(other) == key(&budget)) {
             let message = format!(
                 "the budget on line {first} already has this per, who, ops and window: {}",
                 budget.label()
@@ -58,15 +52,8 @@ pub(super) fn resolve(raw: &RawZone, source: &Source<'_>, mistakes: &mut Mistake
 }
 
 fn budget(raw: &RawBudget, mistakes: &mut Mistakes) -> Option<Budget> {
-    let per = required(
-        &raw.per,
-        &raw.span,
-        "budget",
-        "per",
-        "per = \"unit\"",
-        mistakes,
-    )
-    .and_then(|per| word(per, "kind of actor", Per::ALL, Per::word, mistakes));
+    let per = required(&raw.per, &raw.span, "budget", "per", "per = \"unit\"", mistakes)
+        .and_then(|per| word(per, "kind of actor", Per::ALL, Per::word, mistakes));
     let who = match &raw.who {
         Field::Given(who) => word(who, "kind of caller", Who::ALL, Who::word, mistakes),
         Field::Missing => Some(Who::Everyone),
@@ -87,15 +74,8 @@ fn budget(raw: &RawBudget, mistakes: &mut Mistakes) -> Option<Budget> {
         let help = "add at least one of files, bytes and tenants, as in `files = 200`";
         mistakes.missing(&raw.span, Fault::new("this budget limits nothing", help));
     }
-    let window = required(
-        &raw.window,
-        &raw.span,
-        "budget",
-        "window",
-        "window = \"10m\"",
-        mistakes,
-    )
-    .and_then(|window| take(Window::parse(&window.value), window, mistakes));
+    let window = required(&raw.window, &raw.span, "budget", "window", "window = \"10m\"", mistakes)
+        .and_then(|window| take(Window::parse(&window.value), window, mistakes));
     Some(Budget {
         per: per?,
         who: who?,
@@ -110,10 +90,7 @@ fn budget(raw: &RawBudget, mistakes: &mut Mistakes) -> Option<Budget> {
 fn op_set(given: &At<Vec<At<String>>>, mistakes: &mut Mistakes) -> Option<OpSet> {
     if given.value.is_empty() {
         let help = "leave `ops` out and the budget counts every op that is guarded";
-        mistakes.wrong(
-            &given.span,
-            Fault::new("a budget without ops counts nothing", help),
-        );
+        mistakes.wrong(&given.span, Fault::new("a budget without ops counts nothing", help));
     }
     let mut ops = Vec::new();
     for item in &given.value {
@@ -135,10 +112,7 @@ fn op(text: &str) -> Result<Op, Fault> {
         Some(op) if OpSet::GUARDED.contains(op) => Ok(op),
         Some(op) => Err(Fault::new(
             format!("`{}` is not guarded yet", op.word()),
-            format!(
-                "a budget for it would stop nothing; guarded are {}",
-                guarded.join(", ")
-            ),
+            format!("a budget for it would stop nothing; guarded are {}", guarded.join(", ")),
         )),
         None => {
             let message = format!("there is no op {}", quoted(text));
@@ -182,25 +156,17 @@ fn bounded(number: i128, name: &str, max: u64) -> Result<u64, Fault> {
         Ok(number) if number <= max => Ok(number),
         Ok(_) => {
             let help = format!("the most is {max}; leave `{name}` out if it is not to be limited");
-            Err(Fault::new(
-                format!("a budget of {number} {name} is too large"),
-                help,
-            ))
+            Err(Fault::new(format!("a budget of {number} {name} is too large"), help))
         }
         Err(_) => {
             let help =
                 format!("write at least 1, or leave `{name}` out if it is not to be limited");
-            Err(Fault::new(
-                format!("a budget of {number} {name} cannot be"),
-                help,
-            ))
+            Err(Fault::new(format!("a budget of {number} {name} cannot be"), help))
         }
     }
 }
 
 /// The value, or the fault at the place it was given.
 fn take<T, G>(outcome: Result<T, Fault>, given: &At<G>, mistakes: &mut Mistakes) -> Option<T> {
-    outcome
-        .map_err(|fault| mistakes.wrong(&given.span, fault))
-        .ok()
+    outcome.map_err(|fault| mistakes.wrong(&given.span, fault)).ok()
 }

@@ -24,10 +24,7 @@ struct Seen {
 
 impl<'s, 't> Paths<'s, 't> {
     pub(super) fn new(source: &'s Source<'t>) -> Self {
-        Self {
-            source,
-            seen: Vec::new(),
-        }
+        Self { source, seen: Vec::new() }
     }
 
     /// Adds the paths of one zone; each is compared with all before it, and the first overlap is reported.
@@ -39,10 +36,7 @@ impl<'s, 't> Paths<'s, 't> {
         mistakes: &mut Mistakes,
     ) {
         for path in paths {
-            let other = self
-                .seen
-                .iter()
-                .find(|other| other.pattern.may_overlap(&path.value));
+            let other = self.seen.iter().find(|other| other.pattern.may_overlap(&path.value));
             if let Some(other) = other {
                 mistakes.wrong(&path.span, self.fault(index, &path.value, other));
             }
@@ -52,12 +46,7 @@ impl<'s, 't> Paths<'s, 't> {
                 mistakes.wrong(&path.span, Fault::new(message, help));
             }
             let (zone, pattern) = (zone.to_owned(), path.value.clone());
-            self.seen.push(Seen {
-                index,
-                zone,
-                pattern,
-                span: path.span.clone(),
-            });
+            self.seen.push(Seen { index, zone, pattern, span: path.span.clone() });
         }
     }
 
@@ -74,15 +63,10 @@ impl<'s, 't> Paths<'s, 't> {
                 "`{pattern}` {relation} `{}` (line {line}) of the same zone",
                 other.pattern
             );
-            return Fault::new(
-                message,
-                "a path covers everything below it: keep one of the two",
-            );
+            return Fault::new(message, "a path covers everything below it: keep one of the two");
         }
-        let message = format!(
-            "`{pattern}` {relation} `{}` of {} (line {line})",
-            other.pattern, other.zone
-        );
+        let message =
+            format!("`{pattern}` {relation} `{}` of {} (line {line})", other.pattern, other.zone);
         let help = "zones cannot overlap: a directory belongs to one zone. Name trees that lie beside each other";
         Fault::new(message, help)
     }

@@ -86,9 +86,7 @@ pub fn is_root() -> Result<bool> {
 fn apt_install(packages: &[&str]) -> Result<()> {
     ui::step(&format!("apt: installing {}", packages.join(" ")), || {
         let mut command = apt_get();
-        command
-            .args(["install", "-y", "-q", "--no-install-recommends"])
-            .args(packages);
+        command.args(["install", "-y", "-q", "--no-install-recommends"]).args(packages);
         process::output(&mut command).map(drop)
     })
 }
@@ -96,9 +94,7 @@ fn apt_install(packages: &[&str]) -> Result<()> {
 fn apt_get() -> Command {
     let mut command = Command::new("apt-get");
     command.args(["-o", "DPkg::Lock::Timeout=300"]);
-    command
-        .env("DEBIAN_FRONTEND", "noninteractive")
-        .env("LC_ALL", "C");
+    command.env("DEBIAN_FRONTEND", "noninteractive").env("LC_ALL", "C");
     command
 }
 
@@ -115,14 +111,8 @@ mod tests {
 
     #[test]
     fn candidates() {
-        assert_eq!(
-            candidate("x:\n  Installed: (none)\n  Candidate: 1.2-3\n"),
-            Some("1.2-3")
-        );
-        assert_eq!(
-            candidate("x:\n  Installed: (none)\n  Candidate: (none)\n"),
-            None
-        );
+        assert_eq!(candidate("x:\n  Installed: (none)\n  Candidate: 1.2-3\n"), Some("1.2-3"));
+        assert_eq!(candidate("x:\n  Installed: (none)\n  Candidate: (none)\n"), None);
         assert_eq!(candidate(""), None);
     }
 }

@@ -25,9 +25,7 @@ pub struct Archive {
 impl Archive {
     /// Opens the archive; gets its package lists if there are none of today (or if `refresh`).
     pub fn open(refresh: bool) -> Result<Self> {
-        let archive = Self {
-            dir: paths::cache("apt"),
-        };
+        let archive = Self { dir: paths::cache("apt") };
         fs::create_dir_all(archive.dir.join("lists/partial"))?;
         fs::create_dir_all(archive.dir.join("cache/archives/partial"))?;
         let mirror = mirror()?;
@@ -59,9 +57,7 @@ impl Archive {
     pub fn depends(&self, package: &str, version: &str) -> Result<String> {
         let wanted = format!("{package}={version}");
         let text = process::output(self.apt("apt-cache").args(["show", &wanted]))?;
-        Ok(relations::field(&text, "Depends")
-            .unwrap_or_default()
-            .to_owned())
+        Ok(relations::field(&text, "Depends").unwrap_or_default().to_owned())
     }
 
     /// Downloads packages (`name=version` or `name/suite`) and unpacks them into a directory.
@@ -69,12 +65,7 @@ impl Archive {
         let downloads = into.join(".deb");
         fs::create_dir_all(&downloads)?;
         let mut command = self.apt("apt-get");
-        process::output(
-            command
-                .args(["-q", "download"])
-                .args(packages)
-                .current_dir(&downloads),
-        )?;
+        process::output(command.args(["-q", "download"]).args(packages).current_dir(&downloads))?;
         for entry in fs::read_dir(&downloads)? {
             let file = entry?.path();
             process::output(Command::new("dpkg-deb").arg("-x").arg(&file).arg(into))?;
@@ -90,9 +81,7 @@ impl Archive {
             if let Err(error) = &updated {
                 ui::say("    some lists cannot be had; going on with the others:");
                 let text = error.to_string();
-                text.lines()
-                    .filter(|line| line.starts_with("E: "))
-                    .for_each(ui::say);
+                text.lines().filter(|line| line.starts_with("E: ")).for_each(ui::say);
             }
             fs::write(self.dir.join("updated"), "").map_err(Into::into)
         })
@@ -108,10 +97,7 @@ impl Archive {
         let options = [
             format!("Dir::State::Lists={}", self.dir.join("lists").display()),
             format!("Dir::Cache={}", self.dir.join("cache").display()),
-            format!(
-                "Dir::Etc::SourceList={}",
-                self.dir.join("sources.list").display()
-            ),
+            format!("Dir::Etc::SourceList={}", self.dir.join("sources.list").display()),
             "Dir::Etc::SourceParts=/dev/null".to_owned(),
             "APT::Sandbox::User=root".to_owned(),
             "Acquire::Languages=none".to_owned(),
@@ -137,27 +123,18 @@ pub fn mirror() -> Result<Mirror> {
     if let Ok(entries) = fs::read_dir("/etc/apt/sources.list.d") {
         files.extend(entries.flatten().map(|entry| entry.path()));
     }
-    files.retain(|file| {
-        file.extension()
-            .is_some_and(|e| e == "list" || e == "sources")
-    });
+    files.retain(|file| file.extension().is_some_and(|e| e == "list" || e == "sources"));
     let texts: Vec<(String, String)> = files
         .iter()
         .filter_map(|file| Some((file.display().to_string(), fs::read_to_string(file).ok()?)))
         .collect();
     let codename = apt::codename()?;
-    let pairs = texts
-        .iter()
-        .map(|(name, text)| (name.as_str(), text.as_str()));
+    let pairs = texts.iter().map(|(name, text)| (name.as_str(), text.as_str()));
     let mirror = find_mirror(pairs, &codename).with_context(|| {
         format!(
             "no file under /etc/apt names an archive with suite `{codename}` and component main"
         )
     })?;
     // One keyring holds the keys of all suites; the machine's own entry may name a narrower one.
-    Ok(if Path::new(KEYRING).exists() {
-        mirror.signed_by(KEYRING)
-    } else {
-        mirror
-    })
+    Ok(if Path::new(KEYRING).exists() { mirror.signed_by(KEYRING) } else { mirror })
 }

@@ -7,11 +7,7 @@ pub fn stanzas(text: &str) -> Vec<Vec<(String, String)>> {
         if line.trim().is_empty() {
             all.push(Vec::new());
         } else if let Some(stanza) = all.last_mut() {
-            match (
-                line.starts_with([' ', '\t']),
-                stanza.last_mut(),
-                line.split_once(':'),
-            ) {
+            match (line.starts_with([' ', '\t']), stanza.last_mut(), line.split_once(':')) {
                 (true, Some((_, value)), _) => {
                     value.push(' ');
                     value.push_str(line.trim());
@@ -33,16 +29,7 @@ mod tests {
     #[test]
     fn paragraphs_comments_and_continued_lines() {
         let all = stanzas("A: 1\n# no: no\n 2\n\n\nB: x:y\n");
-        let all: Vec<_> = all
-            .into_iter()
-            .filter(|stanza| !stanza.is_empty())
-            .collect();
-        assert_eq!(
-            all,
-            [
-                vec![("A".into(), "1 2".into())],
-                vec![("B".into(), "x:y".into())]
-            ]
-        );
+        let all: Vec<_> = all.into_iter().filter(|stanza| !stanza.is_empty()).collect();
+        assert_eq!(all, [vec![("A".into(), "1 2".into())], vec![("B".into(), "x:y".into())]]);
     }
 }

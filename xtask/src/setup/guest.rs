@@ -53,14 +53,10 @@ pub fn ensure() -> Result<Guest> {
     let root_disk = dir.join(format!("root-{:016x}.ext4", digest()));
     let busybox = dir.join("busybox");
     if !busybox.is_file() {
-        ui::step("guest: fetching a static busybox", || {
-            fetch_busybox(&busybox)
-        })?;
+        ui::step("guest: fetching a static busybox", || fetch_busybox(&busybox))?;
     }
     if !root_disk.is_file() {
-        ui::step("guest: making the root disk (about 40 s)", || {
-            make_root_disk(&root_disk)
-        })?;
+        ui::step("guest: making the root disk (about 40 s)", || make_root_disk(&root_disk))?;
         remove_others(&root_disk)?;
     }
     Ok(Guest { root_disk, busybox })
@@ -94,34 +90,17 @@ fn make_root_disk(place: &PathBuf) -> Result<()> {
     command.args(["--variant=essential", "--quiet"]);
     command.arg(format!("--include={}", PACKAGES.join(",")));
     command.arg("--aptopt=Apt::Install-Recommends \"false\"");
-    for useless in [
-        "/usr/share/doc/*",
-        "/usr/share/man/*",
-        "/usr/share/locale/*",
-    ] {
+    for useless in ["/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*"] {
         command.arg(format!("--dpkgopt=path-exclude={useless}"));
     }
-    command
-        .arg(SUITE)
-        .arg(&tree)
-        .arg(&sources)
-        .env("DEBIAN_FRONTEND", "noninteractive");
+    command.arg(SUITE).arg(&tree).arg(&sources).env("DEBIAN_FRONTEND", "noninteractive");
     process::output(&mut command)?;
 
-    for dir in [
-        "data",
-        "mnt/tmpfs",
-        "usr/lib/modules",
-        "etc/holdfast",
-        "var/lib/holdfast",
-    ] {
+    for dir in ["data", "mnt/tmpfs", "usr/lib/modules", "etc/holdfast", "var/lib/holdfast"] {
         fs::create_dir_all(tree.join(dir))?;
     }
     fs::write(tree.join("etc/hostname"), "guest\n")?;
-    fs::write(
-        tree.join("etc/hosts"),
-        "127.0.0.1 localhost guest\n::1 localhost\n",
-    )?;
+    fs::write(tree.join("etc/hosts"), "127.0.0.1 localhost guest\n::1 localhost\n")?;
     for name in LINKS {
         let link = tree.join("usr/local/bin").join(name);
         std::os::unix::fs::symlink(format!("/run/payload/{name}"), link)?;
@@ -137,9 +116,7 @@ fn make_root_disk(place: &PathBuf) -> Result<()> {
 fn remove_others(current: &PathBuf) -> Result<()> {
     for entry in fs::read_dir(paths::cache("guest"))? {
         let path = entry?.path();
-        let is_root = path
-            .file_name()
-            .is_some_and(|n| n.to_string_lossy().starts_with("root-"));
+        let is_root = path.file_name().is_some_and(|n| n.to_string_lossy().starts_with("root-"));
         if is_root && path != *current {
             fs::remove_file(&path)?;
         }

@@ -27,17 +27,10 @@ use toolchain::Toolchain;
 /// Sees to everything, for all commands.
 pub fn everything(refresh: bool) -> Result<()> {
     let (toolchain, linker) = for_build()?;
-    ui::say(&format!(
-        "kernel programs: {toolchain:?} toolchain, {}",
-        linker.display()
-    ));
+    ui::say(&format!("kernel programs: {toolchain:?} toolchain, {}", linker.display()));
     for name in kernels::TESTED {
         let (kernel, _) = for_vm(name, refresh)?;
-        ui::say(&format!(
-            "kernel {name}: {} ({})",
-            kernel.release,
-            kernel.package_version()
-        ));
+        ui::say(&format!("kernel {name}: {} ({})", kernel.release, kernel.package_version()));
     }
     for_ci()?;
     ui::say("setup: everything is there");
@@ -87,11 +80,7 @@ fn ensure_programs() -> Result<()> {
         .filter(|(program, _)| process::find_program(program).is_none())
         .map(|(_, package)| *package)
         .collect();
-    if missing.is_empty() {
-        Ok(())
-    } else {
-        apt::install(&missing, "tools for the VM")
-    }
+    if missing.is_empty() { Ok(()) } else { apt::install(&missing, "tools for the VM") }
 }
 
 /// Two commands started at the same time must not install the same thing.
@@ -101,8 +90,7 @@ fn alone() -> Result<File> {
     let file = File::create(&path).with_context(|| format!("cannot open {}", path.display()))?;
     if file.try_lock().is_err() {
         ui::say("waiting for another `cargo xtask` to finish its setup");
-        file.lock()
-            .with_context(|| format!("cannot lock {}", path.display()))?;
+        file.lock().with_context(|| format!("cannot lock {}", path.display()))?;
     }
     Ok(file)
 }

@@ -34,14 +34,7 @@ pub fn kernel_parts(depends: &str) -> Vec<(String, String)> {
 }
 
 fn is_kernel_part(name: &str) -> bool {
-    [
-        "linux-image-",
-        "linux-binary-",
-        "linux-modules-",
-        "linux-base-",
-    ]
-    .iter()
-    .any(|prefix| {
+    ["linux-image-", "linux-binary-", "linux-modules-", "linux-base-"].iter().any(|prefix| {
         let rest = name.strip_prefix(prefix).unwrap_or_default();
         rest.starts_with(|c: char| c.is_ascii_digit())
     })
@@ -69,13 +62,7 @@ mod tests {
     #[test]
     fn one_package_image() {
         let parts = kernel_parts("linux-image-6.1.0-50-cloud-amd64 (= 6.1.176-1)");
-        assert_eq!(
-            parts,
-            [(
-                "linux-image-6.1.0-50-cloud-amd64".into(),
-                "6.1.176-1".into()
-            )]
-        );
+        assert_eq!(parts, [("linux-image-6.1.0-50-cloud-amd64".into(), "6.1.176-1".into())]);
     }
 
     #[test]
@@ -85,10 +72,7 @@ mod tests {
                        linux-binary-7.3.4+deb13-cloud-amd64 (= 7.3.4-1), \
                        linux-modules-7.3.4+deb13-cloud-amd64 (= 7.3.4-1), \
                        linux-modules-cloud-amd64 (= 7.3.4-1), linux-base (>= 4.12~)";
-        let names: Vec<String> = kernel_parts(depends)
-            .into_iter()
-            .map(|(name, _)| name)
-            .collect();
+        let names: Vec<String> = kernel_parts(depends).into_iter().map(|(name, _)| name).collect();
         assert_eq!(
             names,
             [

@@ -5,13 +5,8 @@
 use super::deb822;
 
 /// Suites that kernels are taken from.
-pub const SUITES: [&str; 5] = [
-    "bookworm",
-    "bookworm-backports",
-    "trixie",
-    "trixie-backports",
-    "sid",
-];
+pub const SUITES: [&str; 5] =
+    ["bookworm", "bookworm-backports", "trixie", "trixie-backports", "sid"];
 
 /// A Debian archive.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,15 +18,8 @@ pub struct Mirror {
 impl Mirror {
     /// A line for a one-line-style source list.
     pub fn line(&self, suite: &str) -> String {
-        let options = self
-            .signed_by
-            .as_ref()
-            .map(|key| format!("[signed-by={key}] "));
-        format!(
-            "deb {}{} {suite} main\n",
-            options.unwrap_or_default(),
-            self.uri
-        )
+        let options = self.signed_by.as_ref().map(|key| format!("[signed-by={key}] "));
+        format!("deb {}{} {suite} main\n", options.unwrap_or_default(), self.uri)
     }
 
     /// The same archive, checked with another keyring.
@@ -47,13 +35,11 @@ pub fn find_mirror<'a>(
     suite: &str,
 ) -> Option<Mirror> {
     files
-        .flat_map(|(name, text)| {
-            if name.ends_with(".sources") {
-                new_format(text)
-            } else {
-                one_line(text)
-            }
-        })
+        .flat_map(
+            |(name, text)| {
+                if name.ends_with(".sources") { new_format(text) } else { one_line(text) }
+            },
+        )
         .find(|(_, suites, components)| {
             suites.iter().any(|s| s == suite) && components.iter().any(|c| c == "main")
         })
@@ -79,42 +65,27 @@ fn one_line_entry(line: &str) -> Option<Entry> {
         .map(str::to_owned);
     let mut words = rest.split_whitespace().map(str::to_owned);
     let uri = words.next().filter(|uri| !uri.starts_with("cdrom:"))?;
-    Some((
-        Mirror { uri, signed_by },
-        vec![words.next()?],
-        words.collect(),
-    ))
+    Some((Mirror { uri, signed_by }, vec![words.next()?], words.collect()))
 }
 
 fn new_format(text: &str) -> Vec<Entry> {
     let mut entries = Vec::new();
     for stanza in deb822::stanzas(text) {
         let field = |name: &str| {
-            stanza
-                .iter()
-                .find(|(key, _)| key.eq_ignore_ascii_case(name))
-                .map(|(_, v)| v.as_str())
+            stanza.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, v)| v.as_str())
         };
         let words = |name: &str| {
-            field(name)
-                .unwrap_or("")
-                .split_whitespace()
-                .map(str::to_owned)
-                .collect::<Vec<_>>()
+            field(name).unwrap_or("").split_whitespace().map(str::to_owned).collect::<Vec<_>>()
         };
         let enabled = !field("Enabled").is_some_and(|value| value.eq_ignore_ascii_case("no"));
         if !enabled || !words("Types").iter().any(|kind| kind == "deb") {
             continue;
         }
         // A key can also be written into the stanza itself; only a file can be referred to.
-        let signed_by = field("Signed-By")
-            .filter(|value| value.starts_with('/'))
-            .map(str::to_owned);
+        let signed_by =
+            field("Signed-By").filter(|value| value.starts_with('/')).map(str::to_owned);
         for uri in words("URIs") {
-            let mirror = Mirror {
-                uri,
-                signed_by: signed_by.clone(),
-            };
+            let mirror = Mirror { uri, signed_by: signed_by.clone() };
             entries.push((mirror, words("Suites"), words("Components")));
         }
     }
@@ -157,10 +128,7 @@ Signed-By: /keys/debian.gpg
     fn a_disabled_or_source_only_stanza_does_not_count() {
         let disabled = DEB822.replace("Types: deb deb-src", "Enabled: no\nTypes: deb");
         assert_eq!(find("debian.sources", &disabled), None);
-        assert_eq!(
-            find("debian.sources", &DEB822.replace("deb deb-src", "deb-src")),
-            None
-        );
+        assert_eq!(find("debian.sources", &DEB822.replace("deb deb-src", "deb-src")), None);
     }
 
     #[test]
@@ -189,13 +157,7 @@ Signed-By: /keys/debian.gpg
 
     #[test]
     fn somebody_elses_packages_are_not_debian() {
-        assert_eq!(
-            find("node.sources", &DEB822.replace("bookworm", "nodistro")),
-            None
-        );
-        assert_eq!(
-            find("a.list", "deb http://other.test/debian bookworm contrib"),
-            None
-        );
+        assert_eq!(find("node.sources", &DEB822.replace("bookworm", "nodistro")), None);
+        assert_eq!(find("a.list", "deb http://other.test/debian bookworm contrib"), None);
     }
 }

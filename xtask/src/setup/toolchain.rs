@@ -23,9 +23,7 @@ pub enum Toolchain {
 impl Toolchain {
     /// The one that is here, if any.
     pub fn find() -> Option<Self> {
-        let core = Path::new("/usr/lib/rustlib")
-            .join(paths::BPF_TARGET)
-            .join("lib");
+        let core = Path::new("/usr/lib/rustlib").join(paths::BPF_TARGET).join("lib");
         let ready = Path::new("/usr/bin/rustc").is_file() && Path::new("/usr/bin/cargo").is_file();
         if ready && core.is_dir() {
             return Some(Self::System);
@@ -70,10 +68,7 @@ pub fn ensure_bpf() -> Result<Toolchain> {
     if !has_candidate_after_update("libstd-rust-web-dev-bpf")? {
         apt::install(&["rustc", "cargo", "libstd-rust-dev-bpf"], "Rust for BPF")?;
     } else {
-        apt::install(
-            &["rustc-web", "cargo-web", "libstd-rust-web-dev-bpf"],
-            "Rust for BPF",
-        )?;
+        apt::install(&["rustc-web", "cargo-web", "libstd-rust-web-dev-bpf"], "Rust for BPF")?;
     }
     Toolchain::find().context("the Rust packages are installed, but bring no libcore for BPF")
 }
@@ -86,9 +81,7 @@ fn has_candidate_after_update(package: &str) -> Result<bool> {
 }
 
 fn llvm_major(verbose_version: &str) -> Option<u32> {
-    let version = verbose_version
-        .lines()
-        .find_map(|line| line.strip_prefix("LLVM version: "))?;
+    let version = verbose_version.lines().find_map(|line| line.strip_prefix("LLVM version: "))?;
     version.split('.').next()?.parse().ok()
 }
 
@@ -98,10 +91,7 @@ mod tests {
 
     #[test]
     fn llvm_version_of_a_compiler() {
-        assert_eq!(
-            llvm_major("rustc 1.96.0\nhost: x\nLLVM version: 22.1.8\n"),
-            Some(22)
-        );
+        assert_eq!(llvm_major("rustc 1.96.0\nhost: x\nLLVM version: 22.1.8\n"), Some(22));
         assert_eq!(llvm_major("rustc 1.96.0\n"), None);
     }
 }

@@ -29,22 +29,13 @@ pub fn ensure_linker(toolchain: &Toolchain) -> Result<PathBuf> {
         apt::install(&[&format!("llvm-{llvm}-dev")], "LLVM for bpf-linker")?;
     }
     ensure_c_compiler()?;
-    ui::step(
-        &format!("bpf-linker {LINKER}: building for LLVM {llvm} (about 90 s)"),
-        || {
-            let mut command = install("bpf-linker", LINKER);
-            command.args([
-                "--no-default-features",
-                "--features",
-                &format!("llvm-{llvm}"),
-            ]);
-            // One is read by bpf-linker's own build script, the other by llvm-sys.
-            command
-                .env("LLVM_PREFIX", &prefix)
-                .env(format!("LLVM_SYS_{llvm}1_PREFIX"), &prefix);
-            process::output(&mut command).map(drop)
-        },
-    )?;
+    ui::step(&format!("bpf-linker {LINKER}: building for LLVM {llvm} (about 90 s)"), || {
+        let mut command = install("bpf-linker", LINKER);
+        command.args(["--no-default-features", "--features", &format!("llvm-{llvm}")]);
+        // One is read by bpf-linker's own build script, the other by llvm-sys.
+        command.env("LLVM_PREFIX", &prefix).env(format!("LLVM_SYS_{llvm}1_PREFIX"), &prefix);
+        process::output(&mut command).map(drop)
+    })?;
     Ok(own)
 }
 
@@ -53,10 +44,9 @@ pub fn ensure_deny() -> Result<PathBuf> {
     let own = paths::tools().join("bin/cargo-deny");
     if !own.is_file() {
         ensure_c_compiler()?;
-        ui::step(
-            &format!("cargo-deny {DENY}: building (a few minutes, once)"),
-            || process::output(&mut install("cargo-deny", DENY)).map(drop),
-        )?;
+        ui::step(&format!("cargo-deny {DENY}: building (a few minutes, once)"), || {
+            process::output(&mut install("cargo-deny", DENY)).map(drop)
+        })?;
     }
     Ok(own)
 }
@@ -65,14 +55,7 @@ pub fn ensure_deny() -> Result<PathBuf> {
 pub fn ensure_components(toolchain: &Toolchain) -> Result<()> {
     if *toolchain == Toolchain::System && !Path::new(SYSTEM_CLIPPY).is_file() {
         let web = process::output(Command::new("dpkg-query").args(["-W", "rustc-web"])).is_ok();
-        apt::install(
-            &[if web {
-                "rust-web-clippy"
-            } else {
-                "rust-clippy"
-            }],
-            "clippy for BPF",
-        )?;
+        apt::install(&[if web { "rust-web-clippy" } else { "rust-clippy" }], "clippy for BPF")?;
     }
     let there =
         |tool: &str| process::output(process::own_cargo().args([tool, "--version"])).is_ok();
@@ -92,14 +75,7 @@ pub fn ensure_components(toolchain: &Toolchain) -> Result<()> {
 
 fn install(crate_name: &str, version: &str) -> Command {
     let mut command = process::own_cargo();
-    command.args([
-        "install",
-        "--locked",
-        "--quiet",
-        "--version",
-        version,
-        "--root",
-    ]);
+    command.args(["install", "--locked", "--quiet", "--version", version, "--root"]);
     command.arg(paths::tools()).arg(crate_name);
     command.env_remove("RUSTFLAGS");
     command

@@ -28,10 +28,7 @@ impl Count {
     /// `holdfast-tests: 12 passed, 1 failed`.
     pub fn guest_line(&mut self, line: &str) {
         if let Some(totals) = line.strip_prefix("holdfast-tests: ") {
-            let totals = (
-                number_before(totals, " passed"),
-                number_before(totals, " failed"),
-            );
+            let totals = (number_before(totals, " passed"), number_before(totals, " failed"));
             if let (Some(passed), Some(failed)) = totals {
                 self.claimed = Some((passed, failed));
             }
@@ -62,9 +59,7 @@ fn failed_test(line: &str) -> Option<String> {
 }
 
 fn passed_test(line: &str) -> bool {
-    let outcome = line
-        .strip_prefix("test ")
-        .and_then(|rest| rest.split_once(" ... "));
+    let outcome = line.strip_prefix("test ").and_then(|rest| rest.split_once(" ... "));
     outcome.is_some_and(|(_, outcome)| outcome == "ok" || outcome.starts_with("ok "))
 }
 
@@ -114,9 +109,7 @@ mod tests {
     #[test]
     fn a_runner_that_stops_early_is_not_believed() {
         assert!(guest(&["test rm_rf ... ok (3s)"]).doubt().is_some());
-        let text = guest(&["test a ... ok", "holdfast-tests: 2 passed, 0 failed"])
-            .doubt()
-            .unwrap();
+        let text = guest(&["test a ... ok", "holdfast-tests: 2 passed, 0 failed"]).doubt().unwrap();
         assert!(text.contains("2 passed"), "{text}");
     }
 }

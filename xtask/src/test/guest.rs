@@ -16,11 +16,7 @@ struct Way {
 }
 
 const WAYS: [Way; 2] = [
-    Way {
-        name: "normal",
-        append: &[],
-        limit: Duration::from_secs(1500),
-    },
+    Way { name: "normal", append: &[], limit: Duration::from_secs(1500) },
     // The list of active security modules without `bpf`.
     Way {
         name: "no-bpf",
@@ -36,9 +32,7 @@ pub fn run(kernel: &str, filter: Option<&str>) -> Result<Vec<Place>> {
 
 fn boot(kernel: &str, way: &Way, filter: Option<&str>) -> Result<Place> {
     let start = Instant::now();
-    let mut words = ["holdfast-tests", "run", "--boot", way.name]
-        .map(str::to_owned)
-        .to_vec();
+    let mut words = ["holdfast-tests", "run", "--boot", way.name].map(str::to_owned).to_vec();
     if let Some(filter) = filter {
         words.extend(["--filter".to_owned(), filter.to_owned()]);
     }
@@ -59,12 +53,7 @@ fn boot(kernel: &str, way: &Way, filter: Option<&str>) -> Result<Place> {
         true => kernel.to_owned(),
         false => format!("{kernel}, {}", way.name),
     };
-    Ok(Place {
-        name,
-        count,
-        problem,
-        time: start.elapsed(),
-    })
+    Ok(Place { name, count, problem, time: start.elapsed() })
 }
 
 fn problem(outcome: &Outcome, count: &Count) -> Option<String> {
@@ -76,9 +65,9 @@ fn problem(outcome: &Outcome, count: &Count) -> Option<String> {
         End::Died => Some("the guest died".to_owned()),
         End::Exit(0) => count.doubt(),
         End::Exit(_) if count.failed > 0 => count.doubt(),
-        End::Exit(status) => Some(format!(
-            "the runner exited with {status}, though no test had failed"
-        )),
+        End::Exit(status) => {
+            Some(format!("the runner exited with {status}, though no test had failed"))
+        }
     }
 }
 
@@ -123,11 +112,7 @@ mod tests {
 
     #[test]
     fn a_run_that_ends_badly_is_a_problem() {
-        let good = Count {
-            passed: 1,
-            claimed: Some((1, 0)),
-            ..Count::default()
-        };
+        let good = Count { passed: 1, claimed: Some((1, 0)), ..Count::default() };
         assert_eq!(problem(&outcome(End::Exit(0)), &good), None);
         assert!(problem(&outcome(End::Exit(1)), &good).is_some());
         assert!(problem(&outcome(End::Died), &good).is_some());

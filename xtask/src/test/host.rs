@@ -12,14 +12,7 @@ use crate::{paths, process, ui};
 pub fn run(filter: Option<&str>) -> Result<Place> {
     let start = Instant::now();
     let mut command = process::own_cargo();
-    command.args([
-        "test",
-        "--workspace",
-        "--quiet",
-        "--no-fail-fast",
-        "--",
-        "--format=pretty",
-    ]);
+    command.args(["test", "--workspace", "--quiet", "--no-fail-fast", "--", "--format=pretty"]);
     command.args(filter).current_dir(paths::root());
     let mut count = Count::default();
     let mut text = String::new();
@@ -34,10 +27,5 @@ pub fn run(filter: Option<&str>) -> Result<Place> {
     } else if count.passed == 0 && filter.is_none() {
         problem = Some("no test ran".to_owned());
     }
-    Ok(Place {
-        name: "host".to_owned(),
-        count,
-        problem,
-        time: start.elapsed(),
-    })
+    Ok(Place { name: "host".to_owned(), count, problem, time: start.elapsed() })
 }

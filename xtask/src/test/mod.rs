@@ -61,33 +61,13 @@ pub fn run(options: &Options) -> Result<i32> {
 }
 
 fn summary(places: &[Place], filtered: bool, total: Duration) -> i32 {
-    println!(
-        "\n{:<18} {:>7} {:>7}   time",
-        "tests on", "passed", "failed"
-    );
+    println!("\n{:<18} {:>7} {:>7}   time", "tests on", "passed", "failed");
     let mut failed = false;
-    for Place {
-        name,
-        count,
-        problem,
-        time,
-    } in places
-    {
-        println!(
-            "{name:<18} {:>7} {:>7}   {}",
-            count.passed,
-            count.failed,
-            ui::elapsed(*time)
-        );
+    for Place { name, count, problem, time } in places {
+        println!("{name:<18} {:>7} {:>7}   {}", count.passed, count.failed, ui::elapsed(*time));
         failed |= problem.is_some() || count.failed > 0;
     }
-    for Place {
-        name,
-        count,
-        problem,
-        ..
-    } in places
-    {
+    for Place { name, count, problem, .. } in places {
         for test in &count.failures {
             println!("FAILED on {name}: {test}");
         }
@@ -99,11 +79,7 @@ fn summary(places: &[Place], filtered: bool, total: Duration) -> i32 {
     // A filter may leave nothing in one place, but not in all of them.
     let nothing = passed == 0 && !failed;
     if nothing {
-        let why = if filtered {
-            "no test has that in its name"
-        } else {
-            "no test ran"
-        };
+        let why = if filtered { "no test has that in its name" } else { "no test ran" };
         println!("FAILED: {why}");
     }
     let verdict = if failed || nothing { "FAILED" } else { "ok" };

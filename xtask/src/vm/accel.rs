@@ -42,12 +42,7 @@ pub fn choose(boot: &Boot) -> Result<Accel> {
     if boot.counted || !Path::new("/dev/kvm").exists() {
         return Ok(Accel::Tcg);
     }
-    if fs::OpenOptions::new()
-        .read(true)
-        .write(true)
-        .open("/dev/kvm")
-        .is_err()
-    {
+    if fs::OpenOptions::new().read(true).write(true).open("/dev/kvm").is_err() {
         ui::say("  /dev/kvm is there, but not for you: emulating (join group kvm to be faster)");
         return Ok(Accel::Tcg);
     }
@@ -58,14 +53,9 @@ pub fn choose(boot: &Boot) -> Result<Accel> {
         Some(answer) => answer.trim() == "works",
         None => {
             let limit = PROBE_LIMIT.as_secs();
-            let works = ui::step(&format!("probing KVM (up to {limit} s, once)"), || {
-                probe(boot)
-            })?;
+            let works = ui::step(&format!("probing KVM (up to {limit} s, once)"), || probe(boot))?;
             fs::create_dir_all(paths::cache("vm"))?;
-            fs::write(
-                &path,
-                format!("{key}{}\n", if works { "works" } else { "hangs" }),
-            )?;
+            fs::write(&path, format!("{key}{}\n", if works { "works" } else { "hangs" }))?;
             if !works {
                 ui::say("  /dev/kvm is there, but a guest does not boot with it: emulating");
             }
@@ -76,25 +66,14 @@ pub fn choose(boot: &Boot) -> Result<Accel> {
 }
 
 fn probe(boot: &Boot) -> Result<bool> {
-    let boot = Boot {
-        task: Task::Probe,
-        payload: Vec::new(),
-        limit: PROBE_LIMIT,
-        ..boot.clone()
-    };
+    let boot = Boot { task: Task::Probe, payload: Vec::new(), limit: PROBE_LIMIT, ..boot.clone() };
     let outcome = supervise::run(&boot, Accel::Kvm, &mut |_, _| {})?;
-    Ok(fs::read_to_string(&outcome.log)
-        .unwrap_or_default()
-        .contains(PASSED))
+    Ok(fs::read_to_string(&outcome.log).unwrap_or_default().contains(PASSED))
 }
 
 /// What the answer depends on.
 fn key() -> Result<String> {
     let host = process::output(Command::new("uname").arg("-rv"))?;
     let qemu = process::output(Command::new("qemu-system-x86_64").arg("--version"))?;
-    Ok(format!(
-        "{} | {}: ",
-        host.trim(),
-        qemu.lines().next().unwrap_or_default()
-    ))
+    Ok(format!("{} | {}: ", host.trim(), qemu.lines().next().unwrap_or_default()))
 }

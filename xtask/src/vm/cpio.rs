@@ -38,13 +38,10 @@ impl Cpio {
         // inode, mode, uid, gid, nlink, mtime, filesize, devmajor, devminor, rdevmajor, rdevminor, namesize, check
         let name_size = path.len() as u32 + 1;
         let size = content.len() as u32;
-        let fields = [
-            self.inode, mode, 0, 0, 1, 0, size, 0, 0, device.0, device.1, name_size, 0,
-        ];
+        let fields = [self.inode, mode, 0, 0, 1, 0, size, 0, 0, device.0, device.1, name_size, 0];
         self.bytes.extend_from_slice(b"070701");
         for field in fields {
-            self.bytes
-                .extend_from_slice(format!("{field:08x}").as_bytes());
+            self.bytes.extend_from_slice(format!("{field:08x}").as_bytes());
         }
         self.bytes.extend_from_slice(path.as_bytes());
         self.bytes.push(0);
@@ -70,16 +67,11 @@ mod tests {
         archive.device("dev/console", 5, 1);
         archive.file("init", b"#!/bin/sh\n");
         let bytes = archive.finish();
-        let starts: Vec<usize> = (0..bytes.len())
-            .filter(|&at| bytes[at..].starts_with(b"070701"))
-            .collect();
+        let starts: Vec<usize> =
+            (0..bytes.len()).filter(|&at| bytes[at..].starts_with(b"070701")).collect();
         assert_eq!(starts.len(), 4);
         assert!(starts.iter().all(|start| start % 4 == 0));
-        assert!(
-            bytes[starts[2]..]
-                .windows(10)
-                .any(|part| part == b"#!/bin/sh\n")
-        );
+        assert!(bytes[starts[2]..].windows(10).any(|part| part == b"#!/bin/sh\n"));
     }
 
     #[test]

@@ -47,10 +47,7 @@ pub fn build(boot: &Boot) -> Result<Vec<u8>> {
         Task::Probe => {}
     }
     for path in &boot.payload {
-        let name = path
-            .file_name()
-            .context("a payload needs a file name")?
-            .to_string_lossy();
+        let name = path.file_name().context("a payload needs a file name")?.to_string_lossy();
         archive.file(&format!("payload/{name}"), &read(path)?);
     }
     Ok(archive.finish())
@@ -60,14 +57,7 @@ pub fn build(boot: &Boot) -> Result<Vec<u8>> {
 fn script(words: &[String]) -> String {
     match words {
         [line] => format!("{line}\n"),
-        words => {
-            words
-                .iter()
-                .map(|word| quote(word))
-                .collect::<Vec<_>>()
-                .join(" ")
-                + "\n"
-        }
+        words => words.iter().map(|word| quote(word)).collect::<Vec<_>>().join(" ") + "\n",
     }
 }
 
@@ -82,10 +72,7 @@ fn add_modules(archive: &mut Cpio, boot: &Boot) -> Result<()> {
     for name in modules::EARLY {
         let found = files.iter().any(|file| modules::module_name(file) == name);
         if !found && !modules::is_built_in(&builtin, name) {
-            bail!(
-                "kernel {} has no {name}, which the guest needs to boot",
-                boot.kernel.release
-            );
+            bail!("kernel {} has no {name}, which the guest needs to boot", boot.kernel.release);
         }
     }
     let mut order = String::new();
@@ -118,9 +105,6 @@ mod tests {
 
     #[test]
     fn several_words_stay_as_they_are() {
-        assert_eq!(
-            script(&words(&["echo", "a  b", "$HOME"])),
-            "echo 'a  b' '$HOME'\n"
-        );
+        assert_eq!(script(&words(&["echo", "a  b", "$HOME"])), "echo 'a  b' '$HOME'\n");
     }
 }

@@ -45,10 +45,7 @@ pub fn classify(line: &str) -> Option<Trouble> {
 /// The line without its time stamp and caller: `[    1.234567] [   T1] text`.
 fn message(line: &str) -> &str {
     let mut rest = line.trim_start_matches(['\r', ' ']);
-    while let Some((_, after)) = rest
-        .strip_prefix('[')
-        .and_then(|inside| inside.split_once(']'))
-    {
+    while let Some((_, after)) = rest.strip_prefix('[').and_then(|inside| inside.split_once(']')) {
         rest = after.trim_start();
     }
     rest

@@ -83,11 +83,7 @@ impl Boot {
             Some(accel) => accel,
             None => accel::choose(self)?,
         };
-        let clock = if self.counted {
-            ", clock counts instructions"
-        } else {
-            ""
-        };
+        let clock = if self.counted { ", clock counts instructions" } else { "" };
         ui::say(&format!(
             "── VM: Linux {} ({}, {}{clock}) ──",
             self.kernel.release,

@@ -15,9 +15,7 @@ pub fn load_order(text: &str, wanted: &[&str]) -> Vec<String> {
     let mut order: Vec<String> = Vec::new();
     for name in wanted {
         let line = text.lines().filter_map(|line| line.split_once(':'));
-        let Some((file, needs)) = line
-            .into_iter()
-            .find(|(file, _)| module_name(file) == *name)
+        let Some((file, needs)) = line.into_iter().find(|(file, _)| module_name(file) == *name)
         else {
             continue;
         };
@@ -44,11 +42,7 @@ pub fn read(path: &Path) -> Result<Vec<u8>> {
     let output = Command::new(unpack).arg("-dc").arg(path).output();
     let output = output.with_context(|| format!("cannot start `{unpack}`"))?;
     if !output.status.success() {
-        bail!(
-            "{} cannot be unpacked: {}",
-            path.display(),
-            String::from_utf8_lossy(&output.stderr)
-        );
+        bail!("{} cannot be unpacked: {}", path.display(), String::from_utf8_lossy(&output.stderr));
     }
     Ok(output.stdout)
 }

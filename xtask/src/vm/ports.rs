@@ -63,10 +63,7 @@ fn forward(name: &str, listener: &UnixListener, sender: &Sender<Message>) {
                 continue;
             }
         };
-        if sender
-            .send(Message::Output(stream, bytes.to_vec()))
-            .is_err()
-        {
+        if sender.send(Message::Output(stream, bytes.to_vec())).is_err() {
             return;
         }
     }

@@ -11,24 +11,11 @@ use crate::process;
 /// QEMU with everything that this boot needs.
 pub fn command(boot: &Boot, accel: Accel, scratch: &Scratch) -> Command {
     let mut qemu = killed_with_us();
-    qemu.args([
-        "-nodefaults",
-        "-no-user-config",
-        "-display",
-        "none",
-        "-no-reboot",
-    ]);
+    qemu.args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]);
     qemu.args(["-name", "holdfast", "-m", &format!("{}M", boot.memory)]);
     match (boot.counted, accel) {
         (true, _) => {
-            qemu.args([
-                "-accel",
-                "tcg,thread=single",
-                "-icount",
-                "shift=0,sleep=off",
-                "-smp",
-                "1",
-            ]);
+            qemu.args(["-accel", "tcg,thread=single", "-icount", "shift=0,sleep=off", "-smp", "1"]);
             qemu.args(["-cpu", "max"]);
         }
         (false, Accel::Tcg) => {
@@ -44,15 +31,9 @@ pub fn command(boot: &Boot, accel: Accel, scratch: &Scratch) -> Command {
     qemu.arg("-kernel").arg(boot.kernel.image());
     qemu.arg("-initrd").arg(&scratch.initramfs);
     qemu.args(["-append", &append(boot)]);
-    qemu.arg("-serial")
-        .arg(format!("file:{}", scratch.log.display()));
+    qemu.arg("-serial").arg(format!("file:{}", scratch.log.display()));
     add_disk(&mut qemu, "hf-root", &boot.guest.root_disk, "snapshot=on");
-    add_disk(
-        &mut qemu,
-        "hf-modules",
-        &boot.kernel.modules_disk(),
-        "read-only=on",
-    );
+    add_disk(&mut qemu, "hf-modules", &boot.kernel.modules_disk(), "read-only=on");
     if let Some(data) = &scratch.data_disk {
         add_disk(&mut qemu, "hf-data", data, "cache=unsafe");
     }
@@ -81,19 +62,15 @@ fn append(boot: &Boot) -> String {
 fn add_disk(qemu: &mut Command, serial: &str, file: &Path, mode: &str) {
     // A comma would end the value.
     let file = file.display().to_string().replace(',', ",,");
-    qemu.arg("-drive")
-        .arg(format!("id={serial},if=none,format=raw,file={file},{mode}"));
-    qemu.arg("-device")
-        .arg(format!("virtio-blk-pci,drive={serial},serial={serial}"));
+    qemu.arg("-drive").arg(format!("id={serial},if=none,format=raw,file={file},{mode}"));
+    qemu.arg("-device").arg(format!("virtio-blk-pci,drive={serial},serial={serial}"));
 }
 
 fn add_ports(qemu: &mut Command, boot: &Boot, scratch: &Scratch) {
     qemu.args(["-device", "virtio-serial-pci"]);
     for (name, socket) in ports::NAMES.iter().zip(&scratch.ports) {
-        qemu.arg("-chardev")
-            .arg(format!("socket,id={name},path={}", socket.display()));
-        qemu.arg("-device")
-            .arg(format!("virtserialport,chardev={name},name=hf.{name}"));
+        qemu.arg("-chardev").arg(format!("socket,id={name},path={}", socket.display()));
+        qemu.arg("-device").arg(format!("virtserialport,chardev={name},name=hf.{name}"));
     }
     if matches!(boot.task, Task::Shell { .. }) {
         qemu.args(["-chardev", "stdio,id=terminal,signal=off,mux=on"]);

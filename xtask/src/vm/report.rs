@@ -54,10 +54,7 @@ pub fn print(boot: &Boot, outcome: &Outcome) -> Result<()> {
     }
     let text = String::from_utf8_lossy(&fs::read(&outcome.log)?).into_owned();
     if !text.trim().is_empty() {
-        ui::say(&format!(
-            "the end of its log:\n{}",
-            process::tail(&text, 30)
-        ));
+        ui::say(&format!("the end of its log:\n{}", process::tail(&text, 30)));
     }
     ui::say(&format!("the whole log: {}", shown(&outcome.log)));
     if outcome.end == End::TimedOut {
@@ -67,10 +64,7 @@ pub fn print(boot: &Boot, outcome: &Outcome) -> Result<()> {
 }
 
 fn shown(path: &Path) -> String {
-    path.strip_prefix(crate::paths::root())
-        .unwrap_or(path)
-        .display()
-        .to_string()
+    path.strip_prefix(crate::paths::root()).unwrap_or(path).display().to_string()
 }
 
 #[cfg(test)]

@@ -35,11 +35,7 @@ impl Scratch {
     /// Makes the files for a boot.
     pub fn new(boot: &Boot) -> Result<Self> {
         static RUNS: AtomicU32 = AtomicU32::new(0);
-        let run = format!(
-            "{}-{}",
-            std::process::id(),
-            RUNS.fetch_add(1, Ordering::Relaxed)
-        );
+        let run = format!("{}-{}", std::process::id(), RUNS.fetch_add(1, Ordering::Relaxed));
         // Not in the cache: a socket's path must be short.
         let dir = std::env::temp_dir().join(format!("{PREFIX}{run}"));
         remove_orphans(&std::env::temp_dir());
@@ -60,9 +56,7 @@ impl Scratch {
         if let Some(data) = &scratch.data_disk {
             File::create(data)?.set_len(DATA_DISK)?;
             let mut mke2fs = process::program("mke2fs");
-            mke2fs
-                .args(["-q", "-F", "-t", "ext4", "-L", "data", "-N", DATA_INODES])
-                .arg(data);
+            mke2fs.args(["-q", "-F", "-t", "ext4", "-L", "data", "-N", DATA_INODES]).arg(data);
             process::output(&mut mke2fs)?;
         }
         Ok(scratch)
@@ -92,10 +86,7 @@ fn remove_orphans(temporary: &Path) {
 }
 
 fn remove_old(logs: &Path) -> Result<()> {
-    let mut files: Vec<PathBuf> = fs::read_dir(logs)?
-        .flatten()
-        .map(|entry| entry.path())
-        .collect();
+    let mut files: Vec<PathBuf> = fs::read_dir(logs)?.flatten().map(|entry| entry.path()).collect();
     files.sort();
     let surplus = files.len().saturating_sub(LOGS_KEPT);
     for old in &files[..surplus] {

@@ -127,8 +127,7 @@ impl Watch {
         match line.split_once(' ') {
             Some(("ready", _)) => self.boot_time = Some(self.start.elapsed()),
             Some(("exit", status)) => {
-                self.end
-                    .get_or_insert(status.trim().parse().map_or(End::Died, End::Exit));
+                self.end.get_or_insert(status.trim().parse().map_or(End::Died, End::Exit));
                 self.stop_at = Some(Instant::now() + GRACE);
             }
             _ => {}
@@ -137,9 +136,7 @@ impl Watch {
 
     fn read_log(&mut self) -> Result<()> {
         let mut bytes = Vec::new();
-        self.log
-            .read_to_end(&mut bytes)
-            .context("cannot read the kernel's log")?;
+        self.log.read_to_end(&mut bytes).context("cannot read the kernel's log")?;
         self.partial += &String::from_utf8_lossy(&bytes);
         while let Some(at) = self.partial.find('\n') {
             let line: String = self.partial.drain(..=at).collect();

@@ -18,12 +18,7 @@ pub fn version(name: &str, versions: &[String]) -> Result<String> {
         .filter(|version| name == NEWEST || version.starts_with(&prefix))
         .max_by(|a, b| compare(a, b))
         .cloned()
-        .with_context(|| {
-            format!(
-                "no kernel {name} is offered; there are: {}",
-                versions.join(", ")
-            )
-        })
+        .with_context(|| format!("no kernel {name} is offered; there are: {}", versions.join(", ")))
 }
 
 fn compare(a: &str, b: &str) -> Ordering {
@@ -45,16 +40,9 @@ mod tests {
     use super::*;
 
     fn offered() -> Vec<String> {
-        [
-            "6.12.95-1~bpo12+1",
-            "7.3~rc7-1~exp1",
-            "7.2.13-1",
-            "6.1.176-1",
-            "6.1.9-1",
-            "6.12.107-1",
-        ]
-        .map(str::to_owned)
-        .to_vec()
+        ["6.12.95-1~bpo12+1", "7.3~rc7-1~exp1", "7.2.13-1", "6.1.176-1", "6.1.9-1", "6.12.107-1"]
+            .map(str::to_owned)
+            .to_vec()
     }
 
     #[test]

@@ -25,19 +25,14 @@ pub fn kernel(name: &str, version: &str, archive: &Archive) -> Result<()> {
         .find(|dir| dir.is_dir())
         .with_context(|| format!("the packages of kernel {version} have no modules"))?;
     let release = only_entry(&modules)?;
-    let image = [
-        tree.join(format!("boot/vmlinuz-{release}")),
-        modules.join(&release).join("vmlinuz"),
-    ]
-    .into_iter()
-    .find(|file| file.is_file())
-    .with_context(|| format!("the packages of kernel {version} have no vmlinuz"))?;
+    let image =
+        [tree.join(format!("boot/vmlinuz-{release}")), modules.join(&release).join("vmlinuz")]
+            .into_iter()
+            .find(|file| file.is_file())
+            .with_context(|| format!("the packages of kernel {version} have no vmlinuz"))?;
     fs::rename(image, scratch.join("vmlinuz"))?;
     // depmod wants to see lib/modules below its base.
-    let base = modules
-        .parent()
-        .and_then(Path::parent)
-        .context("modules have no base directory")?;
+    let base = modules.parent().and_then(Path::parent).context("modules have no base directory")?;
     process::output(process::program("depmod").arg("-b").arg(base).arg(&release))?;
     fs::rename(&modules, scratch.join("modules"))?;
     fs::remove_dir_all(&tree)?;

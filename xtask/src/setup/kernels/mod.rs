@@ -46,10 +46,7 @@ impl Kernel {
 
     /// The version of the package.
     pub fn package_version(&self) -> String {
-        fs::read_to_string(self.dir.join("version"))
-            .unwrap_or_default()
-            .trim()
-            .to_owned()
+        fs::read_to_string(self.dir.join("version")).unwrap_or_default().trim().to_owned()
     }
 }
 
@@ -58,10 +55,8 @@ pub fn cached() -> Vec<Kernel> {
     let Ok(entries) = fs::read_dir(paths::cache("kernels")) else {
         return Vec::new();
     };
-    let mut names: Vec<String> = entries
-        .flatten()
-        .map(|entry| entry.file_name().to_string_lossy().into_owned())
-        .collect();
+    let mut names: Vec<String> =
+        entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
     names.sort();
     names.iter().filter_map(|name| open(name)).collect()
 }
@@ -89,15 +84,8 @@ pub fn ensure(name: &str, refresh: bool) -> Result<Kernel> {
 
 fn open(name: &str) -> Option<Kernel> {
     let dir = paths::cache("kernels").join(name);
-    let release = fs::read_to_string(dir.join("release"))
-        .ok()?
-        .trim()
-        .to_owned();
-    let kernel = Kernel {
-        name: name.to_owned(),
-        release,
-        dir,
-    };
+    let release = fs::read_to_string(dir.join("release")).ok()?.trim().to_owned();
+    let kernel = Kernel { name: name.to_owned(), release, dir };
     (kernel.image().is_file() && kernel.modules_disk().is_file()).then_some(kernel)
 }
 
@@ -107,11 +95,6 @@ mod tests {
 
     #[test]
     fn a_name_is_no_path() {
-        assert!(
-            ensure("../x", false)
-                .unwrap_err()
-                .to_string()
-                .contains("../x")
-        );
+        assert!(ensure("../x", false).unwrap_err().to_string().contains("../x"));
     }
 }
