@@ -1,4 +1,4 @@
-//! How the demo looks: 80 columns and up, a little colour unless `NO_COLOR` is set.
+//! How the demo looks: 100 columns, a little colour unless `NO_COLOR` is set.
 
 use std::cell::Cell;
 use std::io::Write as _;
@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::Area;
 
-const WIDTH: usize = 90;
+const WIDTH: usize = 96;
 
 /// The terminal.
 #[derive(Debug)]
@@ -142,30 +142,18 @@ pub(super) fn grouped(number: u64) -> String {
     text
 }
 
-/// Breaks at spaces where there are any, else anywhere.
+/// Breaks after spaces and commas where there are any, else anywhere.
 fn wrap(text: &str, width: usize) -> Vec<String> {
-    let mut lines = vec![String::new()];
-    for word in text.split(' ') {
-        let mut word: Vec<char> = word.chars().collect();
-        let used = lines.last().map_or(0, |line| line.chars().count());
-        if used > 0 && used + 1 + word.len() <= width {
-            lines.last_mut().into_iter().for_each(|line| {
-                line.push(' ');
-                line.extend(&word);
-            });
-            continue;
-        }
-        if used > 0 {
-            lines.push(String::new());
-        }
-        while word.len() > width {
-            let rest = word.split_off(width);
-            lines.last_mut().into_iter().for_each(|line| line.extend(&word));
-            lines.push(String::new());
-            word = rest;
-        }
-        lines.last_mut().into_iter().for_each(|line| line.extend(&word));
+    let mut lines = Vec::new();
+    let mut rest: Vec<char> = text.chars().collect();
+    while rest.len() > width {
+        let breaks = |&at: &usize| matches!(rest[at - 1], ' ' | ',');
+        let at = (1..=width).rev().find(breaks).unwrap_or(width);
+        let next = rest.split_off(at);
+        lines.push(rest.iter().collect::<String>().trim_end().to_owned());
+        rest = next;
     }
+    lines.push(rest.iter().collect());
     lines
 }
 

@@ -113,30 +113,46 @@ fn logrotate(ctx: &mut Ctx<'_>) -> Result<()> {
     })
 }
 
-/// A package of an application with forty files below the zone, in two versions.
+/// A package of an application with forty files below the zone: installed, upgraded, purged. Another one has the
+/// directories above it too, as packages of a distribution do.
 fn dpkg(ctx: &mut Ctx<'_>) -> Result<()> {
     undisturbed(ctx, |ctx, root| {
-        let name = format!("holdfast-{}", ctx.zone);
+        let place = root.parent().and_then(Path::file_name).unwrap_or_default();
+        let name = format!("{}-{}", ctx.zone, place.display());
+        install(ctx, root, &format!("{name}-base"), "1.0", "base", 1)?;
         for version in ["1.0", "2.0"] {
-            let build = ctx.base.join(format!("build-{version}"));
-            let inside = build.join(root.strip_prefix("/")?).join("app");
-            make_files(&inside, "module", 40, 400)?;
-            fs::create_dir_all(build.join("DEBIAN"))?;
-            let control = format!(
-                "Package: {name}\nVersion: {version}\nArchitecture: all\n\
-                 Maintainer: X <x@example.org>\nDescription: example\n"
-            );
-            fs::write(build.join("DEBIAN/control"), control)?;
-            let package = ctx.base.join(format!("{name}-{version}.deb"));
-            Tool::new("dpkg-deb").arg("--build").args([&build, &package]).ok()?;
-            Tool::new("dpkg").arg("-i").arg(&package).ok()?;
+            install(ctx, root, &name, version, "app", 40)?;
             check_eq!(count(&root.join("app"))?.files, 40, "files installed by {version}");
-            fs::remove_dir_all(&build)?;
         }
         Tool::new("dpkg").args(["--purge", &name]).ok()?;
         check!(!root.join("app").exists(), "the package should be gone");
+        check!(root.join("base").exists(), "and the other one not");
         Ok(())
     })
+}
+
+/// Builds a package and installs it.
+fn install(
+    ctx: &Ctx<'_>,
+    root: &Path,
+    name: &str,
+    version: &str,
+    dir: &str,
+    files: u64,
+) -> Result<()> {
+    let build = ctx.base.join(format!("build-{dir}-{version}"));
+    make_files(&build.join(root.strip_prefix("/")?).join(dir), "module", files, 400)?;
+    fs::create_dir_all(build.join("DEBIAN"))?;
+    let control = format!(
+        "Package: {name}\nVersion: {version}\nArchitecture: all\n\
+         Maintainer: X <x@example.org>\nDescription: example\n"
+    );
+    fs::write(build.join("DEBIAN/control"), control)?;
+    let package = ctx.base.join(format!("{name}-{version}.deb"));
+    Tool::new("dpkg-deb").arg("--build").args([&build, &package]).ok()?;
+    Tool::new("dpkg").arg("-i").arg(&package).ok()?;
+    fs::remove_dir_all(&build)?;
+    Ok(())
 }
 
 /// What PHP's session clean-up does: two hundred files at once, by the user they belong to.
