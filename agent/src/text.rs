@@ -44,6 +44,17 @@ pub(crate) fn for_terminal(bytes: &[u8]) -> String {
     text
 }
 
+/// `1 directory`, `2 directories`.
+pub(crate) fn directories(n: usize) -> String {
+    if n == 1 { "1 directory".to_owned() } else { format!("{n} directories") }
+}
+
+/// What there is to say about roots that no path leads to.
+pub(crate) fn kept_roots(n: usize) -> String {
+    let what = if n == 1 { "has left its path and is" } else { "have left their paths and are" };
+    format!("{} {what} still guarded", directories(n))
+}
+
 /// `bytes` in lower-case hexadecimal.
 pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {

@@ -15,7 +15,7 @@ use holdfast_abi::{
 use crate::{
     inflight::{Call, InFlight, count},
     kernel::{Caller, Victim, add},
-    maps::{ACCOUNTS, EMPTY_ACCOUNT, ZONE_COUNTERS, ZONES},
+    maps::{ACCOUNTS, EMPTY_ACCOUNT, OVERFLOW, ZONE_COUNTERS, ZONES},
     place::{Place, zone_index},
     report::hf_report,
 };
@@ -61,7 +61,11 @@ impl Request {
         let caller = Caller::current();
         let is_operator = caller.uid == 0 || caller.uid != victim.uid;
         Self {
-            cost: Cost { files: 1, bytes: victim.bytes(), tenant: place.tenant },
+            cost: Cost {
+                files: !victim.nothing_lost as u64,
+                bytes: if victim.nothing_lost { 0 } else { victim.bytes() },
+                tenant: place.tenant,
+            },
             now: bpf_ktime_get_boot_ns(),
             dentry,
             ino: victim.ino,
@@ -98,6 +102,8 @@ pub unsafe extern "C" fn hf_decide(request: *mut Request) -> i32 {
     }
     let request = &mut *request;
     if request.zone == CANARY_ZONE {
+        // Counted, so that the agent knows that it was this and not another guard that stopped its try.
+        count(CANARY_ZONE, request.op, Verdict::Deny as u8, &request.cost);
         return EPERM;
     }
     let Some(zone) = ZONES.get(zone_index(request.bank, request.zone)) else { return 0 };
@@ -130,8 +136,8 @@ pub unsafe extern "C" fn hf_decide(request: *mut Request) -> i32 {
             inflight.return_charges(charged_before);
         }
         match verdict {
-            Verdict::Allow => inflight.arm(request, ROW_GIVEN_BACK),
-            Verdict::Observe => inflight.arm(request, ROW_OBSERVED_GIVEN_BACK),
+            Verdict::Allow => inflight.arm(request, ROW_GIVEN_BACK, charged_before),
+            Verdict::Observe => inflight.arm(request, ROW_OBSERVED_GIVEN_BACK, charged_before),
             _ => {}
         }
     }
@@ -196,7 +202,10 @@ pub unsafe extern "C" fn hf_charge(
             (*account).events = 0;
         }
         (*account).events += 1;
-        quiet = reason == Reason::Latched as u32 && (*account).events > EVENTS_PER_SECOND;
+        // What sets the latch is always told; a refused detach sets none, and there can be any number of them.
+        let sets_latch =
+            reason != Reason::Latched as u32 && reason != Reason::UnknownCost as u32;
+        quiet = !sets_latch && (*account).events > EVENTS_PER_SECOND;
         if quiet {
             (*account).suppressed += 1;
         } else {
@@ -210,7 +219,8 @@ pub unsafe extern "C" fn hf_charge(
 
     let (files_left, bytes_left) = (left(limit.files, files), left(limit.bytes, bytes));
     request.reason = reason as u8;
-    request.first = (reason != Reason::None as u32 && reason != Reason::Latched as u32) as u8;
+    request.first =
+        (reason != Reason::None as u32 && reason != Reason::Latched as u32 && !quiet) as u8;
     request.quiet = quiet as u8;
     if let Some(inflight) = inflight.as_mut() {
         let outcome = &mut inflight.outcome;
@@ -264,7 +274,7 @@ unsafe fn account(key: &mut AccountKey, zone: u32) -> Option<*mut Account> {
         add(&raw mut (*counters).overflow, 1);
     }
     key.actor = OVERFLOW_ACTOR;
-    ACCOUNTS.get_ptr_mut(*key)
+    OVERFLOW.get_ptr_mut(key.budget)
 }
 
 /// Counts what the op counters do not say.

@@ -10,7 +10,7 @@ use holdfast_abi::{Control, Learned, Op};
 
 use crate::{
     decide::{EPERM, Request, hf_decide},
-    inflight::{Call, InFlight, settle},
+    inflight::{Call, InFlight, settle, settle_rename},
     kernel::{Dentry, File, Iattr, Inode, RenameData, Victim, instance},
     maps::{CONTROL, LEARNED},
     place::{Filesystem, Place},
@@ -87,7 +87,7 @@ unsafe fn rename(
         }
     }
     let Some(fs) = Filesystem::of(Inode::sb(old_dir), control.bank) else { return 0 };
-    let moved = Victim::read(Dentry::inode_or_null(old_dentry));
+    let mut moved = Victim::read(Dentry::inode_or_null(old_dentry));
     let target = Dentry::inode_or_null(new_dentry);
 
     let start = if moved.is_dir() { old_dentry } else { Dentry::parent(old_dentry) };
@@ -99,7 +99,12 @@ unsafe fn rename(
         let leaves = destination.zone != source.zone;
         let status = if moved.is_dir() && (source.is_root() || leaves) {
             decide_at(Op::Detach, Call::Rename, &fs, control, &source, &moved, old_dentry as u64)
-        } else if leaves && moved.nlink <= 1 {
+        } else if leaves {
+            // Also with other links left: they can leave one by one.
+            decide_at(Op::MoveOut, Call::Rename, &fs, control, &source, &moved, old_dentry as u64)
+        } else if changes_tenant(&source, &destination, &moved) {
+            // Destroys nothing, but what is under another tenant from now on was this one's.
+            moved.nothing_lost = true;
             decide_at(Op::MoveOut, Call::Rename, &fs, control, &source, &moved, old_dentry as u64)
         } else {
             0
@@ -128,13 +133,20 @@ unsafe fn rename(
             new_dentry as u64,
         );
     }
-    if victim.nlink > 1 || victim.bytes() == 0 {
+    if destination.is_outside() || victim.bytes() == 0 {
         return 0;
     }
-    if destination.is_outside() {
-        return 0;
-    }
+    // Charged whatever its link count is: the file is not locked yet, and somebody else may be removing its other links.
+    // If one is left when the rename is done, the exit gives the charge back.
     decide_at(Op::Replace, Call::Rename, &fs, control, &destination, &victim, new_dentry as u64)
+}
+
+/// Whether a move within a zone takes something from one tenant to another (or above all tenants). A tenant's own
+/// directory keeps its identity when it is renamed where tenants live.
+#[inline(always)]
+fn changes_tenant(source: &Place, destination: &Place, moved: &Victim) -> bool {
+    let stays_tenant = destination.tenant == 0 && source.tenant == moved.ino;
+    source.tenant != 0 && source.tenant != destination.tenant && !stays_tenant
 }
 
 /// `security_inode_setattr(idmap, dentry, attr)`, from `notify_change`: every way to change a size by name or
@@ -207,25 +219,34 @@ pub fn hf_rename_enter(ctx: FEntryContext) -> i32 {
 }
 
 macro_rules! exit {
-    ($name:ident, $function:literal, $call:expr) => {
+    ($($name:ident)+, $function:literal, $settle:expr) => { $(
         /// Gives back what the hook charged if the call failed after all.
         #[fexit(function = $function)]
         pub fn $name(ctx: FExitContext) -> i32 {
             let status = ctx.ret::<i32>().unwrap_or(0);
-            // SAFETY: touches only maps.
-            unsafe {
-                if current_control().is_some() {
-                    settle($call, status);
-                }
+            if current_control().is_some() {
+                let settle: unsafe fn(&FExitContext, i32) = $settle;
+                // SAFETY: the arguments are what the kernel's BTF says; the agent checked their places.
+                unsafe { settle(&ctx, status) };
             }
             0
         }
-    };
+    )+ };
 }
-exit!(hf_unlink_exit, "vfs_unlink", Call::Unlink);
-exit!(hf_rmdir_exit, "vfs_rmdir", Call::Rmdir);
-exit!(hf_rename_exit, "vfs_rename", Call::Rename);
-exit!(hf_setattr_exit, "notify_change", Call::Setattr);
+// Each twice: the kernel skips a tracing program (but not an LSM program) that would run while the same one is
+// preempted on the same CPU. What the first settles, the second finds settled.
+exit!(hf_unlink_exit hf_unlink_exit_again, "vfs_unlink", |ctx, status| unsafe {
+    settle(Call::Unlink, ctx.arg(2), status)
+});
+exit!(hf_rmdir_exit hf_rmdir_exit_again, "vfs_rmdir", |ctx, status| unsafe {
+    settle(Call::Rmdir, ctx.arg(2), status)
+});
+exit!(hf_setattr_exit hf_setattr_exit_again, "notify_change", |ctx, status| unsafe {
+    settle(Call::Setattr, ctx.arg(1), status)
+});
+exit!(hf_rename_exit hf_rename_exit_again, "vfs_rename", |ctx, status| unsafe {
+    settle_rename(RenameData::dentries(ctx.arg(0)), status)
+});
 
 /// Tells the agent what the kernel calls an inode: it asks by flock(2) on an open descriptor. stat(2) would not do:
 /// its device numbers differ from the superblock's on some file systems.
@@ -237,7 +258,7 @@ pub fn hf_learn(ctx: LsmContext) -> i32 {
         let file: *const File = ctx.arg(0);
         if let Some(control) = current_control()
             && control.learner != 0
-            && control.learner == (bpf_get_current_pid_tgid() >> 32) as u32
+            && control.learner == bpf_get_current_pid_tgid() as u32
             && let Some(learned) = LEARNED.get_ptr_mut(0)
         {
             let inode = File::inode(file);
@@ -252,11 +273,12 @@ pub fn hf_learn(ctx: LsmContext) -> i32 {
     earlier
 }
 
-/// The control entry, if this load of the programs is the one that counts.
+/// The control entry, if this load of the programs counts. While one load takes over from another, both do.
 #[inline(always)]
 fn current_control() -> Option<&'static Control> {
     let control = CONTROL.get(0)?;
-    (control.instance == instance()).then_some(control)
+    let own = instance();
+    (control.instance == own || control.successor == own).then_some(control)
 }
 
 /// [`current_control`], for a hook that starts an op: whatever the task did before is over.

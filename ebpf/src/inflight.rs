@@ -10,12 +10,12 @@ use aya_ebpf::{
         generated::{bpf_spin_lock, bpf_spin_unlock, bpf_task_storage_get},
     },
 };
-use holdfast_abi::{AccountKey, Cost, Receipt, counter_index};
+use holdfast_abi::{AccountKey, Cost, OVERFLOW_ACTOR, Op, Receipt, counter_index};
 
 use crate::{
     decide::Request,
-    kernel::{add, opaque},
-    maps::{ACCOUNTS, COUNTERS, IN_FLIGHT},
+    kernel::{add, has_links, opaque},
+    maps::{ACCOUNTS, COUNTERS, IN_FLIGHT, OVERFLOW},
 };
 
 /// Charges one call can make: a rename can be an op in each of two zones with eight budgets.
@@ -72,6 +72,13 @@ pub struct InFlight {
     pub counted: u32,
     /// Whether the rename under way exchanges both names.
     pub exchange: u32,
+    /// A dentry the call is about: its exit is recognised by it.
+    dentry: u64,
+    /// Whether one of the ops is a replace, and where its charges and its count start.
+    replaces: u32,
+    replace_charges: u32,
+    replace_counted: u32,
+    pad: u32,
     pub outcome: Outcome,
     charge: [Charge; MAX_CHARGES],
     count: [Counted; MAX_OPS],
@@ -104,6 +111,7 @@ impl InFlight {
         self.armed = zero;
         self.charges = zero;
         self.counted = zero;
+        self.replaces = zero;
     }
 
     /// Remembers a charge. There is room: a call makes at most one for each budget of two zones.
@@ -124,9 +132,9 @@ impl InFlight {
         entry.cost.tenant = cost.tenant;
     }
 
-    /// Remembers an op that goes on, for the exit of its call.
+    /// Remembers an op that goes on, for the exit of its call. Its charges are those from `first_charge` on.
     #[inline(always)]
-    pub fn arm(&mut self, request: &Request, row: u32) {
+    pub fn arm(&mut self, request: &Request, row: u32, first_charge: u32) {
         let index = self.counted;
         self.counted = index + 1;
         let entry = &mut self.count[opaque(index.into()) as usize % MAX_OPS];
@@ -137,6 +145,12 @@ impl InFlight {
         entry.op = request.op;
         entry.row = row as u8;
         self.armed = request.call;
+        self.dentry = request.dentry;
+        if request.op == Op::Replace as u8 {
+            self.replaces = 1;
+            self.replace_charges = first_charge;
+            self.replace_counted = index;
+        }
     }
 
     /// Gives back every charge from number `first` on.
@@ -151,34 +165,56 @@ impl InFlight {
         }
         self.charges = first;
     }
+
+    /// Counts ops from number `first` on as given back.
+    #[inline(always)]
+    unsafe fn uncount(&self, first: u32) {
+        for step in 0..MAX_OPS as u32 {
+            let index = first + step;
+            if index >= self.counted {
+                break;
+            }
+            let counted = &self.count[opaque(index.into()) as usize % MAX_OPS];
+            count(counted.zone, counted.op, counted.row, &counted.cost);
+        }
+    }
 }
 
-/// The exit of `call`: gives back what was charged if it failed.
+/// The exit of a call about `dentry`: gives back what was charged if it failed.
+///
+/// The dentry is compared because an exit can be missed: what another call left behind is not this call's to give
+/// back.
 #[inline(always)]
-pub unsafe fn settle(call: Call, status: i32) {
+pub unsafe fn settle(call: Call, dentry: u64, status: i32) {
     let Some(inflight) = InFlight::current() else { return };
-    if inflight.armed == call as u32 {
-        if status != 0 {
-            inflight.return_charges(0);
-            uncount(inflight);
-        }
-        inflight.disarm();
+    if inflight.armed != call as u32 || inflight.dentry != dentry {
+        return;
     }
-    if call == Call::Rename {
-        inflight.exchange = 0;
+    if status != 0 {
+        inflight.return_charges(0);
+        inflight.uncount(0);
     }
+    inflight.disarm();
 }
 
-/// Counts the ops of a call that failed as given back.
+/// The exit of a rename of the first dentry to the second.
 #[inline(always)]
-unsafe fn uncount(inflight: &InFlight) {
-    for index in 0..MAX_OPS {
-        if index >= inflight.counted as usize {
-            break;
-        }
-        let counted = &inflight.count[index];
-        count(counted.zone, counted.op, counted.row, &counted.cost);
+pub unsafe fn settle_rename(dentries: (u64, u64), status: i32) {
+    let Some(inflight) = InFlight::current() else { return };
+    inflight.exchange = 0;
+    let (old, new) = dentries;
+    if inflight.armed != Call::Rename as u32 || (inflight.dentry != old && inflight.dentry != new) {
+        return;
     }
+    if status != 0 {
+        inflight.return_charges(0);
+        inflight.uncount(0);
+    } else if inflight.replaces != 0 && has_links(new) {
+        // The name was replaced, but the file lives on under another: nothing was destroyed.
+        inflight.return_charges(inflight.replace_charges);
+        inflight.uncount(inflight.replace_counted);
+    }
+    inflight.disarm();
 }
 
 /// Gives one charge back to its account. A global function: the verifier checks it once, for any charge.
@@ -190,7 +226,12 @@ pub unsafe extern "C" fn hf_return(charge: *const Charge) -> u32 {
     }
     let charge = &*charge;
     let key = AccountKey { budget: charge.key.budget, actor: charge.key.actor };
-    if let Some(account) = ACCOUNTS.get_ptr_mut(key) {
+    let account = if key.actor == OVERFLOW_ACTOR {
+        OVERFLOW.get_ptr_mut(key.budget)
+    } else {
+        ACCOUNTS.get_ptr_mut(key)
+    };
+    if let Some(account) = account {
         let (receipt, cost) = (charge.receipt, charge.cost);
         let lock = (&raw mut (*account).lock).cast();
         bpf_spin_lock(lock);

@@ -28,6 +28,8 @@ pub static OFFSETS: Offsets = Offsets {
     task_real_cred: 0,
     task_loginuid: 0,
     cred_uid: 0,
+    rename_old_dentry: 0,
+    rename_new_dentry: 0,
     rename_flags: 0,
 };
 
@@ -130,6 +132,8 @@ pub struct Victim {
     pub uid: u32,
     pub nlink: u32,
     pub mode: u16,
+    /// The op only takes it from one tenant to another.
+    pub nothing_lost: bool,
 }
 
 impl Victim {
@@ -142,6 +146,7 @@ impl Victim {
             uid: probe(inode, offset!(inode_uid), 0),
             nlink: probe(inode, offset!(inode_nlink), 1),
             mode: probe(inode, offset!(inode_mode), 0),
+            nothing_lost: false,
         }
     }
 
@@ -189,10 +194,24 @@ impl File {
 }
 
 impl RenameData {
+    /// What is moved, and what it is moved to.
+    #[inline(always)]
+    pub unsafe fn dentries(this: *const Self) -> (u64, u64) {
+        let this = this as u64;
+        (probe(this, offset!(rename_old_dentry), 0), probe(this, offset!(rename_new_dentry), 0))
+    }
+
     #[inline(always)]
     pub unsafe fn flags(this: *const Self) -> u32 {
         load(this.cast(), offset!(rename_flags))
     }
+}
+
+/// Whether the inode of a dentry still has a name.
+#[inline(always)]
+pub fn has_links(dentry: u64) -> bool {
+    let inode: u64 = probe(dentry, offset!(dentry_inode), 0);
+    probe(inode, offset!(inode_nlink), 0u32) != 0
 }
 
 /// Who is running. Read from the task, not through `current_cred()`: overlayfs and others override credentials

@@ -7,7 +7,7 @@ use aya_ebpf::{
 };
 use holdfast_abi::{
     Account, AccountKey, COUNTERS as COUNTER_COUNT, Control, Cost, Event, FsConf, FsKey, Learned,
-    MAX_ACCOUNTS, MAX_ROOTS, MAX_ZONES, RootConf, RootKey, ZoneConf, ZoneCounters,
+    MAX_ACCOUNTS, MAX_ROOTS, MAX_ZONES, OVERFLOW_ACCOUNTS, RootConf, RootKey, ZoneConf, ZoneCounters,
 };
 
 use crate::inflight::InFlight;
@@ -30,6 +30,11 @@ pub static ACCOUNTS: HashMap<
     { MAX_ACCOUNTS as usize },
     { BPF_F_NO_PREALLOC as usize },
 > = HashMap::new();
+/// By budget: the account of everybody for whom there is no room in `ACCOUNTS`. The agent makes each before its budget is
+/// in force.
+#[btf_map]
+pub static OVERFLOW: HashMap<u64, Account, OVERFLOW_ACCOUNTS, { BPF_F_NO_PREALLOC as usize }> =
+    HashMap::new();
 /// One account with nothing in it, to copy from: it would not fit on a program's stack.
 #[btf_map]
 pub static EMPTY_ACCOUNT: Array<[u8; size_of::<Account>()], 1> = Array::new();

@@ -160,9 +160,12 @@ fn ask(
     })
 }
 
-/// Whether there is nothing to charge: such an op is allowed even to those who are latched.
+/// Whether there is nothing to charge: such an op is allowed even to those who are latched. (A move from one tenant to
+/// another destroys nothing, but it counts as touching the tenant it is taken from.)
 fn destroys_nothing(request: &Request) -> bool {
-    !request.op.cost_is_unknown() && request.cost.files == 0 && request.cost.bytes == 0
+    let Cost { files, bytes, tenant } = request.cost;
+    let touches_tenant = request.op == Op::MoveOut && tenant != 0;
+    !request.op.cost_is_unknown() && files == 0 && bytes == 0 && !touches_tenant
 }
 
 /// Whose account of this budget the caller spends from.

@@ -84,6 +84,21 @@ fn what_destroys_nothing_is_allowed_even_to_those_who_are_latched() {
 }
 
 #[test]
+fn a_move_from_tenant_to_tenant_costs_the_tenant_and_nothing_else() {
+    let budget = "per = \"unit\", files = 1, tenants = 2, window = \"10m\"";
+    let mut model = model("enforce", &[budget]);
+    let from = |tenant| Request {
+        op: Op::MoveOut,
+        cost: Cost { files: 0, bytes: 0, tenant },
+        ..remove(1)
+    };
+    assert_eq!(outcome(&model.decide(&from(1))), ALLOWED);
+    assert_eq!(outcome(&model.decide(&from(2))), ALLOWED);
+    assert_eq!(outcome(&model.decide(&from(1))), ALLOWED);
+    assert_eq!(model.decide(&from(3)).reason, Reason::Tenants);
+}
+
+#[test]
 fn a_budget_only_looks_at_the_callers_it_is_for() {
     let budgets = [
         "per = \"unit\", who = \"operators\", files = 1, window = \"10m\"",

@@ -119,20 +119,26 @@ pub(crate) fn run(boot: Boot, filter: Option<&str>) -> bool {
         std::io::stdout().flush().ok();
         let started = Instant::now();
         let outcome = run_one(&mut lab, scenario, fs, &title);
-        report(outcome, started, &lab, &mut passed, &mut failed);
+        report(outcome, started, &mut lab, &mut passed, &mut failed);
     }
     if passed + failed > 0 {
         print!("test the_guard_comes_off_in_the_end ... ");
         let started = Instant::now();
         let outcome = lab.finish();
-        report(outcome, started, &lab, &mut passed, &mut failed);
+        report(outcome, started, &mut lab, &mut passed, &mut failed);
     }
     println!("holdfast-tests: {passed} passed, {failed} failed");
     failed == 0 && (passed > 0 || filter.is_some())
 }
 
 /// Ends the line of one test.
-fn report(outcome: Result<()>, started: Instant, lab: &Lab, passed: &mut u32, failed: &mut u32) {
+fn report(
+    outcome: Result<()>,
+    started: Instant,
+    lab: &mut Lab,
+    passed: &mut u32,
+    failed: &mut u32,
+) {
     let seconds = started.elapsed().as_secs_f64();
     match outcome {
         Ok(()) => {
@@ -146,6 +152,9 @@ fn report(outcome: Result<()>, started: Instant, lab: &Lab, passed: &mut u32, fa
                 println!("    {line}");
             }
         }
+    }
+    for note in lab.take_notes() {
+        println!("    {note}");
     }
 }
 

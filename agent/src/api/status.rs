@@ -93,8 +93,12 @@ pub(crate) struct ZoneStatus {
     pub(crate) tenant_depth: u32,
     /// Slot in the kernel; absent if the zone is not in force.
     pub(crate) slot: Option<u32>,
-    /// Directories that are guarded.
+    /// Whether any directory of it is guarded, kept ones included.
+    pub(crate) guarded: bool,
+    /// Directories that its paths lead to.
     pub(crate) roots: Vec<RootRef>,
+    /// Directories that have left their path (it was renamed, or mounted over) and are still guarded.
+    pub(crate) kept_roots: usize,
     /// Paths of the policy that do not exist.
     pub(crate) missing: Vec<String>,
     /// Budgets.

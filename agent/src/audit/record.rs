@@ -100,10 +100,17 @@ pub(crate) struct PolicyZone {
     pub(crate) mode: &'static str,
     /// Directories that are guarded; bytes that are not UTF-8 as `\xNN`.
     pub(crate) roots: Vec<String>,
+    /// How many directories are guarded although no path leads to them any more.
+    #[serde(skip_serializing_if = "no_roots")]
+    pub(crate) kept_roots: usize,
     /// Paths that do not exist.
     pub(crate) missing: Vec<String>,
 }
 
 fn is_zero(n: &u64) -> bool {
+    *n == 0
+}
+
+fn no_roots(n: &usize) -> bool {
     *n == 0
 }

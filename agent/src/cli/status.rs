@@ -49,10 +49,12 @@ fn render(status: &Status) -> String {
 fn level(status: &Status) -> String {
     if status.enforcing {
         let observing = status.zones.iter().filter(|zone| zone.mode == "observe").count();
-        let but = match observing {
-            0 => String::new(),
-            n => format!(" ({n} of {} zones only observe)", status.zones.len()),
-        };
+        let observing = (observing > 0)
+            .then(|| format!("{observing} of {} zones only observe", status.zones.len()));
+        let unguarded = status.zones.iter().filter(|zone| !zone.guarded);
+        let unguarded = unguarded.map(|zone| format!("{}: NO DIRECTORY IS GUARDED", zone.name));
+        let but: Vec<String> = observing.into_iter().chain(unguarded).collect();
+        let but = if but.is_empty() { String::new() } else { format!(" ({})", but.join("; ")) };
         return format!("level   PREVENT: ops over budget are stopped{but}");
     }
     let why = status.why.as_deref().unwrap_or("unknown");
@@ -88,6 +90,9 @@ fn render_zone(zone: &ZoneStatus) -> String {
             &mut page,
             &format!("  missing  {} (guarded as soon as it appears)", out::name(missing, None)),
         );
+    }
+    if zone.kept_roots > 0 {
+        push(&mut page, &format!("  kept     {}", text::kept_roots(zone.kept_roots)));
     }
     let budgets: Vec<Vec<String>> = zone.budgets.iter().map(budget).collect();
     page.push_str(&out::table(&budgets, 2));

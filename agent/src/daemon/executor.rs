@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use tokio::sync::broadcast;
 use tracing::{Level, debug, error, info, warn};
 
-use super::message::{Action, Answer, Applied, Ask, Event, Refusal};
+use super::message::{Action, Answer, Applied, Ask, Cause, Event, Refusal, ZoneInForce};
 use super::plan::{self, Plan};
 use super::state::State;
 use super::{Options, json, locate};
@@ -75,12 +75,13 @@ impl Executor {
                 return Some(Event::Surveyed { found, stale: self.is_stale() });
             }
             Action::Apply(plan, cause, reply) => {
-                let outcome = self.apply(&plan);
+                let outcome = self.apply(&plan, cause, state);
                 return Some(Event::Applied(plan, cause, outcome, reply));
             }
             Action::Prove => {
                 return self.guard.as_ref().map(|guard| Event::Proved(guard.prove()));
             }
+            Action::ForgetAccounts => self.forget_accounts(),
             Action::Record(record) => self.audit.append(&record, now),
             Action::SyncAudit => self.sync_audit(),
             // Nobody may be listening.
@@ -141,17 +142,30 @@ impl Executor {
         Ok(started)
     }
 
-    fn apply(&mut self, plan: &Plan) -> Result<Applied, String> {
+    fn apply(&mut self, plan: &Plan, cause: Cause, state: &State) -> Result<Applied, String> {
         let Some(guard) = &mut self.guard else {
             return Ok(Applied::NoGuard);
         };
-        guard.apply(&plan.desired()).map_err(|error| error.to_string())?;
-        Ok(Applied::InForce(
-            guard.zones().iter().map(|zone| (zone.slot, zone.name.clone())).collect(),
-        ))
+        let desired = plan.desired(cause, &state.plan.policy);
+        guard.apply(&desired).map_err(|error| error.to_string())?;
+        let zones = guard.zones().iter().map(|zone| ZoneInForce {
+            slot: zone.slot,
+            name: zone.name.clone(),
+            kept_roots: zone.kept_roots.len(),
+        });
+        Ok(Applied::InForce(zones.collect()))
     }
 
-    /// Whether a root in force is no longer what the kernel was told. One that is gone is not: the survey sees that.
+    fn forget_accounts(&mut self) {
+        match self.guard.as_mut().map(Guard::collect_accounts) {
+            Some(Ok(forgotten)) => debug!(forgotten, "looked for accounts that have long drained"),
+            Some(Err(error)) => warn!(%error, "accounts that have long drained cannot be forgotten"),
+            None => {}
+        }
+    }
+
+    /// Whether what is at the path of a root in force is no longer what the kernel was told. A path that is gone does
+    /// not count, as the survey sees that; nor does a root that is kept without a path.
     fn is_stale(&mut self) -> bool {
         let Some(guard) = &mut self.guard else {
             return false;

@@ -117,14 +117,17 @@ impl Lookup<'_> {
                         == (learned.ino, learned.dev, learned.generation)
                 };
                 let found = guard.zones().iter().find_map(|zone| {
-                    let root = zone.roots.iter().find(|(_, root)| same(root))?;
+                    let found = zone.roots.iter().find(|(_, root)| same(root));
+                    // One that is kept is wherever it was found now.
+                    let kept = || zone.kept_roots.iter().any(same).then(|| dir.to_owned());
+                    let root = found.map(|(path, _)| path.clone()).or_else(kept)?;
                     let index = self
                         .plan
                         .policy
                         .zones
                         .iter()
                         .position(|other| other.name.as_str() == zone.name)?;
-                    Some((index, root.0.clone()))
+                    Some((index, root))
                 });
                 Ok(found)
             }

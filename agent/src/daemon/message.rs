@@ -8,7 +8,7 @@ use tokio::sync::{broadcast, oneshot};
 use super::plan::{Plan, PlanError};
 use crate::audit::Record;
 use crate::kernel::{Check, Coverage, Started};
-use crate::roots::{RootProblem, ZoneRoots};
+use crate::roots::{Found, RootProblem};
 
 /// Everything that can happen to the daemon.
 #[derive(Debug)]
@@ -31,8 +31,8 @@ pub(crate) enum Event {
     PolicyRead(Result<Box<Plan>, PlanError>, Option<Reply>),
     /// Outcome of [`Action::Survey`].
     Surveyed {
-        /// The directories of every zone, in the order of the policy.
-        found: Result<Vec<ZoneRoots>, Vec<RootProblem>>,
+        /// Where the paths of the policy lead now.
+        found: Result<Found, RootProblem>,
         /// Whether a directory in force was made anew under the same inode number.
         stale: bool,
     },
@@ -55,10 +55,21 @@ pub(crate) struct Decided {
 /// How a plan was taken.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Applied {
-    /// The kernel has it; slot and name of each zone.
-    InForce(Vec<(u32, String)>),
+    /// The kernel has it, with these zones.
+    InForce(Vec<ZoneInForce>),
     /// There is no guard that could enforce it.
     NoGuard,
+}
+
+/// A zone that the kernel has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ZoneInForce {
+    /// Its slot.
+    pub(crate) slot: u32,
+    /// Its name.
+    pub(crate) name: String,
+    /// How many directories are guarded although no path leads to them now.
+    pub(crate) kept_roots: usize,
 }
 
 /// Why a plan is put in force.
@@ -98,6 +109,8 @@ pub(crate) enum Action {
     Apply(Box<Plan>, Cause, Option<Reply>),
     /// Try each kind of op in the canary directory.
     Prove,
+    /// Have the kernel side forget accounts that have long drained.
+    ForgetAccounts,
     /// Add to the audit log.
     Record(Box<Record>),
     /// Write the audit log to the disk.

@@ -275,8 +275,8 @@ pub(crate) fn test_plan() -> plan::Plan {
                 mode = \"enforce\"\n\
                 [[zone.budget]]\nper = \"unit\"\nwho = \"operators\"\nfiles = 200\nwindow = \"10m\"\n";
     let policy = holdfast_policy::Policy::parse("test.toml", text).expect("a policy");
-    let zones = plan::survey(&policy).expect("no problems");
+    let zones = plan::survey(&policy).expect("no problems").zones;
     let read = Now { boot_ns: 1, wall_ns: 0 };
     let origin = plan::Origin { path: "test.toml".to_owned(), sha256: "0".repeat(64), read };
-    plan::Plan { policy, zones, origin }
+    plan::Plan { policy, zones, skipped: Vec::new(), origin }
 }

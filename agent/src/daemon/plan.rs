@@ -3,13 +3,14 @@
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-use holdfast_policy::{Policy, Problems};
+use holdfast_policy::{Policy, Problems, Zone};
 use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 
+use super::message::Cause;
 use crate::clock::Now;
 use crate::kernel::{Desired, DesiredZone};
-use crate::roots::{self, Host, RootProblem, ZoneRoots};
+use crate::roots::{self, Found, Host, RootProblem, ZoneRoots};
 use crate::text;
 
 /// A policy longer than this is not one.
@@ -22,6 +23,8 @@ pub(crate) struct Plan {
     pub(crate) policy: Policy,
     /// Directories of each zone, in the order of the policy.
     pub(crate) zones: Vec<ZoneRoots>,
+    /// What its paths lead to and is not guarded.
+    pub(crate) skipped: Vec<RootProblem>,
     /// Which file, and when.
     pub(crate) origin: Origin,
 }
@@ -98,16 +101,22 @@ impl Plan {
     /// Reads a policy file and resolves it on this host.
     pub(crate) fn read(path: &Path, now: Now) -> Result<Self, PlanError> {
         let (policy, sha256) = parse_file(path)?;
-        let zones = survey(&policy).map_err(|problems| PlanError::Host {
-            text: roots::render(&problems, &path.display().to_string()),
-        })?;
+        let host = |problems: &[RootProblem]| PlanError::Host {
+            text: roots::render(problems, &path.display().to_string()),
+        };
+        let Found { zones, skipped, unusable } =
+            survey(&policy).map_err(|problem| host(&[problem]))?;
+        if !unusable.is_empty() {
+            return Err(host(&unusable));
+        }
         let origin = Origin { path: path.display().to_string(), sha256, read: now };
-        Ok(Self { policy, zones, origin })
+        Ok(Self { policy, zones, skipped, origin })
     }
 
-    /// What the kernel has to be told.
-    pub(crate) fn desired(&self) -> Desired {
+    /// What the kernel has to be told where `in_force` is the policy it has.
+    pub(crate) fn desired(&self, cause: Cause, in_force: &Policy) -> Desired {
         let zones = self.policy.zones.iter().zip(&self.zones).map(|(zone, found)| DesiredZone {
+            keep_roots: cause != Cause::Reload || names_the_same(zone, in_force),
             name: zone.name.to_string(),
             mode: zone.mode,
             tenant_depth: zone.tenant_depth,
@@ -123,10 +132,48 @@ impl Plan {
     }
 }
 
+/// Whether the zone had the same paths before. Only somebody who changes them says that the old trees are no longer
+/// to be guarded; a directory whose path is gone says nothing.
+fn names_the_same(zone: &Zone, before: &Policy) -> bool {
+    let all_in = |a: &Zone, b: &Zone| a.paths.iter().all(|path| b.paths.contains(path));
+    let old = before.zones.iter().find(|old| old.name == zone.name);
+    old.is_some_and(|old| all_in(old, zone) && all_in(zone, old))
+}
+
 /// The directories of every zone as they are now.
-pub(crate) fn survey(policy: &Policy) -> Result<Vec<ZoneRoots>, Vec<RootProblem>> {
+pub(crate) fn survey(policy: &Policy) -> Result<Found, RootProblem> {
     match Host::read() {
-        Ok(host) => roots::resolve(policy, &host),
-        Err(error) => Err(vec![RootProblem::host(&error)]),
+        Ok(host) => Ok(roots::resolve(policy, &host)),
+        Err(error) => Err(RootProblem::host(&error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::daemon::test_plan;
+
+    fn with_paths(paths: &str) -> Plan {
+        let plan = test_plan();
+        let text = plan.policy.to_string().replace("\"/nonexistent/customers\"", paths);
+        let policy = Policy::parse("test.toml", &text).unwrap_or_else(|problems| panic!("{problems}"));
+        Plan { policy, ..plan }
+    }
+
+    #[test]
+    fn only_a_reload_that_changes_the_paths_of_a_zone_lets_go_of_roots() {
+        let before = with_paths("\"/nonexistent/a\", \"/nonexistent/b*\"");
+        let reordered = with_paths("\"/nonexistent/b*\", \"/nonexistent/a\"");
+        let fewer = with_paths("\"/nonexistent/a\"");
+        let keeps = |plan: &Plan, cause| plan.desired(cause, &before.policy).zones[0].keep_roots;
+        assert!(keeps(&before, Cause::Reload));
+        assert!(keeps(&reordered, Cause::Reload));
+        assert!(!keeps(&fewer, Cause::Reload));
+        assert!(!fewer.desired(Cause::Reload, &Policy { zones: vec![] }).zones[0].keep_roots);
+        let more = before.desired(Cause::Reload, &fewer.policy);
+        assert!(!more.zones[0].keep_roots);
+        for cause in [Cause::Start, Cause::Roots] {
+            assert!(keeps(&fewer, cause), "nobody has said that the others are to be let go");
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! Audit records and log messages of the daemon's own doings.
 
+use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStrExt as _;
 
 use super::message::Cause;
@@ -38,7 +39,12 @@ pub(crate) const fn started_word(started: Started) -> &'static str {
 }
 
 /// A plan was taken.
-pub(super) fn policy(plan: &Plan, cause: Cause, in_force: bool) -> Record {
+pub(super) fn policy(
+    plan: &Plan,
+    cause: Cause,
+    in_force: bool,
+    kept_roots: &BTreeMap<String, usize>,
+) -> Record {
     let zones = plan.policy.zones.iter().zip(&plan.zones).map(|(zone, found)| PolicyZone {
         name: zone.name.to_string(),
         mode: zone.mode.word(),
@@ -47,6 +53,7 @@ pub(super) fn policy(plan: &Plan, cause: Cause, in_force: bool) -> Record {
             .iter()
             .map(|root| text::lossless(root.path.as_os_str().as_bytes()).0)
             .collect(),
+        kept_roots: kept_roots.get(zone.name.as_str()).copied().unwrap_or_default(),
         missing: found.missing.clone(),
     });
     Record::Policy {

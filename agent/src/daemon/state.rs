@@ -1,13 +1,13 @@
 //! What the daemon knows, and what it does about each event. No I/O here: time comes in, actions go out.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use holdfast_abi as abi;
 use tracing::Level;
 
 use super::message::Answer;
-use super::message::{Action, Applied, Ask, Cause, Decided, Event, Refusal, Reply};
+use super::message::{Action, Applied, Ask, Cause, Decided, Event, Refusal, Reply, ZoneInForce};
 use super::plan::{Plan, PlanError};
 use super::records;
 use super::ring::Ring;
@@ -17,7 +17,8 @@ use crate::audit::{Record, Recovered};
 use crate::clock::Now;
 use crate::kernel::{Coverage, Started};
 use crate::report;
-use crate::roots::{self, RootProblem, ZoneRoots};
+use crate::roots::{self, Found, RootProblem};
+use crate::text;
 
 /// How often the guard is proven.
 const PROVE_EVERY: Duration = Duration::from_secs(5);
@@ -25,6 +26,8 @@ const PROVE_EVERY: Duration = Duration::from_secs(5);
 const FRESH_PROOF: Duration = Duration::from_secs(1);
 /// How often directories are looked for.
 const SURVEY_EVERY: Duration = Duration::from_secs(3);
+/// How often accounts that have drained are forgotten.
+const FORGET_EVERY: Duration = Duration::from_secs(60);
 
 /// Everything the daemon knows.
 #[derive(Debug)]
@@ -43,10 +46,13 @@ pub(crate) struct State {
     pub(crate) ring: Ring,
     /// Zone names by slot, those of former policies included: their events can still come.
     zone_names: HashMap<u32, String>,
+    /// How many directories of each zone are guarded although no path leads to them.
+    kept_roots: BTreeMap<String, usize>,
     /// Labels of budgets by id.
     budget_labels: HashMap<u64, String>,
     last_proof: Option<Now>,
     last_survey: Option<Now>,
+    last_forget: Option<Now>,
 }
 
 impl State {
@@ -60,9 +66,11 @@ impl State {
             survey_error: None,
             ring: Ring::default(),
             zone_names: HashMap::new(),
+            kept_roots: BTreeMap::new(),
             budget_labels: HashMap::new(),
             last_proof: None,
             last_survey: None,
+            last_forget: None,
         };
         state.learn_labels();
         state
@@ -163,6 +171,10 @@ impl State {
             self.last_survey = Some(now);
             actions.push(Action::Survey);
         }
+        if self.guarding.is_up() && is_due(self.last_forget, FORGET_EVERY, now) {
+            self.last_forget = Some(now);
+            actions.push(Action::ForgetAccounts);
+        }
         actions
     }
 
@@ -220,22 +232,20 @@ impl State {
         actions
     }
 
-    fn surveyed(
-        &mut self,
-        found: Result<Vec<ZoneRoots>, Vec<RootProblem>>,
-        stale: bool,
-    ) -> Vec<Action> {
+    fn surveyed(&mut self, found: Result<Found, RootProblem>, stale: bool) -> Vec<Action> {
         match found {
-            Ok(zones) => {
+            Ok(Found { zones, mut skipped, unusable }) => {
                 self.survey_error = None;
-                if zones == self.plan.zones && !stale && !self.guarding.needs_apply() {
-                    return vec![];
+                skipped.extend(unusable);
+                let mut actions = self.skipped(skipped);
+                if zones != self.plan.zones || stale || self.guarding.needs_apply() {
+                    let plan = Plan { zones, ..self.plan.clone() };
+                    actions.push(Action::Apply(Box::new(plan), Cause::Roots, None));
                 }
-                let plan = Plan { zones, ..self.plan.clone() };
-                vec![Action::Apply(Box::new(plan), Cause::Roots, None)]
+                actions
             }
-            Err(problems) => {
-                let text = roots::render(&problems, &self.plan.origin.path);
+            Err(problem) => {
+                let text = roots::render(&[problem], &self.plan.origin.path);
                 if self.survey_error.as_ref() == Some(&text) {
                     return vec![];
                 }
@@ -245,6 +255,13 @@ impl State {
                 vec![Action::Log(Level::ERROR, message)]
             }
         }
+    }
+
+    /// Says once what a path of the policy leads to and is not guarded.
+    fn skipped(&mut self, skipped: Vec<RootProblem>) -> Vec<Action> {
+        let before = std::mem::replace(&mut self.plan.skipped, skipped);
+        let news = self.plan.skipped.iter().filter(|problem| !before.contains(problem));
+        news.map(skipped_warning).collect()
     }
 
     fn applied(
@@ -260,18 +277,23 @@ impl State {
         self.plan = plan;
         self.learn_labels();
         let in_force = match applied {
-            Applied::InForce(slots) => {
-                self.zone_names.extend(slots);
-                self.guarding.in_force = true;
-                true
-            }
+            Applied::InForce(_) => true,
             Applied::NoGuard => false,
+        };
+        let kept = match applied {
+            Applied::InForce(zones) => self.in_force(zones),
+            Applied::NoGuard => vec![],
         };
         if cause == Cause::Reload {
             self.reload = Some((now, None));
         }
         let mut actions = vec![
-            Action::Record(Box::new(records::policy(&self.plan, cause, in_force))),
+            Action::Record(Box::new(records::policy(
+                &self.plan,
+                cause,
+                in_force,
+                &self.kept_roots,
+            ))),
             Action::Log(Level::INFO, records::policy_message(&self.plan, cause, in_force)),
         ];
         if news {
@@ -283,11 +305,34 @@ impl State {
                 )
             }));
         }
+        if cause != Cause::Roots {
+            actions.extend(self.plan.skipped.iter().map(skipped_warning));
+        }
+        actions.extend(kept);
         if in_force {
             self.last_proof = Some(now);
             actions.push(Action::Prove);
         }
         actions.extend(reply.map(|reply| Action::Send(reply, self.reloaded(in_force))));
+        actions
+    }
+
+    /// Takes note of the zones the kernel has; says so when the number of directories that no path leads to changed.
+    fn in_force(&mut self, zones: Vec<ZoneInForce>) -> Vec<Action> {
+        self.guarding.in_force = true;
+        let kept = zones.iter().map(|zone| (zone.name.clone(), zone.kept_roots));
+        let before = std::mem::replace(&mut self.kept_roots, kept.collect());
+        let was = |name: &String| before.get(name).copied().unwrap_or_default();
+        let changed = self.kept_roots.iter().filter(|(name, now)| was(name) != **now);
+        let actions = changed.map(|(name, &now)| {
+            let message = match now {
+                0 => "no directory is guarded without a path any more".to_owned(),
+                now => text::kept_roots(now),
+            };
+            Action::Log(Level::WARN, format!("zone {name}: {message}"))
+        });
+        let actions = actions.collect();
+        self.zone_names.extend(zones.into_iter().map(|zone| (zone.slot, zone.name)));
         actions
     }
 
@@ -362,6 +407,10 @@ impl State {
             self.budget_labels.extend(labels);
         }
     }
+}
+
+fn skipped_warning(problem: &RootProblem) -> Action {
+    Action::Log(Level::WARN, format!("not guarded: {problem}"))
 }
 
 fn is_due(last: Option<Now>, every: Duration, now: Now) -> bool {

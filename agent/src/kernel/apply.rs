@@ -1,9 +1,15 @@
 //! Puts a policy in force: writes the bank that is not in use, then flips one word.
 
-use std::{collections::HashMap, fs::File, path::Path};
+use std::{
+    collections::{HashMap, HashSet},
+    fs::{File, OpenOptions},
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+};
 
 use aya::maps::PerCpuValues;
 use holdfast_abi as abi;
+use rustix::fs::OFlags;
 
 use super::{ActiveZone, Desired, DesiredZone, error::KernelError, learn, maps::Maps};
 
@@ -24,16 +30,19 @@ pub(super) fn apply(
             .roots
             .iter()
             .map(|path| Ok((path.clone(), learn_path(maps, path)?)))
-            .collect::<Result<_, KernelError>>()?;
-        active.push(ActiveZone { slot, name: zone.name.clone(), roots });
+            .collect::<Result<Vec<_>, KernelError>>()?;
+        let kept_roots = if zone.keep_roots { kept(maps, control.bank, slot, &roots)? } else { Vec::new() };
+        active.push(ActiveZone { slot, name: zone.name.clone(), roots, kept_roots });
     }
     let canary = learn_path(maps, canary_dir)?;
 
+    drop_overflow_accounts(maps)?;
     clear(maps, bank)?;
     let mut filesystems = HashMap::from([(canary.dev, abi::FsConf::NO_ZONE)]);
     add_root(maps, bank, abi::CANARY_ZONE, &canary)?;
     for (index, zone) in active.iter().enumerate() {
-        for (_, root) in &zone.roots {
+        let found = zone.roots.iter().map(|(_, root)| root);
+        for root in found.chain(&zone.kept_roots) {
             add_root(maps, bank, zone.slot, root)?;
             let strict = filesystems.entry(root.dev).or_insert(abi::FsConf::NO_ZONE);
             if is_stricter(desired, &active, index, *strict) {
@@ -49,6 +58,31 @@ pub(super) fn apply(
     write_zones(maps, bank, control.bank, desired, &slots)?;
     maps.set_control(abi::Control { bank, ..maps.control()? })?;
     Ok(active)
+}
+
+/// Roots in force in `bank` for the zone in `slot` that are not among `found`. They are let go when they would take
+/// more than half of the map.
+fn kept(
+    maps: &Maps,
+    bank: u32,
+    slot: u32,
+    found: &[(PathBuf, abi::Learned)],
+) -> Result<Vec<abi::Learned>, KernelError> {
+    let refused = |error| KernelError::refused("read the map of roots", error);
+    let mut kept = Vec::new();
+    for entry in maps.roots.iter() {
+        let (key, conf) = entry.map_err(refused)?;
+        let same = |root: &abi::Learned| (root.dev, root.ino) == (key.dev, key.ino);
+        if key.bank == bank && conf.zone == slot && !found.iter().any(|(_, root)| same(root)) {
+            let (ino, dev, generation) = (key.ino, key.dev, conf.generation);
+            kept.push(abi::Learned { serial: 0, ino, dev, generation });
+        }
+    }
+    if kept.len() + found.len() > abi::MAX_ROOTS as usize / 2 {
+        tracing::warn!(roots = kept.len(), "too many directories have left their path; no longer guarded");
+        kept.clear();
+    }
+    Ok(kept)
 }
 
 /// A slot for each zone: the one its name had before, or a free one. A slot keeps the name of a zone that is gone,
@@ -162,20 +196,30 @@ fn write_zones(
 
 /// The account everybody shares once there is no room for more: made beforehand, so that there is always one.
 fn make_overflow_account(maps: &mut Maps, budget: &abi::BudgetConf) -> Result<(), KernelError> {
-    let key = abi::AccountKey { budget: budget.id, actor: abi::OVERFLOW_ACTOR };
-    if maps.accounts.get(&key, 0).is_ok() {
+    if maps.overflow.get(&budget.id, 0).is_ok() {
         return Ok(());
     }
-    let empty = abi::Account {
-        lock: abi::bpf_spin_lock { val: 0 },
-        suppressed: 0,
-        event_second: 0,
-        events: 0,
-        window: abi::Window::new(),
-    };
-    maps.accounts
-        .insert(key, empty, BPF_NOEXIST)
+    maps.overflow
+        .insert(budget.id, abi::Account::new(), BPF_NOEXIST)
         .map_err(|error| KernelError::refused("make an overflow account", error))
+}
+
+/// Forgets the overflow accounts of budgets that are in neither bank.
+fn drop_overflow_accounts(maps: &mut Maps) -> Result<(), KernelError> {
+    let mut used = HashSet::new();
+    for bank in 0..2 {
+        for slot in 0..abi::MAX_ZONES as u32 {
+            let conf = read_zone(maps, bank, slot)?;
+            let count = (conf.budget_count as usize).min(abi::MAX_BUDGETS);
+            used.extend(conf.budgets[..count].iter().map(|budget| budget.id));
+        }
+    }
+    let refused = |error| KernelError::refused("clear the overflow accounts", error);
+    let ids: Vec<u64> = maps.overflow.keys().collect::<Result<_, _>>().map_err(refused)?;
+    for id in ids.iter().filter(|id| !used.contains(id)) {
+        maps.overflow.remove(id).map_err(refused)?;
+    }
+    Ok(())
 }
 
 fn zone_conf(zone: &DesiredZone) -> Result<abi::ZoneConf, KernelError> {
@@ -227,7 +271,12 @@ fn zone_index(bank: u32, slot: u32) -> u32 {
 }
 
 fn learn_path(maps: &mut Maps, path: &Path) -> Result<abi::Learned, KernelError> {
-    let dir = File::open(path)
+    // Whatever has taken the place of the directory must not make us wait.
+    let flags = OFlags::DIRECTORY | OFlags::NONBLOCK;
+    let dir: File = OpenOptions::new()
+        .read(true)
+        .custom_flags(flags.bits() as i32)
+        .open(path)
         .map_err(|error| KernelError::io(format!("open {}", path.display()), error))?;
     learn::learn(maps, &dir, &path.display().to_string())
 }

@@ -4,12 +4,15 @@
 use std::os::fd::AsFd;
 
 use holdfast_abi as abi;
-use rustix::fs::{FlockOperation, flock};
+use rustix::{
+    fs::{FlockOperation, flock, fstat},
+    thread::gettid,
+};
 
 use super::{error::KernelError, maps::Maps};
 
 /// What the kernel calls the inode behind `file`, which must not be open with `O_PATH`. The program on `file_lock`
-/// answers when this process asks for a lock, whether or not it gets it.
+/// answers when this thread asks for a lock, whether or not it gets it.
 pub(super) fn learn(
     maps: &mut Maps,
     file: &impl AsFd,
@@ -20,7 +23,7 @@ pub(super) fn learn(
     };
     let before = read(maps)?;
     let control = maps.control()?;
-    maps.set_control(abi::Control { learner: std::process::id(), ..control })?;
+    maps.set_control(abi::Control { learner: gettid().as_raw_nonzero().get() as u32, ..control })?;
     let locked = flock(file, FlockOperation::NonBlockingLockShared);
     maps.set_control(abi::Control { learner: 0, ..control })?;
     if locked.is_ok() {
@@ -28,7 +31,9 @@ pub(super) fn learn(
         let _ = flock(file, FlockOperation::Unlock);
     }
     let after = read(maps)?;
-    if after.serial == before.serial {
+    // A thread of another PID namespace could have the same number.
+    let expected = fstat(file).map_err(|error| KernelError::io(format!("look at {name}"), error))?;
+    if after.serial != before.serial + 1 || after.ino != expected.st_ino {
         return Err(KernelError::NotLearned { what: name.to_owned() });
     }
     Ok(after)

@@ -7,6 +7,7 @@ use std::{
     fs,
     hash::{DefaultHasher, Hash, Hasher},
     path::{Path, PathBuf},
+    thread,
 };
 
 use aya::{
@@ -19,7 +20,7 @@ use aya::{
 use holdfast_abi as abi;
 
 use super::{
-    Started,
+    GRACE, Started,
     error::KernelError,
     maps::{self, Maps, PINNED},
     offsets::{self, Layout},
@@ -44,9 +45,13 @@ enum Kind {
 /// give back.
 const PROGRAMS: &[(&str, Kind, &str)] = &[
     ("hf_unlink_exit", Kind::Exit, "vfs_unlink"),
+    ("hf_unlink_exit_again", Kind::Exit, "vfs_unlink"),
     ("hf_rmdir_exit", Kind::Exit, "vfs_rmdir"),
+    ("hf_rmdir_exit_again", Kind::Exit, "vfs_rmdir"),
     ("hf_rename_exit", Kind::Exit, "vfs_rename"),
+    ("hf_rename_exit_again", Kind::Exit, "vfs_rename"),
     ("hf_setattr_exit", Kind::Exit, "notify_change"),
+    ("hf_setattr_exit_again", Kind::Exit, "notify_change"),
     ("hf_rename_enter", Kind::Enter, "vfs_rename"),
     ("hf_learn", Kind::Lsm, "file_lock"),
     ("hf_unlink", Kind::Lsm, "inode_unlink"),
@@ -101,16 +106,22 @@ pub(super) fn start(pins: &Pins, trace_ops: bool) -> Result<(Maps, Started), Ker
             .pin(&path)
             .map_err(|error| KernelError::refused(format!("pin {}", path.display()), error))?;
     }
-    maps.set_control(abi::Control {
-        instance,
-        flags,
-        build,
-        learner: 0,
-        pad: 0,
-        bank: before.bank,
-    })?;
+    take_over(&mut maps, abi::Control { instance, flags, build, ..before })?;
     drop_other_links(pins, instance)?;
     Ok((maps, if before.instance == 0 { Started::Fresh } else { Started::Upgraded }))
+}
+
+/// Makes this load of the programs the one that counts. Those before it count on until no op can be between the two: for
+/// that moment an op may be charged twice, and none is charged by neither.
+fn take_over(maps: &mut Maps, control: abi::Control) -> Result<(), KernelError> {
+    let before = maps.control()?;
+    if before.instance != 0 {
+        maps.set_control(abi::Control { successor: control.instance, ..before })?;
+        thread::sleep(GRACE);
+    }
+    maps.set_control(abi::Control { successor: 0, ..control })?;
+    thread::sleep(GRACE);
+    Ok(())
 }
 
 /// A digest of the programs in this binary.

@@ -7,19 +7,20 @@ use holdfast_abi as abi;
 
 use super::error::KernelError;
 
-/// Every map that is pinned, with its value size: what adopting it relies on.
+/// Every map that is pinned, with its value size: what adopting it relies on. (What a task has in flight is not: it is of
+/// no use to other programs than those that wrote it.)
 pub(super) const PINNED: &[(&str, u32)] = &[
     ("CONTROL", size_of::<abi::Control>() as u32),
     ("ZONES", size_of::<abi::ZoneConf>() as u32),
     ("ROOTS", size_of::<abi::RootConf>() as u32),
     ("FILESYSTEMS", size_of::<abi::FsConf>() as u32),
     ("ACCOUNTS", size_of::<abi::Account>() as u32),
+    ("OVERFLOW", size_of::<abi::Account>() as u32),
     ("EMPTY_ACCOUNT", size_of::<abi::Account>() as u32),
     ("COUNTERS", size_of::<abi::Cost>() as u32),
     ("ZONE_COUNTERS", size_of::<abi::ZoneCounters>() as u32),
     ("LEARNED", size_of::<abi::Learned>() as u32),
     ("EVENTS", 0),
-    ("IN_FLIGHT", 0),
 ];
 
 /// The maps the agent reads and writes.
@@ -29,6 +30,7 @@ pub(super) struct Maps {
     pub(super) roots: HashMap<MapData, abi::RootKey, abi::RootConf>,
     pub(super) filesystems: HashMap<MapData, abi::FsKey, abi::FsConf>,
     pub(super) accounts: HashMap<MapData, abi::AccountKey, abi::Account>,
+    pub(super) overflow: HashMap<MapData, u64, abi::Account>,
     pub(super) counters: PerCpuArray<MapData, abi::Cost>,
     pub(super) zone_counters: PerCpuArray<MapData, abi::ZoneCounters>,
     pub(super) learned: Array<MapData, abi::Learned>,
@@ -50,6 +52,7 @@ impl Maps {
             roots: typed!("ROOTS"),
             filesystems: typed!("FILESYSTEMS"),
             accounts: typed!("ACCOUNTS"),
+            overflow: typed!("OVERFLOW"),
             counters: typed!("COUNTERS"),
             zone_counters: typed!("ZONE_COUNTERS"),
             learned: typed!("LEARNED"),

@@ -5,6 +5,7 @@
 
 mod apply;
 mod btf;
+mod collect;
 mod error;
 mod events;
 mod learn;
@@ -17,6 +18,7 @@ mod prove;
 use std::{
     os::fd::BorrowedFd,
     path::{Path, PathBuf},
+    time::{Duration, Instant},
 };
 
 use aya::maps::{MapData, RingBuf};
@@ -69,6 +71,9 @@ pub struct DesiredZone {
     pub budgets: Vec<abi::BudgetConf>,
     /// Directories that exist now.
     pub roots: Vec<PathBuf>,
+    /// Roots that are in force for a zone of this name and not among `roots` stay in force: their path was renamed or
+    /// mounted over, and a zone is its inodes, not their path. False only where the policy no longer names them.
+    pub keep_roots: bool,
 }
 
 /// A zone as it is in force.
@@ -80,6 +85,8 @@ pub struct ActiveZone {
     pub name: String,
     /// Its roots, with what the kernel calls them.
     pub roots: Vec<(PathBuf, abi::Learned)>,
+    /// Roots that stay in force although no path of the policy leads to them now.
+    pub kept_roots: Vec<abi::Learned>,
 }
 
 /// What became of ops.
@@ -151,8 +158,12 @@ pub struct Guard {
     events: Option<RingBuf<MapData>>,
     canary_dir: PathBuf,
     zones: Vec<ActiveZone>,
+    /// When a bank was last flipped.
+    applied: Instant,
 }
 
+/// Longer than any op takes to be decided: after it, none sees what was in force before.
+const GRACE: Duration = Duration::from_millis(50);
 /// Reads a value under its spin lock.
 const BPF_F_LOCK: u64 = 4;
 
@@ -165,12 +176,16 @@ impl Guard {
         let (maps, started) = load::start(&pins, options.trace_ops)?;
         let events = Some(maps::open_events(&pins.maps)?);
         let canary_dir = options.canary_dir.clone();
-        Ok((Self { maps, events, canary_dir, zones: Vec::new() }, started))
+        let applied = Instant::now();
+        Ok((Self { maps, events, canary_dir, zones: Vec::new(), applied }, started))
     }
 
     /// Puts `desired` in force in one step, or changes nothing.
     pub fn apply(&mut self, desired: &Desired) -> Result<(), KernelError> {
+        // No op may still be reading the bank that is about to be written.
+        std::thread::sleep(GRACE.saturating_sub(self.applied.elapsed()));
         self.zones = apply::apply(&mut self.maps, &self.canary_dir, desired)?;
+        self.applied = Instant::now();
         Ok(())
     }
 
@@ -243,7 +258,7 @@ impl Guard {
             .collect()
     }
 
-    /// Every account. Each is read under its lock.
+    /// Every account, the overflow accounts among them. Each is read under its lock.
     pub fn accounts(&self) -> Result<Vec<(abi::AccountKey, abi::Account)>, KernelError> {
         let refused = |error| KernelError::refused("read the accounts", error);
         let mut accounts = Vec::new();
@@ -255,7 +270,19 @@ impl Guard {
                 Err(error) => return Err(refused(error)),
             }
         }
+        for budget in self.maps.overflow.keys() {
+            let budget = budget.map_err(refused)?;
+            if let Ok(account) = self.maps.overflow.get(&budget, BPF_F_LOCK) {
+                accounts.push((abi::AccountKey { budget, actor: abi::OVERFLOW_ACTOR }, account));
+            }
+        }
         Ok(accounts)
+    }
+
+    /// Forgets accounts that have long drained, once there are many: a host makes a new cgroup for every session and
+    /// timer. Returns how many. To be called every minute or so.
+    pub fn collect_accounts(&mut self) -> Result<usize, KernelError> {
+        collect::collect(&mut self.maps)
     }
 
     /// What the kernel calls the inode behind an open (not `O_PATH`) file or directory.
@@ -265,7 +292,9 @@ impl Guard {
 
     /// Tries each kind of op in the canary directory.
     pub fn prove(&self) -> Coverage {
-        prove::prove(&self.canary_dir)
+        let row = abi::Verdict::Deny as u32;
+        let denied = |op| self.counter(abi::CANARY_ZONE, op, row).map(|sum| sum.tenant);
+        prove::prove(&self.canary_dir, &denied)
     }
 
     /// Takes the event stream; it can be taken once.

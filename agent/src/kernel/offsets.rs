@@ -49,9 +49,15 @@ fn from_btf(btf: &Btf) -> Result<Layout, KernelError> {
         &["old_dir", "old_dentry", "new_dir", "new_dentry"],
     )?;
     expect_parameters(btf, "bpf_lsm_file_lock", &["file", "cmd"])?;
-    for function in ["vfs_unlink", "vfs_rmdir", "vfs_rename", "notify_change"] {
-        btf.parameters(function)?;
+    // The exits find the dentry where 6.1 to 7.3 have it.
+    for (function, place) in [("vfs_unlink", 2), ("vfs_rmdir", 2), ("notify_change", 1)] {
+        let parameters = btf.parameters(function)?;
+        if parameters.get(place).map(String::as_str) != Some("dentry") {
+            let what = format!("{function} takes ({})", parameters.join(", "));
+            return Err(KernelError::Layout { what });
+        }
     }
+    btf.parameters("vfs_rename")?;
     let setattr = btf.parameters("bpf_lsm_inode_setattr")?;
     let setattr_has_idmap = match setattr.len() {
         2 | 3 if setattr[setattr.len() - 2..] == ["dentry", "attr"] => setattr.len() == 3,
@@ -82,6 +88,8 @@ fn from_btf(btf: &Btf) -> Result<Layout, KernelError> {
         // Only in kernels with auditing.
         task_loginuid: btf.offset("task_struct", "loginuid").unwrap_or(Offsets::ABSENT),
         cred_uid: btf.offset("cred", "uid.val")?,
+        rename_old_dentry: btf.offset("renamedata", "old_dentry")?,
+        rename_new_dentry: btf.offset("renamedata", "new_dentry")?,
         rename_flags: btf.offset("renamedata", "flags")?,
     };
     Ok(Layout { offsets, setattr_has_idmap })

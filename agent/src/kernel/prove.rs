@@ -29,35 +29,50 @@ pub(super) fn prepare(dir: &Path) -> Result<(), KernelError> {
     make().map_err(|error| KernelError::io(format!("prepare {}", dir.display()), error))
 }
 
-/// Tries each op. One that goes through is reported, and what it destroyed is put back.
-pub(super) fn prove(dir: &Path) -> Coverage {
+/// Tries each op. One that goes through is reported, and what it destroyed is put back. `denied` says how many ops of a
+/// kind the programs have denied in the canary: only what they count as theirs was stopped by them, and not by an
+/// immutable file or another guard.
+pub(super) fn prove(dir: &Path, denied: &dyn Fn(Op) -> Result<u64, KernelError>) -> Coverage {
     let outside = dir.with_extension("out");
-    let tries: [(Op, &dyn Fn() -> io::Result<()>); 5] = [
-        (Op::Remove, &|| {
-            let removed = fs::remove_file(dir.join(FILE));
-            let rmdir = fs::remove_dir(dir.join(DIR));
-            removed.and(rmdir)
-        }),
-        (Op::Replace, &|| fs::rename(dir.join(FILE), dir.join(OTHER))),
-        (Op::Truncate, &|| {
+    let tries: [(Op, &str, &dyn Fn() -> io::Result<()>); 6] = [
+        (Op::Remove, "unlink", &|| fs::remove_file(dir.join(FILE))),
+        (Op::Remove, "rmdir", &|| fs::remove_dir(dir.join(DIR))),
+        (Op::Replace, "rename over a file", &|| fs::rename(dir.join(FILE), dir.join(OTHER))),
+        (Op::Truncate, "truncate", &|| {
             OpenOptions::new().write(true).truncate(true).open(dir.join(FILE)).map(drop)
         }),
-        (Op::MoveOut, &|| fs::rename(dir.join(FILE), &outside)),
-        (Op::Detach, &|| fs::rename(dir.join(DIR), &outside)),
+        (Op::MoveOut, "rename of a file out", &|| fs::rename(dir.join(FILE), &outside)),
+        (Op::Detach, "rename of a directory out", &|| fs::rename(dir.join(DIR), &outside)),
     ];
     let mut coverage = Coverage::default();
-    for (op, attempt) in tries {
-        if let Err(error) = prepare(dir) {
-            coverage.ops.push((op, Err(error.to_string())));
-            continue;
-        }
-        let outcome = match attempt() {
-            Err(error) if error.kind() == ErrorKind::PermissionDenied => Ok(()),
-            Err(error) => Err(format!("failed with {error} instead of being denied")),
-            Ok(()) => Err("went through".to_owned()),
-        };
+    for (op, what, attempt) in tries {
+        let outcome = try_one(dir, op, attempt, denied).map_err(|why| format!("{what}: {why}"));
         let _ = fs::remove_file(&outside).or_else(|_| fs::remove_dir(&outside));
-        coverage.ops.push((op, outcome));
+        match coverage.ops.iter_mut().find(|(known, _)| *known == op) {
+            Some((_, before)) if before.is_ok() => *before = outcome,
+            Some(_) => {}
+            None => coverage.ops.push((op, outcome)),
+        }
     }
     coverage
+}
+
+fn try_one(
+    dir: &Path,
+    op: Op,
+    attempt: &dyn Fn() -> io::Result<()>,
+    denied: &dyn Fn(Op) -> Result<u64, KernelError>,
+) -> Result<(), String> {
+    let told = |error: KernelError| error.to_string();
+    prepare(dir).map_err(told)?;
+    let before = denied(op).map_err(told)?;
+    match attempt() {
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => {}
+        Err(error) => return Err(format!("failed with {error} instead of being denied")),
+        Ok(()) => return Err("went through".to_owned()),
+    }
+    if denied(op).map_err(told)? == before {
+        return Err("was denied, but not by holdfast".to_owned());
+    }
+    Ok(())
 }

@@ -37,6 +37,8 @@ pub(crate) struct Metrics {
     coverage_time: IntGauge,
     roots: IntGaugeVec,
     missing: IntGaugeVec,
+    kept: IntGaugeVec,
+    guarded: IntGaugeVec,
     accounts: IntGauge,
     reload_failed: IntGauge,
     reload_time: IntGauge,
@@ -121,8 +123,20 @@ impl Metrics {
                 "coverage_timestamp_seconds",
                 "When that was tried; 0 if never.",
             )?,
-            roots: gauges(r, "roots", "Directories of a zone that are guarded.", &["zone"])?,
+            roots: gauges(r, "roots", "Directories that the paths of a zone lead to and that are guarded.", &["zone"])?,
             missing: gauges(r, "roots_missing", "Paths of a zone that do not exist.", &["zone"])?,
+            kept: gauges(
+                r,
+                "roots_kept",
+                "Directories of a zone that have left their path and are still guarded.",
+                &["zone"],
+            )?,
+            guarded: gauges(
+                r,
+                "zone_guarded",
+                "1 if any directory of a zone is guarded, kept ones included.",
+                &["zone"],
+            )?,
             accounts: gauge(r, "accounts", "Accounts (budget and actor) the kernel keeps.")?,
             reload_failed: gauge(
                 r,
@@ -194,9 +208,9 @@ impl Metrics {
     }
 
     fn show_state(&self, state: &State, facts: &Facts, now: Now) {
-        for gauges in [&self.zone_mode, &self.roots, &self.missing, &self.coverage_ok] {
-            gauges.reset();
-        }
+        let by_zone = [&self.zone_mode, &self.roots, &self.missing, &self.kept, &self.guarded];
+        by_zone.into_iter().for_each(IntGaugeVec::reset);
+        self.coverage_ok.reset();
         for (zone, found) in state.plan.policy.zones.iter().zip(&state.plan.zones) {
             let name = zone.name.as_str();
             for &mode in Mode::ALL {
@@ -205,8 +219,9 @@ impl Metrics {
                     .set((mode == zone.mode).into());
             }
             // Without a guard no directory is guarded.
-            let active = facts.zones.iter().find(|active| active.name == name);
-            let roots = active.map_or(0, |active| active.roots.len());
+            let (roots, kept) = facts.roots(name);
+            self.kept.with_label_values(&[name]).set(kept as i64);
+            self.guarded.with_label_values(&[name]).set((roots + kept > 0).into());
             self.roots.with_label_values(&[name]).set(roots as i64);
             self.missing.with_label_values(&[name]).set(found.missing.len() as i64);
         }

@@ -39,6 +39,12 @@ impl Facts {
         self.zones.iter().find(|active| active.name == zone).map(|active| active.slot)
     }
 
+    /// How many directories of a zone are in force: those that paths lead to, and those that were kept.
+    pub(crate) fn roots(&self, zone: &str) -> (usize, usize) {
+        let active = self.zones.iter().find(|active| active.name == zone);
+        active.map_or((0, 0), |active| (active.roots.len(), active.kept_roots.len()))
+    }
+
     /// What the zone in a slot counts besides ops.
     pub(crate) fn zone_counters(&self, slot: u32) -> abi::ZoneCounters {
         let found = self.zone_counters.iter().find(|(other, _)| *other == slot);
@@ -172,6 +178,7 @@ fn warnings(state: &State, facts: &Facts) -> Vec<String> {
     if let Some(error) = &state.survey_error {
         warnings.push(format!("new directories are not guarded: {error}"));
     }
+    warnings.extend(state.plan.skipped.iter().map(|problem| format!("not guarded: {problem}")));
     if facts.audit_lost > 0 {
         let lost = facts.audit_lost;
         warnings.push(format!(
@@ -200,6 +207,7 @@ fn zone(
         let (path, path_bytes) = text::lossless(root.path.as_os_str().as_bytes());
         RootRef { path, path_bytes, inode: root.identity.ino }
     });
+    let (in_force, kept_roots) = facts.roots(zone.name.as_str());
     let ops = net.0.iter().map(|((op, verdict), net)| OpsRow {
         op: op.word().to_owned(),
         verdict: verdict.word().to_owned(),
@@ -213,7 +221,9 @@ fn zone(
         mode: zone.mode.word().to_owned(),
         tenant_depth: zone.tenant_depth,
         slot,
+        guarded: in_force + kept_roots > 0,
         roots: roots.collect(),
+        kept_roots,
         missing: found.missing.clone(),
         budgets: zone
             .budgets

@@ -9,25 +9,34 @@ use std::path::{Path, PathBuf};
 use holdfast_policy::{PathPattern, Zone};
 
 use super::{Identity, Root, RootProblem, ZoneRoots, shown};
+use crate::text;
+
+/// Links named in one warning.
+const NAMED: usize = 3;
 
 /// The directories that a zone's patterns lead to, each once.
-pub(super) fn zone(zone: &Zone, problems: &mut Vec<RootProblem>) -> ZoneRoots {
+pub(super) fn zone(
+    zone: &Zone,
+    skipped: &mut Vec<RootProblem>,
+    problems: &mut Vec<RootProblem>,
+) -> ZoneRoots {
     let mut found = ZoneRoots::default();
+    let mut links: Vec<(&PathPattern, PathBuf, Identity)> = Vec::new();
     for pattern in &zone.paths {
-        let before = found.roots.len();
-        let mut known = false;
+        let mut matched = false;
         for path in matches(zone, pattern, problems) {
             match root(&path, pattern) {
-                Ok(Some(root)) => {
+                Ok(Match::Directory(root)) => {
+                    matched = true;
                     // A link or a bind mount can show one directory twice.
-                    known |= found.roots.iter().any(|other| same_directory(other, &root));
-                    if !found.roots.iter().any(|other| same_directory(other, &root)) {
+                    if !found.roots.iter().any(|other| other.identity == root.identity) {
                         found.roots.push(root);
                     }
                 }
+                Ok(Match::BehindLink(identity)) => links.push((pattern, path, identity)),
                 // A glob takes the directories among what it matches; a path has to be one.
-                Ok(None) if pattern.literal().is_none() => {}
-                Ok(None) => problems.push(RootProblem::new(
+                Ok(Match::Other) if pattern.literal().is_none() => {}
+                Ok(Match::Other) => problems.push(RootProblem::new(
                     zone,
                     format!("{} is not a directory", shown(&path)),
                     "a zone is made of directory trees: name the directory that holds it",
@@ -36,11 +45,37 @@ pub(super) fn zone(zone: &Zone, problems: &mut Vec<RootProblem>) -> ZoneRoots {
                 Err(error) => problems.push(unreadable(zone, &path, &error)),
             }
         }
-        if found.roots.len() == before && !known {
+        if !matched {
             found.missing.push(pattern.as_str().to_owned());
         }
     }
+    // A link to what is guarded anyway hides nothing.
+    links.retain(|(_, _, identity)| !found.roots.iter().any(|root| root.identity == *identity));
+    skipped.extend(zone.paths.iter().filter_map(|pattern| {
+        let paths = links.iter().filter(|(of, ..)| *of == pattern).map(|(_, path, _)| path);
+        behind_links(zone, pattern, &paths.collect::<Vec<_>>())
+    }));
     found
+}
+
+/// One problem for all of a pattern's matches that links lead to: their owners can make any number.
+fn behind_links(zone: &Zone, pattern: &PathPattern, paths: &[&PathBuf]) -> Option<RootProblem> {
+    if paths.is_empty() {
+        return None;
+    }
+    let mut names: Vec<String> = paths.iter().take(NAMED).map(|path| shown(path)).collect();
+    if paths.len() > NAMED {
+        names.push("…".to_owned());
+    }
+    let message = format!(
+        "`{}` matches {} through symbolic links, which are not followed at or below a glob: {}",
+        pattern.as_str(),
+        text::directories(paths.len()),
+        names.join(", "),
+    );
+    let help = "whoever owns the directory could point a link at another tree: name the directory itself in the \
+                policy if it is to be guarded";
+    Some(RootProblem::new(zone, message, help))
 }
 
 /// The identity of what is at `path`, links followed, and whether it is a directory.
@@ -80,15 +115,41 @@ fn names(dir: &Path) -> io::Result<Vec<std::ffi::OsString>> {
     fs::read_dir(dir)?.map(|entry| entry.map(|entry| entry.file_name())).collect()
 }
 
-/// `None` if it is not a directory.
-fn root(path: &Path, pattern: &PathPattern) -> io::Result<Option<Root>> {
-    let real = fs::canonicalize(path)?;
-    let (identity, is_dir) = identity(&real)?;
-    Ok(is_dir.then(|| Root { path: real, identity, pattern: pattern.as_str().to_owned() }))
+/// What a path that matches a pattern is.
+enum Match {
+    /// To be guarded.
+    Directory(Root),
+    /// A directory, but a link at or below the pattern's first glob leads to it.
+    BehindLink(Identity),
+    /// No directory.
+    Other,
 }
 
-fn same_directory(a: &Root, b: &Root) -> bool {
-    a.identity == b.identity
+fn root(path: &Path, pattern: &PathPattern) -> io::Result<Match> {
+    let real = fs::canonicalize(path)?;
+    let (identity, is_dir) = identity(&real)?;
+    if !is_dir {
+        return Ok(Match::Other);
+    }
+    if real != without_links_below_glob(path, pattern)? {
+        return Ok(Match::BehindLink(identity));
+    }
+    let pattern = pattern.as_str().to_owned();
+    Ok(Match::Directory(Root { path: real, identity, pattern }))
+}
+
+/// The path with links followed in what comes before the first glob only. The names before it were written by whoever
+/// wrote the policy; those from there on can be made by others.
+fn without_links_below_glob(path: &Path, pattern: &PathPattern) -> io::Result<PathBuf> {
+    let Some(glob) = pattern.components().iter().position(|name| name.literal().is_none()) else {
+        return fs::canonicalize(path);
+    };
+    // The root of the filesystem comes before the first name.
+    let names: Vec<_> = path.components().collect();
+    let (before, from_glob) = names.split_at(glob + 1);
+    let mut real = fs::canonicalize(before.iter().collect::<PathBuf>())?;
+    real.extend(from_glob);
+    Ok(real)
 }
 
 /// Not there, or not yet: a component of the path that is no directory counts as that too.

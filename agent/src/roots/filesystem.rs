@@ -30,7 +30,8 @@ pub(super) fn problem(zone: &Zone, root: &Root, host: &Host) -> Option<RootProbl
         Ok(stat) => stat.f_type as u64,
         Err(error) => {
             let message = format!("cannot tell the filesystem of {}: {error}", shown(&root.path));
-            return Some(RootProblem::new(zone, message, "check that it is mounted and readable"));
+            let help = "check that it is mounted and readable";
+            return Some(RootProblem::new(zone, message, help).about(root));
         }
     };
     if host.guardable.has(magic) {
@@ -38,7 +39,7 @@ pub(super) fn problem(zone: &Zone, root: &Root, host: &Host) -> Option<RootProbl
     }
     let name = filesystem_name(&root.path, magic, host);
     let message = format!("{} is on {name}, which cannot be guarded yet", shown(&root.path));
-    Some(RootProblem::new(zone, message, help(&name)))
+    Some(RootProblem::new(zone, message, help(&name)).about(root))
 }
 
 impl Guardable {

@@ -41,6 +41,18 @@ pub(crate) struct Identity {
     pub(crate) ino: u64,
 }
 
+/// Where the paths of a policy lead now.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Found {
+    /// The directories of each zone that can be used, in the order of the policy.
+    pub(crate) zones: Vec<ZoneRoots>,
+    /// What was left out on purpose.
+    pub(crate) skipped: Vec<RootProblem>,
+    /// What was left out because it cannot be used: a policy that asks for it is refused, and a policy in force is
+    /// kept up without it.
+    pub(crate) unusable: Vec<RootProblem>,
+}
+
 /// The directories of one zone.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct ZoneRoots {
@@ -54,6 +66,8 @@ pub(crate) struct ZoneRoots {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct RootProblem {
     zone: Option<String>,
+    /// The root that is not to be used because of it.
+    root: Option<PathBuf>,
     message: String,
     help: String,
 }
@@ -71,11 +85,19 @@ impl RootProblem {
     /// The mount table could not be read.
     pub(crate) fn host(error: &std::io::Error) -> Self {
         let message = format!("cannot read /proc/self/mountinfo: {error}");
-        Self { zone: None, message, help: "mount proc on /proc".to_owned() }
+        Self { zone: None, root: None, message, help: "mount proc on /proc".to_owned() }
     }
 
     fn new(zone: &Zone, message: String, help: impl Into<String>) -> Self {
-        Self { zone: Some(zone.name.to_string()), message, help: help.into() }
+        Self { zone: Some(zone.name.to_string()), root: None, message, help: help.into() }
+    }
+
+    fn about(self, root: &Root) -> Self {
+        Self { root: Some(root.path.clone()), ..self }
+    }
+
+    fn is_about(&self, zone: &Zone, root: &Root) -> bool {
+        self.zone.as_deref() == Some(zone.name.as_str()) && self.root.as_ref() == Some(&root.path)
     }
 }
 
@@ -96,32 +118,37 @@ impl Host {
 }
 
 /// Resolves every zone of `policy`, in its order. All problems are reported at once.
-pub(crate) fn resolve(policy: &Policy, host: &Host) -> Result<Vec<ZoneRoots>, Vec<RootProblem>> {
-    let mut problems = Vec::new();
-    let mut zones: Vec<ZoneRoots> =
-        policy.zones.iter().map(|zone| expand::zone(zone, &mut problems)).collect();
-    for (zone, found) in policy.zones.iter().zip(&zones) {
-        for root in &found.roots {
-            problems.extend(filesystem::problem(zone, root, host));
-        }
+pub(crate) fn resolve(policy: &Policy, host: &Host) -> Found {
+    let mut found = Found::default();
+    for zone in &policy.zones {
+        let roots = expand::zone(zone, &mut found.skipped, &mut found.unusable);
+        found.zones.push(roots);
     }
-    problems.extend(overlap::problems(policy, &zones, &host.mounts));
-    let count: usize = zones.iter().map(|zone| zone.roots.len()).sum();
-    // One more is the agent's own.
-    if count + 1 > MAX_ROOTS as usize
-        && let Some(largest) = (0..zones.len()).max_by_key(|&index| zones[index].roots.len())
-    {
-        let message = format!(
-            "the policy's paths lead to {count} directories; {} can be guarded",
-            MAX_ROOTS - 1
-        );
+    for (zone, roots) in policy.zones.iter().zip(&found.zones) {
+        let problems = roots.roots.iter().filter_map(|root| filesystem::problem(zone, root, host));
+        found.unusable.extend(problems);
+    }
+    found.unusable.extend(overlap::problems(policy, &found.zones, &host.mounts));
+    for (zone, roots) in policy.zones.iter().zip(&mut found.zones) {
+        roots.roots.retain(|root| !found.unusable.iter().any(|problem| problem.is_about(zone, root)));
+        roots.roots.sort_by(|a, b| a.path.cmp(&b.path));
+    }
+    // One is the agent's own.
+    fit(policy, &mut found, MAX_ROOTS as usize - 1);
+    found
+}
+
+/// Leaves out what is too much, from the zone that has most.
+fn fit(policy: &Policy, found: &mut Found, room: usize) {
+    let count: usize = found.zones.iter().map(|zone| zone.roots.len()).sum();
+    let largest = (0..found.zones.len()).max_by_key(|&index| found.zones[index].roots.len());
+    if let (Some(excess @ 1..), Some(largest)) = (count.checked_sub(room), largest) {
+        let message = format!("the policy's paths lead to {count} directories; {room} can be guarded");
         let help = "name a directory above them, and set `tenant_depth` to the level at which tenants live";
-        problems.push(RootProblem::new(&policy.zones[largest], message, help));
+        found.unusable.push(RootProblem::new(&policy.zones[largest], message, help));
+        let roots = &mut found.zones[largest].roots;
+        roots.truncate(roots.len().saturating_sub(excess));
     }
-    for zone in &mut zones {
-        zone.roots.sort_by(|a, b| a.path.cmp(&b.path));
-    }
-    if problems.is_empty() { Ok(zones) } else { Err(problems) }
 }
 
 /// Every problem, one after the other.

@@ -12,14 +12,15 @@ pub const FLAG_TRACE: u32 = 1;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct Control {
-    /// Programs loaded by another instance step aside, so that two sets can be attached during an upgrade and
-    /// exactly one of them counts.
+    /// The load of the programs that counts. Others step aside, so that two sets can be attached during an upgrade.
     pub instance: u64,
+    /// Another load of the programs that counts as well, while it takes over; 0 for none.
+    pub successor: u64,
     /// The bank of the policy in force, 0 or 1.
     pub bank: u32,
     /// `FLAG_*`.
     pub flags: u32,
-    /// Process (tgid) whose flock(2) asks what the kernel calls an inode; 0 for none.
+    /// Thread (tid) whose flock(2) asks what the kernel calls an inode; 0 for none.
     pub learner: u32,
     /// Always 0.
     pub pad: u32,
@@ -120,6 +121,9 @@ pub struct AccountKey {
     pub actor: u64,
 }
 
+/// How many overflow accounts there can be: one for each budget in either bank, twice over.
+pub const OVERFLOW_ACCOUNTS: usize = 4 * MAX_ZONES * MAX_BUDGETS;
+
 /// What the kernel calls an inode that the learner asked about.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
@@ -213,6 +217,10 @@ pub struct Offsets {
     pub task_loginuid: u32,
     /// `cred.uid`
     pub cred_uid: u32,
+    /// `renamedata.old_dentry`
+    pub rename_old_dentry: u32,
+    /// `renamedata.new_dentry`
+    pub rename_new_dentry: u32,
     /// `renamedata.flags`
     pub rename_flags: u32,
 }
@@ -225,4 +233,4 @@ impl Offsets {
 const _: () = assert!(size_of::<BudgetConf>() == 56);
 const _: () = assert!(size_of::<ZoneConf>() == 80 + MAX_BUDGETS * 56);
 const _: () = assert!(size_of::<RootKey>() == 16);
-const _: () = assert!(size_of::<Control>() == 32);
+const _: () = assert!(size_of::<Control>() == 40);

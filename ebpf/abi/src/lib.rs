@@ -11,7 +11,7 @@ mod op;
 mod window;
 
 pub use config::{
-    AccountKey, BudgetConf, COUNTER_ROWS, COUNTERS, Control, FLAG_TRACE, FsConf, FsKey, Learned,
+    AccountKey, BudgetConf, COUNTER_ROWS, COUNTERS, Control, FLAG_TRACE, FsConf, FsKey, Learned, OVERFLOW_ACCOUNTS,
     Offsets, ROW_GIVEN_BACK, ROW_OBSERVED_GIVEN_BACK, RootConf, RootKey, ZoneConf, ZoneCounters,
     counter_index,
 };

@@ -172,6 +172,25 @@ const _: () = assert!(size_of::<Window>() == 64 + 16 * (BUCKETS + MAX_TENANTS));
 const _: () = assert!(size_of::<Account>() == 16 + size_of::<Window>());
 const _: () = assert!(BUCKETS.is_power_of_two() && MAX_TENANTS.is_power_of_two());
 
+impl Account {
+    /// Nothing spent.
+    pub const fn new() -> Self {
+        Self {
+            lock: bpf_spin_lock { val: 0 },
+            suppressed: 0,
+            event_second: 0,
+            events: 0,
+            window: Window::new(),
+        }
+    }
+}
+
+impl Default for Account {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Default for Window {
     fn default() -> Self {
         Self::new()

@@ -1,4 +1,4 @@
-//! How the demo looks: 100 columns, a little colour unless `NO_COLOR` is set.
+//! How the demo looks: 96 columns, a little colour unless `NO_COLOR` is set.
 
 use std::cell::Cell;
 use std::io::Write as _;

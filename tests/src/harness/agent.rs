@@ -30,6 +30,8 @@ pub(crate) struct Lab {
     /// Starts that failed, one after another.
     failed_starts: u32,
     trash: Vec<PathBuf>,
+    /// What the running scenario has to say besides having passed.
+    notes: Vec<String>,
 }
 
 impl Lab {
@@ -37,6 +39,16 @@ impl Lab {
     pub(crate) fn next_serial(&mut self) -> u32 {
         self.serial += 1;
         self.serial
+    }
+
+    /// Shown below the scenario's line.
+    pub(crate) fn note(&mut self, text: String) {
+        self.notes.push(text);
+    }
+
+    /// Hands out the notes.
+    pub(crate) fn take_notes(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.notes)
     }
 
     /// To be removed once no policy guards it any more.

@@ -33,9 +33,10 @@ pub(super) fn plan(world: &World, random: &mut Random) -> Planned {
             planned(Step::Unlink(path), Op::Remove, cost)
         }
         40..55 => {
-            let (from, _) = loop {
-                let other = world.any_file(random);
-                if other.0 != path {
+            // From the same tenant: taking it from another would be an op of its own.
+            let from = loop {
+                let (other, of) = world.any_file(random);
+                if other != path && of.tenant == known.tenant {
                     break other;
                 }
             };

@@ -1,0 +1,53 @@
+//! Forgetting accounts. Every session and timer of a host is a cgroup of its own, and each that deletes something in a
+//! zone gets an account for each budget: without this the table would fill in weeks.
+
+use std::collections::HashMap;
+
+use holdfast_abi as abi;
+
+use super::{BPF_F_LOCK, boot_time_ns, error::KernelError, maps::Maps};
+
+/// Nothing is forgotten while fewer accounts than this are there.
+const MANY: usize = abi::MAX_ACCOUNTS as usize / 4;
+/// The window to wait for where no policy in force has the budget any more.
+const FORGOTTEN_BUDGET_NS: u64 = 24 * 3600 * 1_000_000_000;
+
+/// Forgets accounts that have not been charged for two windows and are not latched.
+///
+/// An op that has found its account but not yet locked it when the account goes would be charged to nothing. That takes
+/// an actor that was idle for two windows and comes back within nanoseconds of this, and costs one op.
+pub(super) fn collect(maps: &mut Maps) -> Result<usize, KernelError> {
+    let refused = |error| KernelError::refused("forget accounts", error);
+    let keys: Vec<abi::AccountKey> =
+        maps.accounts.keys().collect::<Result<_, _>>().map_err(refused)?;
+    if keys.len() < MANY {
+        return Ok(0);
+    }
+    let windows = windows(maps)?;
+    let now = boot_time_ns();
+    let mut forgotten = 0;
+    for key in keys {
+        let Ok(account) = maps.accounts.get(&key, BPF_F_LOCK) else { continue };
+        let window = windows.get(&key.budget).copied().unwrap_or(FORGOTTEN_BUDGET_NS);
+        let idle_since = account.window.latest.max(account.window.latched_until);
+        if idle_since.saturating_add(window.saturating_mul(2)) < now {
+            maps.accounts.remove(&key).map_err(refused)?;
+            forgotten += 1;
+        }
+    }
+    Ok(forgotten)
+}
+
+/// The window of each budget in either bank.
+fn windows(maps: &Maps) -> Result<HashMap<u64, u64>, KernelError> {
+    let mut windows = HashMap::new();
+    for index in 0..2 * abi::MAX_ZONES as u32 {
+        let conf = maps
+            .zones
+            .get(&index, 0)
+            .map_err(|error| KernelError::refused("read the map of zones", error))?;
+        let count = (conf.budget_count as usize).min(abi::MAX_BUDGETS);
+        windows.extend(conf.budgets[..count].iter().map(|b| (b.id, b.limit.window_ns)));
+    }
+    Ok(windows)
+}
