@@ -140,9 +140,12 @@ fn push(page: &mut String, line: &str) {
 
 #[cfg(test)]
 mod tests {
+    use holdfast_abi::{Learned, Op};
+
     use super::*;
     use crate::clock::Now;
     use crate::daemon::{State, test_plan};
+    use crate::kernel::{ActiveZone, Coverage, Started};
     use crate::report::{self, Facts};
 
     #[test]
@@ -164,5 +167,39 @@ mod tests {
             assert!(page.contains(part), "{part:?} in\n{page}");
         }
         assert!(!page.contains("PREVENT"));
+    }
+
+    fn guarded_page(kept_roots: usize) -> String {
+        let now = Now { boot_ns: 90_000_000_000, wall_ns: 0 };
+        let mut state = State::new(test_plan(), now);
+        state.guarding.started = Some(Ok(Started::Fresh));
+        state.guarding.in_force = true;
+        state.guarding.coverage = Some((Coverage { ops: vec![(Op::Remove, Ok(()))] }, now));
+        let zone = ActiveZone {
+            slot: 1,
+            name: "customers".to_owned(),
+            roots: vec![],
+            kept_roots: vec![Learned::default(); kept_roots],
+        };
+        let facts = Facts { zones: vec![zone], ..Facts::default() };
+        render(&report::status(&state, &facts, now, &mut |_| None))
+    }
+
+    #[test]
+    fn a_zone_without_any_directory_is_told_beside_the_level() {
+        let page = guarded_page(0);
+        let level = page.lines().next().unwrap();
+        assert!(level.contains("PREVENT") && level.contains("customers: NO DIRECTORY IS GUARDED"), "{page}");
+        assert!(!page.contains("kept"), "{page}");
+    }
+
+    #[test]
+    fn a_root_that_left_its_path_is_shown_beside_the_path() {
+        let page = guarded_page(1);
+        assert!(!page.contains("NO DIRECTORY"), "{page}");
+        assert!(page.contains("missing  /nonexistent/customers"), "{page}");
+        assert!(page.contains("kept     1 directory has left its path and is still guarded"), "{page}");
+        let page = guarded_page(2);
+        assert!(page.contains("2 directories have left their paths and are still guarded"), "{page}");
     }
 }

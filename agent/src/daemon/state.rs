@@ -326,7 +326,7 @@ impl State {
         let changed = self.kept_roots.iter().filter(|(name, now)| was(name) != **now);
         let actions = changed.map(|(name, &now)| {
             let message = match now {
-                0 => "no directory is guarded without a path any more".to_owned(),
+                0 => "every directory it guards is at its path".to_owned(),
                 now => text::kept_roots(now),
             };
             Action::Log(Level::WARN, format!("zone {name}: {message}"))

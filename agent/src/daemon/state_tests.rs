@@ -5,6 +5,7 @@ use super::*;
 use crate::daemon::message::Action as A;
 use crate::daemon::test_plan;
 use crate::kernel::Check;
+use crate::roots::ZoneRoots;
 
 fn at(seconds: u64) -> Now {
     Now { boot_ns: seconds * 1_000_000_000, wall_ns: 0 }
@@ -14,12 +15,19 @@ fn at(seconds: u64) -> Now {
 fn guarded() -> State {
     let mut state = State::new(test_plan(), at(1));
     let _ = state.handle(Event::GuardStarted(Ok(Started::Fresh)), at(1));
-    let in_force = Applied::InForce(vec![(1, "customers".to_owned())]);
-    let _ = state
-        .handle(Event::Applied(Box::new(test_plan()), Cause::Start, Ok(in_force), None), at(1));
+    let _ = state.handle(in_force(Cause::Start, 0), at(1));
     let _ = state.handle(Event::Proved(covered(true)), at(1));
     assert!(state.guarding.standing(at(1)).is_enforcing());
     state
+}
+
+/// The plan is in force, with so many directories that no path leads to.
+fn in_force(cause: Cause, kept_roots: usize) -> Event {
+    Event::Applied(Box::new(test_plan()), cause, Ok(Applied::InForce(zones(kept_roots))), None)
+}
+
+fn zones(kept_roots: usize) -> Vec<ZoneInForce> {
+    vec![ZoneInForce { slot: 1, name: "customers".to_owned(), kept_roots }]
 }
 
 fn covered(ok: bool) -> Coverage {
@@ -34,6 +42,7 @@ fn words(actions: &[Action]) -> Vec<&'static str> {
         A::Survey => "survey",
         A::Apply(..) => "apply",
         A::Prove => "prove",
+        A::ForgetAccounts => "forget",
         A::Record(_) => "record",
         A::SyncAudit => "sync",
         A::Publish(_) => "publish",
@@ -45,7 +54,8 @@ fn words(actions: &[Action]) -> Vec<&'static str> {
     actions.iter().map(word).collect()
 }
 
-fn surveyed(found: Result<Vec<ZoneRoots>, Vec<RootProblem>>) -> Event {
+fn surveyed(found: Result<Vec<ZoneRoots>, RootProblem>) -> Event {
+    let found = found.map(|zones| Found { zones, ..Found::default() });
     Event::Surveyed { found, stale: false }
 }
 
@@ -100,9 +110,8 @@ fn a_good_policy_is_in_force_only_once_the_kernel_has_it() {
     assert!(state.reload.as_ref().unwrap().1.is_some());
     assert!(state.guarding.standing(at(11)).is_enforcing(), "the one before is in force");
     let (reply, mut answer) = oneshot::channel();
-    let slots = vec![(1, "customers".to_owned())];
-    let done =
-        Event::Applied(Box::new(plan), Cause::Reload, Ok(Applied::InForce(slots)), Some(reply));
+    let applied = Ok(Applied::InForce(zones(0)));
+    let done = Event::Applied(Box::new(plan), Cause::Reload, applied, Some(reply));
     let actions = state.handle(done, at(12));
     assert_eq!(words(&actions), ["record", "log", "log", "prove", "send"]);
     for action in actions {
@@ -162,9 +171,13 @@ fn losing_the_proof_is_told_once_and_so_is_its_return() {
 #[test]
 fn the_clock_drives_proof_and_survey() {
     let mut state = guarded();
-    assert_eq!(words(&state.handle(Event::Tick, at(2))), ["sync", "survey"]);
+    assert_eq!(words(&state.handle(Event::Tick, at(2))), ["sync", "survey", "forget"]);
     assert_eq!(words(&state.handle(Event::Tick, at(3))), ["sync"]);
     assert_eq!(words(&state.handle(Event::Tick, at(6))), ["sync", "prove", "survey"]);
+    assert_eq!(words(&state.handle(Event::Tick, at(61))), ["sync", "prove", "survey"]);
+    assert_eq!(words(&state.handle(Event::Tick, at(62))), ["sync", "forget"]);
+    let mut state = guarded();
+    let _ = state.handle(Event::Tick, at(6));
     let (reply, _answer) = oneshot::channel();
     assert_eq!(
         words(&state.handle(Event::Asked(Ask::Status, reply), at(6))),
@@ -193,9 +206,45 @@ fn directories_that_change_are_guarded_and_problems_are_told_once() {
     assert_eq!(words(&state.handle(again, at(9))), [] as [&str; 0], "said already");
     let same = state.plan.zones.clone();
     assert_eq!(words(&state.handle(surveyed(Ok(same)), at(9))), ["apply"], "until it works");
-    let problem = || vec![RootProblem::host(&std::io::Error::other("no"))];
+    let problem = || RootProblem::host(&std::io::Error::other("no"));
     assert_eq!(words(&state.handle(surveyed(Err(problem())), at(12))), ["log"]);
     assert_eq!(words(&state.handle(surveyed(Err(problem())), at(15))), [] as [&str; 0]);
+}
+
+#[test]
+fn one_directory_that_cannot_be_guarded_keeps_no_other_from_being_so() {
+    let mut state = guarded();
+    let mut zones = state.plan.zones.clone();
+    let problem = || RootProblem::host(&std::io::Error::other("no"));
+    let found = |zones: &[ZoneRoots]| Event::Surveyed {
+        found: Ok(Found { zones: zones.to_vec(), skipped: vec![], unusable: vec![problem()] }),
+        stale: false,
+    };
+    let actions = state.handle(found(&zones), at(5));
+    assert_eq!(words(&actions), ["log"]);
+    assert!(matches!(&actions[0], A::Log(Level::WARN, text) if text.starts_with("not guarded: ")));
+    assert_eq!(state.plan.skipped, [problem()]);
+    zones[0].missing.clear();
+    assert_eq!(words(&state.handle(found(&zones), at(8))), ["apply"], "the warning was given");
+    let mended = state.plan.zones.clone();
+    assert_eq!(words(&state.handle(surveyed(Ok(mended)), at(11))), [] as [&str; 0]);
+    assert!(state.plan.skipped.is_empty());
+}
+
+#[test]
+fn a_root_that_leaves_its_path_is_told_once_and_recorded() {
+    let mut state = guarded();
+    let actions = state.handle(in_force(Cause::Roots, 1), at(5));
+    assert_eq!(words(&actions), ["record", "log", "log", "prove"]);
+    let told = "zone customers: 1 directory has left its path and is still guarded";
+    assert!(matches!(&actions[2], A::Log(Level::WARN, text) if text == told));
+    let A::Record(record) = &actions[0] else { panic!("no record") };
+    assert_eq!(serde_json::to_value(record).unwrap()["zones"][0]["kept_roots"], 1);
+    let same = state.plan.zones.clone();
+    assert_eq!(words(&state.handle(surveyed(Ok(same)), at(8))), [] as [&str; 0], "no loop");
+    assert_eq!(words(&state.handle(in_force(Cause::Roots, 1), at(9))), ["record", "log", "prove"]);
+    let back = state.handle(in_force(Cause::Roots, 0), at(12));
+    assert_eq!(words(&back), ["record", "log", "log", "prove"]);
 }
 
 #[test]
@@ -203,7 +252,7 @@ fn a_root_made_anew_under_its_old_number_is_put_in_force_again() {
     // ext4 gives the inode number of a removed directory to the next one, at times within one tick of the clock, so
     // that neither number nor time of birth changes. Only the kernel's generation number did.
     let mut state = guarded();
-    let found = Ok(state.plan.zones.clone());
+    let found = Ok(Found { zones: state.plan.zones.clone(), ..Found::default() });
     assert_eq!(words(&state.handle(Event::Surveyed { found, stale: true }, at(5))), ["apply"]);
 }
 

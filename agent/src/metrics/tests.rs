@@ -16,7 +16,12 @@ fn facts(ops: u64, given_back: u64) -> Facts {
         bytes: ops * 100,
     };
     Facts {
-        zones: vec![ActiveZone { slot: 3, name: "customers".to_owned(), roots: vec![] }],
+        zones: vec![ActiveZone {
+            slot: 3,
+            name: "customers".to_owned(),
+            roots: vec![],
+            kept_roots: vec![],
+        }],
         counters: vec![
             row(Outcome::Decided(Verdict::Allow), ops),
             row(Outcome::GivenBack(Verdict::Allow), given_back),
@@ -63,6 +68,8 @@ fn the_page_says_what_the_kernel_counted() {
         ("holdfast_zone_mode{mode=\"enforce\",zone=\"customers\"}", "1"),
         ("holdfast_zone_mode{mode=\"observe\",zone=\"customers\"}", "0"),
         ("holdfast_roots_missing{zone=\"customers\"}", "1"),
+        ("holdfast_roots_kept{zone=\"customers\"}", "0"),
+        ("holdfast_zone_guarded{zone=\"customers\"}", "0"),
         ("holdfast_enforcing", "0"),
         ("holdfast_level{level=\"none\"}", "1"),
         ("holdfast_level{level=\"prevent\"}", "0"),
@@ -86,4 +93,19 @@ fn the_page_says_what_the_kernel_counted() {
     assert_eq!(sample(&page, "holdfast_coverage_ok{op=\"remove\"}"), "1");
     assert_eq!(sample(&page, "holdfast_coverage_timestamp_seconds"), "1340150400");
     assert_eq!(sample(&page, "holdfast_policy_reload_failed"), "1");
+}
+
+#[test]
+fn a_root_that_left_its_path_is_counted_as_missing_and_as_kept() {
+    let mut facts = facts(0, 0);
+    facts.zones[0].kept_roots = vec![holdfast_abi::Learned::default()];
+    let page = Metrics::new().unwrap().page(&State::new(test_plan(), NOW), &facts, NOW).unwrap();
+    for (name, value) in [
+        ("holdfast_roots{zone=\"customers\"}", "0"),
+        ("holdfast_roots_missing{zone=\"customers\"}", "1"),
+        ("holdfast_roots_kept{zone=\"customers\"}", "1"),
+        ("holdfast_zone_guarded{zone=\"customers\"}", "1"),
+    ] {
+        assert_eq!(sample(&page, name), value, "{name}");
+    }
 }

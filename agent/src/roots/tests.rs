@@ -38,9 +38,15 @@ fn found(zone: &ZoneRoots, base: &str) -> Vec<String> {
     zone.roots.iter().map(relative).collect()
 }
 
-fn resolve_one(base: &str, patterns: &[&str]) -> ZoneRoots {
+fn look(base: &str, patterns: &[&str]) -> Found {
     let paths: Vec<String> = patterns.iter().map(|pattern| format!("{base}/{pattern}")).collect();
-    resolve(&policy(&[("z", &paths)]), &host(Guardable::Everything)).unwrap().remove(0)
+    resolve(&policy(&[("z", &paths)]), &host(Guardable::Everything))
+}
+
+fn resolve_one(base: &str, patterns: &[&str]) -> ZoneRoots {
+    let mut all = look(base, patterns);
+    assert_eq!((&all.skipped, &all.unusable), (&vec![], &vec![]));
+    all.zones.remove(0)
 }
 
 #[test]
@@ -71,9 +77,39 @@ fn links_are_followed_and_one_directory_counts_once() {
     symlink(dir.path().join("real/a"), dir.path().join("links/one")).unwrap();
     symlink("../real/a", dir.path().join("links/two")).unwrap();
     symlink("nowhere", dir.path().join("links/broken")).unwrap();
-    let zone = resolve_one(&base, &["links/*", "real/a"]);
+    let zone = resolve_one(&base, &["links/one", "links/two", "real/*"]);
     assert_eq!(found(&zone, &base), ["real/a"]);
     assert!(zone.missing.is_empty(), "{:?}", zone.missing);
+    // A link below a glob to what is guarded anyway is nothing to talk about.
+    let zone = resolve_one(&base, &["links/*", "real/a"]);
+    assert_eq!(found(&zone, &base), ["real/a"]);
+    assert_eq!(zone.missing, [format!("{base}/links/*")]);
+}
+
+#[test]
+fn links_at_and_below_a_glob_are_left_out_and_told() {
+    let (dir, base) = dirs(&["home/alice/www", "home/bob", "home/carl/www", "elsewhere/www", "away"]);
+    let link = |target: &str, name: &str| symlink(dir.path().join(target), dir.path().join(name));
+    link("elsewhere/www", "home/bob/www").unwrap();
+    link("elsewhere", "home/dora").unwrap();
+    fs::write(dir.path().join("file"), "").unwrap();
+    fs::create_dir(dir.path().join("home/emil")).unwrap();
+    link("file", "home/emil/www").unwrap();
+    // What comes before the glob is the administrator's.
+    link("home", "away/homes").unwrap();
+    for pattern in ["home/*/www", "away/homes/*/www"] {
+        let all = look(&base, &[pattern]);
+        assert_eq!(found(&all.zones[0], &base), ["home/alice/www", "home/carl/www"]);
+        assert!(all.unusable.is_empty(), "{:?}", all.unusable);
+        assert_eq!(all.skipped.len(), 1, "{:?}", all.skipped);
+        let text = all.skipped[0].to_string();
+        for part in ["zone `z`", "2 directories through symbolic links", "bob/www`", "dora/www`"] {
+            assert!(text.contains(part), "{part}: {text}");
+        }
+        assert!(!text.contains("emil"), "no directory: {text}");
+    }
+    let literal = resolve_one(&base, &["home/bob/www"]);
+    assert_eq!(found(&literal, &base), ["elsewhere/www"], "without a glob links are followed");
 }
 
 #[test]
@@ -81,8 +117,11 @@ fn zones_that_meet_through_a_link_are_refused() {
     let (dir, base) = dirs(&["outer/inner"]);
     symlink("outer/inner", dir.path().join("link")).unwrap();
     let policy = policy(&[("a", &[format!("{base}/outer")]), ("b", &[format!("{base}/link")])]);
-    let problems = resolve(&policy, &host(Guardable::Everything)).unwrap_err();
+    let all = resolve(&policy, &host(Guardable::Everything));
+    let problems = all.unusable;
     assert_eq!(problems.len(), 1, "{problems:?}");
+    assert_eq!(found(&all.zones[0], &base), ["outer"], "all others can be used");
+    assert!(all.zones[1].roots.is_empty(), "{:?}", all.zones[1]);
     let text = render(&problems, "/etc/holdfast/policy.toml");
     for part in
         ["policy.toml: error: zone `b`", "outer/inner", "/link", "is inside", "zone `a`", "help: "]
@@ -96,7 +135,7 @@ fn two_zones_on_one_directory_are_refused() {
     let (dir, base) = dirs(&["data"]);
     symlink("data", dir.path().join("alias")).unwrap();
     let policy = policy(&[("a", &[format!("{base}/data")]), ("b", &[format!("{base}/alias")])]);
-    let problems = resolve(&policy, &host(Guardable::Everything)).unwrap_err();
+    let problems = resolve(&policy, &host(Guardable::Everything)).unusable;
     assert!(render(&problems, "p").contains("is the same directory as"), "{problems:?}");
 }
 
@@ -109,7 +148,7 @@ fn roots_inside_one_another_through_a_bind_mount_are_refused() {
     );
     let host = Host { mounts: Mounts::parse(table.as_bytes()), guardable: Guardable::Everything };
     let policy = policy(&[("a", &[format!("{base}/data")]), ("b", &[format!("{base}/elsewhere")])]);
-    let problems = resolve(&policy, &host).unwrap_err();
+    let problems = resolve(&policy, &host).unusable;
     assert!(render(&problems, "p").contains("elsewhere` (`"), "{problems:?}");
     assert_eq!(problems.len(), 1, "{problems:?}");
 }
@@ -124,7 +163,8 @@ fn neighbours_do_not_overlap() {
         ("three", &zone("a.b")),
         ("four", &zone("b/a")),
     ]);
-    assert_eq!(resolve(&policy, &host(Guardable::Everything)).unwrap().len(), 4);
+    let all = resolve(&policy, &host(Guardable::Everything));
+    assert_eq!((all.zones.len(), all.unusable.len()), (4, 0));
 }
 
 #[test]
@@ -132,10 +172,23 @@ fn a_filesystem_that_cannot_be_guarded_and_a_file_are_both_reported() {
     let (dir, base) = dirs(&["a"]);
     fs::write(dir.path().join("file"), "").unwrap();
     let policy = policy(&[("a", &[format!("{base}/a"), format!("{base}/file")])]);
-    let problems = resolve(&policy, &host(Guardable::Nothing)).unwrap_err();
+    let problems = resolve(&policy, &host(Guardable::Nothing)).unusable;
     assert_eq!(problems.len(), 2, "{problems:?}");
     let text = render(&problems, "p");
     let name = Mounts::read().unwrap().of(Path::new(&base)).unwrap().filesystem.clone();
     assert!(text.contains(&format!("is on {name}, which cannot be guarded")), "{text}");
     assert!(text.contains("/file` is not a directory"), "{text}");
+}
+
+#[test]
+fn what_is_too_much_is_left_out_of_the_largest_zone() {
+    let (_dir, base) = dirs(&["a", "b/1", "b/2", "b/3"]);
+    let policy = policy(&[("one", &[format!("{base}/a")]), ("two", &[format!("{base}/b/*")])]);
+    let mut all = resolve(&policy, &host(Guardable::Everything));
+    fit(&policy, &mut all, 4);
+    assert!(all.unusable.is_empty(), "{:?}", all.unusable);
+    fit(&policy, &mut all, 2);
+    assert_eq!(all.unusable.len(), 1);
+    assert_eq!(found(&all.zones[0], &base), ["a"]);
+    assert_eq!(found(&all.zones[1], &base), ["b/1"]);
 }

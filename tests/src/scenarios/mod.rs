@@ -7,6 +7,7 @@ mod accounting;
 mod budgets;
 mod concurrent;
 mod differential;
+mod evasions;
 mod failed_ops;
 mod incidents;
 mod lifecycle;
@@ -48,4 +49,5 @@ pub(crate) const ALL: &[&[Scenario]] = &[
     lifecycle::SCENARIOS,
     proof::SCENARIOS,
     differential::SCENARIOS,
+    evasions::SCENARIOS,
 ];
