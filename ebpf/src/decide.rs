@@ -203,8 +203,7 @@ pub unsafe extern "C" fn hf_charge(
         }
         (*account).events += 1;
         // What sets the latch is always told; a refused detach sets none, and there can be any number of them.
-        let sets_latch =
-            reason != Reason::Latched as u32 && reason != Reason::UnknownCost as u32;
+        let sets_latch = reason != Reason::Latched as u32 && reason != Reason::UnknownCost as u32;
         quiet = !sets_latch && (*account).events > EVENTS_PER_SECOND;
         if quiet {
             (*account).suppressed += 1;

@@ -45,14 +45,15 @@ pub fn hf_rmdir(ctx: LsmContext) -> i32 {
 unsafe fn remove(dir: *const Inode, dentry: *const Dentry, call: Call) -> i32 {
     let Some(control) = enter() else { return 0 };
     let Some(fs) = Filesystem::of(Inode::sb(dir), control.bank) else { return 0 };
-    let victim = Victim::read(Dentry::inode_or_null(dentry));
     let is_dir = call == Call::Rmdir;
-    if !is_dir && victim.nlink > 1 {
-        return 0;
-    }
     let start = if is_dir { dentry } else { Dentry::parent(dentry) };
     let place = fs.locate(start);
     if place.is_outside() {
+        return 0;
+    }
+    // `vfs_unlink` has locked the file: its links cannot change under us.
+    let victim = Victim::read(Dentry::inode_or_null(dentry));
+    if !is_dir && victim.nlink > 1 {
         return 0;
     }
     let op = if is_dir && place.is_root() { Op::Detach } else { Op::Remove };

@@ -7,7 +7,8 @@ use aya_ebpf::{
 };
 use holdfast_abi::{
     Account, AccountKey, COUNTERS as COUNTER_COUNT, Control, Cost, Event, FsConf, FsKey, Learned,
-    MAX_ACCOUNTS, MAX_ROOTS, MAX_ZONES, OVERFLOW_ACCOUNTS, RootConf, RootKey, ZoneConf, ZoneCounters,
+    MAX_ACCOUNTS, MAX_ROOTS, MAX_ZONES, OVERFLOW_ACCOUNTS, RootConf, RootKey, ZoneConf,
+    ZoneCounters,
 };
 
 use crate::inflight::InFlight;

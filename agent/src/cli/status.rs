@@ -189,7 +189,10 @@ mod tests {
     fn a_zone_without_any_directory_is_told_beside_the_level() {
         let page = guarded_page(0);
         let level = page.lines().next().unwrap();
-        assert!(level.contains("PREVENT") && level.contains("customers: NO DIRECTORY IS GUARDED"), "{page}");
+        assert!(
+            level.contains("PREVENT") && level.contains("customers: NO DIRECTORY IS GUARDED"),
+            "{page}"
+        );
         assert!(!page.contains("kept"), "{page}");
     }
 
@@ -198,8 +201,14 @@ mod tests {
         let page = guarded_page(1);
         assert!(!page.contains("NO DIRECTORY"), "{page}");
         assert!(page.contains("missing  /nonexistent/customers"), "{page}");
-        assert!(page.contains("kept     1 directory has left its path and is still guarded"), "{page}");
+        assert!(
+            page.contains("kept     1 directory has left its path and is still guarded"),
+            "{page}"
+        );
         let page = guarded_page(2);
-        assert!(page.contains("2 directories have left their paths and are still guarded"), "{page}");
+        assert!(
+            page.contains("2 directories have left their paths and are still guarded"),
+            "{page}"
+        );
     }
 }

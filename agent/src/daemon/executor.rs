@@ -159,7 +159,9 @@ impl Executor {
     fn forget_accounts(&mut self) {
         match self.guard.as_mut().map(Guard::collect_accounts) {
             Some(Ok(forgotten)) => debug!(forgotten, "looked for accounts that have long drained"),
-            Some(Err(error)) => warn!(%error, "accounts that have long drained cannot be forgotten"),
+            Some(Err(error)) => {
+                warn!(%error, "accounts that have long drained cannot be forgotten")
+            }
             None => {}
         }
     }

@@ -156,7 +156,8 @@ mod tests {
     fn with_paths(paths: &str) -> Plan {
         let plan = test_plan();
         let text = plan.policy.to_string().replace("\"/nonexistent/customers\"", paths);
-        let policy = Policy::parse("test.toml", &text).unwrap_or_else(|problems| panic!("{problems}"));
+        let policy =
+            Policy::parse("test.toml", &text).unwrap_or_else(|problems| panic!("{problems}"));
         Plan { policy, ..plan }
     }
 

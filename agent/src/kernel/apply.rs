@@ -2,14 +2,12 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    fs::{File, OpenOptions},
-    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
 };
 
 use aya::maps::PerCpuValues;
 use holdfast_abi as abi;
-use rustix::fs::OFlags;
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2};
 
 use super::{ActiveZone, Desired, DesiredZone, error::KernelError, learn, maps::Maps};
 
@@ -29,21 +27,30 @@ pub(super) fn apply(
         let roots = zone
             .roots
             .iter()
-            .map(|path| Ok((path.clone(), learn_path(maps, path)?)))
+            .map(|path| Ok((path.clone(), learn_path(maps, path, ResolveFlags::NO_SYMLINKS)?)))
             .collect::<Result<Vec<_>, KernelError>>()?;
-        let kept_roots = if zone.keep_roots { kept(maps, control.bank, slot, &roots)? } else { Vec::new() };
+        let kept_roots =
+            if zone.keep_roots { kept(maps, control.bank, slot, &roots)? } else { Vec::new() };
         active.push(ActiveZone { slot, name: zone.name.clone(), roots, kept_roots });
     }
-    let canary = learn_path(maps, canary_dir)?;
+    let canary = learn_path(maps, canary_dir, ResolveFlags::empty())?;
 
     drop_overflow_accounts(maps)?;
     clear(maps, bank)?;
     let mut filesystems = HashMap::from([(canary.dev, abi::FsConf::NO_ZONE)]);
     add_root(maps, bank, abi::CANARY_ZONE, &canary)?;
+    // Kept roots first: one that another zone's path leads to now belongs to that zone.
+    for zone in &active {
+        for root in &zone.kept_roots {
+            add_root(maps, bank, zone.slot, root)?;
+        }
+    }
     for (index, zone) in active.iter().enumerate() {
+        for (_, root) in &zone.roots {
+            add_root(maps, bank, zone.slot, root)?;
+        }
         let found = zone.roots.iter().map(|(_, root)| root);
         for root in found.chain(&zone.kept_roots) {
-            add_root(maps, bank, zone.slot, root)?;
             let strict = filesystems.entry(root.dev).or_insert(abi::FsConf::NO_ZONE);
             if is_stricter(desired, &active, index, *strict) {
                 *strict = zone.slot;
@@ -79,7 +86,10 @@ fn kept(
         }
     }
     if kept.len() + found.len() > abi::MAX_ROOTS as usize / 2 {
-        tracing::warn!(roots = kept.len(), "too many directories have left their path; no longer guarded");
+        tracing::warn!(
+            roots = kept.len(),
+            "too many directories have left their path; no longer guarded"
+        );
         kept.clear();
     }
     Ok(kept)
@@ -270,13 +280,15 @@ fn zone_index(bank: u32, slot: u32) -> u32 {
     bank * abi::MAX_ZONES as u32 + slot
 }
 
-fn learn_path(maps: &mut Maps, path: &Path) -> Result<abi::Learned, KernelError> {
-    // Whatever has taken the place of the directory must not make us wait.
-    let flags = OFlags::DIRECTORY | OFlags::NONBLOCK;
-    let dir: File = OpenOptions::new()
-        .read(true)
-        .custom_flags(flags.bits() as i32)
-        .open(path)
+/// Opens a directory and learns what the kernel calls it. Whatever has taken its place since it was found must neither
+/// make us wait nor lead elsewhere: its owner may be anybody.
+fn learn_path(
+    maps: &mut Maps,
+    path: &Path,
+    resolve: ResolveFlags,
+) -> Result<abi::Learned, KernelError> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let dir = openat2(CWD, path, flags, Mode::empty(), resolve)
         .map_err(|error| KernelError::io(format!("open {}", path.display()), error))?;
     learn::learn(maps, &dir, &path.display().to_string())
 }

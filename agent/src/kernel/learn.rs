@@ -32,7 +32,8 @@ pub(super) fn learn(
     }
     let after = read(maps)?;
     // A thread of another PID namespace could have the same number.
-    let expected = fstat(file).map_err(|error| KernelError::io(format!("look at {name}"), error))?;
+    let expected =
+        fstat(file).map_err(|error| KernelError::io(format!("look at {name}"), error))?;
     if after.serial != before.serial + 1 || after.ino != expected.st_ino {
         return Err(KernelError::NotLearned { what: name.to_owned() });
     }

@@ -10,6 +10,9 @@ use holdfast_abi::Op;
 
 use super::{Coverage, error::KernelError};
 
+/// One way to destroy something in the canary directory.
+type Attempt<'a> = &'a dyn Fn() -> io::Result<()>;
+
 const FILE: &str = "file";
 const OTHER: &str = "other";
 const DIR: &str = "directory";
@@ -34,7 +37,7 @@ pub(super) fn prepare(dir: &Path) -> Result<(), KernelError> {
 /// immutable file or another guard.
 pub(super) fn prove(dir: &Path, denied: &dyn Fn(Op) -> Result<u64, KernelError>) -> Coverage {
     let outside = dir.with_extension("out");
-    let tries: [(Op, &str, &dyn Fn() -> io::Result<()>); 6] = [
+    let tries: [(Op, &str, Attempt<'_>); 6] = [
         (Op::Remove, "unlink", &|| fs::remove_file(dir.join(FILE))),
         (Op::Remove, "rmdir", &|| fs::remove_dir(dir.join(DIR))),
         (Op::Replace, "rename over a file", &|| fs::rename(dir.join(FILE), dir.join(OTHER))),
@@ -60,7 +63,7 @@ pub(super) fn prove(dir: &Path, denied: &dyn Fn(Op) -> Result<u64, KernelError>)
 fn try_one(
     dir: &Path,
     op: Op,
-    attempt: &dyn Fn() -> io::Result<()>,
+    attempt: Attempt<'_>,
     denied: &dyn Fn(Op) -> Result<u64, KernelError>,
 ) -> Result<(), String> {
     let told = |error: KernelError| error.to_string();

@@ -123,7 +123,12 @@ impl Metrics {
                 "coverage_timestamp_seconds",
                 "When that was tried; 0 if never.",
             )?,
-            roots: gauges(r, "roots", "Directories that the paths of a zone lead to and that are guarded.", &["zone"])?,
+            roots: gauges(
+                r,
+                "roots",
+                "Directories that the paths of a zone lead to and that are guarded.",
+                &["zone"],
+            )?,
             missing: gauges(r, "roots_missing", "Paths of a zone that do not exist.", &["zone"])?,
             kept: gauges(
                 r,

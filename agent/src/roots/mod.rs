@@ -130,7 +130,9 @@ pub(crate) fn resolve(policy: &Policy, host: &Host) -> Found {
     }
     found.unusable.extend(overlap::problems(policy, &found.zones, &host.mounts));
     for (zone, roots) in policy.zones.iter().zip(&mut found.zones) {
-        roots.roots.retain(|root| !found.unusable.iter().any(|problem| problem.is_about(zone, root)));
+        roots
+            .roots
+            .retain(|root| !found.unusable.iter().any(|problem| problem.is_about(zone, root)));
         roots.roots.sort_by(|a, b| a.path.cmp(&b.path));
     }
     // One is the agent's own.
@@ -143,7 +145,8 @@ fn fit(policy: &Policy, found: &mut Found, room: usize) {
     let count: usize = found.zones.iter().map(|zone| zone.roots.len()).sum();
     let largest = (0..found.zones.len()).max_by_key(|&index| found.zones[index].roots.len());
     if let (Some(excess @ 1..), Some(largest)) = (count.checked_sub(room), largest) {
-        let message = format!("the policy's paths lead to {count} directories; {room} can be guarded");
+        let message =
+            format!("the policy's paths lead to {count} directories; {room} can be guarded");
         let help = "name a directory above them, and set `tenant_depth` to the level at which tenants live";
         found.unusable.push(RootProblem::new(&policy.zones[largest], message, help));
         let roots = &mut found.zones[largest].roots;

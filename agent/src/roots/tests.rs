@@ -88,7 +88,8 @@ fn links_are_followed_and_one_directory_counts_once() {
 
 #[test]
 fn links_at_and_below_a_glob_are_left_out_and_told() {
-    let (dir, base) = dirs(&["home/alice/www", "home/bob", "home/carl/www", "elsewhere/www", "away"]);
+    let (dir, base) =
+        dirs(&["home/alice/www", "home/bob", "home/carl/www", "elsewhere/www", "away"]);
     let link = |target: &str, name: &str| symlink(dir.path().join(target), dir.path().join(name));
     link("elsewhere/www", "home/bob/www").unwrap();
     link("elsewhere", "home/dora").unwrap();

@@ -63,7 +63,9 @@ fn racing_renames(ctx: &mut Ctx<'_>) -> Result<()> {
     for side in ["a", "b"] {
         fs::create_dir_all(root.join("customer").join(side))?;
     }
-    let at = |side: &str, name: &str, n: u64| root.join("customer").join(side).join(format!("{name}{n}"));
+    let at = |side: &str, name: &str, n: u64| {
+        root.join("customer").join(side).join(format!("{name}{n}"))
+    };
     for n in 0..FILES {
         fs::write(at("a", "victim", n), "data")?;
         fs::hard_link(at("a", "victim", n), at("b", "victim", n))?;

@@ -1,6 +1,7 @@
 //! Roots that come, go and come back: guarded within seconds of being there.
 
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::time::Duration;
 
@@ -14,6 +15,8 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario::each("a_root_that_appears_later", appears),
     Scenario::each("a_root_that_is_removed_and_made_again", recreated),
     Scenario::once("a_new_root_that_matches_a_glob", new_match),
+    Scenario::each("an_ancestor_renamed_away_keeps_the_zone", ancestor_renamed),
+    Scenario::each("a_symlink_below_a_glob_is_not_followed", symlink_below_glob),
     Scenario::once("explain_names_zone_tenant_and_budgets", explain),
 ];
 
@@ -75,6 +78,86 @@ fn new_match(ctx: &mut Ctx<'_>) -> Result<()> {
     })?;
     Tool::new("rm").arg("-rf").arg(tree.tenant(0)).run()?.refused()?;
     tree.lost_exactly(9)
+}
+
+fn ancestor_renamed(ctx: &mut Ctx<'_>) -> Result<()> {
+    const BUDGET: u64 = 30;
+    let (srv, old) = (ctx.base.join("srv"), ctx.base.join("srv.old"));
+    let tree = Tree::make(&srv.join("customers"), 2, 40)?;
+    ctx.enforce(&tree.root, Budget::files(BUDGET))?;
+    fs::remove_file(tree.file(0, 0))?;
+    Tool::new("mv").arg(&srv).arg(&old).ok()?;
+    let moved = Tree { root: old.join("customers"), ..tree };
+    until_kept(ctx)?;
+    let metrics = ctx.lab.metrics()?;
+    let labels = [("zone", ctx.zone.as_str())];
+    check_eq!(metrics.sum("holdfast_roots_kept", &labels), 1.0, "kept roots in the metrics");
+    check_eq!(metrics.sum("holdfast_roots_missing", &labels), 1.0, "missing in the metrics");
+    fs::remove_file(moved.file(0, 1))?;
+    ctx.counted("allow", 2)?;
+    let explained = cli::holdfast(["explain".as_ref(), moved.file(0, 2).as_os_str()])?.ok()?;
+    check!(explained.stdout.contains(&ctx.zone), "{}", explained.describe("should name the zone"));
+
+    cli::holdfast(["policy", "reload"])?.ok()?;
+    until_kept(ctx)?;
+    fs::remove_file(moved.file(0, 2))?;
+    ctx.counted("allow", 3)?;
+
+    ctx.lab.kill()?;
+    fs::remove_file(moved.file(0, 3))?;
+    ctx.lab.start(ctx.trace)?;
+    until_kept(ctx)?;
+    ctx.counted("allow", 4)?;
+    Tool::new("rm").arg("-rf").arg(moved.tenant(0)).arg(moved.tenant(1)).run()?.refused()?;
+    moved.lost_exactly(BUDGET)
+}
+
+/// Waits until the zone's path is missing and its root is kept nevertheless.
+fn until_kept(ctx: &Ctx<'_>) -> Result<()> {
+    until("status shows the path missing and the root kept", Duration::from_secs(60), || {
+        let (_, status) = cli::status()?;
+        let zones = status["zones"].as_array().into_iter().flatten();
+        let zone = zones.into_iter().find(|zone| cli::text(zone, "name") == ctx.zone);
+        let is_kept = zone.is_some_and(|zone| {
+            zone["missing"].as_array().is_some_and(|missing| missing.len() == 1)
+                && zone["kept_roots"] == 1
+                && zone["guarded"] == true
+        });
+        Ok(is_kept.then_some(()))
+    })
+}
+
+fn symlink_below_glob(ctx: &mut Ctx<'_>) -> Result<()> {
+    let homes = ctx.base.join("homes");
+    let alice = Tree::make(&homes.join("alice/www"), 1, 20)?;
+    let other = Tree::make(&ctx.outside()?.join("other"), 1, 20)?;
+    let point_at_other = |user: &str| -> Result<()> {
+        fs::create_dir(homes.join(user))?;
+        Ok(symlink(&other.root, homes.join(user).join("www"))?)
+    };
+    // One that is there when the policy is loaded, one that comes later with a real directory beside it.
+    point_at_other("mallory")?;
+    ctx.enforce(&homes.join("*/www"), Budget::files(9))?;
+    point_at_other("mallet")?;
+    let bob = Tree::make(&homes.join("bob/www"), 1, 20)?;
+    let zone = ctx.zone.clone();
+    ctx.metrics_until("two roots in the metrics", |metrics| {
+        metrics.sum("holdfast_roots", &[("zone", &zone)]) == 2.0
+    })?;
+    until("status warns of both links", Duration::from_secs(60), || {
+        let (_, status) = cli::status()?;
+        let mut warnings = status["warnings"].as_array().into_iter().flatten();
+        let is_told = warnings.any(|warning| {
+            let text = warning.as_str().unwrap_or_default();
+            ["symbolic links", "mallory/www", "mallet/www"].iter().all(|part| text.contains(part))
+        });
+        Ok(is_told.then_some(()))
+    })?;
+    Tool::new("rm").arg("-rf").arg(&other.root).ok()?;
+    check!(!other.root.exists(), "what the links point at is in no zone");
+    Tool::new("rm").arg("-rf").arg(bob.tenant(0)).arg(alice.tenant(0)).run()?.refused()?;
+    check_eq!(bob.gone()? + alice.gone()?, 9, "files and directories gone from both roots");
+    Ok(())
 }
 
 fn explain(ctx: &mut Ctx<'_>) -> Result<()> {
