@@ -10,13 +10,14 @@ use aya_ebpf::{
 use holdfast_abi::{
     Account, AccountKey, BudgetConf, CANARY_ZONE, Cost, MAX_BUDGETS, Mode, OVERFLOW_ACTOR, Op, Per,
     ROW_GIVEN_BACK, ROW_OBSERVED_GIVEN_BACK, Reason, Receipt, Verdict, Who, ZoneCounters,
+    zone_index,
 };
 
 use crate::{
     inflight::{Call, InFlight, count},
     kernel::{Caller, Victim, add},
     maps::{ACCOUNTS, EMPTY_ACCOUNT, OVERFLOW, ZONE_COUNTERS, ZONES},
-    place::{Place, zone_index},
+    place::Place,
     report::hf_report,
 };
 

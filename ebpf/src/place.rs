@@ -4,7 +4,7 @@
 //! however one gets there.
 
 use aya_ebpf::helpers::generated::{bpf_loop, bpf_probe_read_kernel};
-use holdfast_abi::{FsConf, FsKey, MAX_DEPTH, RootKey};
+use holdfast_abi::{FsConf, FsKey, MAX_DEPTH, RootKey, zone_index};
 
 use crate::{
     kernel::{Dentry, Inode, SuperBlock, offset, opaque, probe},
@@ -242,10 +242,4 @@ impl Below {
         let inode: u64 = probe(dentry, offset!(dentry_inode), 0);
         probe(inode, offset!(inode_ino), 0)
     }
-}
-
-/// Index of a zone's configuration.
-#[inline(always)]
-pub fn zone_index(bank: u32, zone: u32) -> u32 {
-    bank * holdfast_abi::MAX_ZONES as u32 + zone
 }

@@ -198,7 +198,7 @@ fn write_zones(
             make_overflow_account(maps, budget)?;
         }
         maps.zones
-            .set(zone_index(bank, slot), conf, 0)
+            .set(abi::zone_index(bank, slot), conf, 0)
             .map_err(|error| KernelError::refused("write the map of zones", error))?;
     }
     Ok(())
@@ -216,14 +216,7 @@ fn make_overflow_account(maps: &mut Maps, budget: &abi::BudgetConf) -> Result<()
 
 /// Forgets the overflow accounts of budgets that are in neither bank.
 fn drop_overflow_accounts(maps: &mut Maps) -> Result<(), KernelError> {
-    let mut used = HashSet::new();
-    for bank in 0..2 {
-        for slot in 0..abi::MAX_ZONES as u32 {
-            let conf = read_zone(maps, bank, slot)?;
-            let count = (conf.budget_count as usize).min(abi::MAX_BUDGETS);
-            used.extend(conf.budgets[..count].iter().map(|budget| budget.id));
-        }
-    }
+    let used: HashSet<u64> = maps.budgets()?.iter().map(|budget| budget.id).collect();
     let refused = |error| KernelError::refused("clear the overflow accounts", error);
     let ids: Vec<u64> = maps.overflow.keys().collect::<Result<_, _>>().map_err(refused)?;
     for id in ids.iter().filter(|id| !used.contains(id)) {
@@ -267,17 +260,13 @@ const NO_BUDGET: abi::BudgetConf = abi::BudgetConf {
 
 fn read_zone(maps: &Maps, bank: u32, slot: u32) -> Result<abi::ZoneConf, KernelError> {
     maps.zones
-        .get(&zone_index(bank, slot), 0)
+        .get(&abi::zone_index(bank, slot), 0)
         .map_err(|error| KernelError::refused("read the map of zones", error))
 }
 
 fn zone_name(conf: &abi::ZoneConf) -> String {
     let end = conf.name.iter().position(|&byte| byte == 0).unwrap_or(conf.name.len());
     String::from_utf8_lossy(&conf.name[..end]).into_owned()
-}
-
-fn zone_index(bank: u32, slot: u32) -> u32 {
-    bank * abi::MAX_ZONES as u32 + slot
 }
 
 /// Opens a directory and learns what the kernel calls it. Whatever has taken its place since it was found must neither

@@ -23,7 +23,9 @@ pub(super) fn collect(maps: &mut Maps) -> Result<usize, KernelError> {
     if keys.len() < MANY {
         return Ok(0);
     }
-    let windows = windows(maps)?;
+    let budgets = maps.budgets()?;
+    let windows: HashMap<u64, u64> =
+        budgets.iter().map(|budget| (budget.id, budget.limit.window_ns)).collect();
     let now = boot_time_ns();
     let mut forgotten = 0;
     for key in keys {
@@ -36,18 +38,4 @@ pub(super) fn collect(maps: &mut Maps) -> Result<usize, KernelError> {
         }
     }
     Ok(forgotten)
-}
-
-/// The window of each budget in either bank.
-fn windows(maps: &Maps) -> Result<HashMap<u64, u64>, KernelError> {
-    let mut windows = HashMap::new();
-    for index in 0..2 * abi::MAX_ZONES as u32 {
-        let conf = maps
-            .zones
-            .get(&index, 0)
-            .map_err(|error| KernelError::refused("read the map of zones", error))?;
-        let count = (conf.budget_count as usize).min(abi::MAX_BUDGETS);
-        windows.extend(conf.budgets[..count].iter().map(|b| (b.id, b.limit.window_ns)));
-    }
-    Ok(windows)
 }

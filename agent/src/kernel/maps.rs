@@ -63,6 +63,20 @@ impl Maps {
         self.control.get(&0, 0).map_err(|error| KernelError::refused("read the control map", error))
     }
 
+    /// Every budget in either bank.
+    pub(super) fn budgets(&self) -> Result<Vec<abi::BudgetConf>, KernelError> {
+        let mut budgets = Vec::new();
+        for index in 0..2 * abi::MAX_ZONES as u32 {
+            let conf = self
+                .zones
+                .get(&index, 0)
+                .map_err(|error| KernelError::refused("read the map of zones", error))?;
+            let count = (conf.budget_count as usize).min(abi::MAX_BUDGETS);
+            budgets.extend_from_slice(&conf.budgets[..count]);
+        }
+        Ok(budgets)
+    }
+
     pub(super) fn set_control(&mut self, control: abi::Control) -> Result<(), KernelError> {
         self.control
             .set(0, control, 0)

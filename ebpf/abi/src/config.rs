@@ -169,6 +169,12 @@ pub const fn counter_index(zone: u32, op: Op, row: u32) -> u32 {
     (zone * Op::ALL.len() as u32 + op as u32) * COUNTER_ROWS as u32 + row
 }
 
+/// Index of a zone's configuration in `bank`.
+#[inline(always)]
+pub const fn zone_index(bank: u32, zone: u32) -> u32 {
+    bank * MAX_ZONES as u32 + zone
+}
+
 /// Entries of the counter map.
 pub const COUNTERS: usize = MAX_ZONES * Op::ALL.len() * COUNTER_ROWS;
 

@@ -13,7 +13,7 @@ mod window;
 pub use config::{
     AccountKey, BudgetConf, COUNTER_ROWS, COUNTERS, Control, FLAG_TRACE, FsConf, FsKey, Learned,
     OVERFLOW_ACCOUNTS, Offsets, ROW_GIVEN_BACK, ROW_OBSERVED_GIVEN_BACK, RootConf, RootKey,
-    ZoneConf, ZoneCounters, counter_index,
+    ZoneConf, ZoneCounters, counter_index, zone_index,
 };
 pub use event::{Event, FLAG_FIRST, FLAG_KTHREAD, FLAG_PATH_CUT, FLAG_STRICT, PATH_ROOM};
 pub use op::{Mode, Op, OpMask, Per, Reason, Verdict, Who, WhoMask};
