@@ -8,6 +8,7 @@ mod cli;
 mod clock;
 mod control;
 mod daemon;
+mod holds;
 pub mod kernel;
 mod metrics;
 mod report;

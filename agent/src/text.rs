@@ -49,6 +49,11 @@ pub(crate) fn directories(n: usize) -> String {
     if n == 1 { "1 directory".to_owned() } else { format!("{n} directories") }
 }
 
+/// `1 process`, `2 processes`.
+pub(crate) fn processes(n: usize) -> String {
+    if n == 1 { "1 process".to_owned() } else { format!("{n} processes") }
+}
+
 /// What there is to say about roots that no path leads to.
 pub(crate) fn kept_roots(n: usize) -> String {
     let what = if n == 1 { "has left its path and is" } else { "have left their paths and are" };

@@ -8,12 +8,13 @@ use aya_ebpf::{
     },
 };
 use holdfast_abi::{
-    Account, AccountKey, BudgetConf, CANARY_ZONE, Cost, MAX_BUDGETS, Mode, OVERFLOW_ACTOR, Op, Per,
-    ROW_GIVEN_BACK, ROW_OBSERVED_GIVEN_BACK, Reason, Receipt, Verdict, Who, ZoneCounters,
+    Account, AccountKey, BudgetConf, CANARY_ZONE, Cost, MAX_BUDGETS, Mode, OVERFLOW_ACTOR, OnTrip,
+    Op, Per, ROW_GIVEN_BACK, ROW_OBSERVED_GIVEN_BACK, Reason, Receipt, Verdict, Who, ZoneCounters,
     zone_index,
 };
 
 use crate::{
+    hold::{ERESTARTNOINTR, goes_on, hf_consult, hf_must_wait, hf_remember, stop},
     inflight::{Call, InFlight, count},
     kernel::{Caller, Victim, add},
     maps::{ACCOUNTS, EMPTY_ACCOUNT, OVERFLOW, ZONE_COUNTERS, ZONES},
@@ -54,6 +55,16 @@ pub struct Request {
     pub first: u8,
     /// The account has sent enough events for this second.
     pub quiet: u8,
+    /// An [`OnTrip`]; `Deny` unless the zone enforces.
+    pub on_trip: u8,
+    /// The caller is held, and nobody has decided about that yet.
+    pub waits: u8,
+    /// The op is paused already, and is so again.
+    pub again: u8,
+    /// It is charged to a throttled account.
+    pub paced: u8,
+    /// `FLAG_*`: why it is denied in a zone that pauses.
+    pub why_denied: u8,
 }
 
 impl Request {
@@ -87,6 +98,11 @@ impl Request {
             reason: 0,
             first: 0,
             quiet: 0,
+            on_trip: 0,
+            waits: 0,
+            again: 0,
+            paced: 0,
+            why_denied: 0,
         }
     }
 }
@@ -109,45 +125,76 @@ pub unsafe extern "C" fn hf_decide(request: *mut Request) -> i32 {
     }
     let Some(zone) = ZONES.get(zone_index(request.bank, request.zone)) else { return 0 };
     request.mode = zone.mode;
+    let enforces = zone.mode != Mode::Observe as u32;
+    if enforces {
+        request.on_trip = zone.on_trip as u8;
+    }
     let inflight = InFlight::create();
     let charged_before = match inflight.as_ref() {
         Some(inflight) => inflight.charges,
         None => 0,
     };
-    for index in 0..MAX_BUDGETS {
-        if index >= zone.budget_count as usize {
-            break;
-        }
-        let budget = &zone.budgets[index];
-        if budget.who & request.who != 0 && hf_charge(budget, request, inflight) != 0 {
-            break;
-        }
-    }
-    let verdict = if request.reason == Reason::None as u8 {
-        Verdict::Allow
-    } else if zone.mode == Mode::Observe as u32 {
-        Verdict::Observe
+    request.waits = hf_must_wait(request, inflight) as u8;
+    if request.waits != 0 {
+        // Held, and nobody has decided yet: budgets are not asked.
+        request.reason = Reason::Latched as u8;
     } else {
-        Verdict::Deny
+        for index in 0..MAX_BUDGETS {
+            if index >= zone.budget_count as usize {
+                break;
+            }
+            let budget = &zone.budgets[index];
+            if budget.who & request.who != 0 && hf_charge(budget, request, inflight) != 0 {
+                break;
+            }
+        }
+    }
+    let refused = request.reason != Reason::None as u8;
+    if refused && let Some(inflight) = inflight.as_mut() {
+        // The budgets that accepted before this one refused.
+        inflight.return_charges(charged_before);
+    }
+    let mut verdict = if !refused {
+        Verdict::Allow as u8
+    } else if !enforces {
+        Verdict::Observe as u8
+    } else if request.on_trip == OnTrip::Deny as u8 {
+        Verdict::Deny as u8
+    } else {
+        hf_consult(request, inflight) as u8
     };
-    request.verdict = verdict as u8;
+    request.verdict = verdict;
+    let mut pauses = verdict == Verdict::Hold as u8 || verdict == Verdict::Throttle as u8;
     if let Some(inflight) = inflight.as_mut() {
-        if verdict as u8 != Verdict::Allow as u8 {
-            // The budgets that accepted before this one refused.
-            inflight.return_charges(charged_before);
+        if pauses && (hf_remember(request, inflight) == 0 || !stop(request, inflight)) {
+            pauses = false;
+            verdict = Verdict::Deny as u8;
+            request.verdict = verdict;
         }
-        match verdict {
-            Verdict::Allow => inflight.arm(request, ROW_GIVEN_BACK, charged_before),
-            Verdict::Observe => inflight.arm(request, ROW_OBSERVED_GIVEN_BACK, charged_before),
-            _ => {}
+        if verdict == Verdict::Allow as u8 {
+            inflight.arm(request, ROW_GIVEN_BACK, charged_before);
+        } else if verdict == Verdict::Observe as u8 {
+            inflight.arm(request, ROW_OBSERVED_GIVEN_BACK, charged_before);
+        }
+        if !pauses && inflight.held_ns != 0 && inflight.held_zone == request.zone {
+            goes_on(inflight);
         }
     }
-    count(request.zone, request.op, verdict as u8, &request.cost);
-    if let Some(counters) = ZONE_COUNTERS.get_ptr_mut(request.zone) {
-        note(counters, request, inflight.is_null());
+    // One pause is one op, however often somebody continues the process meanwhile.
+    if request.again == 0 {
+        count(request.zone, request.op, verdict, &request.cost);
+        if let Some(counters) = ZONE_COUNTERS.get_ptr_mut(request.zone) {
+            note(counters, request, inflight.is_null());
+        }
+        hf_report(request, inflight);
     }
-    hf_report(request, inflight);
-    if verdict as u8 == Verdict::Deny as u8 { EPERM } else { 0 }
+    if pauses {
+        ERESTARTNOINTR
+    } else if verdict == Verdict::Deny as u8 {
+        EPERM
+    } else {
+        0
+    }
 }
 
 /// Charges one budget. Returns 0, or the [`Reason`] it is over, which it leaves in `request` too.
@@ -175,6 +222,7 @@ pub unsafe extern "C" fn hf_charge(
     let unknown_cost = op_bit & (Op::Detach.bit() | Op::Device.bit()) != 0;
     let second = (now / 1_000_000_000) as u32;
     let lists_op = budget.ops & op_bit != 0;
+    let throttles = request.on_trip == OnTrip::Throttle as u8;
 
     let mut receipt = Receipt::default();
     let mut reason = Reason::None as u32;
@@ -184,12 +232,13 @@ pub unsafe extern "C" fn hf_charge(
     let lock = (&raw mut (*account).lock).cast();
     bpf_spin_lock(lock);
     let window = &mut (*account).window;
-    if window.is_latched(now, mode) {
+    let latched = window.is_latched(now, mode);
+    if latched && !throttles {
         reason = Reason::Latched as u32;
     } else if lists_op && unknown_cost {
         reason = Reason::UnknownCost as u32;
     } else if lists_op {
-        match window.charge(limit, now, mode, cost) {
+        match window.take(limit, now, mode, latched, cost) {
             Ok(given) => {
                 receipt = given;
                 charged = true;
@@ -222,6 +271,7 @@ pub unsafe extern "C" fn hf_charge(
     request.first =
         (reason != Reason::None as u32 && reason != Reason::Latched as u32 && !quiet) as u8;
     request.quiet = quiet as u8;
+    request.paced |= (charged && latched) as u8;
     if let Some(inflight) = inflight.as_mut() {
         let outcome = &mut inflight.outcome;
         outcome.budget = key.budget;
@@ -229,6 +279,7 @@ pub unsafe extern "C" fn hf_charge(
         outcome.files_left = files_left;
         outcome.bytes_left = bytes_left;
         outcome.latched_until = if latched_until > now { latched_until } else { 0 };
+        outcome.retry_ns = limit.next_bucket(now);
         outcome.suppressed = suppressed;
         if charged {
             inflight.remember(&key, &receipt, &request.cost);

@@ -10,6 +10,7 @@ use holdfast_abi::{Control, Learned, Op};
 
 use crate::{
     decide::{EPERM, Request, hf_decide},
+    hold::ERESTARTNOINTR,
     inflight::{Call, InFlight, settle, settle_rename},
     kernel::{Dentry, File, Iattr, Inode, RenameData, Victim, instance},
     maps::{CONTROL, LEARNED},
@@ -307,5 +308,9 @@ unsafe fn decide_at(
     request.bank = fs.bank;
     request.flags = control.flags;
     // Constants, because kernels from 6.12 on check what a hook can return.
-    if hf_decide(&raw mut request) != 0 { EPERM } else { 0 }
+    match hf_decide(&raw mut request) {
+        0 => 0,
+        ERESTARTNOINTR => ERESTARTNOINTR,
+        _ => EPERM,
+    }
 }

@@ -10,12 +10,12 @@ use aya_ebpf::{
         generated::{bpf_spin_lock, bpf_spin_unlock, bpf_task_storage_get},
     },
 };
-use holdfast_abi::{AccountKey, Cost, OVERFLOW_ACTOR, Op, Receipt, counter_index};
+use holdfast_abi::{AccountKey, Cost, HoldKey, OVERFLOW_ACTOR, Op, Receipt, counter_index};
 
 use crate::{
     decide::Request,
     kernel::{add, has_links, opaque},
-    maps::{ACCOUNTS, COUNTERS, IN_FLIGHT, OVERFLOW},
+    maps::{ACCOUNTS, COUNTERS, HOLDS, IN_FLIGHT, OVERFLOW},
 };
 
 /// Charges one call can make: a rename can be an op in each of two zones with eight budgets.
@@ -33,12 +33,26 @@ pub enum Call {
     Setattr = 4,
 }
 
-/// One account that was charged.
+/// One account that was charged, or one release.
 #[repr(C)]
 pub struct Charge {
+    /// A [`Source`].
+    pub source: u32,
+    pub zone: u32,
+    pub user: u32,
+    pub pad: u32,
+    /// For [`Source::Release`] its `actor` is the unit.
     pub key: AccountKey,
     pub receipt: Receipt,
     pub cost: Cost,
+}
+
+/// What a charge was taken from.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
+enum Source {
+    Account = 0,
+    Release = 1,
 }
 
 /// One op that was counted.
@@ -60,6 +74,8 @@ pub struct Outcome {
     pub files_left: u64,
     pub bytes_left: u64,
     pub latched_until: u64,
+    /// When the budget's next bucket starts.
+    pub retry_ns: u64,
     pub suppressed: u32,
     pub pad: u32,
 }
@@ -78,7 +94,10 @@ pub struct InFlight {
     replaces: u32,
     replace_charges: u32,
     replace_counted: u32,
-    pad: u32,
+    /// The zone in which the task is paused, if it is.
+    pub held_zone: u32,
+    /// Since when it is paused; 0 if it is not. It outlives the call: the call is made again.
+    pub held_ns: u64,
     pub outcome: Outcome,
     charge: [Charge; MAX_CHARGES],
     count: [Counted; MAX_OPS],
@@ -120,6 +139,7 @@ impl InFlight {
         let index = self.charges;
         self.charges = index + 1;
         let entry = &mut self.charge[opaque(index.into()) as usize % MAX_CHARGES];
+        entry.source = Source::Account as u32;
         // Field by field: a copy of the whole would be a call to memmove.
         entry.key.budget = key.budget;
         entry.key.actor = key.actor;
@@ -127,9 +147,23 @@ impl InFlight {
         entry.receipt.tenant_before = receipt.tenant_before;
         entry.receipt.tenant_now = receipt.tenant_now;
         entry.receipt.slot = receipt.slot;
+        entry.receipt.epoch = receipt.epoch;
         entry.cost.files = cost.files;
         entry.cost.bytes = cost.bytes;
         entry.cost.tenant = cost.tenant;
+    }
+
+    /// Remembers what was taken from a release.
+    #[inline(always)]
+    pub fn remember_release(&mut self, key: &HoldKey, files: u64) {
+        let index = self.charges;
+        self.charges = index + 1;
+        let entry = &mut self.charge[opaque(index.into()) as usize % MAX_CHARGES];
+        entry.source = Source::Release as u32;
+        entry.zone = key.zone;
+        entry.user = key.user;
+        entry.key.actor = key.unit;
+        entry.cost.files = files;
     }
 
     /// Remembers an op that goes on, for the exit of its call. Its charges are those from `first_charge` on.
@@ -217,7 +251,7 @@ pub unsafe fn settle_rename(dentries: (u64, u64), status: i32) {
     inflight.disarm();
 }
 
-/// Gives one charge back to its account. A global function: the verifier checks it once, for any charge.
+/// Gives one charge back to its account or release. A global function: the verifier checks it once, for any charge.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub unsafe extern "C" fn hf_return(charge: *const Charge) -> u32 {
@@ -225,6 +259,17 @@ pub unsafe extern "C" fn hf_return(charge: *const Charge) -> u32 {
         return 0;
     }
     let charge = &*charge;
+    if charge.source == Source::Release as u32 {
+        let key = HoldKey { unit: charge.key.actor, zone: charge.zone, user: charge.user };
+        if let Some(hold) = HOLDS.get_ptr_mut(key) {
+            let files = charge.cost.files;
+            let lock = (&raw mut (*hold).lock).cast();
+            bpf_spin_lock(lock);
+            (*hold).used = (*hold).used.saturating_sub(files);
+            bpf_spin_unlock(lock);
+        }
+        return 0;
+    }
     let key = AccountKey { budget: charge.key.budget, actor: charge.key.actor };
     let account = if key.actor == OVERFLOW_ACTOR {
         OVERFLOW.get_ptr_mut(key.budget)

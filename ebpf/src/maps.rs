@@ -6,9 +6,9 @@ use aya_ebpf::{
     macros::btf_map,
 };
 use holdfast_abi::{
-    Account, AccountKey, COUNTERS as COUNTER_COUNT, Control, Cost, Event, FsConf, FsKey, Learned,
-    MAX_ACCOUNTS, MAX_ROOTS, MAX_ZONES, OVERFLOW_ACCOUNTS, RootConf, RootKey, ZoneConf,
-    ZoneCounters,
+    Account, AccountKey, COUNTERS as COUNTER_COUNT, Control, Cost, Event, FsConf, FsKey, Heartbeat,
+    Held, Hold, HoldKey, Learned, MAX_ACCOUNTS, MAX_HELD, MAX_HOLDS, MAX_ROOTS, MAX_ZONES,
+    OVERFLOW_ACCOUNTS, Release, RootConf, RootKey, TaskKey, ZoneConf, ZoneCounters,
 };
 
 use crate::inflight::InFlight;
@@ -47,6 +47,29 @@ pub static ZONE_COUNTERS: PerCpuArray<ZoneCounters, MAX_ZONES> = PerCpuArray::ne
 pub static LEARNED: Array<Learned, 1> = Array::new();
 #[btf_map]
 pub static EVENTS: RingBuf<Event, { 1 << 20 }> = RingBuf::new();
+
+#[btf_map]
+pub static HEARTBEAT: Array<Heartbeat, 1> = Array::new();
+/// Every paused thread: what the agent goes by, also one that starts while they are paused.
+#[btf_map]
+pub static HELD: HashMap<TaskKey, Held, { MAX_HELD as usize }, { BPF_F_NO_PREALLOC as usize }> =
+    HashMap::new();
+/// Nobody who is held, to copy from: it would not fit on a program's stack.
+#[btf_map]
+pub static EMPTY_HELD: Array<[u8; size_of::<Held>()], 1> = Array::new();
+#[btf_map]
+pub static HOLDS: HashMap<HoldKey, Hold, { MAX_HOLDS as usize }, { BPF_F_NO_PREALLOC as usize }> =
+    HashMap::new();
+/// The number of the last hold.
+#[btf_map]
+pub static HOLD_IDS: Array<u64, 1> = Array::new();
+#[btf_map]
+pub static RELEASES: HashMap<
+    HoldKey,
+    Release,
+    { MAX_HOLDS as usize },
+    { BPF_F_NO_PREALLOC as usize },
+> = HashMap::new();
 
 /// Task storage, which aya-ebpf has no type for: memory of the running task that goes when the task goes.
 #[repr(C)]

@@ -5,7 +5,8 @@ use aya_ebpf::helpers::{
     generated::{bpf_get_current_comm, bpf_probe_read_kernel_str},
 };
 use holdfast_abi::{
-    Event, FLAG_FIRST, FLAG_KTHREAD, FLAG_PATH_CUT, FLAG_STRICT, FLAG_TRACE, PATH_ROOM, Reason,
+    Event, FLAG_FIRST, FLAG_KTHREAD, FLAG_PACED, FLAG_PATH_CUT, FLAG_STRICT, FLAG_TRACE, PATH_ROOM,
+    Reason,
 };
 
 use crate::{
@@ -28,7 +29,8 @@ pub unsafe extern "C" fn hf_report(request: *const Request, inflight: *const InF
         return 0;
     }
     let request = &*request;
-    let is_quiet = request.quiet != 0 || request.reason == Reason::None as u8;
+    let is_within_budget = request.reason == Reason::None as u8 && request.paced == 0;
+    let is_quiet = request.quiet != 0 || is_within_budget;
     if !is_quiet || request.flags & FLAG_TRACE != 0 {
         send(request, inflight);
     }
@@ -44,6 +46,22 @@ unsafe fn send(request: &Request, inflight: *const InFlight) {
         return;
     };
     let event: *mut Event = entry.as_mut_ptr();
+    hf_describe(event, request, inflight);
+    entry.submit(0);
+}
+
+/// Fills in an event, all of it. A global function, like [`crate::decide::hf_charge`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub unsafe extern "C" fn hf_describe(
+    event: *mut Event,
+    request: *const Request,
+    inflight: *const InFlight,
+) -> u32 {
+    if event.is_null() || request.is_null() {
+        return 0;
+    }
+    let request = &*request;
     let ids = bpf_get_current_pid_tgid();
     (*event).time_ns = request.now;
     (*event).files = request.cost.files;
@@ -68,7 +86,10 @@ unsafe fn send(request: &Request, inflight: *const InFlight) {
     let tenant = if request.cost.tenant == 0 { u64::MAX } else { request.cost.tenant };
     let (used, complete) = write_path(event, request.dentry, tenant);
     (*event).path_len = used;
-    let mut flags = 0;
+    let mut flags = request.why_denied;
+    if request.paced != 0 {
+        flags |= FLAG_PACED;
+    }
     if request.first != 0 {
         flags |= FLAG_FIRST;
     }
@@ -82,7 +103,7 @@ unsafe fn send(request: &Request, inflight: *const InFlight) {
         flags |= FLAG_PATH_CUT;
     }
     (*event).flags = flags;
-    entry.submit(0);
+    0
 }
 
 /// What the deciding budget said; nothing where there was no memory for it.

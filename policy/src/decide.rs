@@ -3,22 +3,28 @@
 //! The kernel programs follow the same order over the same arithmetic ([`holdfast_abi::Window`]); a test drives both with
 //! the same ops and compares. It never reads a clock: time is part of the request.
 
+mod budgets;
+mod holds;
+
 use std::collections::HashMap;
 
 use holdfast_abi::{
-    AccountKey, Cost, Limit, Mode, Op, Over, Per, Reason, Receipt, Verdict, WhoMask, Window,
+    AccountKey, Cost, HoldKey, Mode, OnTrip, Op, Reason, Receipt, Verdict, WhoMask, Window,
 };
 
-use crate::budget::Budget;
 use crate::model::Policy;
 
-/// A policy and what has been spent of it.
+pub use holds::Released;
+
+/// A policy, what has been spent of it, and what people decided about those who were stopped.
 #[derive(Clone, Debug)]
 pub struct Model {
     /// The policy in force.
     pub policy: Policy,
     /// What each actor has spent of each budget.
     pub accounts: HashMap<AccountKey, Window>,
+    /// What was decided about each hold. Its key has the zone's index in [`Policy::zones`].
+    pub releases: HashMap<HoldKey, Released>,
 }
 
 /// One op somebody is about to do.
@@ -38,6 +44,12 @@ pub struct Request {
     pub cost: Cost,
     /// Boot-time nanoseconds, never 0.
     pub now: u64,
+    /// Whether the calling thread can be paused: it is neither the kernel's own nor the agent's, there is room to remember
+    /// it, and the agent that would let it go on was heard of lately.
+    pub can_wait: bool,
+    /// If the calling thread is paused for an op in this zone and tries again: the time of the request that
+    /// budgets refused, so that it was paused. An op that was stopped again without asking them does not change it.
+    pub held_since: Option<u64>,
 }
 
 /// What happens to an op, and why.
@@ -48,19 +60,101 @@ pub struct Decision {
     pub verdict: Verdict,
     /// Why, if it is not simply allowed.
     pub reason: Reason,
-    /// Whether this op tripped the budget: the first one over it.
+    /// Whether this op tripped the budget: the first one over it. That it did counts also if a release lets it go on.
     pub first: bool,
-    /// Index of the budget that refused.
+    /// Index of the budget that refused; none if none was asked, because the thread is still held.
     pub budget: Option<usize>,
     /// What was charged; to be given back if the op fails.
     pub charge: Charge,
 }
 
-/// What one op was charged to.
+/// What one op was charged to: to every budget that counts it, or to a release.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Charge {
     cost: Cost,
     receipts: Vec<(AccountKey, Receipt)>,
+    released: Option<(HoldKey, u64)>,
+}
+
+/// Why an op cannot simply go on.
+#[derive(Clone, Copy, Debug)]
+struct Refusal {
+    reason: Reason,
+    /// Index of the budget that says so.
+    budget: Option<usize>,
+}
+
+impl Model {
+    /// A policy of which nothing has been spent.
+    pub fn new(policy: Policy) -> Self {
+        Self { policy, accounts: HashMap::new(), releases: HashMap::new() }
+    }
+
+    /// Decides on one op, and charges it if it is allowed.
+    ///
+    /// A thread that is held stays so until somebody has decided. For all others the budgets are asked in the order of
+    /// the policy, and the first that refuses decides. What was charged to those before it is given back: an op that
+    /// does not happen costs nothing. In a zone that only observes a refused op goes on, and is not charged either.
+    ///
+    /// # Panics
+    /// If the policy has no such zone.
+    pub fn decide(&mut self, request: &Request) -> Decision {
+        if destroys_nothing(request) {
+            return Decision::allow(Charge::default());
+        }
+        let asked = if self.waits_for_a_decision(request) {
+            Err(Refusal { reason: Reason::Latched, budget: None })
+        } else {
+            self.charge_budgets(request)
+        };
+        match asked {
+            Ok(charge) => Decision::allow(charge),
+            Err(refusal) => self.answer(request, refusal),
+        }
+    }
+
+    /// Gives back what an op was charged that then failed.
+    pub fn give_back(&mut self, charge: &Charge) {
+        self.give_back_budgets(charge);
+        self.give_back_released(charge);
+    }
+
+    /// What happens to an op that is over budget.
+    fn answer(&mut self, request: &Request, refusal: Refusal) -> Decision {
+        let zone = &self.policy.zones[request.zone];
+        match (zone.mode, zone.on_trip) {
+            (Mode::Observe, _) => refusal.into_decision(Verdict::Observe),
+            (Mode::Enforce, OnTrip::Deny) => refusal.into_decision(Verdict::Deny),
+            // No amount that was released covers a cost nobody knows, and no rate lets it go on.
+            (Mode::Enforce, _) if request.op.cost_is_unknown() => {
+                refusal.into_decision(Verdict::Deny)
+            }
+            (Mode::Enforce, OnTrip::Hold) if self.is_denied(request) => {
+                let denied = refusal.into_decision(Verdict::Deny);
+                Decision { reason: Reason::Expired, ..denied }
+            }
+            (Mode::Enforce, OnTrip::Hold) => self.pause(request, refusal, Verdict::Hold),
+            (Mode::Enforce, OnTrip::Throttle) => self.pause(request, refusal, Verdict::Throttle),
+        }
+    }
+
+    /// Pauses a thread that can be paused or is already, unless a release covers the op.
+    fn pause(&mut self, request: &Request, refusal: Refusal, verdict: Verdict) -> Decision {
+        match self.spend_released(request) {
+            Some(charge) => refusal.into_released(charge),
+            None if request.can_wait || request.held_since.is_some() => {
+                refusal.into_decision(verdict)
+            }
+            None => refusal.into_decision(Verdict::Deny),
+        }
+    }
+}
+
+impl Request {
+    /// The hold that the calling thread is or would be part of.
+    pub fn hold_key(&self) -> HoldKey {
+        HoldKey { unit: self.unit, zone: self.zone as u32, user: self.user }
+    }
 }
 
 impl Charge {
@@ -68,58 +162,10 @@ impl Charge {
     pub fn accounts(&self) -> impl Iterator<Item = AccountKey> {
         self.receipts.iter().map(|(key, _)| *key)
     }
-}
 
-impl Model {
-    /// A policy of which nothing has been spent.
-    pub fn new(policy: Policy) -> Self {
-        Self { policy, accounts: HashMap::new() }
-    }
-
-    /// Decides on one op, and charges it if it is allowed.
-    ///
-    /// The budgets are asked in the order of the policy, and the first that refuses decides. What was charged
-    /// to those before it is given back: an op that does not happen costs nothing. In a zone that only observes
-    /// a refused op goes on, and is not charged either.
-    ///
-    /// # Panics
-    /// If the policy has no such zone.
-    pub fn decide(&mut self, request: &Request) -> Decision {
-        let mut charge = Charge { cost: request.cost, receipts: Vec::new() };
-        if destroys_nothing(request) {
-            return Decision::allow(charge);
-        }
-        let zone = &self.policy.zones[request.zone];
-        for (index, budget) in zone.budgets.iter().enumerate() {
-            if budget.who.mask() & request.who == 0 {
-                continue;
-            }
-            let conf = budget.conf(&zone.name);
-            let key = AccountKey { budget: conf.id, actor: actor(budget, request) };
-            let account = self.accounts.entry(key).or_default();
-            match ask(account, budget, &conf.limit, zone.mode, request) {
-                Ok(Some(receipt)) => charge.receipts.push((key, receipt)),
-                Ok(None) => {}
-                Err(reason) => {
-                    let verdict = match zone.mode {
-                        Mode::Observe => Verdict::Observe,
-                        Mode::Enforce => Verdict::Deny,
-                    };
-                    self.give_back(&charge);
-                    return Decision::refuse(verdict, reason, index);
-                }
-            }
-        }
-        Decision::allow(charge)
-    }
-
-    /// Gives back what an op was charged that then failed.
-    pub fn give_back(&mut self, charge: &Charge) {
-        for (key, receipt) in &charge.receipts {
-            if let Some(account) = self.accounts.get_mut(key) {
-                account.give_back(receipt, &charge.cost);
-            }
-        }
+    /// The files that were taken from a release, and from which; 0 files never.
+    pub fn released(&self) -> Option<(HoldKey, u64)> {
+        self.released
     }
 }
 
@@ -127,52 +173,26 @@ impl Decision {
     fn allow(charge: Charge) -> Self {
         Self { verdict: Verdict::Allow, reason: Reason::None, first: false, budget: None, charge }
     }
+}
 
-    fn refuse(verdict: Verdict, reason: Reason, budget: usize) -> Self {
+impl Refusal {
+    fn into_decision(self, verdict: Verdict) -> Decision {
+        let Self { reason, budget } = self;
         let first = reason != Reason::Latched;
-        Self { verdict, reason, first, budget: Some(budget), charge: Charge::default() }
+        Decision { verdict, reason, first, budget, charge: Charge::default() }
+    }
+
+    /// The op goes on all the same: a release covers it.
+    fn into_released(self, charge: Charge) -> Decision {
+        let Decision { first, budget, .. } = self.into_decision(Verdict::Allow);
+        Decision { verdict: Verdict::Allow, reason: Reason::None, first, budget, charge }
     }
 }
 
-/// Charges one budget, if it counts this op. A latched account refuses every op, also those it does not count.
-fn ask(
-    account: &mut Window,
-    budget: &Budget,
-    limit: &Limit,
-    mode: Mode,
-    request: &Request,
-) -> Result<Option<Receipt>, Reason> {
-    let mode = mode as u32;
-    if account.is_latched(request.now, mode) {
-        return Err(Reason::Latched);
-    }
-    if !budget.ops.contains(request.op) {
-        return Ok(None);
-    }
-    if request.op.cost_is_unknown() {
-        return Err(Reason::UnknownCost);
-    }
-    account.charge(limit, request.now, mode, &request.cost).map(Some).map_err(|over| match over {
-        Over::Files => Reason::Files,
-        Over::Bytes => Reason::Bytes,
-        Over::Tenants => Reason::Tenants,
-        Over::Latched => Reason::Latched,
-    })
-}
-
-/// Whether there is nothing to charge: such an op is allowed even to those who are latched. (A move from one tenant to
-/// another destroys nothing, but it counts as touching the tenant it is taken from.)
+/// Whether there is nothing to charge: such an op is allowed even to those who are latched or held. (A move from one
+/// tenant to another destroys nothing, but it counts as touching the tenant it is taken from.)
 fn destroys_nothing(request: &Request) -> bool {
     let Cost { files, bytes, tenant } = request.cost;
     let touches_tenant = request.op == Op::MoveOut && tenant != 0;
     !request.op.cost_is_unknown() && files == 0 && bytes == 0 && !touches_tenant
-}
-
-/// Whose account of this budget the caller spends from.
-fn actor(budget: &Budget, request: &Request) -> u64 {
-    match budget.per {
-        Per::Unit => request.unit,
-        Per::User => u64::from(request.user),
-        Per::Zone => 0,
-    }
 }

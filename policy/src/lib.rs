@@ -23,7 +23,10 @@ mod words;
 
 pub use budget::{Budget, OpSet};
 pub use glob::Component;
-pub use model::{MAX_ZONE_NAME, Policy, RESERVED_ZONE_NAME, Role, Zone, ZoneName};
+pub use model::{
+    DEFAULT_HOLD_TIMEOUT, MAX_HOLD_TIMEOUT, MAX_ZONE_NAME, MIN_HOLD_TIMEOUT, Policy,
+    RESERVED_ZONE_NAME, Role, Zone, ZoneName,
+};
 pub use pattern::PathPattern;
 pub use problem::{Fault, Problem, Problems};
 pub use units::{Window, format_bytes, parse_bytes};

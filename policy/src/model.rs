@@ -1,8 +1,9 @@
 //! The resolved policy: what is guarded and what it may cost. It cannot be wrong, and it decides nothing.
 
 use std::fmt;
+use std::time::Duration;
 
-use holdfast_abi::Mode;
+use holdfast_abi::{Mode, OnTrip};
 
 use crate::budget::Budget;
 use crate::pattern::PathPattern;
@@ -12,6 +13,15 @@ use crate::{raw, resolve};
 
 /// Longest name of a zone, in bytes: the kernel keeps 64, one of them for the closing NUL.
 pub const MAX_ZONE_NAME: usize = 63;
+
+/// How long a process is held if the policy does not say.
+pub const DEFAULT_HOLD_TIMEOUT: Duration = Duration::from_secs(30 * 60);
+
+/// The shortest a process can be held: in less nobody has read who is paused, and why.
+pub const MIN_HOLD_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The longest a process can be held: a week, so that no weekend ends one.
+pub const MAX_HOLD_TIMEOUT: Duration = Duration::from_secs(7 * 86_400);
 
 /// The agent's own zone, in which it proves that ops are stopped. No policy can use the name.
 pub const RESERVED_ZONE_NAME: &str = "canary";
@@ -34,8 +44,15 @@ pub struct Zone {
     pub paths: Vec<PathPattern>,
     /// How many levels below a root its tenants are; 0: each root is a tenant.
     pub tenant_depth: u32,
-    /// What happens to an op over budget.
+    /// Whether an op over budget is stopped.
     pub mode: Mode,
+    /// How, if it is.
+    pub on_trip: OnTrip,
+    /// How long a process is held before it is denied after all: whole seconds, from [`MIN_HOLD_TIMEOUT`] to
+    /// [`MAX_HOLD_TIMEOUT`]. Means nothing (and is the default) unless `on_trip` is `hold`.
+    pub hold_timeout: Duration,
+    /// Whether the terminal of a paused process is told. Means nothing (and is true) where `on_trip` is `deny`.
+    pub tell_terminal: bool,
     /// At least one, at most [`holdfast_abi::MAX_BUDGETS`], in the order of the file.
     pub budgets: Vec<Budget>,
 }
@@ -83,6 +100,15 @@ impl Role {
         match self {
             Role::Primary => "primary",
             Role::Backup => "backup",
+        }
+    }
+
+    /// What happens to an op over budget if the policy does not say: a pause leaves a choice, but copies are the last that
+    /// is left.
+    pub const fn default_on_trip(self) -> OnTrip {
+        match self {
+            Role::Primary => OnTrip::Hold,
+            Role::Backup => OnTrip::Deny,
         }
     }
 

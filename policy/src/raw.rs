@@ -44,6 +44,9 @@ pub(crate) struct RawZone {
     pub(crate) paths: Field<Vec<At<String>>>,
     pub(crate) tenant_depth: Field<i128>,
     pub(crate) mode: Field<String>,
+    pub(crate) on_trip: Field<String>,
+    pub(crate) hold_timeout: Field<String>,
+    pub(crate) tell_terminal: Field<bool>,
     pub(crate) budgets: Field<Vec<RawBudget>>,
 }
 
@@ -105,7 +108,17 @@ fn not_toml(message: &str, found: &str, span: Range<usize>, mistakes: &mut Mista
 }
 
 fn zone(table: &DeTable<'_>, span: Range<usize>, mistakes: &mut Mistakes) -> RawZone {
-    let known = ["name", "role", "paths", "tenant_depth", "mode", "budget"];
+    let known = [
+        "name",
+        "role",
+        "paths",
+        "tenant_depth",
+        "mode",
+        "on_trip",
+        "hold_timeout",
+        "tell_terminal",
+        "budget",
+    ];
     let mut table = Table::new(table, "a zone", &known, mistakes);
     RawZone {
         span,
@@ -114,6 +127,9 @@ fn zone(table: &DeTable<'_>, span: Range<usize>, mistakes: &mut Mistakes) -> Raw
         paths: table.texts("paths", "/srv/customers"),
         tenant_depth: table.number("tenant_depth", 1),
         mode: table.text("mode", "observe"),
+        on_trip: table.text("on_trip", "hold"),
+        hold_timeout: table.text("hold_timeout", "30m"),
+        tell_terminal: table.flag("tell_terminal", false),
         budgets: table.tables("budget", "[[zone.budget]]", budget),
     }
 }
@@ -163,6 +179,14 @@ impl<'t, 'i, 'm> Table<'t, 'i, 'm> {
 
     fn number(&mut self, name: &str, example: u32) -> Field<i128> {
         self.field(name, &format!("a whole number, as in `{name} = {example}`"), integer)
+    }
+
+    fn flag(&mut self, name: &str, example: bool) -> Field<bool> {
+        let wanted = format!("true or false, without quotes, as in `{name} = {example}`");
+        self.field(name, &wanted, |value| match value {
+            DeValue::Boolean(flag) => Ok(*flag),
+            _ => Err(None),
+        })
     }
 
     fn bytes(&mut self, name: &str) -> Field<RawBytes> {

@@ -1,13 +1,15 @@
 //! The resolved policy for people (as a policy file with nothing left to defaults) and for programs (JSON).
 
 use std::fmt;
+use std::time::Duration;
 
+use holdfast_abi::OnTrip;
 use serde::ser::{Serialize, SerializeStruct, Serializer};
 
 use crate::budget::{Budget, OpSet};
 use crate::model::{Policy, Role, Zone, ZoneName};
 use crate::pattern::PathPattern;
-use crate::units::{Window, format_bytes};
+use crate::units::{Window, format_bytes, format_time};
 
 /// The policy as a policy file: reading it again gives the same policy.
 impl fmt::Display for Policy {
@@ -31,6 +33,13 @@ impl fmt::Display for Zone {
         writeln!(f, "paths = [{}]", paths.join(", "))?;
         writeln!(f, "tenant_depth = {}", self.tenant_depth)?;
         writeln!(f, "mode = {}", string(self.mode.word()))?;
+        writeln!(f, "on_trip = {}", string(self.on_trip.word()))?;
+        if let Some(timeout) = hold_timeout(self) {
+            writeln!(f, "hold_timeout = {}", string(&format_time(timeout)))?;
+        }
+        if let Some(tell) = tell_terminal(self) {
+            writeln!(f, "tell_terminal = {tell}")?;
+        }
         for budget in &self.budgets {
             write!(f, "\n{budget}")?;
         }
@@ -59,6 +68,22 @@ fn limit(f: &mut fmt::Formatter<'_>, name: &str, value: Option<String>) -> fmt::
     }
 }
 
+/// How long a process is held, where one can be.
+fn hold_timeout(zone: &Zone) -> Option<Duration> {
+    match zone.on_trip {
+        OnTrip::Hold => Some(zone.hold_timeout),
+        OnTrip::Deny | OnTrip::Throttle => None,
+    }
+}
+
+/// Whether the terminal of a paused process is told, where one can be paused.
+fn tell_terminal(zone: &Zone) -> Option<bool> {
+    match zone.on_trip {
+        OnTrip::Hold | OnTrip::Throttle => Some(zone.tell_terminal),
+        OnTrip::Deny => None,
+    }
+}
+
 /// A TOML basic string. Names, patterns and words have no control characters.
 fn string(text: &str) -> String {
     format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
@@ -72,14 +97,20 @@ impl Serialize for Policy {
     }
 }
 
+/// What `on_trip` leaves without a meaning is null.
 impl Serialize for Zone {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut zone = serializer.serialize_struct("Zone", 6)?;
+        let mut zone = serializer.serialize_struct("Zone", 10)?;
         zone.serialize_field("name", &self.name)?;
         zone.serialize_field("role", &self.role)?;
         zone.serialize_field("paths", &self.paths)?;
         zone.serialize_field("tenant_depth", &self.tenant_depth)?;
         zone.serialize_field("mode", self.mode.word())?;
+        zone.serialize_field("on_trip", self.on_trip.word())?;
+        let timeout = hold_timeout(self);
+        zone.serialize_field("hold_timeout", &timeout.map(format_time))?;
+        zone.serialize_field("hold_timeout_seconds", &timeout.map(|timeout| timeout.as_secs()))?;
+        zone.serialize_field("tell_terminal", &tell_terminal(self))?;
         zone.serialize_field("budgets", &self.budgets)?;
         zone.end()
     }

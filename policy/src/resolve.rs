@@ -3,6 +3,7 @@
 
 mod budgets;
 mod overlaps;
+mod trips;
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -80,13 +81,18 @@ fn zone(
         Field::Missing => Some(1),
         Field::Bad => None,
     };
+    let trips = trips::resolve(raw, role, mistakes);
     let budgets = budgets::resolve(raw, source, mistakes);
+    let trips::Trips { on_trip, hold_timeout, tell_terminal } = trips?;
     Some(Zone {
         name: name?,
         role: role?,
         paths: paths.into_iter().map(|path| path.value).collect(),
         tenant_depth: tenant_depth?,
         mode: mode?,
+        on_trip,
+        hold_timeout,
+        tell_terminal,
         budgets,
     })
 }
@@ -174,6 +180,11 @@ fn required<'f, T>(
             None
         }
     }
+}
+
+/// The value, or the fault at the place it was given.
+fn take<T, G>(outcome: Result<T, Fault>, given: &At<G>, mistakes: &mut Mistakes) -> Option<T> {
+    outcome.map_err(|fault| mistakes.wrong(&given.span, fault)).ok()
 }
 
 /// The value with this word.

@@ -1,7 +1,9 @@
 //! Sizes and lengths of time as people write them. It knows units, not what they are used for.
 
 use std::fmt;
+use std::time::Duration;
 
+use crate::model::{MAX_HOLD_TIMEOUT, MIN_HOLD_TIMEOUT};
 use crate::problem::Fault;
 use crate::words::{choice, quoted};
 
@@ -83,9 +85,26 @@ impl Window {
 
 impl fmt::Display for Window {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (unit, scale) = TIME.unit_for(self.seconds);
-        write!(f, "{}{unit}", self.seconds / scale)
+        f.write_str(&TIME.write(self.seconds))
     }
+}
+
+/// Reads how long a process can be held, such as `30m`.
+pub(crate) fn parse_hold_timeout(text: &str) -> Result<Duration, Fault> {
+    let timeout = Duration::from_secs(TIME.read(text)?);
+    if !(MIN_HOLD_TIMEOUT..=MAX_HOLD_TIMEOUT).contains(&timeout) {
+        let [min, max] = [MIN_HOLD_TIMEOUT, MAX_HOLD_TIMEOUT].map(format_time);
+        return Err(Fault::new(
+            format!("a hold timeout of {} is out of bounds", quoted(text)),
+            format!("a process can be held for {min} to {max} before it is denied after all"),
+        ));
+    }
+    Ok(timeout)
+}
+
+/// A length of whole seconds in the largest unit that shows it exactly.
+pub(crate) fn format_time(time: Duration) -> String {
+    TIME.write(time.as_secs())
 }
 
 /// Reads a size such as `2GiB`, in bytes.
@@ -102,8 +121,7 @@ pub fn parse_bytes(text: &str) -> Result<u64, Fault> {
 
 /// The size in the largest unit that shows it exactly.
 pub fn format_bytes(bytes: u64) -> String {
-    let (unit, scale) = SIZE.unit_for(bytes);
-    format!("{}{unit}", bytes / scale)
+    SIZE.write(bytes)
 }
 
 impl Kind {
@@ -139,6 +157,12 @@ impl Kind {
             [] => Fault::new(message, all),
             _ => Fault::new(message, format!("did you mean {}? {all}", choice(&meant))),
         }
+    }
+
+    /// The value in the largest unit that shows it exactly.
+    fn write(&self, value: u64) -> String {
+        let (unit, scale) = self.unit_for(value);
+        format!("{}{unit}", value / scale)
     }
 
     /// The largest unit that shows the value exactly, and its scale.
@@ -199,6 +223,19 @@ mod tests {
     }
 
     #[test]
+    fn a_process_is_held_for_ten_seconds_to_a_week() {
+        for (text, seconds) in [("10s", 10), ("30m", 1_800), ("7d", 604_800), ("168h", 604_800)] {
+            assert_eq!(parse_hold_timeout(text), Ok(Duration::from_secs(seconds)), "{text}");
+        }
+        for text in ["0s", "9s", "604801s", "8d", "99999999999999999999d"] {
+            let fault = parse_hold_timeout(text).unwrap_err();
+            assert_eq!(fault.message, format!("a hold timeout of `{text}` is out of bounds"));
+            assert!(fault.help.contains("10s to 7d"), "{fault}");
+        }
+        assert_eq!(parse_hold_timeout("30").unwrap_err().message, "`30` has no unit");
+    }
+
+    #[test]
     fn what_is_not_a_size_says_why() {
         for (text, message, help) in [
             ("2G", "`G` is not a unit of size", "did you mean `GiB` or `GB`?"),
@@ -221,6 +258,12 @@ mod tests {
         }
 
         #[test]
+        fn a_hold_timeout_is_read_as_it_was_written(seconds in 10..=604_800u64) {
+            let timeout = Duration::from_secs(seconds);
+            prop_assert_eq!(parse_hold_timeout(&format_time(timeout)), Ok(timeout));
+        }
+
+        #[test]
         fn a_size_is_read_as_it_was_written(number in 0..=MAX_NUMBER, shift in 0..63u32) {
             let bytes = number >> shift << (shift / 2);
             prop_assert_eq!(parse_bytes(&format_bytes(bytes)), Ok(bytes));
@@ -228,7 +271,7 @@ mod tests {
 
         #[test]
         fn no_text_makes_units_panic(text in ".{0,20}") {
-            let _ = (Window::parse(&text), parse_bytes(&text));
+            let _ = (Window::parse(&text), parse_bytes(&text), parse_hold_timeout(&text));
         }
     }
 }

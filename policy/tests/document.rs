@@ -1,8 +1,13 @@
 //! The policy file as a whole: what it gives, what it says when it is wrong, and that it is read as it was written.
 #![expect(clippy::unwrap_used, reason = "a test that cannot make its data has to fail")]
 
-use holdfast_abi::{MAX_BUDGETS, Mode, Op, Per, Who};
-use holdfast_policy::{Budget, OpSet, PathPattern, Policy, Role, Window, Zone, ZoneName};
+use std::time::Duration;
+
+use holdfast_abi::{MAX_BUDGETS, Mode, OnTrip, Op, Per, Who};
+use holdfast_policy::{
+    Budget, DEFAULT_HOLD_TIMEOUT, MAX_HOLD_TIMEOUT, MIN_HOLD_TIMEOUT, OpSet, PathPattern, Policy,
+    Role, Window, Zone, ZoneName,
+};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
@@ -36,6 +41,9 @@ fn what_is_left_out_gets_its_documented_default() {
         paths: vec![PathPattern::parse("/srv/customers").unwrap()],
         tenant_depth: 1,
         mode: Mode::Observe,
+        on_trip: OnTrip::Hold,
+        hold_timeout: Duration::from_secs(30 * 60),
+        tell_terminal: true,
         budgets: vec![Budget {
             per: Per::Unit,
             who: Who::Everyone,
@@ -51,6 +59,39 @@ fn what_is_left_out_gets_its_documented_default() {
     assert!(policy.zone("backups").is_none());
 }
 
+/// A policy of one zone with these lines of its own.
+fn zone(lines: &str) -> Zone {
+    let budget = "[[zone.budget]]\nper = \"unit\"\nfiles = 1\nwindow = \"10m\"";
+    let text = format!("[[zone]]\nname = \"z\"\npaths = [\"/z\"]\n{lines}\n{budget}\n");
+    parse(&text).zones.remove(0)
+}
+
+#[test]
+fn what_happens_to_an_op_over_budget() {
+    let of = |lines: &str| {
+        let zone = zone(lines);
+        (zone.on_trip, zone.hold_timeout.as_secs(), zone.tell_terminal)
+    };
+    for (lines, expected) in [
+        ("role = 'primary'", (OnTrip::Hold, 1_800, true)),
+        ("role = 'backup'", (OnTrip::Deny, 1_800, true)),
+        ("role = 'primary'\non_trip = 'deny'", (OnTrip::Deny, 1_800, true)),
+        ("role = 'backup'\non_trip = 'hold'\nhold_timeout = '7d'", (OnTrip::Hold, 604_800, true)),
+        (
+            "role = 'primary'\nhold_timeout = '10s'\ntell_terminal = false",
+            (OnTrip::Hold, 10, false),
+        ),
+        (
+            "role = 'primary'\non_trip = 'throttle'\ntell_terminal = false",
+            (OnTrip::Throttle, 1_800, false),
+        ),
+        // It can be said before it happens.
+        ("role = 'backup'\nmode = 'observe'\non_trip = 'hold'", (OnTrip::Hold, 1_800, true)),
+    ] {
+        assert_eq!(of(lines), expected, "{lines}");
+    }
+}
+
 #[test]
 fn shown_to_people_nothing_is_left_to_defaults() {
     let policy = parse(
@@ -63,6 +104,7 @@ role = "backup"
 paths = ["/a", "/b/*"]
 tenant_depth = 1
 mode = "observe"
+on_trip = "deny"
 
 [[zone.budget]] # owners per zone, 1h (remove, move_out)
 per = "zone"
@@ -77,6 +119,26 @@ window = "1h"
 }
 
 #[test]
+fn shown_to_people_a_zone_says_what_its_on_trip_gives_a_meaning_to() {
+    let shown = |lines: &str| {
+        let shown = zone(lines).to_string();
+        let (_, trips) = shown.split_once("mode = \"observe\"\n").unwrap();
+        trips.split_once("\n\n").unwrap().0.to_owned()
+    };
+    for (lines, expected) in [
+        ("role = 'primary'", "on_trip = \"hold\"\nhold_timeout = \"30m\"\ntell_terminal = true"),
+        (
+            "role = 'primary'\nhold_timeout = '5400s'\ntell_terminal = false",
+            "on_trip = \"hold\"\nhold_timeout = \"90m\"\ntell_terminal = false",
+        ),
+        ("role = 'primary'\non_trip = 'deny'", "on_trip = \"deny\""),
+        ("role = 'backup'\non_trip = 'throttle'", "on_trip = \"throttle\"\ntell_terminal = true"),
+    ] {
+        assert_eq!(shown(lines), expected);
+    }
+}
+
+#[test]
 fn shown_to_programs_it_has_the_same_words() {
     let policy = parse(
         "zone = [{ name = 'z', role = 'backup', paths = ['/a'], budget = [{ per = 'zone', \
@@ -84,6 +146,7 @@ fn shown_to_programs_it_has_the_same_words() {
     );
     let expected = serde_json::json!({ "zones": [{
         "name": "z", "role": "backup", "paths": ["/a"], "tenant_depth": 1, "mode": "observe",
+        "on_trip": "deny", "hold_timeout": null, "hold_timeout_seconds": null, "tell_terminal": null,
         "budgets": [{
             "label": "everyone per zone, 1h (remove)", "per": "zone", "who": "everyone",
             "ops": ["remove"], "files": null, "bytes": 1024, "tenants": null,
@@ -91,6 +154,15 @@ fn shown_to_programs_it_has_the_same_words() {
         }],
     }]});
     assert_eq!(serde_json::to_value(&policy).unwrap(), expected);
+
+    let held = serde_json::to_value(zone("role = 'primary'")).unwrap();
+    assert_eq!(held["on_trip"], "hold");
+    assert_eq!(held["hold_timeout"], "30m");
+    assert_eq!(held["hold_timeout_seconds"], 1_800);
+    assert_eq!(held["tell_terminal"], true);
+    let throttled = serde_json::to_value(zone("role = 'primary'\non_trip = 'throttle'")).unwrap();
+    assert_eq!(throttled["hold_timeout"], serde_json::Value::Null);
+    assert_eq!(throttled["tell_terminal"], true);
 }
 
 fn some_name() -> impl Strategy<Value = ZoneName> {
@@ -124,6 +196,17 @@ fn some_budget() -> impl Strategy<Value = Budget> {
         })
 }
 
+/// Those settings that `on_trip` leaves without a meaning are the default.
+fn some_trips() -> impl Strategy<Value = (OnTrip, Duration, bool)> {
+    let timeout = MIN_HOLD_TIMEOUT.as_secs()..=MAX_HOLD_TIMEOUT.as_secs();
+    (select(OnTrip::ALL), timeout, any::<bool>()).prop_map(|(on_trip, seconds, tell)| match on_trip
+    {
+        OnTrip::Deny => (on_trip, DEFAULT_HOLD_TIMEOUT, true),
+        OnTrip::Hold => (on_trip, Duration::from_secs(seconds), tell),
+        OnTrip::Throttle => (on_trip, DEFAULT_HOLD_TIMEOUT, tell),
+    })
+}
+
 fn some_zone() -> impl Strategy<Value = Zone> {
     (
         some_name(),
@@ -131,15 +214,27 @@ fn some_zone() -> impl Strategy<Value = Zone> {
         vec("(/[a-z\"'# =ü][a-z0-9]{0,3}(\\*|\\?|\\[a-c\\]|\\[!x\\])?){1,3}", 1..4),
         0..=4u32,
         select(Mode::ALL),
+        some_trips(),
         vec(some_budget(), 1..=MAX_BUDGETS),
     )
-        .prop_map(|(name, role, paths, tenant_depth, mode, budgets)| {
+        .prop_map(|(name, role, paths, tenant_depth, mode, trips, budgets)| {
             // Each below a directory of its own, so that none overlaps another.
             let pattern = |(index, path)| {
                 PathPattern::parse(&format!("/{}{index}{path}", name.as_str())).unwrap()
             };
             let paths = paths.iter().enumerate().map(pattern).collect();
-            Zone { name, role, paths, tenant_depth, mode, budgets }
+            let (on_trip, hold_timeout, tell_terminal) = trips;
+            Zone {
+                name,
+                role,
+                paths,
+                tenant_depth,
+                mode,
+                on_trip,
+                hold_timeout,
+                tell_terminal,
+                budgets,
+            }
         })
 }
 

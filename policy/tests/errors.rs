@@ -109,6 +109,67 @@ fn zones() {
     }
 }
 
+/// A zone with these lines after its name and paths, from line 4 on.
+fn zone_with(lines: &str) -> String {
+    format!("[[zone]]\nname = \"z\"\npaths = [\"/z\"]\n{lines}\n{BUDGET}")
+}
+
+#[test]
+fn what_happens_to_an_op_over_budget() {
+    for (lines, expected) in [
+        ("role = 'primary'\non_trip = 'kill'", "5:11 there is no on_trip `kill`"),
+        ("role = 'primary'\non_trip = true", "5:11 `on_trip` cannot be true or false"),
+        ("role = 'primary'\non_trip = hold", "5:11 `hold` needs double quotes"),
+        ("role = 'primary'\nhold_timeout = 30", "5:16 `hold_timeout` cannot be a whole number"),
+        ("role = 'primary'\nhold_timeout = '30'", "5:16 `30` has no unit"),
+        ("role = 'primary'\nhold_timeout = '30min'", "5:16 `min` is not a unit of time"),
+        ("role = 'primary'\nhold_timeout = '9s'", "5:16 a hold timeout of `9s` is out of bounds"),
+        ("role = 'primary'\nhold_timeout = '8d'", "5:16 a hold timeout of `8d` is out of bounds"),
+        ("role = 'primary'\ntell_terminal = 'no'", "5:17 `tell_terminal` cannot be a string"),
+        ("role = 'primary'\ntell_terminal = 1", "5:17 `tell_terminal` cannot be a whole number"),
+        (
+            "hold_timeout = '30m'\non_trip = 'deny'\nrole = 'primary'",
+            "4:16 `hold_timeout` does nothing here: an op over budget is denied",
+        ),
+        (
+            "role = 'primary'\non_trip = 'throttle'\nhold_timeout = '30m'",
+            "6:16 `hold_timeout` does nothing here: an op over budget is throttled",
+        ),
+        (
+            "role = 'backup'\nhold_timeout = '30m'",
+            "5:16 `hold_timeout` does nothing here: an op over budget is denied",
+        ),
+        (
+            "role = 'primary'\non_trip = 'deny'\ntell_terminal = true",
+            "6:17 `tell_terminal` does nothing here: an op over budget is denied",
+        ),
+        (
+            "role = 'backup'\ntell_terminal = false",
+            "5:17 `tell_terminal` does nothing here: an op over budget is denied",
+        ),
+    ] {
+        assert_eq!(short(&zone_with(lines)), [expected], "{lines}");
+    }
+    // Without knowing what happens, nothing is guessed about the rest.
+    assert_eq!(
+        short(&zone_with("role = 'backups'\nhold_timeout = '30m'")),
+        ["4:8 there is no role `backups`"]
+    );
+    assert_eq!(
+        short(&zone_with("role = 'backup'\non_trip = 'held'\ntell_terminal = false")),
+        ["5:11 there is no on_trip `held`"]
+    );
+    // All at once.
+    assert_eq!(
+        short(&zone_with("role = 'backup'\nhold_timeout = '1s'\ntell_terminal = 0")),
+        [
+            "5:16 a hold timeout of `1s` is out of bounds",
+            "5:16 `hold_timeout` does nothing here: an op over budget is denied",
+            "6:17 `tell_terminal` cannot be a whole number",
+        ]
+    );
+}
+
 #[test]
 fn budgets() {
     for (line, expected) in [
@@ -233,6 +294,33 @@ fn help_names_what_was_probably_meant() {
     assert!(with("ops = [\"move-out\"]").starts_with("did you mean `move_out`?"));
     assert!(with("ops = [\"device\"]").contains("guarded are remove, replace, truncate"));
     assert!(with("bytes = \"2gib\"").contains("write `GiB`"));
+
+    let of = |lines: &str| help(&zone_with(lines));
+    assert_eq!(
+        of("role = 'primary'\non_trip = 'trottle'"),
+        "did you mean `throttle`? Possible here: `deny`, `hold` or `throttle`"
+    );
+    assert!(
+        of("role = 'primary'\nhold-timeout = '1h'").starts_with("did you mean `hold_timeout`?")
+    );
+    assert_eq!(
+        of("role = 'primary'\nhold_timeout = 30"),
+        "it is a string, as in `hold_timeout = \"30m\"`"
+    );
+    assert_eq!(
+        of("role = 'primary'\ntell_terminal = \"no\""),
+        "it is true or false, without quotes, as in `tell_terminal = false`"
+    );
+    assert!(of("role = 'primary'\nhold_timeout = '9s'").contains("10s to 7d"));
+    assert_eq!(
+        of("role = 'primary'\non_trip = 'throttle'\nhold_timeout = '30m'"),
+        "leave `hold_timeout` out, or write `on_trip = \"hold\"`"
+    );
+    assert_eq!(
+        of("role = 'backup'\ntell_terminal = false"),
+        "a zone of this role has `on_trip = \"deny\"` if it does not say: leave `tell_terminal` out, or add \
+         `on_trip = \"hold\"` or `on_trip = \"throttle\"`"
+    );
 }
 
 /// A policy can come from anywhere; what is quoted from it must not reach into the terminal it is shown on.

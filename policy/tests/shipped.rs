@@ -1,6 +1,8 @@
 //! The policy that is shipped, against the incidents it is there for and the work it must not hold up.
 
-use holdfast_abi::{Cost, Mode, Op, Verdict, Who, WhoMask};
+use std::time::Duration;
+
+use holdfast_abi::{Cost, HoldKey, Mode, OnTrip, Op, Reason, Verdict, Who, WhoMask};
 use holdfast_policy::decide::{Model, Request};
 use holdfast_policy::{Policy, Role};
 
@@ -17,7 +19,8 @@ fn shipped() -> Policy {
     }
 }
 
-/// The shipped policy, as it works once the operator has written `enforce`.
+/// The shipped policy, as it works once the operator has written `enforce`. Nobody decides about what is held, but each op
+/// is another process's: one that is held keeps no other from trying. That is the worst case.
 struct Node {
     model: Model,
     now: u64,
@@ -32,14 +35,20 @@ impl Node {
         Self { model: Model::new(policy), now: 1_000 * SECOND }
     }
 
-    /// Whether the op happens.
+    /// Whether the op happens at once.
     fn does(&mut self, zone: usize, who: WhoMask, unit: u64, op: Op, cost: Cost) -> bool {
-        let request = Request { zone, op, who, unit, user: 1_000, cost, now: self.now };
+        let request = self.request(zone, who, unit, op, cost);
         match self.model.decide(&request).verdict {
             Verdict::Allow => true,
-            Verdict::Deny => false,
+            Verdict::Hold if zone == CUSTOMERS => false,
+            Verdict::Deny if zone == BACKUPS || op == Op::Detach => false,
             other => panic!("{other:?} in an enforced zone"),
         }
+    }
+
+    fn request(&self, zone: usize, who: WhoMask, unit: u64, op: Op, cost: Cost) -> Request {
+        let (now, user) = (self.now, 1_000);
+        Request { zone, op, who, unit, user, cost, now, can_wait: true, held_since: None }
     }
 
     fn root_removes(&mut self, zone: usize, bytes: u64, tenant: u64) -> bool {
@@ -55,6 +64,30 @@ fn it_starts_by_observing() {
         zones,
         [("customers", Role::Primary, Mode::Observe), ("backups", Role::Backup, Mode::Observe)]
     );
+}
+
+#[test]
+fn once_it_enforces_customers_data_waits_for_a_decision_and_backups_do_not() {
+    let policy = shipped();
+    let trips = |zone: usize| {
+        let zone = &policy.zones[zone];
+        (zone.on_trip, zone.hold_timeout, zone.tell_terminal)
+    };
+    let half_an_hour = Duration::from_secs(30 * 60);
+    assert_eq!(trips(CUSTOMERS), (OnTrip::Hold, half_an_hour, true));
+    assert_eq!(trips(BACKUPS).0, OnTrip::Deny);
+}
+
+/// What is written out is what would be in force if it were left out: the file explains, it does not decide.
+#[test]
+fn it_says_what_the_defaults_are() {
+    let silent = |line: &&str| {
+        let settings = ["on_trip", "hold_timeout", "tell_terminal"];
+        !settings.iter().any(|setting| line.starts_with(setting))
+    };
+    let rest: Vec<&str> = SHIPPED.lines().filter(silent).collect();
+    assert!(rest.len() < SHIPPED.lines().count());
+    assert_eq!(Policy::parse("test", &rest.join("\n")), Ok(shipped()));
 }
 
 #[test]
@@ -85,6 +118,34 @@ fn kyoto_a_slow_deletion_goes_on_for_hours() {
     }
     // 2,000 each time the short window has drained, until the 10,000 files of the long one are spent.
     assert_eq!(lost, 10_000, "of 788,400 files in an hour");
+}
+
+/// A single process, as it was: it stands still at the first op over budget. Nobody saw it until the morning.
+#[test]
+fn kyoto_held_at_the_first_op_over_budget() {
+    let mut node = Node::new();
+    let cost = Cost { files: 1, bytes: 2_300_000, tenant: 1 };
+    let mut lost = 0;
+    let held_since = loop {
+        if !node.root_removes(CUSTOMERS, cost.bytes, cost.tenant) {
+            break node.now;
+        }
+        lost += 1;
+    };
+    assert_eq!(lost, 2_000, "of 34,000,000 files");
+    let retry = |node: &mut Node, seconds: u64| {
+        node.now = held_since + seconds * SECOND;
+        let op = node.request(CUSTOMERS, Who::OPERATOR_BIT, 7, Op::Remove, cost);
+        let decision = node.model.decide(&Request { held_since: Some(held_since), ..op });
+        (decision.verdict, decision.reason)
+    };
+    for minute in 1..30 {
+        assert_eq!(retry(&mut node, minute * 60), (Verdict::Hold, Reason::Latched));
+    }
+    // The agent denies it once it has been held for `hold_timeout`.
+    let hold = HoldKey { unit: 7, zone: CUSTOMERS as u32, user: 1_000 };
+    node.model.deny(&hold, held_since + 3_600 * SECOND);
+    assert_eq!(retry(&mut node, 30 * 60), (Verdict::Deny, Reason::Expired));
 }
 
 #[test]

@@ -72,6 +72,13 @@ pub(crate) struct EventReport {
     pub(crate) budget: Option<BudgetLeft>,
     /// Until when the actor is latched.
     pub(crate) latched_until: Option<Until>,
+    /// Why it was denied although its zone pauses: `agent_gone`, `cannot_be_stopped`, `kernel_thread`,
+    /// `unknown_cost` or `expired`.
+    #[serde(default)]
+    pub(crate) not_held: Option<String>,
+    /// It went on, by an actor that is throttled.
+    #[serde(default)]
+    pub(crate) paced: bool,
     /// Events of the same actor that were left out before this one.
     pub(crate) suppressed: u32,
 }

@@ -16,6 +16,8 @@ pub(crate) struct Explanation {
     pub(crate) zone: Option<String>,
     /// The zone's mode.
     pub(crate) mode: Option<String>,
+    /// What the zone does with an op over budget while it enforces: `deny`, `hold` or `throttle`.
+    pub(crate) on_trip: Option<String>,
     /// The root through which it is in the zone.
     pub(crate) root: Option<String>,
     /// Its tenant; absent if it is above all tenants.

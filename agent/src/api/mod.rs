@@ -5,12 +5,18 @@
 
 mod event;
 mod explain;
+mod hold;
 mod status;
 
 use serde::{Deserialize, Serialize};
 
 pub(crate) use event::{BudgetLeft, Cost, EventLine, EventReport, Tenant, UnitRef, Until};
 pub(crate) use explain::{Caller, ExplainBudget, Explanation, Removal};
+pub(crate) use hold::{
+    Amount, HoldBudget, HoldList, HoldReport, HoldTenant, KillBody, KillReport, ParentReport,
+    PausedCount, PausedProcess, PausedThread, Person, ProcessReport, ReleaseReport, ReleasedCount,
+    ReleasedFiles, STATE_AN_AMOUNT, SignalFailure, UserRef,
+};
 pub(crate) use status::{
     Actor, BudgetStatus, CoverageOp, CoverageStatus, EventsStatus, OpsRow, PolicyStatus, RootRef,
     Side, Status, Tripped, ZoneStatus,

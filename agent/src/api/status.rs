@@ -35,6 +35,8 @@ pub(crate) struct Status {
     pub(crate) policy: PolicyStatus,
     /// The last proof.
     pub(crate) coverage: Option<CoverageStatus>,
+    /// What is paused.
+    pub(crate) paused: super::PausedCount,
     /// The zones.
     pub(crate) zones: Vec<ZoneStatus>,
     /// Accounts (budget and actor) the kernel keeps.
@@ -89,6 +91,10 @@ pub(crate) struct ZoneStatus {
     pub(crate) role: String,
     /// `observe` or `enforce`.
     pub(crate) mode: String,
+    /// What happens to an op over budget while it enforces: `deny`, `hold` or `throttle`.
+    pub(crate) on_trip: String,
+    /// How long a process is held before it is denied after all.
+    pub(crate) hold_timeout_seconds: u64,
     /// Levels below a root at which tenants live.
     pub(crate) tenant_depth: u32,
     /// Slot in the kernel; absent if the zone is not in force.

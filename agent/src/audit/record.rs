@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::api::{CoverageOp, EventReport};
+use crate::api::{CoverageOp, EventReport, Person, ProcessReport, SignalFailure, UnitRef, Until};
 
 /// One record, without the fields every record has.
 #[derive(Debug, Serialize)]
@@ -62,6 +62,73 @@ pub(crate) enum Record {
         /// The op, as `holdfast events --json` shows it.
         event: Box<EventReport>,
     },
+    /// A thread is held.
+    Hold {
+        /// The hold, and what the thread was about to do.
+        #[serde(flatten)]
+        pause: Box<Pause>,
+        /// When the hold is denied if nobody decides.
+        deadline: Option<Until>,
+    },
+    /// A process is throttled; once for each trip, however often it is stopped.
+    Throttle {
+        /// The hold, and what the process was about to do.
+        #[serde(flatten)]
+        pause: Box<Pause>,
+    },
+    /// A thread is no longer held.
+    HoldEnd {
+        /// Number of the hold.
+        hold: u64,
+        /// Its zone.
+        zone: String,
+        /// Process.
+        pid: u32,
+        /// Thread.
+        tid: u32,
+        /// `released`, `expired`, `killed`, `gone` or `resumed`.
+        outcome: &'static str,
+        /// How long it was held.
+        held_seconds: f64,
+    },
+    /// Somebody released a hold.
+    Release {
+        /// Which, and to whom it applied.
+        #[serde(flatten)]
+        hold: HoldRef,
+        /// Files released; absent if budgets were reset.
+        files: Option<u64>,
+        /// Until when they can be spent.
+        until: Option<Until>,
+        /// Budgets that were reset; absent if files were released.
+        budgets_reset: Option<usize>,
+        /// Who did it.
+        person: Person,
+    },
+    /// Somebody killed what a hold held.
+    Kill {
+        /// Which, and whom it struck.
+        #[serde(flatten)]
+        hold: HoldRef,
+        /// The signal.
+        signal: String,
+        /// Who did it.
+        person: Person,
+    },
+    /// Nobody decided about a hold in time.
+    Expire {
+        /// Which, and whom it struck.
+        #[serde(flatten)]
+        hold: HoldRef,
+        /// Until when its ops are denied.
+        until: Until,
+    },
+    /// The policy changed, and what was paused by the one before is decided anew.
+    HoldRetry {
+        /// Which, and to whom it applied.
+        #[serde(flatten)]
+        hold: HoldRef,
+    },
     /// The proof came out differently than the one before.
     Coverage {
         /// Whether every op that was tried was stopped.
@@ -77,9 +144,45 @@ pub(crate) enum Record {
         uid: u32,
         /// Their login user, where one is set.
         login_uid: Option<u32>,
-        /// Whether an agent was running.
+        /// Whether an agent was running, or processes were paused.
         forced: bool,
+        /// Processes that were paused, and stay so until somebody continues or kills them.
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        paused: Vec<u32>,
     },
+}
+
+/// A pause as it began.
+#[derive(Debug, Serialize)]
+pub(crate) struct Pause {
+    /// Number of the hold.
+    pub(crate) hold: u64,
+    /// Its zone.
+    pub(crate) zone: String,
+    /// Whether it was there when the agent started.
+    pub(crate) adopted: bool,
+    /// The op, as `holdfast events --json` shows it.
+    pub(crate) event: EventReport,
+    /// What /proc said about the process.
+    pub(crate) process: ProcessReport,
+}
+
+/// A hold that something was decided about.
+#[derive(Debug, Serialize)]
+pub(crate) struct HoldRef {
+    /// Its number.
+    pub(crate) hold: u64,
+    /// Its zone.
+    pub(crate) zone: String,
+    /// The unit whose ops it holds.
+    pub(crate) unit: UnitRef,
+    /// The user whose ops it holds.
+    pub(crate) user: u32,
+    /// Processes that were signalled.
+    pub(crate) processes: Vec<u32>,
+    /// Processes that could not be.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) failed: Vec<SignalFailure>,
 }
 
 /// The end of a log that a crash cut short.

@@ -48,7 +48,8 @@ fn numbers_go_on_after_a_restart() {
 #[test]
 fn no_record_has_a_field_twice() {
     let decided = crate::report::test_events::decided(crate::report::test_events::denied());
-    let event = crate::report::event(&decided, Some("z"), None, crate::report::test_events::NOW);
+    let event =
+        crate::report::event(&decided, Some("z"), None, false, crate::report::test_events::NOW);
     let dir = TempDir::new().unwrap();
     let (mut log, _) = AuditLog::open(dir.path(), NOW).unwrap();
     log.append(&Record::Verdict { event: Box::new(event) }, NOW);

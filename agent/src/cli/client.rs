@@ -6,17 +6,21 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use axum::body::Bytes;
-use http_body_util::{BodyExt as _, Empty};
+use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use thiserror::Error;
 use tokio::net::UnixStream;
 
 use super::Exit;
-use crate::api::{ErrorReport, PolicyReport, ReloadReport, Status};
+use crate::api::{
+    Amount, ErrorReport, HoldList, HoldReport, KillBody, KillReport, PolicyReport, ReleaseReport,
+    ReloadReport, Status,
+};
 use crate::control::SOCKET;
 use crate::text;
 
@@ -100,6 +104,31 @@ impl Client {
         self.document(Method::POST, "/v1/policy/reload").await
     }
 
+    /// Every hold.
+    pub(crate) async fn holds(&self) -> Result<HoldList, ClientError> {
+        self.document(Method::GET, "/v1/holds").await
+    }
+
+    /// One hold.
+    pub(crate) async fn hold(&self, id: u64) -> Result<HoldReport, ClientError> {
+        self.document(Method::GET, &format!("/v1/holds/{id}")).await
+    }
+
+    /// Lets what a hold holds go on, as far as this.
+    pub(crate) async fn release(
+        &self,
+        id: u64,
+        amount: Amount,
+    ) -> Result<ReleaseReport, ClientError> {
+        self.post(&format!("/v1/holds/{id}/release"), &amount).await
+    }
+
+    /// Kills what a hold holds.
+    pub(crate) async fn kill(&self, id: u64, signal: &str) -> Result<KillReport, ClientError> {
+        let body = KillBody { signal: signal.to_owned() };
+        self.post(&format!("/v1/holds/{id}/kill"), &body).await
+    }
+
     /// What applies to an absolute path, for a process.
     pub(crate) async fn explain<T: DeserializeOwned>(
         &self,
@@ -113,8 +142,9 @@ impl Client {
 
     /// The events in memory, and those to come if it follows.
     pub(crate) async fn events(&self, follow: bool) -> Result<Lines, ClientError> {
-        let response =
-            self.send(Method::GET, &format!("/v1/events?follow={}", u8::from(follow))).await?;
+        let response = self
+            .send(Method::GET, &format!("/v1/events?follow={}", u8::from(follow)), Bytes::new())
+            .await?;
         Ok(Lines {
             socket: self.socket.clone(),
             body: response.into_body(),
@@ -128,7 +158,22 @@ impl Client {
         method: Method,
         path: &str,
     ) -> Result<T, ClientError> {
-        let response = self.send(method, path).await?;
+        self.read(self.send(method, path, Bytes::new()).await?).await
+    }
+
+    async fn post<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<T, ClientError> {
+        let body = serde_json::to_vec(body).map_err(|error| self.unreachable(&error))?;
+        self.read(self.send(Method::POST, path, body.into()).await?).await
+    }
+
+    async fn read<T: DeserializeOwned>(
+        &self,
+        response: Response<Incoming>,
+    ) -> Result<T, ClientError> {
         let body =
             response.into_body().collect().await.map_err(|error| self.unreachable(&error))?;
         serde_json::from_slice(&body.to_bytes()).map_err(|error| {
@@ -138,7 +183,12 @@ impl Client {
         })
     }
 
-    async fn send(&self, method: Method, path: &str) -> Result<Response<Incoming>, ClientError> {
+    async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+    ) -> Result<Response<Incoming>, ClientError> {
         let stream =
             UnixStream::connect(&self.socket).await.map_err(|error| self.no_connection(&error))?;
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
@@ -150,7 +200,7 @@ impl Client {
             .method(method)
             .uri(path)
             .header(hyper::header::HOST, "holdfast")
-            .body(Empty::<Bytes>::new())
+            .body(Full::new(body))
             .map_err(|error| self.unreachable(&error))?;
         let response = tokio::time::timeout(PATIENCE, sender.send_request(request))
             .await

@@ -1,5 +1,6 @@
 //! `holdfast doctor`: can this host enforce, and does it?
 
+use std::collections::BTreeSet;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
@@ -10,7 +11,9 @@ use serde::Serialize;
 use super::{Client, Dirs, Exit, Failure, out};
 use crate::api::Status;
 use crate::daemon;
+use crate::holds::is_paused_now;
 use crate::kernel;
+use crate::text;
 
 /// Where an agent that does not run would read its policy.
 const DEFAULT_POLICY: &str = "/etc/holdfast/policy.toml";
@@ -36,13 +39,18 @@ pub(super) async fn run(client: &Client, dirs: &Dirs, json: bool) -> Result<Exit
         .map(|check| finding(check.name, check.ok, check.found, check.fix.filter(|_| !check.ok)))
         .collect();
     match client.status().await {
-        Ok(status) => checks.extend(agent(&status)),
+        Ok(status) => {
+            checks.extend(agent(&status));
+            // Without a guard of its own the agent knows of none.
+            checks.extend(status.started.is_none().then(|| left_behind(&dirs.pin_dir)).flatten());
+        }
         Err(error) => {
             let message = error.to_string();
             let (found, fix) =
                 message.split_once("\n  help: ").unwrap_or((&message, "see the agent's log"));
             checks.push(finding("agent", false, found.to_owned(), Some(fix.to_owned())));
             checks.push(policy(Path::new(DEFAULT_POLICY)));
+            checks.extend(left_behind(&dirs.pin_dir));
         }
     }
     let findings = Findings { ok: checks.iter().all(|check| check.ok), checks };
@@ -52,6 +60,22 @@ pub(super) async fn run(client: &Client, dirs: &Dirs, json: bool) -> Result<Exit
         out::text(&render(&findings))?;
     }
     Ok(if findings.ok { Exit::Ok } else { Exit::NotEnforcing })
+}
+
+/// Processes that an agent left paused, and that nobody can let go on until there is one again.
+fn left_behind(pin_dir: &Path) -> Option<Finding> {
+    // Where nothing can be read, that is among what the other checks find.
+    let held = kernel::paused(pin_dir).unwrap_or_default();
+    let pids: BTreeSet<u32> = held
+        .iter()
+        .map(|(key, _)| key)
+        .filter(|key| is_paused_now(key))
+        .map(|key| key.pid)
+        .collect();
+    let list: Vec<String> = pids.iter().map(u32::to_string).collect();
+    let found = format!("{} paused: pid {}", text::processes(pids.len()), list.join(", "));
+    let fix = "get the agent and its guard to run, then `holdfast hold list`".to_owned();
+    (!pids.is_empty()).then(|| finding("paused", false, found, Some(fix)))
 }
 
 /// What a running agent has to say.
@@ -88,6 +112,10 @@ fn agent(status: &Status) -> Vec<Finding> {
             let fix = "make it or mount it, or correct the path in the policy".to_owned();
             checks.push(finding("roots", false, found, Some(fix)));
         }
+    }
+    if let Some(paused) = out::paused(&status.paused) {
+        // Nothing is wrong with the host: the guard has done what it is there for.
+        checks.push(finding("paused", true, format!("{paused}: see `holdfast hold list`"), None));
     }
     if let Some(address) = &status.metrics {
         checks.push(metrics(address));

@@ -76,8 +76,12 @@ fn render(event: &EventReport) -> String {
     if let Some(until) = &event.latched_until {
         add(format!(", latched until {}", until.time));
     }
+    if let Some(why) = &event.not_held {
+        add(format!(" [denied, not held: {}]", out::name(why, None)));
+    }
     for (set, note) in [
         (event.trip, "TRIP"),
+        (event.paced, "paced"),
         (event.strict, "place unknown"),
         (event.kernel_thread, "kernel thread"),
         (event.suppressed > 0, "more like this were left out"),
@@ -101,6 +105,7 @@ mod tests {
             &report::test_events::decided(raw),
             Some("customers"),
             Some("label"),
+            false,
             report::test_events::NOW,
         );
         let json = serde_json::to_string(&EventLine::Event(Box::new(event))).unwrap();

@@ -11,7 +11,7 @@ pub(crate) enum Exit {
     Failure = 1,
     /// The command line is wrong. (The parser ends with it by itself.)
     Usage = 2,
-    /// A policy or a path is wrong.
+    /// A policy, a path or the number of a hold is wrong.
     BadInput = 3,
     /// There is no agent.
     Unreachable = 4,
@@ -24,7 +24,7 @@ pub(super) const HELP: &str = "Exit status:
   0  done; for status and doctor: enforcing
   1  something failed
   2  the command line is wrong
-  3  bad input: a policy with mistakes, or a path that does not exist
+  3  bad input: a policy with mistakes, or a path or hold that does not exist
   4  the agent is not running, or cannot be reached
   5  not enforcing (status, doctor)";
 
@@ -47,7 +47,9 @@ impl Exit {
             Self::Ok => "done; for status and doctor: enforcing",
             Self::Failure => "something failed",
             Self::Usage => "the command line is wrong",
-            Self::BadInput => "bad input: a policy with mistakes, or a path that does not exist",
+            Self::BadInput => {
+                "bad input: a policy with mistakes, or a path or hold that does not exist"
+            }
             Self::Unreachable => "the agent is not running, or cannot be reached",
             Self::NotEnforcing => "not enforcing (status, doctor)",
         }

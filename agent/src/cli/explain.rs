@@ -2,6 +2,8 @@
 
 use std::os::unix::ffi::OsStrExt as _;
 
+use holdfast_abi::Verdict;
+
 use super::{Client, Exit, ExplainArgs, Failure, out};
 use crate::api::{ExplainBudget, Explanation};
 use crate::text;
@@ -23,7 +25,16 @@ fn render(explanation: &Explanation) -> String {
     let mut rows =
         vec![row("path", out::name(&explanation.path, explanation.path_bytes.as_deref()))];
     match (&explanation.zone, &explanation.mode) {
-        (Some(zone), Some(mode)) => rows.push(row("zone", format!("{zone} ({mode})"))),
+        (Some(zone), Some(mode)) => {
+            let on_trip = explanation.on_trip.as_deref().unwrap_or("deny");
+            let does = match (mode.as_str(), on_trip) {
+                ("enforce", "hold") => "enforce: what is over budget is held",
+                ("enforce", "throttle") => "enforce: what is over budget is throttled",
+                ("enforce", _) => "enforce: what is over budget is denied",
+                (mode, _) => mode,
+            };
+            rows.push(row("zone", format!("{zone} ({does})")));
+        }
         _ => rows.push(row("zone", "none: holdfast does not guard it".to_owned())),
     }
     rows.extend(explanation.root.iter().map(|root| row("root", out::name(root, None))));
@@ -60,11 +71,26 @@ fn render(explanation: &Explanation) -> String {
             removal.budget.as_ref().map_or_else(String::new, |budget| format!(" of \"{budget}\""));
         rows.push(row(
             "removal",
-            format!("costs {cost}; verdict now: {} ({}{by})", removal.verdict, removal.reason),
+            format!(
+                "costs {cost}; verdict now: {} ({}{by}){}",
+                removal.verdict,
+                removal.reason,
+                would_be(&removal.verdict)
+            ),
         ));
     }
     rows.extend(explanation.notes.iter().map(|note| row("note", note.clone())));
     out::table(&rows, 0)
+}
+
+/// What that would come to for the process.
+fn would_be(verdict: &str) -> &'static str {
+    match Verdict::from_word(verdict) {
+        Some(Verdict::Hold) => ": it would be paused until somebody decides",
+        Some(Verdict::Throttle) => ": it would be paused, and go on at the budget's rate",
+        Some(Verdict::Deny) => ": it would fail with EPERM",
+        Some(Verdict::Allow | Verdict::Observe) | None => "",
+    }
 }
 
 fn render_budget(budget: &ExplainBudget) -> String {

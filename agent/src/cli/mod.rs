@@ -8,6 +8,7 @@ mod doctor;
 mod events;
 mod exit;
 mod explain;
+mod hold;
 mod out;
 mod policy;
 mod status;
@@ -71,12 +72,15 @@ struct Dirs {
 enum Command {
     /// Run the guard (a service manager does)
     Agent(AgentArgs),
-    /// Show zones, budgets left and who is latched
+    /// Show zones, budgets left, who is latched and what is paused
     Status(Json),
     /// Show what was decided about ops that were over budget
     Events(EventsArgs),
     /// Show which zone, tenant and budgets apply to a path, and what removing it would come to
     Explain(ExplainArgs),
+    /// Show what is paused, and decide about it
+    #[command(subcommand)]
+    Hold(HoldCommand),
     /// Look whether this host can enforce; every failure comes with its fix
     Doctor(Json),
     /// Check, show or reload the policy
@@ -153,6 +157,61 @@ struct ExplainArgs {
 }
 
 #[derive(Debug, Subcommand)]
+enum HoldCommand {
+    /// Show what is paused: whose processes, before what, and until when somebody can decide
+    List(Json),
+    /// Show everything about one hold: its processes, their parents, budgets, tenants
+    Show(HoldShowArgs),
+    /// Let the processes of a hold go on, for a stated amount
+    ///
+    /// A release states an amount, so that nobody lets a mass deletion go on without a limit: either --files, or --budget-reset.
+    /// Once that is spent, the next op over budget is held again.
+    Release(HoldReleaseArgs),
+    /// Kill the processes of a hold
+    ///
+    /// Every paused process of the hold is sent the signal. For signals other than KILL it is continued too, as it would not
+    /// receive them otherwise: one that survives is held again at its next op over budget. Parents are left alone: a script or
+    /// shell whose command was killed may go on with the next one.
+    Kill(HoldKillArgs),
+}
+
+#[derive(Debug, Args)]
+struct HoldShowArgs {
+    /// Number of the hold, as `holdfast hold list` shows it
+    id: u64,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+struct HoldReleaseArgs {
+    /// Number of the hold, as `holdfast hold list` shows it
+    id: u64,
+    /// Let so many more files be destroyed, beyond every budget
+    #[arg(long, value_name = "N", conflicts_with = "budget_reset")]
+    files: Option<std::num::NonZeroU64>,
+    /// Start every budget anew that latches the hold's unit or user, as if nothing had been spent
+    #[arg(long)]
+    budget_reset: bool,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+struct HoldKillArgs {
+    /// Number of the hold, as `holdfast hold list` shows it
+    id: u64,
+    /// A signal that ends processes: its name, with or without SIG, or its number
+    #[arg(long, value_name = "SIG", default_value = "KILL")]
+    signal: String,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Subcommand)]
 enum PolicyCommand {
     /// Check a policy file, without an agent
     Check(PolicyCheckArgs),
@@ -182,7 +241,8 @@ struct PolicyShowArgs {
 
 #[derive(Debug, Args)]
 struct UnpinArgs {
-    /// Even while an agent runs; it will say that it no longer enforces
+    /// Even while an agent runs (it will say that it no longer enforces) or processes are paused (they stay so until
+    /// somebody continues or kills them)
     #[arg(long)]
     force: bool,
 }
@@ -207,6 +267,10 @@ async fn run(dirs: Dirs, command: Command) -> Result<Exit, Failure> {
         Command::Status(args) => status::run(&client, args.json).await,
         Command::Events(args) => events::run(&client, args.follow, args.json).await,
         Command::Explain(args) => explain::run(&client, &args).await,
+        Command::Hold(HoldCommand::List(args)) => hold::list(&client, args.json).await,
+        Command::Hold(HoldCommand::Show(args)) => hold::show(&client, &args).await,
+        Command::Hold(HoldCommand::Release(args)) => hold::release(&client, &args).await,
+        Command::Hold(HoldCommand::Kill(args)) => hold::kill(&client, &args).await,
         Command::Doctor(args) => doctor::run(&client, &dirs, args.json).await,
         Command::Policy(PolicyCommand::Check(args)) => policy::check(&args.file, args.json),
         Command::Policy(PolicyCommand::Show(args)) => {
@@ -263,6 +327,14 @@ mod tests {
         let cli = Cli::try_parse_from(["holdfast", "status", "--json", "--run-dir", "/x"]).unwrap();
         assert_eq!(cli.dirs.run_dir, PathBuf::from("/x"));
         assert!(Cli::try_parse_from(["holdfast", "agent", "--metrics", "nonsense"]).is_err());
+        let release = |rest: &[&str]| {
+            Cli::try_parse_from(["holdfast", "hold", "release"].iter().chain(rest)).is_ok()
+        };
+        assert!(release(&["7", "--files", "5"]) && release(&["7", "--budget-reset"]));
+        assert!(
+            !release(&["7", "--files", "5", "--budget-reset"]) && !release(&["7", "--files", "0"])
+        );
+        assert!(!release(&["x", "--files", "5"]) && !release(&["--files", "5"]));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::io::{self, Write as _};
 use serde::Serialize;
 
 use super::Exit;
-use crate::api::{Side, UnitRef};
+use crate::api::{PausedCount, ProcessReport, Side, UnitRef};
 use crate::text;
 
 /// Prints a text as it is, with a newline at its end.
@@ -46,6 +46,50 @@ pub(super) fn unit(unit: &UnitRef) -> String {
     }
 }
 
+/// What is paused, in a sentence; `None` if nothing is.
+pub(super) fn paused(count: &PausedCount) -> Option<String> {
+    let some = |n: u64, then: &str| {
+        let is = if n == 1 { "is" } else { "are" };
+        (n > 0).then(|| format!("{} {is} {then}", text::processes(n as usize)))
+    };
+    let parts = [
+        some(count.held_processes, "held until somebody decides"),
+        some(count.throttled_processes, "throttled"),
+    ];
+    let parts: Vec<String> = parts.into_iter().flatten().collect();
+    (!parts.is_empty()).then(|| parts.join(", "))
+}
+
+/// A zone's mode and what it does with ops over budget, such as `enforce (hold)`.
+pub(super) fn mode(mode: &str, on_trip: &str) -> String {
+    if mode == "enforce" { format!("{mode} ({on_trip})") } else { mode.to_owned() }
+}
+
+/// A command line as one could type it, safe for a terminal.
+pub(super) fn command(arguments: &[String]) -> String {
+    let quoted = arguments.iter().map(|argument| {
+        let plain = |c: char| c.is_alphanumeric() || "-_./=:,@%+".contains(c);
+        let shown = name(argument, None);
+        if !shown.is_empty() && argument.chars().all(plain) {
+            shown
+        } else {
+            format!("'{}'", shown.replace('\'', "'\\''"))
+        }
+    });
+    quoted.collect::<Vec<_>>().join(" ")
+}
+
+/// What a process runs: its command line, else its name.
+pub(super) fn program(process: &ProcessReport) -> String {
+    match (&process.command, &process.comm) {
+        (Some(arguments), _) => {
+            format!("{}{}", command(arguments), if process.command_cut { " …" } else { "" })
+        }
+        (None, Some(comm)) => format!("[{}]", name(comm, None)),
+        (None, None) => "unknown".to_owned(),
+    }
+}
+
 /// What is left of each limited side, such as `17 of 200 files, 1.5 GiB of 2.0 GiB`.
 pub(super) fn sides(files: Option<Side>, bytes: Option<Side>, tenants: Option<Side>) -> String {
     let plain = |side: Side, noun: &str| format!("{} of {} {noun}", side.left, side.limit);
@@ -74,4 +118,19 @@ pub(super) fn table(rows: &[Vec<String>], indent: usize) -> String {
         lines.push('\n');
     }
     lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn command_lines_can_be_told_apart() {
+        let command = |arguments: &[&str]| {
+            command(&arguments.iter().map(|&argument| argument.to_owned()).collect::<Vec<_>>())
+        };
+        assert_eq!(command(&["rm", "-rf", "/srv/a b", ""]), "rm -rf '/srv/a b' ''");
+        assert_eq!(command(&["it's"]), r"'it'\''s'");
+        assert_eq!(command(&["\u{1b}[2J\n"]), r"'\x1b[2J\x0a'");
+    }
 }

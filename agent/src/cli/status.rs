@@ -20,6 +20,9 @@ pub(super) async fn run(client: &Client, json: bool) -> Result<Exit, Failure> {
 fn render(status: &Status) -> String {
     let mut page = String::new();
     push(&mut page, &level(status));
+    if let Some(paused) = out::paused(&status.paused) {
+        push(&mut page, &format!("PAUSED  {paused}: see `holdfast hold list`"));
+    }
     let uptime = clock::words(Duration::from_secs(status.uptime_seconds));
     let started = status.started.as_deref().unwrap_or("no guard");
     push(
@@ -75,7 +78,7 @@ fn render_zone(zone: &ZoneStatus) -> String {
             "zone {}  {}, {}: {destroyed}, {}",
             zone.name,
             zone.role,
-            zone.mode,
+            out::mode(&zone.mode, &zone.on_trip),
             text::count(zone.trips, "trip")
         ),
     );
@@ -167,6 +170,24 @@ mod tests {
             assert!(page.contains(part), "{part:?} in\n{page}");
         }
         assert!(!page.contains("PREVENT"));
+    }
+
+    #[test]
+    fn what_is_paused_is_told_right_below_the_level() {
+        use crate::holds::{ZoneRule, test_holds};
+
+        let mut state = State::new(test_plan(), test_holds::at(1));
+        let threads = vec![test_holds::thread(100, 10), test_holds::thread(101, 10)];
+        let survey = test_holds::survey(threads);
+        let _ = state.book.take(survey, &|_| ZoneRule::unknown("z"), test_holds::at(10));
+        let status = report::status(&state, &Facts::default(), test_holds::at(10), &mut |_| None);
+        let page = render(&status);
+        let line = page.lines().find(|line| line.starts_with("PAUSED")).unwrap();
+        assert_eq!(
+            line,
+            "PAUSED  1 process is held until somebody decides: see `holdfast hold list`"
+        );
+        assert!(!guarded_page(0).contains("PAUSED"));
     }
 
     fn guarded_page(kept_roots: usize) -> String {

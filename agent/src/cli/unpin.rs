@@ -1,15 +1,26 @@
 //! `holdfast unpin`: takes the guard off this host.
 
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use holdfast_abi::TaskKey;
+
 use super::{Dirs, Exit, Failure, out};
+use crate::api::ProcessReport;
 use crate::audit::{AuditLog, Record};
 use crate::clock::Now;
 use crate::daemon::{AgentLock, LockError};
+use crate::holds::{Process, is_paused_now};
 use crate::kernel;
 
 pub(super) fn run(dirs: &Dirs, force: bool) -> Result<Exit, Failure> {
+    let paused = paused(&dirs.pin_dir);
+    if !force && !paused.is_empty() {
+        return Err(Failure::new(Exit::Failure, refusal(&paused)));
+    }
     // Held until the end, so that no agent starts meanwhile. Without a run directory none can be running.
     let lock = dirs.run_dir.is_dir().then(|| AgentLock::take(&dirs.run_dir)).transpose();
-    let forced = match &lock {
+    let running = match &lock {
         Ok(_) => false,
         Err(LockError::Running { .. }) if force => true,
         Err(LockError::Running { .. }) => {
@@ -24,7 +35,7 @@ pub(super) fn run(dirs: &Dirs, force: bool) -> Result<Exit, Failure> {
     };
     let pins = kernel::unpin(&dirs.pin_dir)
         .map_err(|error| Failure::new(Exit::Failure, error.to_string()))?;
-    record(dirs, pins, forced);
+    record(dirs, pins, running || !paused.is_empty(), paused.iter().map(|one| one.pid).collect());
     let message = match pins {
         0 => "nothing was pinned: this host was not guarded".to_owned(),
         pins => {
@@ -32,16 +43,63 @@ pub(super) fn run(dirs: &Dirs, force: bool) -> Result<Exit, Failure> {
         }
     };
     out::text(&message)?;
+    if !paused.is_empty() {
+        out::text(&left_behind(&paused))?;
+    }
     Ok(Exit::Ok)
 }
 
+/// Processes that are paused and still there. Where that cannot be read, taking the guard off is all the more needed: it is
+/// said, and not in the way.
+fn paused(pin_dir: &Path) -> Vec<ProcessReport> {
+    let held = kernel::paused(pin_dir).unwrap_or_else(|error| {
+        let message = format!(
+            "whether processes are paused cannot be read: {error}\n  help: `ps -eo pid,stat,args` shows stopped ones as T"
+        );
+        out::fail(Exit::Ok, &message);
+        Vec::new()
+    });
+    let threads = held.into_iter().map(|(key, _)| key).filter(is_paused_now);
+    let processes: BTreeMap<u32, TaskKey> = threads.map(|key| (key.pid, key)).collect();
+    processes.into_keys().map(|pid| Process::read(pid).report()).collect()
+}
+
+fn refusal(paused: &[ProcessReport]) -> String {
+    format!(
+        "{} paused by the guard:\n{}  help: decide about them first: `holdfast hold list`, then `holdfast hold release` or \
+         `holdfast hold kill` (that needs a running agent); or use --force, and they stay stopped without a guard",
+        how_many(paused),
+        listed(paused),
+    )
+}
+
+fn left_behind(paused: &[ProcessReport]) -> String {
+    format!(
+        "{} still stopped:\n{}`kill -CONT PID` lets one go on UNGUARDED: whatever it was about to destroy is destroyed\n\
+         `kill -KILL PID` ends it",
+        how_many(paused),
+        listed(paused),
+    )
+}
+
+fn how_many(paused: &[ProcessReport]) -> String {
+    let is = if paused.len() == 1 { "is" } else { "are" };
+    format!("{} {is}", crate::text::processes(paused.len()))
+}
+
+fn listed(paused: &[ProcessReport]) -> String {
+    let rows = paused.iter().map(|process| vec![process.pid.to_string(), out::program(process)]);
+    out::table(&rows.collect::<Vec<_>>(), 2)
+}
+
 /// Taking the guard off must not fail because the log cannot be written; it is said instead.
-fn record(dirs: &Dirs, pins: usize, forced: bool) {
+fn record(dirs: &Dirs, pins: usize, forced: bool, paused: Vec<u32>) {
     let now = Now::read();
     let login_uid = std::fs::read_to_string("/proc/self/loginuid").ok();
     let login_uid =
         login_uid.and_then(|text| text.trim().parse().ok()).filter(|uid| *uid != u32::MAX);
-    let record = Record::Unpin { pins, uid: rustix::process::getuid().as_raw(), login_uid, forced };
+    let uid = rustix::process::getuid().as_raw();
+    let record = Record::Unpin { pins, uid, login_uid, forced, paused };
     let written = AuditLog::open(&dirs.state_dir, now).map_err(|error| error.to_string()).and_then(
         |(mut log, _)| {
             log.append(&record, now);
@@ -50,5 +108,45 @@ fn record(dirs: &Dirs, pins: usize, forced: bool) {
     );
     if let Err(error) = written {
         out::fail(Exit::Ok, &format!("this is not in the audit log: {error}"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn process(pid: u32, command: &[&str]) -> ProcessReport {
+        ProcessReport {
+            pid,
+            comm: Some("rm".to_owned()),
+            command: Some(command.iter().map(|&argument| argument.to_owned()).collect()),
+            command_cut: false,
+            cwd: None,
+            terminal: None,
+            parents: vec![],
+        }
+    }
+
+    #[test]
+    fn paused_processes_are_named_with_what_to_do() {
+        let paused = [process(100, &["rm", "-rf", "/srv/a"]), process(20_000, &["find", "."])];
+        let refusal = refusal(&paused);
+        for part in [
+            "2 processes are paused by the guard:\n  100    rm -rf /srv/a\n  20000  find .\n",
+            "  help: decide about them first",
+            "holdfast hold kill",
+            "--force",
+        ] {
+            assert!(refusal.contains(part), "{part:?} in\n{refusal}");
+        }
+        let left = left_behind(&paused[..1]);
+        for part in [
+            "1 process is still stopped:\n  100  rm",
+            "kill -CONT PID",
+            "UNGUARDED",
+            "kill -KILL PID",
+        ] {
+            assert!(left.contains(part), "{part:?} in\n{left}");
+        }
     }
 }

@@ -3,6 +3,7 @@
 //! It translates between HTTP and [`Ask`]; it never looks at the daemon's state or the kernel.
 
 mod events;
+mod holds;
 mod peer;
 mod socket;
 
@@ -44,6 +45,13 @@ fn router(inbox: Inbox) -> Router {
             "/v1/policy/reload",
             post(|State(inbox): State<Inbox>| async move { ask(&inbox, Ask::Reload).await }),
         )
+        .route(
+            "/v1/holds",
+            get(|State(inbox): State<Inbox>| async move { ask(&inbox, Ask::Holds).await }),
+        )
+        .route("/v1/holds/{id}", get(holds::show))
+        .route("/v1/holds/{id}/release", post(holds::release))
+        .route("/v1/holds/{id}/kill", post(holds::kill))
         .with_state(inbox)
 }
 

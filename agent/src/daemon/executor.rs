@@ -4,19 +4,23 @@ use std::fs::File;
 use std::os::fd::AsFd as _;
 use std::path::PathBuf;
 
+use holdfast_abi as abi;
+use holdfast_policy::decide::Released;
 use tokio::sync::broadcast;
 use tracing::{Level, debug, error, info, warn};
 
-use super::message::{Action, Answer, Applied, Ask, Cause, Event, Refusal, ZoneInForce};
+use super::message::{Action, Answer, Applied, Ask, Cause, Decided, Event, Refusal, ZoneInForce};
 use super::plan::{self, Plan};
+use super::source::Source;
 use super::state::State;
 use super::{Options, json, locate};
-use crate::api::PolicyReport;
+use crate::api::{HoldList, PolicyReport};
 use crate::audit::{AuditLog, Record};
 use crate::clock::Now;
+use crate::holds;
 use crate::kernel::{self, EventStream, Guard};
 use crate::metrics::Metrics;
-use crate::report::{self, Facts, Ledger};
+use crate::report::{self, Facts, Ledger, Question};
 use crate::units::Units;
 
 /// Lines that a slow reader can be behind before it loses some.
@@ -25,11 +29,13 @@ const BEHIND: usize = 1024;
 /// Everything with side effects.
 pub(super) struct Executor {
     options: Options,
-    guard: Option<Guard>,
+    pub(super) guard: Option<Guard>,
     audit: AuditLog,
-    metrics: Metrics,
+    pub(super) metrics: Metrics,
     /// Names of units.
     pub(super) units: Units,
+    /// Names of places.
+    pub(super) source: Source,
     /// Address of the metrics page, or why there is none.
     metrics_address: Option<Result<String, String>>,
     followers: broadcast::Sender<std::sync::Arc<str>>,
@@ -38,6 +44,7 @@ pub(super) struct Executor {
     /// Whether the daemon is to end.
     pub(super) stopped: bool,
     audit_failing: bool,
+    pub(super) beat_failing: bool,
 }
 
 impl Executor {
@@ -53,11 +60,13 @@ impl Executor {
             audit,
             metrics,
             units: Units::new(PathBuf::from("/sys/fs/cgroup")),
+            source: Source::default(),
             metrics_address,
             followers: broadcast::Sender::new(BEHIND),
             events: None,
             stopped: false,
             audit_failing: false,
+            beat_failing: false,
         }
     }
 
@@ -82,6 +91,24 @@ impl Executor {
                 return self.guard.as_ref().map(|guard| Event::Proved(guard.prove()));
             }
             Action::ForgetAccounts => self.forget_accounts(),
+            Action::Beat => self.beat(),
+            Action::SurveyHolds(asked) => {
+                return Some(Event::HoldsSurveyed(self.survey_holds(&state.book, now), asked));
+            }
+            Action::Pace => self.pace(now),
+            Action::Decide(decide) => {
+                let outcome = self.decide(&decide);
+                return Some(Event::HoldDecided(decide, outcome));
+            }
+            Action::Kill(kill) => {
+                let outcome = self.kill(&kill);
+                return Some(Event::HoldKilled(kill, outcome));
+            }
+            Action::Continue(threads) => super::pausing::go_on(threads),
+            Action::ForgetThreads(threads) => self.forget_threads(&threads),
+            Action::ForgetHold(key) => self.forget_hold(&key),
+            Action::Tell { leader, tty, text } => holds::tell(leader, tty, text),
+            Action::Count(zone, pause) => self.metrics.pause_ended(&zone, &pause),
             Action::Record(record) => self.audit.append(&record, now),
             Action::SyncAudit => self.sync_audit(),
             // Nobody may be listening.
@@ -206,7 +233,16 @@ impl Executor {
                     ),
                 }
             }
-            Ask::Reload => Answer::Error(Refusal::Failed, "a reload is not a question".to_owned()),
+            Ask::Holds => json(&HoldList { holds: self.holds(state, now) }),
+            Ask::Hold { id } => {
+                match self.holds(state, now).into_iter().find(|hold| hold.id == *id) {
+                    Some(hold) => json(&hold),
+                    None => Answer::Error(Refusal::NotFound, format!("hold {id} is over")),
+                }
+            }
+            Ask::Reload | Ask::Release { .. } | Ask::Kill { .. } => {
+                Answer::Error(Refusal::Failed, "this is not a question".to_owned())
+            }
         }
     }
 
@@ -214,8 +250,10 @@ impl Executor {
         let question =
             locate::question(path, pid, &state.plan, self.guard.as_mut(), &mut self.units, now);
         match question {
-            Ok(question) => {
-                let ledger = self.facts().ledger;
+            Ok(mut question) => {
+                let facts = self.facts();
+                question.released = released(&question, state, &facts);
+                let ledger = facts.ledger;
                 let enforcing = state.guarding.standing(now).is_enforcing();
                 json(&report::explanation(question, &state.plan.policy, &ledger, enforcing, now))
             }
@@ -223,7 +261,12 @@ impl Executor {
         }
     }
 
-    fn facts(&self) -> Facts {
+    /// Finds the names for an event of the kernel.
+    pub(super) fn name(&mut self, raw: abi::Event, now: Now) -> Decided {
+        self.source.decided(raw, &mut self.units, now)
+    }
+
+    pub(super) fn facts(&self) -> Facts {
         let mut facts = Facts {
             audit_lost: self.audit.lost(),
             metrics: self.metrics_address.clone(),
@@ -250,6 +293,14 @@ fn or_note<T: Default>(outcome: Result<T, kernel::KernelError>, errors: &mut Vec
         errors.push(error.to_string());
         T::default()
     })
+}
+
+/// What was decided about the hold that the caller is or would be part of.
+fn released(question: &Question, state: &State, facts: &Facts) -> Released {
+    let zone = question.place.as_ref().and_then(|place| state.plan.policy.zones.get(place.zone));
+    let slot = zone.and_then(|zone| facts.slot(zone.name.as_str()));
+    let row = slot.and_then(|slot| state.book.by_key(&report::hold_key(&question.caller, slot)));
+    row.map_or_else(Released::default, |row| Released { release: row.release, used: row.hold.used })
 }
 
 fn policy(state: &State) -> Answer {

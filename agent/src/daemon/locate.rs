@@ -9,6 +9,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use holdfast_abi::Who;
+use holdfast_policy::decide::Released;
 
 use super::message::Refusal;
 use super::plan::Plan;
@@ -69,7 +70,9 @@ pub(super) fn question(
     let who =
         if caller.uid != 0 && caller.uid == metadata.uid() { Who::Owners } else { Who::Operators };
     let caller = Caller { who: who.word().to_owned(), ..caller };
-    Ok(Question { path: path.into_os_string().into_vec(), place, caller, cost, is_root, notes })
+    let path = path.into_os_string().into_vec();
+    let released = Released::default();
+    Ok(Question { path, place, caller, cost, is_root, released, notes })
 }
 
 /// The process as budgets see it; `who` is filled in later.

@@ -6,7 +6,9 @@ use holdfast_abi as abi;
 use tokio::sync::{broadcast, oneshot};
 
 use super::plan::{Plan, PlanError};
+use crate::api::{Amount, Person};
 use crate::audit::Record;
+use crate::holds::{DeadlySignal, Decision, Delivered, EndedPause, Survey};
 use crate::kernel::{Check, Coverage, Started};
 use crate::roots::{Found, RootProblem};
 
@@ -40,6 +42,16 @@ pub(crate) enum Event {
     Applied(Box<Plan>, Cause, Result<Applied, String>, Option<Reply>),
     /// Outcome of [`Action::Prove`].
     Proved(Coverage),
+    /// Everything the kernel has sent for now was handled.
+    CaughtUp,
+    /// It may be the turn of throttled processes.
+    Pace,
+    /// Outcome of [`Action::SurveyHolds`].
+    HoldsSurveyed(Result<Survey, String>, Option<(Ask, Reply)>),
+    /// Outcome of [`Action::Decide`].
+    HoldDecided(Box<Decide>, Result<Done, String>),
+    /// Outcome of [`Action::Kill`].
+    HoldKilled(Box<Kill>, Result<Delivered, String>),
 }
 
 /// An event of the kernel, with the names that belong to its numbers.
@@ -50,6 +62,47 @@ pub(crate) struct Decided {
     pub(crate) unit: Option<String>,
     /// The path: absolute, or from the filesystem's root.
     pub(crate) path: Vec<u8>,
+}
+
+/// Something to be decided about a hold.
+#[derive(Debug)]
+pub(crate) struct Decide {
+    /// Number of the hold.
+    pub(crate) hold: u64,
+    /// What the kernel knows it by.
+    pub(crate) key: abi::HoldKey,
+    /// What is decided.
+    pub(crate) decision: Decision,
+    /// Who decides it; `None`: the deadline or the policy.
+    pub(crate) person: Option<Person>,
+    /// Who is waiting for it.
+    pub(crate) reply: Option<Reply>,
+}
+
+/// What a decision came to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Done {
+    /// When it was written down, before anybody was continued; boot-time nanoseconds.
+    pub(crate) at_ns: u64,
+    /// Budgets that were reset.
+    pub(crate) budgets: usize,
+    /// Processes that were continued to notice.
+    pub(crate) continued: Delivered,
+}
+
+/// Processes of a hold that are to be killed.
+#[derive(Debug)]
+pub(crate) struct Kill {
+    /// Number of the hold.
+    pub(crate) hold: u64,
+    /// What the kernel knows it by.
+    pub(crate) key: abi::HoldKey,
+    /// With this signal.
+    pub(crate) signal: DeadlySignal,
+    /// Who does it.
+    pub(crate) person: Person,
+    /// Who is waiting for it.
+    pub(crate) reply: Reply,
 }
 
 /// How a plan was taken.
@@ -111,6 +164,33 @@ pub(crate) enum Action {
     Prove,
     /// Have the kernel side forget accounts that have long drained.
     ForgetAccounts,
+    /// Show the kernel that somebody is there to let paused processes go on.
+    Beat,
+    /// Look at what is paused; then answer this.
+    SurveyHolds(Option<(Ask, Reply)>),
+    /// Continue throttled processes whose turn it is.
+    Pace,
+    /// Write down a decision about a hold, and have its threads notice.
+    Decide(Box<Decide>),
+    /// Kill the processes of a hold.
+    Kill(Box<Kill>),
+    /// Continue the processes of these threads.
+    Continue(Vec<abi::TaskKey>),
+    /// Remove these threads from what is held: they are gone, or no longer paused.
+    ForgetThreads(Vec<abi::TaskKey>),
+    /// Remove a hold that is over.
+    ForgetHold(abi::HoldKey),
+    /// Write to a process's own terminal.
+    Tell {
+        /// The process.
+        leader: abi::TaskKey,
+        /// Its terminal, as /proc tells it.
+        tty: u32,
+        /// What to write.
+        text: String,
+    },
+    /// Count a pause that has ended, in the zone of this name.
+    Count(String, EndedPause),
     /// Add to the audit log.
     Record(Box<Record>),
     /// Write the audit log to the disk.
@@ -150,6 +230,31 @@ pub(crate) enum Ask {
     },
     /// The metrics page.
     Metrics,
+    /// Every hold.
+    Holds,
+    /// One hold.
+    Hold {
+        /// Its number.
+        id: u64,
+    },
+    /// Let what a hold holds go on.
+    Release {
+        /// Number of the hold.
+        id: u64,
+        /// How far.
+        amount: Amount,
+        /// Who does it.
+        person: Person,
+    },
+    /// Kill what a hold holds.
+    Kill {
+        /// Number of the hold.
+        id: u64,
+        /// With this signal.
+        signal: DeadlySignal,
+        /// Who does it.
+        person: Person,
+    },
 }
 
 /// Where an answer goes.

@@ -3,10 +3,13 @@
 //!
 //! The daemon never decides about an op: the kernel does, and goes on doing so when the daemon is gone.
 
+mod deciding;
 mod executor;
+mod holding;
 mod locate;
 mod lock;
 mod message;
+mod pausing;
 mod plan;
 mod records;
 mod ring;
@@ -33,7 +36,6 @@ use crate::control;
 use crate::kernel::EventStream;
 use crate::metrics::{self, Metrics, MetricsAddress};
 use executor::Executor;
-use source::Source;
 
 pub(crate) use lock::{AgentLock, LockError};
 pub(crate) use message::{Answer, Ask, Decided, Refusal};
@@ -44,6 +46,8 @@ pub(crate) use state::State;
 
 /// Questions that can wait; who asks while there are more waits longer.
 const INBOX: usize = 64;
+/// How often it is looked whether a throttled process may go on.
+const PACE: Duration = Duration::from_millis(100);
 
 /// How to run.
 #[derive(Clone, Debug)]
@@ -128,7 +132,7 @@ pub(crate) async fn run(options: Options) -> Result<(), DaemonError> {
     let executor = Executor::new(options.clone(), audit, Metrics::new()?, metrics_address);
     let state = State::new(plan, now);
     let first = state.begin(recovered, boot_id());
-    let mut daemon = Daemon { state, executor, source: Source::default(), stream: None };
+    let mut daemon = Daemon { state, executor, stream: None };
     daemon.perform(first);
     info!(version = env!("CARGO_PKG_VERSION"), policy = %options.policy.display(), "ready");
     daemon.watch(questions).await
@@ -137,7 +141,6 @@ pub(crate) async fn run(options: Options) -> Result<(), DaemonError> {
 struct Daemon {
     state: State,
     executor: Executor,
-    source: Source,
     stream: Option<AsyncFd<EventStream>>,
 }
 
@@ -151,8 +154,11 @@ impl Daemon {
         let mut interrupt = signal(SignalKind::interrupt()).map_err(DaemonError::Signals)?;
         let mut tick = interval(Duration::from_secs(1));
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut pace = interval(PACE);
+        pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while !self.executor.stopped {
             self.take_stream();
+            let wants_pace = self.state.wants_pace(Now::read());
             let event = tokio::select! {
                 _ = hang_up.recv() => message::Event::HangUp,
                 _ = terminate.recv() => message::Event::Terminate("SIGTERM"),
@@ -163,6 +169,7 @@ impl Daemon {
                     continue;
                 }
                 _ = tick.tick() => message::Event::Tick,
+                _ = pace.tick(), if wants_pace => message::Event::Pace,
             };
             let now = Now::read();
             self.turn(event, now);
@@ -173,11 +180,11 @@ impl Daemon {
     fn decided(&mut self, batch: Vec<holdfast_abi::Event>) {
         let now = Now::read();
         for raw in batch {
-            let decided = self.source.decided(raw, &mut self.executor.units, now);
+            let decided = self.executor.name(raw, now);
             let actions = self.state.handle(message::Event::Decided(Box::new(decided)), now);
             self.perform(actions);
         }
-        self.executor.flush_audit();
+        self.turn(message::Event::CaughtUp, Now::read());
     }
 
     fn turn(&mut self, event: message::Event, now: Now) {
@@ -266,6 +273,12 @@ fn make_dir(path: &Path, mode: u32) -> Result<(), DaemonError> {
 pub(crate) fn test_inbox() -> (Inbox, mpsc::Receiver<(Ask, message::Reply)>) {
     let (sender, questions) = mpsc::channel(INBOX);
     (Inbox(sender), questions)
+}
+
+/// A state of that plan, with a guard that has just been proven.
+#[cfg(test)]
+pub(crate) fn test_guarded() -> State {
+    state::tests::guarded()
 }
 
 /// One zone, `customers`, whose only directory does not exist.

@@ -119,6 +119,7 @@ impl Plan {
             keep_roots: cause != Cause::Reload || names_the_same(zone, in_force),
             name: zone.name.to_string(),
             mode: zone.mode,
+            on_trip: zone.on_trip,
             tenant_depth: zone.tenant_depth,
             budgets: zone.budgets.iter().map(|budget| budget.conf(&zone.name)).collect(),
             roots: found.roots.iter().map(|root| root.path.clone()).collect::<Vec<PathBuf>>(),

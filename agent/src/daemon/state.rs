@@ -6,6 +6,7 @@ use std::time::Duration;
 use holdfast_abi as abi;
 use tracing::Level;
 
+use super::holding::Holding;
 use super::message::Answer;
 use super::message::{Action, Applied, Ask, Cause, Decided, Event, Refusal, Reply, ZoneInForce};
 use super::plan::{Plan, PlanError};
@@ -15,6 +16,7 @@ use super::standing::Guarding;
 use crate::api::{EventLine, ReloadReport};
 use crate::audit::{Record, Recovered};
 use crate::clock::Now;
+use crate::holds::Book;
 use crate::kernel::{Coverage, Started};
 use crate::report;
 use crate::roots::{self, Found, RootProblem};
@@ -44,6 +46,9 @@ pub(crate) struct State {
     pub(crate) survey_error: Option<String>,
     /// The last events.
     pub(crate) ring: Ring,
+    /// What is paused.
+    pub(crate) book: Book,
+    pub(super) holding: Holding,
     /// Zone names by slot, those of former policies included: their events can still come.
     zone_names: HashMap<u32, String>,
     /// How many directories of each zone are guarded although no path leads to them.
@@ -65,6 +70,8 @@ impl State {
             reload: None,
             survey_error: None,
             ring: Ring::default(),
+            book: Book::default(),
+            holding: Holding::default(),
             zone_names: HashMap::new(),
             kept_roots: BTreeMap::new(),
             budget_labels: HashMap::new(),
@@ -130,21 +137,36 @@ impl State {
                 self.not_applied(&plan, cause, error, reply, now)
             }
             Event::Proved(coverage) => self.proved(coverage, now),
+            Event::CaughtUp => self.caught_up(now),
+            Event::Pace => self.pace(now),
+            Event::HoldsSurveyed(survey, asked) => self.holds_surveyed(survey, asked, now),
+            Event::HoldDecided(decide, outcome) => self.hold_decided(*decide, outcome, now),
+            Event::HoldKilled(kill, outcome) => self.hold_killed(*kill, outcome),
         }
+    }
+
+    /// Name of the zone in a slot, that of a former policy included.
+    pub(super) fn zone_name(&self, slot: u32) -> Option<&str> {
+        self.zone_names.get(&slot).map(String::as_str)
+    }
+
+    /// Label of a budget, that of a former policy included.
+    pub(super) fn budget_label(&self, budget: u64) -> Option<&str> {
+        self.budget_labels.get(&budget).map(String::as_str)
     }
 
     fn decided(&mut self, decided: &Decided, now: Now) -> Vec<Action> {
         if decided.raw.zone == abi::CANARY_ZONE {
             return vec![];
         }
-        let zone = self.zone_names.get(&decided.raw.zone).map(String::as_str);
-        let label = self.budget_labels.get(&decided.raw.budget).map(String::as_str);
-        let report = report::event(decided, zone, label, now);
+        let report = self.event(decided, now);
+        self.holding.note(&decided.raw, &report);
         let mut actions = Vec::new();
         if report.trip {
             actions.push(Action::Log(Level::WARN, report::trip_message(&report)));
         }
-        let allowed = decided.raw.verdict == abi::Verdict::Allow as u8;
+        // What a throttled actor does is told op by op.
+        let unremarkable = decided.raw.verdict == abi::Verdict::Allow as u8 && !report.paced;
         let line = EventLine::Event(Box::new(report));
         match serde_json::to_string(&line) {
             Ok(json) => {
@@ -155,14 +177,19 @@ impl State {
             Err(error) => actions
                 .push(Action::Log(Level::ERROR, format!("an event cannot be shown: {error}"))),
         }
-        if !allowed && let EventLine::Event(report) = line {
+        if !unremarkable && let EventLine::Event(report) = line {
             actions.push(Action::Record(Box::new(Record::Verdict { event: report })));
         }
         actions
     }
 
     fn tick(&mut self, now: Now) -> Vec<Action> {
-        let mut actions = vec![Action::SyncAudit];
+        let mut actions = Vec::new();
+        if self.guarding.is_up() {
+            // First of all: what comes after may take a while.
+            actions.extend([Action::Beat, Action::SurveyHolds(None)]);
+        }
+        actions.push(Action::SyncAudit);
         if self.guarding.is_up() && is_due(self.last_proof, PROVE_EVERY, now) {
             self.last_proof = Some(now);
             actions.push(Action::Prove);
@@ -192,6 +219,9 @@ impl State {
             Ask::Status | Ask::Explain { .. } | Ask::Policy | Ask::Events { .. } | Ask::Metrics => {
                 vec![Action::Collect(ask, reply)]
             }
+            Ask::Holds | Ask::Hold { .. } | Ask::Release { .. } | Ask::Kill { .. } => {
+                self.asked_about_holds(ask, reply)
+            }
         }
     }
 
@@ -200,6 +230,7 @@ impl State {
         self.guarding.started = Some(outcome.clone());
         match outcome {
             Ok(started) => {
+                actions.insert(0, Action::Beat);
                 let message = format!("the guard is up ({})", records::started_word(started));
                 actions.push(Action::Log(Level::INFO, message));
             }
@@ -311,7 +342,8 @@ impl State {
         actions.extend(kept);
         if in_force {
             self.last_proof = Some(now);
-            actions.push(Action::Prove);
+            // Those that the policy before has paused may not be paused by this one.
+            actions.extend([Action::Beat, Action::SurveyHolds(None), Action::Prove]);
         }
         actions.extend(reply.map(|reply| Action::Send(reply, self.reloaded(in_force))));
         actions
@@ -332,6 +364,8 @@ impl State {
             Action::Log(Level::WARN, format!("zone {name}: {message}"))
         });
         let actions = actions.collect();
+        let slots = zones.iter().map(|zone| (zone.slot, zone.name.clone()));
+        self.holding.in_force(slots.collect());
         self.zone_names.extend(zones.into_iter().map(|zone| (zone.slot, zone.name)));
         actions
     }
@@ -419,4 +453,4 @@ fn is_due(last: Option<Now>, every: Duration, now: Now) -> bool {
 
 #[cfg(test)]
 #[path = "state_tests.rs"]
-mod tests;
+pub(super) mod tests;

@@ -12,7 +12,7 @@ fn at(seconds: u64) -> Now {
 }
 
 /// A state with a guard that has just been proven.
-fn guarded() -> State {
+pub(in crate::daemon) fn guarded() -> State {
     let mut state = State::new(test_plan(), at(1));
     let _ = state.handle(Event::GuardStarted(Ok(Started::Fresh)), at(1));
     let _ = state.handle(in_force(Cause::Start, 0), at(1));
@@ -34,7 +34,7 @@ fn covered(ok: bool) -> Coverage {
     Coverage { ops: vec![(Op::Remove, if ok { Ok(()) } else { Err("it was removed".to_owned()) })] }
 }
 
-fn words(actions: &[Action]) -> Vec<&'static str> {
+pub(in crate::daemon) fn words(actions: &[Action]) -> Vec<&'static str> {
     let word = |action: &Action| match action {
         A::StartGuard => "start",
         A::Probe => "probe",
@@ -43,6 +43,16 @@ fn words(actions: &[Action]) -> Vec<&'static str> {
         A::Apply(..) => "apply",
         A::Prove => "prove",
         A::ForgetAccounts => "forget",
+        A::Beat => "beat",
+        A::SurveyHolds(_) => "holds",
+        A::Pace => "pace",
+        A::Decide(_) => "decide",
+        A::Kill(_) => "kill",
+        A::Continue(_) => "continue",
+        A::ForgetThreads(_) => "forget threads",
+        A::ForgetHold(_) => "forget hold",
+        A::Tell { .. } => "tell",
+        A::Count(..) => "count",
         A::Record(_) => "record",
         A::SyncAudit => "sync",
         A::Publish(_) => "publish",
@@ -113,7 +123,7 @@ fn a_good_policy_is_in_force_only_once_the_kernel_has_it() {
     let applied = Ok(Applied::InForce(zones(0)));
     let done = Event::Applied(Box::new(plan), Cause::Reload, applied, Some(reply));
     let actions = state.handle(done, at(12));
-    assert_eq!(words(&actions), ["record", "log", "log", "prove", "send"]);
+    assert_eq!(words(&actions), ["record", "log", "log", "beat", "holds", "prove", "send"]);
     for action in actions {
         if let A::Send(reply, answer) = action {
             reply.send(answer).unwrap();
@@ -171,11 +181,20 @@ fn losing_the_proof_is_told_once_and_so_is_its_return() {
 #[test]
 fn the_clock_drives_proof_and_survey() {
     let mut state = guarded();
-    assert_eq!(words(&state.handle(Event::Tick, at(2))), ["sync", "survey", "forget"]);
-    assert_eq!(words(&state.handle(Event::Tick, at(3))), ["sync"]);
-    assert_eq!(words(&state.handle(Event::Tick, at(6))), ["sync", "prove", "survey"]);
-    assert_eq!(words(&state.handle(Event::Tick, at(61))), ["sync", "prove", "survey"]);
-    assert_eq!(words(&state.handle(Event::Tick, at(62))), ["sync", "forget"]);
+    assert_eq!(
+        words(&state.handle(Event::Tick, at(2))),
+        ["beat", "holds", "sync", "survey", "forget"]
+    );
+    assert_eq!(words(&state.handle(Event::Tick, at(3))), ["beat", "holds", "sync"]);
+    assert_eq!(
+        words(&state.handle(Event::Tick, at(6))),
+        ["beat", "holds", "sync", "prove", "survey"]
+    );
+    assert_eq!(
+        words(&state.handle(Event::Tick, at(61))),
+        ["beat", "holds", "sync", "prove", "survey"]
+    );
+    assert_eq!(words(&state.handle(Event::Tick, at(62))), ["beat", "holds", "sync", "forget"]);
     let mut state = guarded();
     let _ = state.handle(Event::Tick, at(6));
     let (reply, _answer) = oneshot::channel();
@@ -235,16 +254,19 @@ fn one_directory_that_cannot_be_guarded_keeps_no_other_from_being_so() {
 fn a_root_that_leaves_its_path_is_told_once_and_recorded() {
     let mut state = guarded();
     let actions = state.handle(in_force(Cause::Roots, 1), at(5));
-    assert_eq!(words(&actions), ["record", "log", "log", "prove"]);
+    assert_eq!(words(&actions), ["record", "log", "log", "beat", "holds", "prove"]);
     let told = "zone customers: 1 directory has left its path and is still guarded";
     assert!(matches!(&actions[2], A::Log(Level::WARN, text) if text == told));
     let A::Record(record) = &actions[0] else { panic!("no record") };
     assert_eq!(serde_json::to_value(record).unwrap()["zones"][0]["kept_roots"], 1);
     let same = state.plan.zones.clone();
     assert_eq!(words(&state.handle(surveyed(Ok(same)), at(8))), [] as [&str; 0], "no loop");
-    assert_eq!(words(&state.handle(in_force(Cause::Roots, 1), at(9))), ["record", "log", "prove"]);
+    assert_eq!(
+        words(&state.handle(in_force(Cause::Roots, 1), at(9))),
+        ["record", "log", "beat", "holds", "prove"]
+    );
     let back = state.handle(in_force(Cause::Roots, 0), at(12));
-    assert_eq!(words(&back), ["record", "log", "log", "prove"]);
+    assert_eq!(words(&back), ["record", "log", "log", "beat", "holds", "prove"]);
 }
 
 #[test]
@@ -270,6 +292,12 @@ fn an_op_over_budget_is_shown_recorded_and_told() {
         words(&state.handle(decided(traced), at(10))),
         ["publish"],
         "within budget: not in the audit log"
+    );
+    traced.flags = abi::FLAG_PACED;
+    assert_eq!(
+        words(&state.handle(decided(traced), at(10))),
+        ["publish", "record"],
+        "what a throttled actor does is"
     );
     let mut canary = raw;
     canary.zone = abi::CANARY_ZONE;

@@ -9,7 +9,7 @@ use aya::maps::PerCpuValues;
 use holdfast_abi as abi;
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2};
 
-use super::{ActiveZone, Desired, DesiredZone, error::KernelError, learn, maps::Maps};
+use super::{ActiveZone, Desired, DesiredZone, error::KernelError, holds, learn, maps::Maps};
 
 const BPF_NOEXIST: u64 = 1;
 
@@ -125,6 +125,7 @@ fn assign_slots(maps: &mut Maps, bank: u32, desired: &Desired) -> Result<Vec<u32
     }
     for slot in fresh {
         zero_counters(maps, slot)?;
+        holds::forget_zone(maps, slot)?;
     }
     Ok(slots)
 }
@@ -245,6 +246,8 @@ fn zone_conf(zone: &DesiredZone) -> Result<abi::ZoneConf, KernelError> {
         tenant_depth: zone.tenant_depth,
         budget_count: zone.budgets.len() as u32,
         in_use: 1,
+        on_trip: zone.on_trip as u32,
+        pad: 0,
         budgets,
     })
 }

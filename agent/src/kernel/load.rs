@@ -71,8 +71,37 @@ pub(super) struct Pins {
 
 impl Pins {
     pub(super) fn new(pin_dir: &Path) -> Self {
-        let base = pin_dir.join(format!("v{}", abi::ABI_VERSION));
+        Self::at(pin_dir.join(format!("v{}", abi::ABI_VERSION)))
+    }
+
+    fn at(base: PathBuf) -> Self {
         Self { maps: base.join("maps"), links: base.join("links"), base }
+    }
+
+    /// The directory with the pins of every ABI version.
+    fn root(&self) -> &Path {
+        self.base.parent().unwrap_or(&self.base)
+    }
+
+    /// Removes them all. Links go first: a program without its maps would be worse than none. Returns how many.
+    fn remove(&self) -> Result<usize, KernelError> {
+        let mut removed = 0;
+        for dir in [&self.links, &self.maps] {
+            let failed = |error| KernelError::io(format!("clear {}", dir.display()), error);
+            let entries = match fs::read_dir(dir) {
+                Ok(entries) => entries,
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+                Err(error) => return Err(failed(error)),
+            };
+            for entry in entries {
+                fs::remove_file(entry.map_err(failed)?.path()).map_err(failed)?;
+                removed += 1;
+            }
+            fs::remove_dir(dir).map_err(failed)?;
+        }
+        fs::remove_dir(&self.base)
+            .map_err(|error| KernelError::io(format!("remove {}", self.base.display()), error))?;
+        Ok(removed)
     }
 
     fn link(&self, program: &str, instance: u64) -> PathBuf {
@@ -228,31 +257,49 @@ fn drop_other_links(pins: &Pins, instance: u64) -> Result<(), KernelError> {
     Ok(())
 }
 
-/// Removes every pin. Links go first: a program without its maps would be worse than none.
-pub(super) fn unpin(pin_dir: &Path) -> Result<usize, KernelError> {
-    let pins = Pins::new(pin_dir);
-    let mut removed = 0;
-    for dir in [&pins.links, &pins.maps] {
-        let failed = |error| KernelError::io(format!("clear {}", dir.display()), error);
-        let entries = match fs::read_dir(dir) {
-            Ok(entries) => entries,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
-            Err(error) => return Err(failed(error)),
-        };
-        for entry in entries {
-            fs::remove_file(entry.map_err(failed)?.path()).map_err(failed)?;
-            removed += 1;
+/// Lets go of the programs and maps of every other ABI version. What was spent there is forgotten. To be called once a policy
+/// is in force here.
+pub(super) fn drop_other_versions(pins: &Pins) -> Result<(), KernelError> {
+    for version in versions(pins.root())? {
+        if version.base != pins.base {
+            tracing::info!(pins = %version.base.display(), "the guard of another version is let go");
+            version.remove()?;
         }
-        fs::remove_dir(dir).map_err(failed)?;
     }
-    for dir in [pins.base.as_path(), pin_dir] {
-        match fs::remove_dir(dir) {
-            Ok(()) => {}
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-            // Another ABI version's pins, or something that is not ours.
-            Err(error) if error.kind() == std::io::ErrorKind::DirectoryNotEmpty => {}
-            Err(error) => return Err(KernelError::io(format!("remove {}", dir.display()), error)),
+    Ok(())
+}
+
+/// The pins of every ABI version.
+fn versions(pin_dir: &Path) -> Result<Vec<Pins>, KernelError> {
+    let failed = |error| KernelError::io(format!("look into {}", pin_dir.display()), error);
+    let entries = match fs::read_dir(pin_dir) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(failed(error)),
+    };
+    let mut versions = Vec::new();
+    for entry in entries {
+        let name = entry.map_err(failed)?.file_name();
+        let number = name.to_str().and_then(|name| name.strip_prefix('v'));
+        if number.is_some_and(|number| number.parse::<u32>().is_ok()) {
+            versions.push(Pins::at(pin_dir.join(&name)));
         }
+    }
+    Ok(versions)
+}
+
+/// Removes every pin, whatever version made it. Returns how many.
+pub(super) fn unpin(pin_dir: &Path) -> Result<usize, KernelError> {
+    let mut removed = 0;
+    for version in versions(pin_dir)? {
+        removed += version.remove()?;
+    }
+    match fs::remove_dir(pin_dir) {
+        Ok(()) => {}
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        // Something that is not ours.
+        Err(error) if error.kind() == std::io::ErrorKind::DirectoryNotEmpty => {}
+        Err(error) => return Err(KernelError::io(format!("remove {}", pin_dir.display()), error)),
     }
     Ok(removed)
 }

@@ -21,6 +21,12 @@ pub(super) const PINNED: &[(&str, u32)] = &[
     ("ZONE_COUNTERS", size_of::<abi::ZoneCounters>() as u32),
     ("LEARNED", size_of::<abi::Learned>() as u32),
     ("EVENTS", 0),
+    ("HEARTBEAT", size_of::<abi::Heartbeat>() as u32),
+    ("HELD", size_of::<abi::Held>() as u32),
+    ("EMPTY_HELD", size_of::<abi::Held>() as u32),
+    ("HOLDS", size_of::<abi::Hold>() as u32),
+    ("HOLD_IDS", size_of::<u64>() as u32),
+    ("RELEASES", size_of::<abi::Release>() as u32),
 ];
 
 /// The maps the agent reads and writes.
@@ -34,6 +40,10 @@ pub(super) struct Maps {
     pub(super) counters: PerCpuArray<MapData, abi::Cost>,
     pub(super) zone_counters: PerCpuArray<MapData, abi::ZoneCounters>,
     pub(super) learned: Array<MapData, abi::Learned>,
+    pub(super) heartbeat: Array<MapData, abi::Heartbeat>,
+    pub(super) held: HashMap<MapData, abi::TaskKey, abi::Held>,
+    pub(super) holds: HashMap<MapData, abi::HoldKey, abi::Hold>,
+    pub(super) releases: HashMap<MapData, abi::HoldKey, abi::Release>,
 }
 
 impl Maps {
@@ -56,6 +66,10 @@ impl Maps {
             counters: typed!("COUNTERS"),
             zone_counters: typed!("ZONE_COUNTERS"),
             learned: typed!("LEARNED"),
+            heartbeat: typed!("HEARTBEAT"),
+            held: typed!("HELD"),
+            holds: typed!("HOLDS"),
+            releases: typed!("RELEASES"),
         })
     }
 
@@ -67,14 +81,23 @@ impl Maps {
     pub(super) fn budgets(&self) -> Result<Vec<abi::BudgetConf>, KernelError> {
         let mut budgets = Vec::new();
         for index in 0..2 * abi::MAX_ZONES as u32 {
-            let conf = self
-                .zones
-                .get(&index, 0)
-                .map_err(|error| KernelError::refused("read the map of zones", error))?;
-            let count = (conf.budget_count as usize).min(abi::MAX_BUDGETS);
-            budgets.extend_from_slice(&conf.budgets[..count]);
+            budgets.extend(self.budgets_at(index)?);
         }
         Ok(budgets)
+    }
+
+    /// The budgets of a zone in force.
+    pub(super) fn zone_budgets(&self, zone: u32) -> Result<Vec<abi::BudgetConf>, KernelError> {
+        self.budgets_at(abi::zone_index(self.control()?.bank, zone))
+    }
+
+    fn budgets_at(&self, index: u32) -> Result<Vec<abi::BudgetConf>, KernelError> {
+        let conf = self
+            .zones
+            .get(&index, 0)
+            .map_err(|error| KernelError::refused("read the map of zones", error))?;
+        let count = (conf.budget_count as usize).min(abi::MAX_BUDGETS);
+        Ok(conf.budgets[..count].to_vec())
     }
 
     pub(super) fn set_control(&mut self, control: abi::Control) -> Result<(), KernelError> {

@@ -8,6 +8,7 @@ mod btf;
 mod collect;
 mod error;
 mod events;
+mod holds;
 mod learn;
 mod load;
 mod maps;
@@ -26,6 +27,7 @@ use holdfast_abi as abi;
 
 pub use error::KernelError;
 pub use events::EventStream;
+pub use holds::HoldRow;
 use load::Pins;
 use maps::Maps;
 
@@ -63,8 +65,10 @@ pub struct Desired {
 pub struct DesiredZone {
     /// Its name (at most 63 bytes).
     pub name: String,
-    /// What happens to an op over budget.
+    /// Whether an op over budget is stopped.
     pub mode: abi::Mode,
+    /// How, if it is.
+    pub on_trip: abi::OnTrip,
     /// Levels below a root at which tenants live.
     pub tenant_depth: u32,
     /// At most [`abi::MAX_BUDGETS`].
@@ -152,6 +156,15 @@ pub fn unpin(pin_dir: &Path) -> Result<usize, KernelError> {
     load::unpin(pin_dir)
 }
 
+/// Every thread that is paused according to what is pinned, without an agent; none if nothing is.
+pub fn paused(pin_dir: &Path) -> Result<Vec<(abi::TaskKey, abi::Held)>, KernelError> {
+    let pins = Pins::new(pin_dir);
+    if maps::check_pins(&pins.maps)? < maps::PINNED.len() {
+        return Ok(Vec::new());
+    }
+    holds::held(&Maps::open(&pins.maps)?)
+}
+
 /// The attached kernel programs and their maps.
 pub struct Guard {
     maps: Maps,
@@ -160,6 +173,8 @@ pub struct Guard {
     zones: Vec<ActiveZone>,
     /// When a bank was last flipped.
     applied: Instant,
+    /// Until a policy is in force: the pins, beside which those of another version may still be.
+    took_over: Option<Pins>,
 }
 
 /// Longer than any op takes to be decided: after it, none sees what was in force before.
@@ -177,7 +192,11 @@ impl Guard {
         let events = Some(maps::open_events(&pins.maps)?);
         let canary_dir = options.canary_dir.clone();
         let applied = Instant::now();
-        Ok((Self { maps, events, canary_dir, zones: Vec::new(), applied }, started))
+        let took_over = Some(pins);
+        let zones = Vec::new();
+        let mut guard = Self { maps, events, canary_dir, zones, applied, took_over };
+        guard.beat()?;
+        Ok((guard, started))
     }
 
     /// Puts `desired` in force in one step, or changes nothing.
@@ -186,6 +205,9 @@ impl Guard {
         std::thread::sleep(GRACE.saturating_sub(self.applied.elapsed()));
         self.zones = apply::apply(&mut self.maps, &self.canary_dir, desired)?;
         self.applied = Instant::now();
+        if let Some(pins) = self.took_over.take() {
+            load::drop_other_versions(&pins)?;
+        }
         Ok(())
     }
 
@@ -295,6 +317,59 @@ impl Guard {
         let row = abi::Verdict::Deny as u32;
         let denied = |op| self.counter(abi::CANARY_ZONE, op, row).map(|sum| sum.tenant);
         prove::prove(&self.canary_dir, &denied)
+    }
+
+    /// Shows the kernel that somebody is there to let paused processes go on: to be called every second. Without it
+    /// nobody is paused any more after [`abi::HEARTBEAT_HOLDS_NS`]; they are denied.
+    pub fn beat(&mut self) -> Result<(), KernelError> {
+        holds::beat(&mut self.maps)
+    }
+
+    /// Every paused thread, also those that an earlier agent left behind. A thread that was killed stays until
+    /// [`Guard::forget_held`]; one that goes on, or is denied, is removed by the kernel.
+    pub fn held(&self) -> Result<Vec<(abi::TaskKey, abi::Held)>, KernelError> {
+        holds::held(&self.maps)
+    }
+
+    /// Every hold: also those whose threads are all gone, until [`Guard::forget_hold`].
+    pub fn holds(&self) -> Result<Vec<HoldRow>, KernelError> {
+        holds::holds(&self.maps)
+    }
+
+    /// Releases `files` more files to a hold, beyond every budget, to be spent until `until_ns`. Its threads have to be
+    /// continued to notice.
+    pub fn release_files(
+        &mut self,
+        key: &abi::HoldKey,
+        files: u64,
+        until_ns: u64,
+    ) -> Result<(), KernelError> {
+        holds::release(&mut self.maps, key, files, until_ns)
+    }
+
+    /// Starts every budget anew that latches a hold's actor. Returns how many. Its threads have to be continued to notice.
+    pub fn reset_budgets(&mut self, key: &abi::HoldKey) -> Result<usize, KernelError> {
+        holds::reset(&mut self.maps, key)
+    }
+
+    /// Lets the threads of a hold be decided anew by the policy in force, once they are continued.
+    pub fn retry_held(&mut self, key: &abi::HoldKey) -> Result<(), KernelError> {
+        holds::retry(&mut self.maps, key)
+    }
+
+    /// Until `until_ns` ops of a hold are denied. Its threads have to be continued to notice.
+    pub fn deny_held(&mut self, key: &abi::HoldKey, until_ns: u64) -> Result<(), KernelError> {
+        holds::deny(&mut self.maps, key, until_ns)
+    }
+
+    /// Forgets a hold that is over: one without threads, without a release that is still good, and not denied.
+    pub fn forget_hold(&mut self, key: &abi::HoldKey) -> Result<(), KernelError> {
+        holds::forget_hold(&mut self.maps, key)
+    }
+
+    /// Forgets a paused thread that is gone.
+    pub fn forget_held(&mut self, key: &abi::TaskKey) -> Result<(), KernelError> {
+        holds::forget_held(&mut self.maps, key)
     }
 
     /// Takes the event stream; it can be taken once.

@@ -87,10 +87,12 @@ fn from_btf(btf: &Btf) -> Result<Layout, KernelError> {
         task_real_cred: btf.offset("task_struct", "real_cred")?,
         // Only in kernels with auditing.
         task_loginuid: btf.offset("task_struct", "loginuid").unwrap_or(Offsets::ABSENT),
+        task_start: btf.offset("task_struct", "start_boottime")?,
         cred_uid: btf.offset("cred", "uid.val")?,
         rename_old_dentry: btf.offset("renamedata", "old_dentry")?,
         rename_new_dentry: btf.offset("renamedata", "new_dentry")?,
         rename_flags: btf.offset("renamedata", "flags")?,
+        pad: 0,
     };
     Ok(Layout { offsets, setattr_has_idmap })
 }

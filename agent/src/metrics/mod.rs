@@ -4,6 +4,7 @@
 //! No label names a path, a process or a user.
 
 mod monotonic;
+mod pauses;
 mod server;
 
 use prometheus::{Encoder as _, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
@@ -12,8 +13,10 @@ use holdfast_abi::{ABI_VERSION, Mode};
 
 use crate::clock::Now;
 use crate::daemon::{Standing, State};
+use crate::holds::EndedPause;
 use crate::report::{Facts, OpsNet, coverage_ops};
 use monotonic::Monotonic;
+use pauses::Pauses;
 
 pub(crate) use server::{MetricsAddress, bind, serve};
 
@@ -40,6 +43,7 @@ pub(crate) struct Metrics {
     kept: IntGaugeVec,
     guarded: IntGaugeVec,
     accounts: IntGauge,
+    pauses: Pauses,
     reload_failed: IntGauge,
     reload_time: IntGauge,
 }
@@ -143,6 +147,7 @@ impl Metrics {
                 &["zone"],
             )?,
             accounts: gauge(r, "accounts", "Accounts (budget and actor) the kernel keeps.")?,
+            pauses: Pauses::new(r)?,
             reload_failed: gauge(
                 r,
                 "policy_reload_failed",
@@ -157,6 +162,11 @@ impl Metrics {
         })
     }
 
+    /// A process of the zone of this name is no longer held.
+    pub(crate) fn pause_ended(&self, zone: &str, pause: &EndedPause) {
+        self.pauses.ended(zone, pause);
+    }
+
     /// The page, with everything as it is now.
     pub(crate) fn page(
         &mut self,
@@ -167,6 +177,7 @@ impl Metrics {
         self.count(facts);
         self.show_budgets(state, facts, now);
         self.show_state(state, facts, now);
+        self.pauses.show(state);
         let mut page = Vec::new();
         TextEncoder::new().encode(&self.registry.gather(), &mut page)?;
         String::from_utf8(page).map_err(|error| prometheus::Error::Msg(error.to_string()))

@@ -109,3 +109,42 @@ fn a_root_that_left_its_path_is_counted_as_missing_and_as_kept() {
         assert_eq!(sample(&page, name), value, "{name}");
     }
 }
+
+#[test]
+fn pauses_are_there_at_zero_and_counted_when_they_end() {
+    use std::time::Duration;
+
+    use crate::holds::{Outcome, test_holds};
+
+    let mut metrics = Metrics::new().unwrap();
+    let mut state = State::new(test_plan(), NOW);
+    let page = metrics.page(&state, &Facts::default(), NOW).unwrap();
+    for outcome in Outcome::ALL {
+        let word = outcome.word();
+        let name = format!("holdfast_holds_total{{outcome=\"{word}\",zone=\"customers\"}}");
+        assert_eq!(sample(&page, &name), "0");
+    }
+    for (name, value) in [
+        ("holdfast_held_processes{zone=\"customers\"}", "0"),
+        ("holdfast_throttled_processes{zone=\"customers\"}", "0"),
+        ("holdfast_hold_seconds_count{zone=\"customers\"}", "0"),
+        ("holdfast_hold_seconds_bucket{zone=\"customers\",le=\"3600\"}", "0"),
+    ] {
+        assert_eq!(sample(&page, name), value, "{name}");
+    }
+    let threads = vec![test_holds::thread(100, 10), test_holds::thread(101, 10)];
+    let rule = |_| crate::holds::ZoneRule::unknown("customers");
+    let _ = state.book.take(test_holds::survey(threads), &rule, test_holds::at(10));
+    let ended = EndedPause { zone: 1, outcome: Outcome::Released, lasted: Duration::from_secs(90) };
+    metrics.pause_ended("customers", &ended);
+    let page = metrics.page(&state, &Facts::default(), NOW).unwrap();
+    for (name, value) in [
+        ("holdfast_holds_total{outcome=\"released\",zone=\"customers\"}", "1"),
+        ("holdfast_hold_seconds_sum{zone=\"customers\"}", "90"),
+        ("holdfast_hold_seconds_bucket{zone=\"customers\",le=\"60\"}", "0"),
+        ("holdfast_hold_seconds_bucket{zone=\"customers\",le=\"300\"}", "1"),
+        ("holdfast_held_processes{zone=\"slot 1\"}", "1"),
+    ] {
+        assert_eq!(sample(&page, name), value, "{name}");
+    }
+}

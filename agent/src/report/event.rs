@@ -9,11 +9,13 @@ use crate::clock::Now;
 use crate::daemon::Decided;
 use crate::text;
 
-/// An event of the kernel as a document. `zone` and `label` are what its numbers stand for, as far as known.
+/// An event of the kernel as a document. `zone` and `label` are what its numbers stand for, as far as known; `pauses` is
+/// whether the zone pauses ops that are over budget.
 pub(crate) fn event(
     decided: &Decided,
     zone: Option<&str>,
     label: Option<&str>,
+    pauses: bool,
     now: Now,
 ) -> EventReport {
     let raw = &decided.raw;
@@ -56,7 +58,35 @@ pub(crate) fn event(
         }),
         latched_until: (raw.latched_until != 0)
             .then(|| Until { time: now.wall_at(raw.latched_until), time_ns: raw.latched_until }),
+        not_held: not_held(raw, pauses).map(str::to_owned),
+        paced: raw.flags & abi::FLAG_PACED != 0,
         suppressed: raw.suppressed,
+    }
+}
+
+/// Why an op was denied where others are paused.
+fn not_held(raw: &abi::Event, pauses: bool) -> Option<&'static str> {
+    if raw.verdict != abi::Verdict::Deny as u8 {
+        return None;
+    }
+    let flag = |flag| raw.flags & flag != 0;
+    // Only a zone that pauses has these.
+    if raw.reason == abi::Reason::Expired as u8 {
+        Some("expired")
+    } else if flag(abi::FLAG_AGENT_GONE) {
+        Some("agent_gone")
+    } else if !pauses {
+        None
+    } else if raw.reason == abi::Reason::UnknownCost as u8
+        || abi::Op::from_number(raw.op).is_some_and(abi::Op::cost_is_unknown)
+    {
+        Some("unknown_cost")
+    } else if flag(abi::FLAG_KTHREAD) {
+        Some("kernel_thread")
+    } else if flag(abi::FLAG_NOT_STOPPED) {
+        Some("cannot_be_stopped")
+    } else {
+        None
     }
 }
 
@@ -68,9 +98,13 @@ pub(crate) fn trip_message(event: &EventReport) -> String {
         .as_ref()
         .map_or_else(String::new, |until| format!(", latched until {}", until.time));
     format!(
-        "trip: zone {}, {}: {} of {} by {} (pid {}, uid {}, unit {}), {} of budget \"{}\"{until}",
+        "trip: zone {}, {}{}: {} of {} by {} (pid {}, uid {}, unit {}), {} of budget \"{}\"{until}",
         event.zone,
-        event.verdict,
+        happened(&event.verdict),
+        event
+            .not_held
+            .as_ref()
+            .map_or_else(String::new, |why| format!(" instead of paused ({why})")),
         event.op,
         text::for_terminal(text::original(&event.path, event.path_bytes.as_deref())),
         text::for_terminal(event.comm.as_bytes()),
@@ -80,6 +114,18 @@ pub(crate) fn trip_message(event: &EventReport) -> String {
         event.reason,
         limit.unwrap_or("?"),
     )
+}
+
+/// What has happened to an op with this verdict.
+fn happened(verdict: &str) -> &str {
+    match abi::Verdict::from_word(verdict) {
+        Some(abi::Verdict::Allow) => "let go",
+        Some(abi::Verdict::Observe) => "observed",
+        Some(abi::Verdict::Deny) => "denied",
+        Some(abi::Verdict::Hold) => "held",
+        Some(abi::Verdict::Throttle) => "throttled",
+        None => verdict,
+    }
 }
 
 /// Kernel device number as major:minor (linux/kdev_t.h: 12 and 20 bits).
@@ -100,7 +146,8 @@ fn who(mask: u32) -> &'static str {
     }
 }
 
-fn tenant(raw: &abi::Event) -> Option<Tenant> {
+/// The tenant of an op.
+pub(super) fn tenant(raw: &abi::Event) -> Option<Tenant> {
     if raw.tenant == 0 {
         return None;
     }
@@ -158,8 +205,13 @@ pub(crate) mod tests {
 
     #[test]
     fn an_event_says_everything_and_loses_no_byte() {
-        let report =
-            event(&decided(denied()), Some("customers"), Some("operators per unit, 10m"), NOW);
+        let report = event(
+            &decided(denied()),
+            Some("customers"),
+            Some("operators per unit, 10m"),
+            false,
+            NOW,
+        );
         assert_eq!(
             (report.op.as_str(), report.verdict.as_str(), report.reason.as_str()),
             ("remove", "deny", "files")
@@ -189,8 +241,53 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn a_denial_in_a_zone_that_pauses_says_why_it_was_not_held() {
+        let why = |change: &dyn Fn(&mut abi::Event), pauses| {
+            let mut raw = denied();
+            change(&mut raw);
+            let report = event(&decided(raw), Some("z"), None, pauses, NOW);
+            (report.not_held, report.paced)
+        };
+        let told = |word: &str| (Some(word.to_owned()), false);
+        assert_eq!(why(&|raw| raw.flags |= abi::FLAG_AGENT_GONE, true), told("agent_gone"));
+        assert_eq!(why(&|raw| raw.flags |= abi::FLAG_NOT_STOPPED, true), told("cannot_be_stopped"));
+        assert_eq!(why(&|raw| raw.flags |= abi::FLAG_KTHREAD, true), told("kernel_thread"));
+        assert_eq!(why(&|raw| raw.flags |= abi::FLAG_KTHREAD, false), (None, false));
+        let unknown = abi::Reason::UnknownCost as u8;
+        assert_eq!(why(&|raw| raw.reason = unknown, true), told("unknown_cost"));
+        assert_eq!(why(&|raw| raw.op = abi::Op::Detach as u8, true), told("unknown_cost"));
+        assert_eq!(why(&|raw| raw.reason = unknown, false), (None, false));
+        assert_eq!(why(&|raw| raw.reason = abi::Reason::Expired as u8, false), told("expired"));
+        assert_eq!(why(&|_| {}, true), (None, false));
+        let held = |raw: &mut abi::Event| raw.verdict = abi::Verdict::Hold as u8;
+        assert_eq!(why(&held, true), (None, false));
+        let paced = |raw: &mut abi::Event| {
+            raw.verdict = abi::Verdict::Allow as u8;
+            raw.flags = abi::FLAG_PACED;
+        };
+        assert_eq!(why(&paced, true), (None, true));
+    }
+
+    #[test]
+    fn a_trip_says_what_has_happened() {
+        let message = |verdict: abi::Verdict, pauses| {
+            let raw = abi::Event {
+                verdict: verdict as u8,
+                flags: abi::FLAG_FIRST | abi::FLAG_KTHREAD,
+                ..denied()
+            };
+            trip_message(&event(&decided(raw), Some("z"), None, pauses, NOW))
+        };
+        assert!(message(abi::Verdict::Hold, true).starts_with("trip: zone z, held: remove"));
+        assert!(message(abi::Verdict::Throttle, true).starts_with("trip: zone z, throttled: "));
+        assert!(message(abi::Verdict::Deny, false).starts_with("trip: zone z, denied: "));
+        let instead = "trip: zone z, denied instead of paused (kernel_thread): ";
+        assert!(message(abi::Verdict::Deny, true).starts_with(instead));
+    }
+
+    #[test]
     fn the_log_gets_no_control_characters() {
-        let message = trip_message(&event(&decided(denied()), Some("customers"), None, NOW));
+        let message = trip_message(&event(&decided(denied()), Some("customers"), None, false, NOW));
         assert!(!message.chars().any(char::is_control), "{message:?}");
         assert!(message.contains(r"/srv/a\xff/b\x1b\x0a"), "{message}");
     }
@@ -203,7 +300,7 @@ pub(crate) mod tests {
         raw.tenant = 0;
         raw.budget = 0;
         raw.latched_until = 0;
-        let report = event(&decided(raw), None, None, NOW);
+        let report = event(&decided(raw), None, None, false, NOW);
         assert_eq!((report.op.as_str(), report.zone.as_str()), ("unknown(200)", "slot 1"));
         assert!(report.path.starts_with("…/"));
         assert!(

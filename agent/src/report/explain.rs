@@ -3,8 +3,8 @@
 
 use std::collections::HashMap;
 
-use holdfast_abi::{AccountKey, Cost as AbiCost, Op, Per, Reason, Verdict, Window};
-use holdfast_policy::decide::{Model, Request};
+use holdfast_abi::{AccountKey, Cost as AbiCost, HoldKey, Op, Per, Reason, Verdict, Window};
+use holdfast_policy::decide::{Model, Released, Request};
 use holdfast_policy::{Policy, Zone};
 
 use super::{Ledger, Left, budgets};
@@ -36,6 +36,8 @@ pub(crate) struct Question {
     pub(crate) cost: Cost,
     /// Whether it is a root itself: removing that is `detach`.
     pub(crate) is_root: bool,
+    /// What was decided about the hold that the caller is or would be part of.
+    pub(crate) released: Released,
     /// What else to know.
     pub(crate) notes: Vec<String>,
 }
@@ -62,6 +64,7 @@ pub(crate) fn explanation(
         path_bytes,
         zone: zone.map(|zone| zone.name.to_string()),
         mode: zone.map(|zone| zone.mode.word().to_owned()),
+        on_trip: zone.map(|zone| zone.on_trip.word().to_owned()),
         root: place.map(|place| text::lossless(&place.root).0),
         tenant: place.and_then(|place| place.tenant.as_ref()).map(|(inode, name)| {
             let (name, name_bytes) = text::lossless(name);
@@ -93,7 +96,11 @@ fn removal(
         user: user(&question.caller),
         cost: AbiCost { files: question.cost.files, bytes: question.cost.bytes, tenant },
         now: now.boot_ns,
+        // The agent that answers is there to let it go on.
+        can_wait: true,
+        held_since: None,
     };
+    model.releases.insert(request.hold_key(), question.released);
     let decision = model.decide(&request);
     let zone = &policy.zones[place.zone];
     Removal {
@@ -146,6 +153,11 @@ fn actor(per: Per, caller: &Caller) -> u64 {
     }
 }
 
+/// The hold that a caller is or would be part of in the zone of this slot.
+pub(crate) fn hold_key(caller: &Caller, slot: u32) -> HoldKey {
+    HoldKey { unit: unit(caller), zone: slot, user: user(caller) }
+}
+
 fn unit(caller: &Caller) -> u64 {
     caller.unit.as_ref().map_or(0, |unit| unit.id)
 }
@@ -161,7 +173,7 @@ fn who_mask(caller: &Caller) -> holdfast_abi::WhoMask {
 
 #[cfg(test)]
 mod tests {
-    use holdfast_abi::{Account, Mode};
+    use holdfast_abi::{Account, Mode, OnTrip, Release};
 
     use super::*;
     use crate::api::UnitRef;
@@ -172,7 +184,9 @@ mod tests {
         let text = "[[zone]]\nname = \"z\"\nrole = \"primary\"\npaths = [\"/srv/z\"]\nmode = \"enforce\"\n\
                     [[zone.budget]]\nper = \"unit\"\nwho = \"operators\"\nfiles = 2\nwindow = \"10m\"\n\
                     [[zone.budget]]\nper = \"user\"\nwho = \"owners\"\nfiles = 100\nwindow = \"10m\"\n";
-        Policy::parse("test", text).unwrap()
+        let mut policy = Policy::parse("test", text).unwrap();
+        policy.zones[0].on_trip = OnTrip::Deny;
+        policy
     }
 
     fn question(who: &str, cost: Cost) -> Question {
@@ -187,6 +201,7 @@ mod tests {
             caller: Caller { pid: 1, uid: 33, login_uid: None, unit, who: who.to_owned() },
             cost,
             is_root: false,
+            released: Released::default(),
             notes: vec![],
         }
     }
@@ -234,6 +249,26 @@ mod tests {
         );
         let owner = explanation(question("owners", ONE), &policy, &ledger(&policy, 3), true, NOW);
         assert_eq!(owner.removal.unwrap().verdict, "allow");
+    }
+
+    #[test]
+    fn a_zone_that_pauses_would_pause() {
+        let mut policy = policy();
+        let mut verdict = |on_trip, released| {
+            policy.zones[0].on_trip = on_trip;
+            let question = Question { released, ..question("operators", ONE) };
+            let explained = explanation(question, &policy, &ledger(&policy, 2), true, NOW);
+            assert_eq!(explained.on_trip.as_deref(), Some(on_trip.word()));
+            explained.removal.unwrap().verdict
+        };
+        let none = Released::default();
+        assert_eq!(verdict(OnTrip::Hold, none), "hold");
+        assert_eq!(verdict(OnTrip::Throttle, none), "throttle");
+        let release = Release { files: 1, until_ns: NOW.boot_ns + 1, ..Release::default() };
+        assert_eq!(verdict(OnTrip::Hold, Released { release, used: 0 }), "allow");
+        assert_eq!(verdict(OnTrip::Hold, Released { release, used: 1 }), "hold");
+        let release = Release { denied_until_ns: NOW.boot_ns + 1, ..Release::default() };
+        assert_eq!(verdict(OnTrip::Hold, Released { release, used: 0 }), "deny");
     }
 
     #[test]

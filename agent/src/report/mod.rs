@@ -4,12 +4,14 @@ mod budgets;
 mod coverage;
 mod event;
 mod explain;
+mod holds;
 mod status;
 
 pub(crate) use budgets::{Ledger, Left};
 pub(crate) use coverage::{coverage_ops, coverage_why};
 pub(crate) use event::{event, trip_message};
-pub(crate) use explain::{Place, Question, explanation};
+pub(crate) use explain::{Place, Question, explanation, hold_key};
+pub(crate) use holds::{Names, holds, until};
 pub(crate) use status::{Facts, OpsNet, status};
 
 #[cfg(test)]

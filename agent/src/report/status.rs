@@ -146,6 +146,7 @@ pub(crate) fn status(
             .coverage
             .as_ref()
             .map(|(coverage, at)| CoverageStatus { time: at.wall(), ops: coverage_ops(coverage) }),
+        paused: state.book.count(),
         zones: zones.map(|index| zone(state, index, facts, now, unit)).collect(),
         accounts: facts.ledger.count(),
         events: EventsStatus { kept: state.ring.kept(), dropped: state.ring.dropped() },
@@ -219,6 +220,8 @@ fn zone(
         name: zone.name.to_string(),
         role: zone.role.word().to_owned(),
         mode: zone.mode.word().to_owned(),
+        on_trip: zone.on_trip.word().to_owned(),
+        hold_timeout_seconds: zone.hold_timeout.as_secs(),
         tenant_depth: zone.tenant_depth,
         slot,
         guarded: in_force + kept_roots > 0,

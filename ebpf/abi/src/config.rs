@@ -3,7 +3,7 @@
 //! Everything a policy says is kept twice, in *banks* 0 and 1. The agent writes the bank that is not in use
 //! and then flips [`Control::bank`]: an op sees the old policy or the new one, never a mixture.
 
-use crate::{MAX_BUDGETS, MAX_ZONES, Op, Verdict, window::Limit};
+use crate::{Event, MAX_BUDGETS, MAX_ZONES, Op, Verdict, bpf_spin_lock, window::Limit};
 
 /// Event every op, also those within budget (tests and learning).
 pub const FLAG_TRACE: u32 = 1;
@@ -60,6 +60,10 @@ pub struct ZoneConf {
     pub budget_count: u32,
     /// 1 if the slot is in use.
     pub in_use: u32,
+    /// An [`crate::OnTrip`]: what happens to an op over budget while the zone enforces.
+    pub on_trip: u32,
+    /// Always 0.
+    pub pad: u32,
     /// The budgets.
     pub budgets: [BudgetConf; MAX_BUDGETS],
 }
@@ -137,6 +141,96 @@ pub struct Learned {
     /// `inode.i_generation`.
     pub generation: u32,
 }
+
+/// The agent's sign of life. Without a fresh one nobody is paused: there would be nobody to let them go on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Heartbeat {
+    /// Boot-time nanoseconds.
+    pub time_ns: u64,
+    /// The agent's process, which is never paused.
+    pub agent: u32,
+    /// Always 0.
+    pub pad: u32,
+}
+
+/// How old a [`Heartbeat`] may be.
+pub const HEARTBEAT_HOLDS_NS: u64 = 10_000_000_000;
+
+/// A thread that is paused. Thread numbers are used again; together with its start it is one of a kind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(C)]
+pub struct TaskKey {
+    /// `task_struct.start_boottime`, in nanoseconds.
+    pub start_ns: u64,
+    /// Process.
+    pub pid: u32,
+    /// Thread.
+    pub tid: u32,
+}
+
+/// What a paused thread was about to do.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct Held {
+    /// [`Hold::id`] of the hold it belongs to.
+    pub hold: u64,
+    /// Since when, in boot-time nanoseconds.
+    pub since_ns: u64,
+    /// Throttled: when it is worth while to let it try again.
+    pub retry_ns: u64,
+    /// How many times it tried again and was stopped again.
+    pub again: u64,
+    /// The op. Its verdict is `hold` or `throttle`.
+    pub event: Event,
+}
+
+/// Whose paused threads are one hold: they are shown together, and a decision is for all of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(C)]
+pub struct HoldKey {
+    /// cgroup.
+    pub unit: u64,
+    /// Zone slot.
+    pub zone: u32,
+    /// Login user where one is set, else the real user.
+    pub user: u32,
+}
+
+/// One hold. Only the kernel writes it; the agent removes it when it is over.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Hold {
+    /// Guards `used`.
+    pub lock: bpf_spin_lock,
+    /// Always 0.
+    pub pad: u32,
+    /// Rises from one hold to the next.
+    pub id: u64,
+    /// Since when, in boot-time nanoseconds.
+    pub since_ns: u64,
+    /// Files spent of what was released.
+    pub used: u64,
+}
+
+/// What somebody decided about a hold. Only the agent writes it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Release {
+    /// Files released, all releases together, beyond every budget. Compared with [`Hold::used`].
+    pub files: u64,
+    /// Until when they can be spent, in boot-time nanoseconds.
+    pub until_ns: u64,
+    /// When somebody last released it: threads held since before that try again.
+    pub released_ns: u64,
+    /// Until when its ops are denied instead of held, in boot-time nanoseconds; 0 if they are not.
+    pub denied_until_ns: u64,
+}
+
+/// How many threads can be paused at once; those beyond are denied.
+pub const MAX_HELD: u32 = 4096;
+/// How many holds there can be at once.
+pub const MAX_HOLDS: u32 = 1024;
 
 /// Per zone (and per CPU): what cannot be read from the ops' own counters.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -221,6 +315,8 @@ pub struct Offsets {
     pub task_real_cred: u32,
     /// `task_struct.loginuid`, or [`Offsets::ABSENT`]
     pub task_loginuid: u32,
+    /// `task_struct.start_boottime`
+    pub task_start: u32,
     /// `cred.uid`
     pub cred_uid: u32,
     /// `renamedata.old_dentry`
@@ -229,6 +325,8 @@ pub struct Offsets {
     pub rename_new_dentry: u32,
     /// `renamedata.flags`
     pub rename_flags: u32,
+    /// Always 0.
+    pub pad: u32,
 }
 
 impl Offsets {
@@ -237,6 +335,9 @@ impl Offsets {
 }
 
 const _: () = assert!(size_of::<BudgetConf>() == 56);
-const _: () = assert!(size_of::<ZoneConf>() == 80 + MAX_BUDGETS * 56);
+const _: () = assert!(size_of::<ZoneConf>() == 88 + MAX_BUDGETS * 56);
 const _: () = assert!(size_of::<RootKey>() == 16);
 const _: () = assert!(size_of::<Control>() == 40);
+const _: () = assert!(size_of::<TaskKey>() == 16 && size_of::<HoldKey>() == 16);
+const _: () = assert!(size_of::<Held>() == 32 + size_of::<Event>());
+const _: () = assert!(size_of::<Hold>() == 32 && size_of::<Release>() == 32);

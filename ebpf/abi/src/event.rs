@@ -11,6 +11,12 @@ pub const FLAG_STRICT: u8 = 2;
 pub const FLAG_KTHREAD: u8 = 4;
 /// The path has more levels or longer names than there was room for.
 pub const FLAG_PATH_CUT: u8 = 8;
+/// The zone pauses, but the agent that would let the process go on has not been heard of: denied.
+pub const FLAG_AGENT_GONE: u8 = 16;
+/// The zone pauses, but the process could not be stopped, or there was no room to remember it: denied.
+pub const FLAG_NOT_STOPPED: u8 = 32;
+/// A throttled actor's op that went on: what it spends is told op by op while it is throttled.
+pub const FLAG_PACED: u8 = 64;
 
 /// One op and what was decided. Sent for every verdict but `allow`, and for all of them while tracing.
 #[derive(Clone, Copy)]

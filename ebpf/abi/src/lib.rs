@@ -11,19 +11,23 @@ mod op;
 mod window;
 
 pub use config::{
-    AccountKey, BudgetConf, COUNTER_ROWS, COUNTERS, Control, FLAG_TRACE, FsConf, FsKey, Learned,
-    OVERFLOW_ACCOUNTS, Offsets, ROW_GIVEN_BACK, ROW_OBSERVED_GIVEN_BACK, RootConf, RootKey,
-    ZoneConf, ZoneCounters, counter_index, zone_index,
+    AccountKey, BudgetConf, COUNTER_ROWS, COUNTERS, Control, FLAG_TRACE, FsConf, FsKey,
+    HEARTBEAT_HOLDS_NS, Heartbeat, Held, Hold, HoldKey, Learned, MAX_HELD, MAX_HOLDS,
+    OVERFLOW_ACCOUNTS, Offsets, ROW_GIVEN_BACK, ROW_OBSERVED_GIVEN_BACK, Release, RootConf,
+    RootKey, TaskKey, ZoneConf, ZoneCounters, counter_index, zone_index,
 };
-pub use event::{Event, FLAG_FIRST, FLAG_KTHREAD, FLAG_PATH_CUT, FLAG_STRICT, PATH_ROOM};
-pub use op::{Mode, Op, OpMask, Per, Reason, Verdict, Who, WhoMask};
+pub use event::{
+    Event, FLAG_AGENT_GONE, FLAG_FIRST, FLAG_KTHREAD, FLAG_NOT_STOPPED, FLAG_PACED, FLAG_PATH_CUT,
+    FLAG_STRICT, PATH_ROOM,
+};
+pub use op::{Mode, OnTrip, Op, OpMask, Per, Reason, Verdict, Who, WhoMask};
 pub use window::{
     Account, BUCKETS, Cost, Limit, MAX_TENANTS, Over, Receipt, Window, bpf_spin_lock,
 };
 
 /// Version of everything in this crate. Pins live in a directory named for it, so that an agent never
 /// reads a map laid out by another version.
-pub const ABI_VERSION: u32 = 1;
+pub const ABI_VERSION: u32 = 2;
 /// How many zones one host can have, slot 0 (the canary) included.
 pub const MAX_ZONES: usize = 64;
 /// How many budgets one zone can have.
@@ -56,10 +60,16 @@ mod pod {
         crate::Control,
         crate::FsConf,
         crate::FsKey,
+        crate::Heartbeat,
+        crate::Held,
+        crate::Hold,
+        crate::HoldKey,
         crate::Learned,
         crate::Offsets,
+        crate::Release,
         crate::RootConf,
         crate::RootKey,
+        crate::TaskKey,
         crate::ZoneConf,
         crate::ZoneCounters,
         crate::Cost

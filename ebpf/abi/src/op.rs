@@ -85,6 +85,8 @@ numbered! {
         UnknownCost = 5 "unknown_cost",
         /// The agent's own canary directory.
         Canary = 6 "canary",
+        /// The process was held, and nobody decided before the deadline.
+        Expired = 7 "hold_expired",
     }
 }
 
@@ -119,6 +121,18 @@ numbered! {
         Observe = 0 "observe",
         /// Stop it.
         Enforce = 1 "enforce",
+    }
+}
+
+numbered! {
+    /// What an enforcing zone does with an op over budget.
+    OnTrip: u8 {
+        /// The op fails with EPERM.
+        Deny = 0 "deny",
+        /// The process is paused at the system call until a person decides.
+        Hold = 1 "hold",
+        /// The process is paused and goes on at the budget's rate.
+        Throttle = 2 "throttle",
     }
 }
 

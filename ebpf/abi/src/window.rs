@@ -72,6 +72,12 @@ impl Limit {
             None => 0,
         }
     }
+
+    /// When the bucket after that one starts: before then it is of no use to try again.
+    #[inline(always)]
+    pub const fn next_bucket(&self, now: u64) -> u64 {
+        self.bucket_of(now).wrapping_add(1).wrapping_mul(self.bucket_ns)
+    }
 }
 
 /// Which side of a budget an op would go over.
@@ -100,8 +106,8 @@ pub struct Receipt {
     pub tenant_now: u64,
     /// The tenant's slot; `u32::MAX` if none was used.
     pub slot: u32,
-    /// Always 0.
-    pub pad: u32,
+    /// The window's [`Window::epoch`] when it was charged.
+    pub epoch: u32,
 }
 
 /// Files and bytes spent in one bucket.
@@ -146,6 +152,10 @@ pub struct Window {
     pub hint: u32,
     /// The zone's mode ([`crate::Mode`]) when the latch was set.
     pub latch_mode: u32,
+    /// How many times everything was forgotten ([`Window::reset`]).
+    pub epoch: u32,
+    /// Always 0.
+    pub pad: u32,
     /// The ring.
     pub ring: [Bucket; BUCKETS],
     /// The tenants.
@@ -168,7 +178,7 @@ pub struct Account {
     pub window: Window,
 }
 
-const _: () = assert!(size_of::<Window>() == 64 + 16 * (BUCKETS + MAX_TENANTS));
+const _: () = assert!(size_of::<Window>() == 72 + 16 * (BUCKETS + MAX_TENANTS));
 const _: () = assert!(size_of::<Account>() == 16 + size_of::<Window>());
 const _: () = assert!(BUCKETS.is_power_of_two() && MAX_TENANTS.is_power_of_two());
 
@@ -210,6 +220,8 @@ impl Window {
             zero: 0,
             hint: 0,
             latch_mode: 0,
+            epoch: 0,
+            pad: 0,
             ring: [Bucket { files: 0, bytes: 0 }; BUCKETS],
             tenants: [Slot { tenant: 0, last: 0 }; MAX_TENANTS],
         }
@@ -232,6 +244,36 @@ impl Window {
         if self.is_latched(now, mode) {
             return Err(Over::Latched);
         }
+        self.take(limit, now, mode, false, cost)
+    }
+
+    /// The same for a zone that throttles: a trip does not stop the actor but *paces* it. Until a window has passed
+    /// without a refusal, no bucket takes more than its share of the limit, so that what is spent comes evenly and not
+    /// one full budget at a time. A single op that is larger than the share has a bucket for itself.
+    ///
+    /// A refusal of a paced actor is [`Over::Latched`]: it is no new trip.
+    #[inline(always)]
+    pub fn charge_paced(
+        &mut self,
+        limit: &Limit,
+        now: u64,
+        mode: u32,
+        cost: &Cost,
+    ) -> Result<Receipt, Over> {
+        let paced = self.is_latched(now, mode);
+        self.take(limit, now, mode, paced, cost)
+    }
+
+    /// [`Window::charge`] for a latch that was looked at before: the actor is not latched, or it is, and is `paced`.
+    #[inline(always)]
+    pub fn take(
+        &mut self,
+        limit: &Limit,
+        now: u64,
+        mode: u32,
+        paced: bool,
+        cost: &Cost,
+    ) -> Result<Receipt, Over> {
         if self.latest < now {
             self.latest = now;
         }
@@ -242,17 +284,23 @@ impl Window {
         let slot = if counts_tenants { self.find_slot(limit, now, cost.tenant) } else { NO_SLOT };
         let files = self.files.wrapping_add(cost.files);
         let bytes = self.bytes.wrapping_add(cost.bytes);
-        if limit.files != u64::MAX && (files > limit.files || files < cost.files) {
-            return Err(self.trip(limit, mode, Over::Files));
+        let over = if limit.files != u64::MAX && (files > limit.files || files < cost.files) {
+            Some(Over::Files)
+        } else if limit.bytes != u64::MAX && (bytes > limit.bytes || bytes < cost.bytes) {
+            Some(Over::Bytes)
+        } else if counts_tenants && slot == NO_SLOT {
+            Some(Over::Tenants)
+        } else if paced && self.exceeds_share(limit, cost) {
+            Some(Over::Latched)
+        } else {
+            None
+        };
+        if let Some(over) = over {
+            return Err(self.trip(limit, mode, if paced { Over::Latched } else { over }));
         }
-        if limit.bytes != u64::MAX && (bytes > limit.bytes || bytes < cost.bytes) {
-            return Err(self.trip(limit, mode, Over::Bytes));
-        }
-        if counts_tenants && slot == NO_SLOT {
-            return Err(self.trip(limit, mode, Over::Tenants));
-        }
+        let epoch = self.epoch;
         let mut receipt =
-            Receipt { bucket: self.head, tenant_before: 0, tenant_now: 0, slot, pad: 0 };
+            Receipt { bucket: self.head, tenant_before: 0, tenant_now: 0, slot, epoch };
         if counts_tenants {
             let entry = &mut self.tenants[(slot & SLOT_MASK) as usize];
             receipt.tenant_before = if entry.tenant == cost.tenant { entry.last } else { 0 };
@@ -272,10 +320,13 @@ impl Window {
 
     /// Takes a charge back: the op it was for did not happen.
     ///
-    /// A bucket that has left the ring since has nothing to give back. A tenant that somebody else has touched
+    /// A bucket that has left the ring since has nothing to give back, nor has a window that was reset. A tenant that somebody else has touched
     /// meanwhile stays touched.
     #[inline(always)]
     pub fn give_back(&mut self, receipt: &Receipt, cost: &Cost) {
+        if receipt.epoch != self.epoch {
+            return;
+        }
         if self.head.wrapping_sub(receipt.bucket) < BUCKETS as u64 {
             let bucket = &mut self.ring[receipt.bucket as usize % BUCKETS];
             bucket.files = bucket.files.wrapping_sub(cost.files);
@@ -297,13 +348,37 @@ impl Window {
         now < self.latched_until && self.latch_mode >= mode
     }
 
+    /// This window with nothing spent and nothing latched. What was charged before cannot be given back to it.
+    pub fn reset(&self) -> Self {
+        Self {
+            head: self.head,
+            latest: self.latest,
+            trips: self.trips,
+            epoch: self.epoch.wrapping_add(1),
+            ..Self::new()
+        }
+    }
+
+    /// Whether the current bucket would hold more than its share of the limit.
+    #[inline(always)]
+    fn exceeds_share(&self, limit: &Limit, cost: &Cost) -> bool {
+        let bucket = &self.ring[self.head as usize % BUCKETS];
+        let share = |limit: u64| limit.div_ceil(BUCKETS as u64 - 1);
+        let over = |spent: u64, cost: u64, limit: u64| {
+            limit != u64::MAX && spent != 0 && spent.wrapping_add(cost) > share(limit)
+        };
+        over(bucket.files, cost.files, limit.files) || over(bucket.bytes, cost.bytes, limit.bytes)
+    }
+
     /// Sets the latch until the current bucket leaves the ring: one whole window, and up to 1/31 of it more. By then
     /// everything that was spent has left, so the same op does not trip again right away.
     #[inline(always)]
     fn trip(&mut self, limit: &Limit, mode: u32, over: Over) -> Over {
         self.latched_until = self.head.wrapping_add(BUCKETS as u64).wrapping_mul(limit.bucket_ns);
         self.latch_mode = mode;
-        self.trips = self.trips.wrapping_add(1);
+        if over as u8 != Over::Latched as u8 {
+            self.trips = self.trips.wrapping_add(1);
+        }
         over
     }
 

@@ -49,12 +49,40 @@ impl Pair {
 
     /// Charges; a trip is released at once, so that the next step asks the arithmetic again.
     fn charge(&mut self, now: u64, cost: Cost) -> Result<(), Over> {
-        self.latest = self.latest.max(now);
         let outcome = self.window.charge(&self.limit, now, ENFORCE, &cost);
         self.window.latched_until = 0;
+        self.note(now, cost, outcome)
+    }
+
+    /// Charges as a zone that throttles does: a trip lasts.
+    fn charge_paced(&mut self, now: u64, cost: Cost) -> Result<(), Over> {
+        let outcome = self.window.charge_paced(&self.limit, now, ENFORCE, &cost);
+        self.note(now, cost, outcome)
+    }
+
+    fn note(&mut self, now: u64, cost: Cost, outcome: Result<Receipt, Over>) -> Result<(), Over> {
+        self.latest = self.latest.max(now);
         let receipt = outcome?;
         self.log.push(Taken { at: self.latest, cost, receipt, given_back: false });
         Ok(())
+    }
+
+    /// Lets the time pass that a step says, or gives back what it says. When to charge what, if that is what it is.
+    fn prepare(&mut self, step: &Step, now: &mut u64) -> Option<(u64, Cost)> {
+        let unit = self.limit.window_ns / 1_000;
+        match step {
+            Step::Charge { pass, cost } => {
+                *now += unit.max(1) * pass;
+                Some((*now, *cost))
+            }
+            Step::Late { late, cost } => Some((now.saturating_sub(unit * late).max(1), *cost)),
+            Step::GiveBack(index) => {
+                if !self.log.is_empty() {
+                    self.give_back(index.index(self.log.len()));
+                }
+                None
+            }
+        }
     }
 
     fn give_back(&mut self, index: usize) {
@@ -105,6 +133,15 @@ impl Pair {
         prop_assert!(self.bytes_since(from) <= self.limit.bytes);
         prop_assert!(self.tenants_since(from).len() as u64 <= u64::from(self.limit.tenants));
         Ok(())
+    }
+
+    /// After an op of a paced account its bucket has no more than its share, or nothing but that op.
+    fn is_within_share(&self, cost: &Cost) -> bool {
+        let bucket = &self.window.ring[self.window.head as usize % BUCKETS];
+        let within =
+            |limit, spent, cost| limit == u64::MAX || spent <= share(limit) || spent == cost;
+        within(self.limit.files, bucket.files, cost.files)
+            && within(self.limit.bytes, bucket.bytes, cost.bytes)
     }
 
     /// The ring holds exactly what stands of the charges it covers.
@@ -165,22 +202,10 @@ proptest! {
     fn no_window_ever_holds_more_than_the_limit(
         limit in some_limit(), start in 1..u64::MAX / 4, steps in some_steps(),
     ) {
-        let mut pair = Pair::new(limit);
-        let mut now = start;
+        let (mut pair, mut now) = (Pair::new(limit), start);
         for step in steps {
-            match step {
-                Step::Charge { pass, cost } => {
-                    now += (limit.window_ns / 1_000).max(1) * pass;
-                    let _ = pair.charge(now, cost);
-                }
-                Step::Late { late, cost } => {
-                    let then = now.saturating_sub(limit.window_ns / 1_000 * late).max(1);
-                    let _ = pair.charge(then, cost);
-                }
-                Step::GiveBack(index) if !pair.log.is_empty() => {
-                    pair.give_back(index.index(pair.log.len()));
-                }
-                Step::GiveBack(_) => {}
+            if let Some((at, cost)) = pair.prepare(&step, &mut now) {
+                let _ = pair.charge(at, cost);
             }
             pair.check_promise()?;
             pair.check_exactness()?;
@@ -236,8 +261,7 @@ proptest! {
         limit in some_limit(), charges in vec((0..40u64, some_cost()), 0..40),
         late in some_cost(), pass in some_pass(),
     ) {
-        let mut window = Window::new();
-        let mut now = 1_000_000;
+        let (mut window, mut now) = (Window::new(), 1_000_000);
         for (pass, cost) in charges {
             now += limit.window_ns / 1_000 * pass;
             let _ = window.charge(&limit, now, ENFORCE, &cost);
@@ -256,8 +280,7 @@ proptest! {
         window_ns in 1_000..1_000_000u64, start in 1..1_000_000_000u64, passes in vec(0..900u64, 0..40),
     ) {
         let limit = limit(window_ns, 10, u64::MAX, 5);
-        let mut window = Window::new();
-        let mut now = start;
+        let (mut window, mut now) = (Window::new(), start);
         for (tenant, pass) in (1..).zip(passes) {
             now += pass;
             let _ = window.charge(&limit, now, ENFORCE, &cost(1, 1, tenant % 5 + 1));
@@ -272,6 +295,114 @@ proptest! {
             prop_assert!(window.charge(&limit, end, ENFORCE, &cost(10, 0, 1)).is_ok());
         }
     }
+}
+
+/// A 31st of the limit, rounded up: what a paced account takes in one bucket, unless a single op is larger.
+fn share(limit: u64) -> u64 {
+    limit.div_ceil(BUCKETS as u64 - 1)
+}
+
+/// How many files each bucket after that of the trip takes of ops of this cost, tried `tries` times in each.
+fn taken_per_bucket(limit: &Limit, cost: &Cost, tries: u64, buckets: u64) -> Vec<u64> {
+    let mut window = Window::new();
+    let first = 1_000 * limit.bucket_ns;
+    let mut spend = |bucket: u64, nth: u64, refusal: Over| {
+        let now = first + bucket * limit.bucket_ns + limit.bucket_ns * nth / tries;
+        let taken = window.charge_paced(limit, now, ENFORCE, cost);
+        assert!(taken.is_ok() || taken == Err(refusal), "{taken:?} at {bucket}");
+        assert_eq!(limit.next_bucket(now), first + (bucket + 1) * limit.bucket_ns);
+        taken.is_ok()
+    };
+    while spend(0, 0, Over::Files) {}
+    let mut bucket = |n| (0..tries).filter(|nth| spend(n, *nth, Over::Latched)).count() as u64;
+    let taken = (1..=buckets).map(|n| bucket(n) * cost.files).collect();
+    assert_eq!(window.trips, 1, "a refusal of a paced account is no new trip");
+    taken
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    #[test]
+    fn a_paced_account_never_takes_more_than_the_limit_in_any_window(
+        limit in some_limit(), start in 1..u64::MAX / 4, steps in some_steps(),
+    ) {
+        let (mut pair, mut now) = (Pair::new(limit), start);
+        for step in steps {
+            if let Some((at, cost)) = pair.prepare(&step, &mut now) {
+                let trips = pair.window.trips;
+                let paced = pair.window.is_latched(at, ENFORCE);
+                // Only the first refusal is a trip; a paced account is refused as that.
+                match pair.charge_paced(at, cost) {
+                    Ok(()) => prop_assert!(!paced || pair.is_within_share(&cost)),
+                    Err(over) => {
+                        prop_assert_eq!(over == Over::Latched, paced);
+                        prop_assert!(pair.window.is_latched(pair.latest, ENFORCE));
+                        prop_assert_eq!(pair.window.trips, trips + u64::from(!paced));
+                    }
+                }
+            }
+            pair.check_promise()?;
+            pair.check_exactness()?;
+        }
+    }
+
+    /// The rate: ops of one file, as the kernel's are, spend the whole limit in each 32 buckets, which is 31/32 of it
+    /// in a window. Larger ones may fit a bucket's share only once, with as much as half of it left over.
+    #[test]
+    fn what_a_paced_account_takes_comes_evenly_and_at_the_rate_of_the_budget(
+        window_ns in 10_000..1_000_000u64, files in 1..400u64, each in prop_oneof![Just(1), 1..400u64],
+    ) {
+        let (limit, each) = (files_limit(window_ns, files), each.min(files));
+        let tries = share(files) + 1;
+        let taken = taken_per_bucket(&limit, &cost(each, 0, 0), tries, 40 * BUCKETS as u64);
+        let most = share(files).max(each);
+        prop_assert!(taken.iter().all(|files| *files <= most), "{:?}", taken);
+        // What the trip spent counts until its bucket leaves the ring.
+        let (drain, steady) = taken.split_at(BUCKETS - 1);
+        prop_assert_eq!(drain.iter().sum::<u64>(), 0);
+        for ring in steady.windows(BUCKETS) {
+            let taken: u64 = ring.iter().sum();
+            prop_assert!(taken == files || (each > 1 && taken * 2 >= files && taken < files));
+        }
+    }
+
+    #[test]
+    fn a_reset_forgets_everything_and_old_receipts_are_void(
+        limit in some_limit(), before in some_steps(), after in some_steps(),
+    ) {
+        let (mut pair, mut now) = (Pair::new(limit), 1_000_000);
+        let mut spend = |pair: &mut Pair, steps: &[Step]| {
+            for step in steps {
+                if let Some((at, cost)) = pair.prepare(step, &mut now) {
+                    let _ = pair.charge_paced(at, cost);
+                }
+            }
+        };
+        spend(&mut pair, &before);
+        let (old, trips) = (std::mem::take(&mut pair.log), pair.window.trips);
+        pair.window = pair.window.reset();
+        prop_assert_eq!(pair.window.spent(&limit, pair.latest), (0, 0, 0));
+        prop_assert!(!pair.window.is_latched(pair.latest, OBSERVE));
+        prop_assert_eq!(pair.window.trips, trips, "they are counted for good");
+        spend(&mut pair, &after);
+        let standing = pair.window;
+        old.iter().for_each(|taken| pair.window.give_back(&taken.receipt, &taken.cost));
+        prop_assert_eq!(pair.window, standing);
+    }
+}
+
+#[test]
+fn an_actor_that_kept_still_for_a_window_is_no_longer_paced() {
+    let limit = files_limit(31_000, 310);
+    let mut window = Window::new();
+    assert!(window.charge_paced(&limit, 1_000_000, ENFORCE, &cost(310, 0, 0)).is_ok());
+    assert_eq!(window.charge_paced(&limit, 1_000_000, ENFORCE, &cost(1, 0, 0)), Err(Over::Files));
+    let end = window.latched_until;
+    for _ in 0..31 {
+        assert!(window.charge_paced(&limit, end, ENFORCE, &cost(10, 0, 0)).is_ok());
+    }
+    assert_eq!(window.charge_paced(&limit, end, ENFORCE, &cost(1, 0, 0)), Err(Over::Files));
 }
 
 #[test]
@@ -322,8 +453,10 @@ fn a_trip_while_observing_does_not_bind_once_the_zone_enforces() {
     assert!(window.charge(&limit, 10, OBSERVE, &cost(1, 0, 0)).is_ok());
     assert_eq!(window.charge(&limit, 10, OBSERVE, &cost(1, 0, 0)), Err(Over::Files));
     assert_eq!(window.charge(&limit, 10, OBSERVE, &cost(1, 0, 0)), Err(Over::Latched));
+    let mut throttles = window;
     assert_eq!(window.charge(&limit, 10, ENFORCE, &cost(1, 0, 0)), Err(Over::Files));
     assert_eq!(window.charge(&limit, 10, OBSERVE, &cost(1, 0, 0)), Err(Over::Latched));
+    assert_eq!(throttles.charge_paced(&limit, 10, ENFORCE, &cost(1, 0, 0)), Err(Over::Files));
 }
 
 /// Two ops in one tenant were charged in the same nanosecond on two CPUs. One of them failed and was given back,

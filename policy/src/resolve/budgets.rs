@@ -2,7 +2,7 @@
 
 use holdfast_abi::{MAX_BUDGETS, MAX_TENANTS, Op, Per, Who};
 
-use super::{required, word};
+use super::{required, take, word};
 use crate::budget::{Budget, OpSet};
 use crate::problem::{Fault, Mistakes, Source};
 use crate::raw::{At, Field, RawBudget, RawBytes, RawZone};
@@ -164,9 +164,4 @@ fn bounded(number: i128, name: &str, max: u64) -> Result<u64, Fault> {
             Err(Fault::new(format!("a budget of {number} {name} cannot be"), help))
         }
     }
-}
-
-/// The value, or the fault at the place it was given.
-fn take<T, G>(outcome: Result<T, Fault>, given: &At<G>, mistakes: &mut Mistakes) -> Option<T> {
-    outcome.map_err(|fault| mistakes.wrong(&given.span, fault)).ok()
 }

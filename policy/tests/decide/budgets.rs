@@ -1,41 +1,14 @@
-//! The decision, rule by rule, as the kernel has to take it.
+//! What each budget counts, whom it is for, and what its refusal leaves behind. The zone denies, or only observes.
 
-use holdfast_abi::{Cost, Op, Reason, Verdict, Who, WhoMask};
-use holdfast_policy::Policy;
-use holdfast_policy::decide::{Decision, Model, Request};
+use holdfast_abi::{Cost, Op, Reason, Verdict};
+use holdfast_policy::decide::{Model, Request};
 
-const OPERATOR: WhoMask = Who::OPERATOR_BIT;
-const OWNER: WhoMask = Who::OWNER_BIT;
-const SECOND: u64 = 1_000_000_000;
+use crate::{ALLOWED, OPERATOR, OWNER, SECOND, outcome, remove, request};
 
 /// A model of one zone with these budgets.
 fn model(mode: &str, budgets: &[&str]) -> Model {
-    let mut text = format!(
-        "[[zone]]\nname = \"z\"\nrole = \"primary\"\npaths = [\"/z\"]\nmode = \"{mode}\"\n"
-    );
-    for budget in budgets {
-        text += &format!("[[zone.budget]]\n{}\n", budget.replace(", ", "\n"));
-    }
-    match Policy::parse("test", &text) {
-        Ok(policy) => Model::new(policy),
-        Err(problems) => panic!("{problems}"),
-    }
+    crate::model(&format!("mode = \"{mode}\"\non_trip = \"deny\""), budgets)
 }
-
-fn request(op: Op, who: WhoMask, files: u64, bytes: u64) -> Request {
-    let cost = Cost { files, bytes, tenant: 1 };
-    Request { zone: 0, op, who, unit: 5, user: 1_000, cost, now: 100 * SECOND }
-}
-
-fn remove(files: u64) -> Request {
-    request(Op::Remove, OPERATOR, files, 0)
-}
-
-fn outcome(decision: &Decision) -> (Verdict, Reason, bool, Option<usize>) {
-    (decision.verdict, decision.reason, decision.first, decision.budget)
-}
-
-const ALLOWED: (Verdict, Reason, bool, Option<usize>) = (Verdict::Allow, Reason::None, false, None);
 
 #[test]
 fn within_budget_is_allowed_and_the_first_op_over_it_trips() {

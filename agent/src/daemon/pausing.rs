@@ -1,0 +1,170 @@
+//! Does what is decided about paused processes: the executor's part with the kernel's maps, signals and names.
+
+use holdfast_abi as abi;
+use rustix::process::Signal;
+use tracing::{error, info, warn};
+
+use super::executor::Executor;
+use super::message::{Decide, Done, Kill};
+use super::state::State;
+use crate::api::HoldReport;
+use crate::clock::Now;
+use crate::holds::{self, Book, Decision, Delivered, Survey, deliver};
+use crate::kernel::{self, Guard, KernelError};
+use crate::report::{self, Names};
+
+/// /etc/passwd is read up to here.
+const MOST_PASSWD: u64 = 1 << 20;
+
+impl Executor {
+    /// Shows the kernel that somebody is there. Says it once when that starts to fail, and once when it works again.
+    pub(super) fn beat(&mut self) {
+        match self.guard.as_mut().map(Guard::beat) {
+            Some(Err(error)) => {
+                if !std::mem::replace(&mut self.beat_failing, true) {
+                    error!(%error, "the kernel is not told that the agent is there: ops over budget are denied instead of paused");
+                }
+            }
+            Some(Ok(())) if std::mem::replace(&mut self.beat_failing, false) => {
+                info!("the kernel is told again that the agent is there");
+            }
+            Some(Ok(())) | None => {}
+        }
+    }
+
+    /// Looks at what is paused.
+    pub(super) fn survey_holds(&mut self, book: &Book, now: Now) -> Result<Survey, String> {
+        let Some(guard) = &self.guard else {
+            return Ok(Survey::default());
+        };
+        // In this order: a thread that is there belongs to a hold that is there, unless that was forgotten.
+        let read = || Ok::<_, KernelError>((guard.held()?, guard.holds()?));
+        let (held, rows) = read().map_err(|error| error.to_string())?;
+        let (source, units) = (&mut self.source, &mut self.units);
+        Ok(holds::look(held, rows, book, |event| source.decided(event, units, now)))
+    }
+
+    /// Continues throttled processes whose turn it is.
+    pub(super) fn pace(&mut self, now: Now) {
+        // If what is held cannot be read, the next survey says why.
+        if let Some(Ok(held)) = self.guard.as_ref().map(Guard::held) {
+            let is_due = |held: &abi::Held| {
+                held.event.verdict == abi::Verdict::Throttle as u8 && held.retry_ns <= now.boot_ns
+            };
+            let due = held.into_iter().filter(|(_, held)| is_due(held));
+            go_on(due.map(|(key, _)| key));
+        }
+    }
+
+    /// Writes down a decision, then continues whoever is paused by then, so that they notice.
+    pub(super) fn decide(&mut self, decide: &Decide) -> Result<Done, String> {
+        let guard = self.guard.as_mut().ok_or("there is no guard")?;
+        let key = &decide.key;
+        let written = match decide.decision {
+            Decision::Release { files, until_ns } => {
+                guard.release_files(key, files, until_ns).map(|()| 0)
+            }
+            Decision::ResetBudgets => guard.reset_budgets(key),
+            Decision::Retry => guard.retry_held(key).map(|()| 0),
+            Decision::Deny { until_ns } => guard.deny_held(key, until_ns).map(|()| 0),
+        };
+        let budgets = written.map_err(|error| error.to_string())?;
+        let at_ns = kernel::boot_time_ns();
+        let continued = match threads(guard, decide.hold) {
+            Ok(threads) => deliver(threads, &[Signal::CONT]),
+            Err(error) => {
+                // It is decided; surveys continue those who have not noticed.
+                warn!(%error, hold = decide.hold, "what is held cannot be read");
+                Delivered::default()
+            }
+        };
+        Ok(Done { at_ns, budgets, continued })
+    }
+
+    /// Kills the processes of a hold. One that is stopped receives nothing but SIGKILL before it is continued.
+    pub(super) fn kill(&mut self, kill: &Kill) -> Result<Delivered, String> {
+        let guard = self.guard.as_ref().ok_or("there is no guard")?;
+        let threads = threads(guard, kill.hold).map_err(|error| error.to_string())?;
+        let signals = [kill.signal.signal(), Signal::CONT];
+        let signals = if kill.signal.needs_continuing() { &signals[..] } else { &signals[..1] };
+        Ok(deliver(threads, signals))
+    }
+
+    /// Forgets threads in the kernel's map.
+    pub(super) fn forget_threads(&mut self, threads: &[abi::TaskKey]) {
+        let Some(guard) = &mut self.guard else { return };
+        for key in threads {
+            if let Err(error) = guard.forget_held(key) {
+                warn!(%error, pid = key.pid, tid = key.tid, "a thread that is no longer paused cannot be forgotten");
+            }
+        }
+    }
+
+    /// Forgets a hold in the kernel's maps.
+    pub(super) fn forget_hold(&mut self, key: &abi::HoldKey) {
+        if let Some(Err(error)) = self.guard.as_mut().map(|guard| guard.forget_hold(key)) {
+            warn!(%error, "a hold that is over cannot be forgotten");
+        }
+    }
+
+    /// Every hold, with its numbers and names as they are now.
+    pub(super) fn holds(&mut self, state: &State, now: Now) -> Vec<HoldReport> {
+        let facts = self.facts();
+        let users = users();
+        let units = &mut self.units;
+        let mut names = Names {
+            unit: &mut |unit, pid| units.name(unit, pid, now),
+            user: &|uid| user_name(&users, uid),
+        };
+        report::holds(state, &facts, now, &mut names)
+    }
+}
+
+/// Continues the processes of these threads.
+pub(super) fn go_on(threads: impl IntoIterator<Item = abi::TaskKey>) {
+    for (pid, error) in deliver(threads, &[Signal::CONT]).failed {
+        warn!(error, pid, "a paused process cannot be continued");
+    }
+}
+
+/// The threads that a hold holds at this moment.
+fn threads(guard: &Guard, hold: u64) -> Result<Vec<abi::TaskKey>, KernelError> {
+    let held = guard.held()?;
+    Ok(held.into_iter().filter(|(_, held)| held.hold == hold).map(|(key, _)| key).collect())
+}
+
+/// The text of /etc/passwd. Names from elsewhere are not looked up: a directory server may take its time.
+fn users() -> String {
+    use std::io::Read as _;
+    let mut text = Vec::new();
+    let read = std::fs::File::open("/etc/passwd")
+        .and_then(|file| file.take(MOST_PASSWD).read_to_end(&mut text));
+    match read {
+        Ok(_) => String::from_utf8_lossy(&text).into_owned(),
+        Err(_) => String::new(),
+    }
+}
+
+fn user_name(passwd: &str, uid: u32) -> Option<String> {
+    let uid = uid.to_string();
+    passwd.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next().filter(|name| !name.is_empty())?;
+        (fields.nth(1)? == uid).then(|| name.to_owned())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn users_have_the_names_that_passwd_says() {
+        let passwd =
+            "root:x:0:0:root:/root:/bin/sh\n\nbroken\n:x:7:7::\nalice:x:1000:1000::/home/alice:\n";
+        assert_eq!(user_name(passwd, 0).as_deref(), Some("root"));
+        assert_eq!(user_name(passwd, 1000).as_deref(), Some("alice"));
+        assert_eq!(user_name(passwd, 7), None);
+        assert_eq!(user_name(passwd, 100), None);
+    }
+}

@@ -1,0 +1,186 @@
+//! What the kernel has paused, and telling it what was decided.
+//!
+//! The kernel writes `HELD` and `HOLDS`, the agent `RELEASES` and `HEARTBEAT`; each removes what is over. Nothing here signals a
+//! process: a thread learns of a decision when it is continued and tries again.
+
+use aya::maps::{HashMap, MapData, MapError};
+use holdfast_abi as abi;
+
+use super::{BPF_F_LOCK, boot_time_ns, error::KernelError, maps::Maps};
+
+const BPF_EXIST: u64 = 2;
+
+/// One hold, and what was decided about it so far.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HoldRow {
+    /// Whose it is.
+    pub key: abi::HoldKey,
+    /// As the kernel keeps it.
+    pub hold: abi::Hold,
+    /// The last decision; all zero if there was none.
+    pub release: abi::Release,
+}
+
+/// Shows the kernel that somebody is there to let paused processes go on.
+pub(super) fn beat(maps: &mut Maps) -> Result<(), KernelError> {
+    let beat = abi::Heartbeat { time_ns: boot_time_ns(), agent: std::process::id(), pad: 0 };
+    maps.heartbeat
+        .set(0, beat, 0)
+        .map_err(|error| KernelError::refused("write the heartbeat", error))
+}
+
+/// Every paused thread.
+pub(super) fn held(maps: &Maps) -> Result<Vec<(abi::TaskKey, abi::Held)>, KernelError> {
+    let mut held = entries(&maps.held, 0, "read what is held")?;
+    // The others are still being written.
+    held.retain(|(_, held): &(_, abi::Held)| held.since_ns != 0);
+    Ok(held)
+}
+
+/// Every hold.
+pub(super) fn holds(maps: &Maps) -> Result<Vec<HoldRow>, KernelError> {
+    let holds = entries(&maps.holds, BPF_F_LOCK, "read the holds")?;
+    holds
+        .into_iter()
+        .map(|(key, hold)| Ok(HoldRow { key, hold, release: release_of(maps, &key)? }))
+        .collect()
+}
+
+/// Releases `files` more files to a hold, to be spent until `until_ns`.
+pub(super) fn release(
+    maps: &mut Maps,
+    key: &abi::HoldKey,
+    files: u64,
+    until_ns: u64,
+) -> Result<(), KernelError> {
+    let used = maps
+        .holds
+        .get(key, BPF_F_LOCK)
+        .map_err(|error| KernelError::refused("find the hold", error))?
+        .used;
+    let before = release_of(maps, key)?;
+    let now = boot_time_ns();
+    // What is left of an earlier release stays good, if it still is.
+    let base = if now < before.until_ns { before.files.max(used) } else { used };
+    let release = abi::Release {
+        files: base.saturating_add(files),
+        until_ns: until_ns.max(if now < before.until_ns { before.until_ns } else { 0 }),
+        released_ns: now,
+        denied_until_ns: 0,
+    };
+    decide(maps, key, release)
+}
+
+/// Starts every budget anew that latches this hold's actor, and lets its threads try again. Returns how many budgets.
+pub(super) fn reset(maps: &mut Maps, key: &abi::HoldKey) -> Result<usize, KernelError> {
+    let refused = |error| KernelError::refused("reset a budget", error);
+    let now = boot_time_ns();
+    let mut count = 0;
+    for budget in maps.zone_budgets(key.zone)? {
+        let actor = match abi::Per::from_number(budget.per) {
+            Some(abi::Per::Unit) => key.unit,
+            Some(abi::Per::User) => key.user.into(),
+            _ => 0,
+        };
+        let account = abi::AccountKey { budget: budget.id, actor };
+        let own = maps.accounts.get(&account, BPF_F_LOCK);
+        let anew = |found: abi::Account| abi::Account { window: found.window.reset(), ..found };
+        let latched =
+            |found: &abi::Account| found.window.is_latched(now, abi::Mode::Observe as u32);
+        match own {
+            Ok(found) if latched(&found) => {
+                maps.accounts
+                    .insert(account, anew(found), BPF_F_LOCK | BPF_EXIST)
+                    .map_err(refused)?;
+                count += 1;
+            }
+            Ok(_) => {}
+            // There was no room for it: it shares the overflow account with everybody who is new.
+            Err(MapError::KeyNotFound) => match maps.overflow.get(&budget.id, BPF_F_LOCK) {
+                Ok(found) if latched(&found) => {
+                    maps.overflow
+                        .insert(budget.id, anew(found), BPF_F_LOCK | BPF_EXIST)
+                        .map_err(refused)?;
+                    count += 1;
+                }
+                Ok(_) | Err(MapError::KeyNotFound) => {}
+                Err(error) => return Err(refused(error)),
+            },
+            Err(error) => return Err(refused(error)),
+        }
+    }
+    retry(maps, key)?;
+    Ok(count)
+}
+
+/// Lets the threads of a hold try again, with nothing released.
+pub(super) fn retry(maps: &mut Maps, key: &abi::HoldKey) -> Result<(), KernelError> {
+    let before = release_of(maps, key)?;
+    decide(maps, key, abi::Release { released_ns: boot_time_ns(), denied_until_ns: 0, ..before })
+}
+
+/// From now until `until_ns` a hold's ops are denied.
+pub(super) fn deny(maps: &mut Maps, key: &abi::HoldKey, until_ns: u64) -> Result<(), KernelError> {
+    let before = release_of(maps, key)?;
+    decide(maps, key, abi::Release { denied_until_ns: until_ns, ..before })
+}
+
+/// Forgets a hold that is over.
+pub(super) fn forget_hold(maps: &mut Maps, key: &abi::HoldKey) -> Result<(), KernelError> {
+    gone(maps.releases.remove(key), "forget a release")?;
+    gone(maps.holds.remove(key), "forget a hold")
+}
+
+/// Forgets every hold of a zone whose slot another takes over: what was released there is not for this one.
+pub(super) fn forget_zone(maps: &mut Maps, zone: u32) -> Result<(), KernelError> {
+    for (key, _) in entries(&maps.holds, BPF_F_LOCK, "read the holds")? {
+        if key.zone == zone {
+            forget_hold(maps, &key)?;
+        }
+    }
+    Ok(())
+}
+
+/// Forgets a paused thread that is gone, or goes on.
+pub(super) fn forget_held(maps: &mut Maps, key: &abi::TaskKey) -> Result<(), KernelError> {
+    gone(maps.held.remove(key), "forget a paused thread")
+}
+
+fn decide(maps: &mut Maps, key: &abi::HoldKey, release: abi::Release) -> Result<(), KernelError> {
+    maps.releases
+        .insert(key, release, 0)
+        .map_err(|error| KernelError::refused("write down a decision", error))
+}
+
+fn release_of(maps: &Maps, key: &abi::HoldKey) -> Result<abi::Release, KernelError> {
+    match maps.releases.get(key, 0) {
+        Ok(release) => Ok(release),
+        Err(MapError::KeyNotFound) => Ok(abi::Release::default()),
+        Err(error) => Err(KernelError::refused("read a decision", error)),
+    }
+}
+
+fn gone(outcome: Result<(), MapError>, what: &'static str) -> Result<(), KernelError> {
+    match outcome {
+        Ok(()) | Err(MapError::KeyNotFound) => Ok(()),
+        Err(error) => Err(KernelError::refused(what, error)),
+    }
+}
+
+/// Every entry of a map that the kernel may be changing.
+fn entries<K: aya::Pod, V: aya::Pod>(
+    map: &HashMap<MapData, K, V>,
+    flags: u64,
+    what: &'static str,
+) -> Result<Vec<(K, V)>, KernelError> {
+    let mut entries = Vec::new();
+    for key in map.keys() {
+        let key = key.map_err(|error| KernelError::refused(what, error))?;
+        match map.get(&key, flags) {
+            Ok(value) => entries.push((key, value)),
+            Err(MapError::KeyNotFound) => {}
+            Err(error) => return Err(KernelError::refused(what, error)),
+        }
+    }
+    Ok(entries)
+}

@@ -1,0 +1,108 @@
+//! A zone that throttles: who is over budget goes on at the budget's rate.
+
+use holdfast_abi::{HoldKey, Op, Reason, Verdict};
+use holdfast_policy::decide::{Model, Request};
+
+use crate::{ALLOWED, OPERATOR, Outcome, SECOND, outcome, remove, request};
+
+const HOLD: HoldKey = HoldKey { unit: 5, zone: 0, user: 1_000 };
+const PACED: Outcome = (Verdict::Throttle, Reason::Latched, false, Some(0));
+
+fn model(budgets: &[&str]) -> Model {
+    crate::model("mode = \"enforce\"\non_trip = \"throttle\"", budgets)
+}
+
+/// Whose one budget of 310 files in 31 seconds is spent, at 100 seconds.
+fn tripped() -> Model {
+    let mut model = model(&["per = \"unit\", files = 310, window = \"31s\""]);
+    assert_eq!(outcome(&model.decide(&remove(310))), ALLOWED);
+    let first = (Verdict::Throttle, Reason::Files, true, Some(0));
+    assert_eq!(outcome(&model.decide(&remove(1))), first);
+    model
+}
+
+fn at(seconds: u64) -> Request {
+    Request { now: seconds * SECOND, ..remove(1) }
+}
+
+#[test]
+fn it_goes_on_by_itself_at_the_rate_of_the_budget() {
+    let mut model = tripped();
+    // A thread that was paused at the trip and tries again all the time.
+    let went_on = |seconds| {
+        let again = Request { held_since: Some(100 * SECOND), ..at(seconds) };
+        (0..1_000).filter(|_| model.decide(&again).verdict == Verdict::Allow).count()
+    };
+    let each_second: Vec<usize> = (100..170).map(went_on).collect();
+    assert!(each_second[..32].iter().all(|files| *files == 0), "{each_second:?}");
+    // A 31st of the limit and one, as long as there is room.
+    assert_eq!(each_second[32..60], [11; 28], "{each_second:?}");
+    assert_eq!(each_second[32..64].iter().sum::<usize>(), 310);
+}
+
+#[test]
+fn an_op_that_a_budget_does_not_list_is_not_slowed_down_by_it() {
+    let budgets = ["per = \"unit\", ops = [\"remove\"], files = 1, window = \"31s\""];
+    let mut model = model(&budgets);
+    assert_eq!(model.decide(&remove(2)).verdict, Verdict::Throttle);
+    assert_eq!(outcome(&model.decide(&request(Op::Replace, OPERATOR, 9, 9))), ALLOWED);
+    assert_eq!(outcome(&model.decide(&request(Op::Detach, OPERATOR, 0, 0))), ALLOWED);
+    assert_eq!(outcome(&model.decide(&remove(2))), PACED);
+}
+
+#[test]
+fn a_detach_is_denied() {
+    let detach = request(Op::Detach, OPERATOR, 0, 0);
+    let expected = (Verdict::Deny, Reason::UnknownCost, true, Some(0));
+    assert_eq!(outcome(&tripped().decide(&detach)), expected);
+}
+
+#[test]
+fn who_cannot_wait_is_denied_and_who_is_paused_already_stays_so() {
+    let mut model = tripped();
+    let kernel = Request { can_wait: false, ..remove(1) };
+    assert_eq!(outcome(&model.decide(&kernel)), (Verdict::Deny, Reason::Latched, false, Some(0)));
+    let paused = Request { held_since: Some(100 * SECOND), ..kernel };
+    assert_eq!(outcome(&model.decide(&paused)), PACED);
+}
+
+#[test]
+fn what_was_released_goes_on_at_once_and_nothing_is_denied_for_a_hold_that_expired() {
+    let mut model = tripped();
+    model.release(&HOLD, 1, 200 * SECOND, 101 * SECOND);
+    model.deny(&HOLD, 200 * SECOND);
+    let released = model.decide(&at(102));
+    assert_eq!(outcome(&released), (Verdict::Allow, Reason::None, false, Some(0)));
+    assert_eq!(released.charge.released(), Some((HOLD, 1)));
+    assert_eq!(outcome(&model.decide(&at(102))), PACED);
+    model.give_back(&released.charge);
+    assert_eq!(model.decide(&at(102)).verdict, Verdict::Allow);
+}
+
+#[test]
+fn a_refusal_gives_back_what_an_earlier_budget_took() {
+    let budgets = [
+        "per = \"zone\", files = 100, window = \"1h\"",
+        "per = \"unit\", files = 2, window = \"31s\"",
+    ];
+    let mut model = model(&budgets);
+    assert_eq!(outcome(&model.decide(&remove(2))), ALLOWED);
+    for _ in 0..200 {
+        assert_eq!(model.decide(&remove(1)).budget, Some(1));
+    }
+    let mut files: Vec<u64> = model.accounts.values().map(|account| account.files).collect();
+    files.sort_unstable();
+    assert_eq!(files, [2, 2]);
+}
+
+/// It says what would have been refused, latch and all, and not when somebody would have gone on.
+#[test]
+fn a_zone_that_only_observes_paces_nobody() {
+    let budget = "per = \"unit\", files = 310, window = \"31s\"";
+    let mut model = crate::model("mode = \"observe\"\non_trip = \"throttle\"", &[budget]);
+    let first = (Verdict::Observe, Reason::Files, true, Some(0));
+    assert_eq!(outcome(&model.decide(&remove(311))), first);
+    let latched = (Verdict::Observe, Reason::Latched, false, Some(0));
+    assert_eq!(outcome(&model.decide(&at(131))), latched);
+    assert_eq!(outcome(&model.decide(&at(132))), ALLOWED);
+}
