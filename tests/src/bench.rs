@@ -1,8 +1,10 @@
-//! What the guard costs: kernel instructions for one unlink, with and without it.
+//! What the guard costs: kernel instructions for one unlink, with and without it; and how soon a release takes effect.
 //!
 //! It needs a VM whose clock moves one nanosecond for each instruction (`qemu -icount shift=0,sleep=off -smp 1`): then
 //! CLOCK_MONOTONIC counts instructions, the same ones every time. On any other machine the figures are
 //! nanoseconds of wall-clock and depend on the weather.
+
+mod latency;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -46,9 +48,12 @@ pub(crate) fn run() -> Result<()> {
     lab.write_policy(&policy(false)?)?;
     cli::holdfast(["policy", "reload"])?.ok()?;
     rows.push(measure("in a zone, over budget, observed, depth 1", &|fs| deep(&zone(fs), 1))?);
+    let latency = latency::measure(&mut lab, &base(Fs::Tmpfs).join("held"))?;
     lab.finish()?;
     print(&rows);
     println!("\nresident memory of the agent: {resident}");
+    println!("from release to the op done, by `holdfast hold release`: {}", latency.command);
+    println!("from release to the op done, by the control socket:     {}", latency.socket);
     Ok(())
 }
 

@@ -66,6 +66,12 @@ impl Scenario {
         Self { name, boot: Boot::Normal, on: &[Fs::Ext4], trace: false, run }
     }
 
+    /// Runs on these filesystems only.
+    pub(crate) const fn on(mut self, on: &'static [Fs]) -> Self {
+        self.on = on;
+        self
+    }
+
     pub(crate) const fn traced(mut self) -> Self {
         self.trace = true;
         self

@@ -21,6 +21,8 @@ pub(crate) struct Ctx<'a> {
     pub(crate) base: PathBuf,
     pub(crate) fs: Fs,
     pub(crate) trace: bool,
+    /// Whether any of its zones pauses processes.
+    pauses: bool,
 }
 
 impl<'a> Ctx<'a> {
@@ -32,14 +34,20 @@ impl<'a> Ctx<'a> {
             fs.name()
         );
         let serial = lab.next_serial();
-        let zone = format!("z{serial}-{}", title.replace("::", "-").replace('_', "-"));
+        // A zone's name has at most 63 bytes, and some scenarios add to it.
+        let short: String = title.chars().take(44).collect();
+        let zone = format!("z{serial}-{}", short.replace("::", "-").replace('_', "-"));
+        let zone = zone.trim_end_matches(['-', ':']).to_owned();
         let base = Path::new(fs.mount()).join(&zone);
         fs::create_dir_all(&base).with_context(|| base.display().to_string())?;
-        Ok(Self { lab, zone, base, fs, trace })
+        Ok(Self { lab, zone, base, fs, trace, pauses: false })
     }
 
-    /// Unmounts what the scenario left mounted and gives its directory to the bin.
+    /// Ends what the scenario left paused, unmounts what it left mounted and gives its directory to the bin.
     pub(crate) fn close(self) -> Result<()> {
+        if self.pauses {
+            self.kill_what_is_paused();
+        }
         let mounts = fs::read_to_string("/proc/self/mounts")?;
         let below = |line: &&str| {
             line.split(' ').nth(1).is_some_and(|at| Path::new(at).starts_with(&self.base))
@@ -70,6 +78,7 @@ impl<'a> Ctx<'a> {
 
     /// Puts these zones in force.
     pub(crate) fn guard(&mut self, zones: &[Zone]) -> Result<()> {
+        self.pauses |= zones.iter().any(Zone::pauses);
         self.lab.ensure(self.trace)?;
         self.lab.apply(zones)
     }

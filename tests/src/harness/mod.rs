@@ -7,9 +7,14 @@ pub(crate) mod agent;
 pub(crate) mod cli;
 pub(crate) mod ctx;
 pub(crate) mod helper;
+pub(crate) mod hold;
 pub(crate) mod metrics;
 pub(crate) mod policy;
+pub(crate) mod proc;
+pub(crate) mod sys;
+pub(crate) mod terminal;
 pub(crate) mod tool;
+pub(crate) mod tracer;
 pub(crate) mod tree;
 pub(crate) mod unit;
 pub(crate) mod uring;
@@ -27,9 +32,12 @@ pub(crate) use wait::until;
 /// Fails the scenario unless both sides are equal.
 macro_rules! check_eq {
     ($got:expr, $want:expr, $($what:tt)+) => {{
-        let (got, want) = (&$got, &$want);
-        if got != want {
-            anyhow::bail!("{}: expected {want:?}, found {got:?} ({}:{})", format_args!($($what)+), file!(), line!());
+        match (&$got, &$want) {
+            (got, want) => {
+                if got != want {
+                    anyhow::bail!("{}: expected {want:?}, found {got:?} ({}:{})", format_args!($($what)+), file!(), line!());
+                }
+            }
         }
     }};
 }

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use holdfast_abi::{Mode, Op, Per, Who};
+use holdfast_abi::{Mode, OnTrip, Op, Per, Who};
 
 /// One `[[zone]]`.
 #[derive(Clone, Debug)]
@@ -13,6 +13,9 @@ pub(crate) struct Zone {
     paths: Vec<String>,
     depth: u32,
     mode: Mode,
+    on_trip: OnTrip,
+    hold_timeout: Option<String>,
+    tell_terminal: bool,
     budgets: Vec<Budget>,
 }
 
@@ -29,7 +32,7 @@ pub(crate) struct Budget {
 }
 
 impl Zone {
-    /// A primary zone that enforces, with tenants one level below its root.
+    /// A primary zone that enforces by denying, with tenants one level below its root.
     pub(crate) fn new(name: &str, root: &Path) -> Self {
         Self {
             name: name.to_owned(),
@@ -37,6 +40,9 @@ impl Zone {
             paths: vec![root.display().to_string()],
             depth: 1,
             mode: Mode::Enforce,
+            on_trip: OnTrip::Deny,
+            hold_timeout: None,
+            tell_terminal: true,
             budgets: Vec::new(),
         }
     }
@@ -59,6 +65,35 @@ impl Zone {
     pub(crate) fn observe(mut self) -> Self {
         self.mode = Mode::Observe;
         self
+    }
+
+    /// Over budget, the process is paused until a person decides.
+    pub(crate) fn hold(mut self) -> Self {
+        self.on_trip = OnTrip::Hold;
+        self
+    }
+
+    /// Over budget, the process is paused and goes on at the budget's rate.
+    pub(crate) fn throttle(mut self) -> Self {
+        self.on_trip = OnTrip::Throttle;
+        self
+    }
+
+    /// How long a process is held before it is denied after all.
+    pub(crate) fn hold_timeout(mut self, time: &str) -> Self {
+        self.hold_timeout = Some(time.to_owned());
+        self
+    }
+
+    /// The terminal of a paused process is not told.
+    pub(crate) fn silent(mut self) -> Self {
+        self.tell_terminal = false;
+        self
+    }
+
+    /// Whether a process may be paused for it.
+    pub(crate) fn pauses(&self) -> bool {
+        self.on_trip != OnTrip::Deny
     }
 
     pub(crate) fn budget(mut self, budget: Budget) -> Self {
@@ -133,13 +168,20 @@ pub(crate) fn render(zones: &[Zone]) -> String {
         let paths: Vec<_> = zone.paths.iter().map(|path| format!("{path:?}")).collect();
         let _ = writeln!(
             text,
-            "[[zone]]\nname = {:?}\nrole = {:?}\npaths = [{}]\ntenant_depth = {}\nmode = {:?}",
+            "[[zone]]\nname = {:?}\nrole = {:?}\npaths = [{}]\ntenant_depth = {}\nmode = {:?}\non_trip = {:?}",
             zone.name,
             zone.role,
             paths.join(", "),
             zone.depth,
-            zone.mode.word()
+            zone.mode.word(),
+            zone.on_trip.word()
         );
+        if let Some(time) = &zone.hold_timeout {
+            let _ = writeln!(text, "hold_timeout = {time:?}");
+        }
+        if !zone.tell_terminal {
+            let _ = writeln!(text, "tell_terminal = false");
+        }
         for budget in &zone.budgets {
             budget.render(&mut text);
         }

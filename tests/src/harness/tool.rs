@@ -2,15 +2,16 @@
 
 use std::ffi::{OsStr, OsString};
 use std::io::Read;
-use std::os::unix::process::CommandExt as _;
+use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
+use rustix::process::Signal;
 
-use super::Unit;
+use super::{Unit, until};
 
 const LIMIT: Duration = Duration::from_secs(300);
 
@@ -21,7 +22,9 @@ pub(crate) struct Tool {
     args: Vec<OsString>,
     unit: Option<PathBuf>,
     uid: Option<u32>,
+    login: Option<u32>,
     cwd: Option<PathBuf>,
+    env: Vec<(&'static str, &'static str)>,
 }
 
 /// What came of it.
@@ -29,17 +32,19 @@ pub(crate) struct Tool {
 pub(crate) struct Outcome {
     pub(crate) what: String,
     pub(crate) code: Option<i32>,
+    /// The signal that ended it.
+    pub(crate) signal: Option<i32>,
     pub(crate) stdout: String,
     pub(crate) stderr: String,
 }
 
-/// A tool that runs in the background.
+/// A tool that runs in the background. Dropping it kills it, paused or not.
 #[derive(Debug)]
 pub(crate) struct Running {
     what: String,
     child: Child,
-    stdout: JoinHandle<Vec<u8>>,
-    stderr: JoinHandle<Vec<u8>>,
+    stdout: Option<JoinHandle<Vec<u8>>>,
+    stderr: Option<JoinHandle<Vec<u8>>>,
 }
 
 /// Runs a bash script; `$1`, `$2`… are `args`.
@@ -57,7 +62,9 @@ impl Tool {
             args: Vec::new(),
             unit: None,
             uid: None,
+            login: None,
             cwd: None,
+            env: Vec::new(),
         }
     }
 
@@ -83,8 +90,19 @@ impl Tool {
         self
     }
 
+    /// Runs it in a login session of that user, which `su` and `sudo` do not change. Needs a unit.
+    pub(crate) fn login(mut self, uid: u32) -> Self {
+        self.login = Some(uid);
+        self
+    }
+
     pub(crate) fn cwd(mut self, dir: &Path) -> Self {
         self.cwd = Some(dir.to_owned());
+        self
+    }
+
+    pub(crate) fn env(mut self, name: &'static str, value: &'static str) -> Self {
+        self.env.push((name, value));
         self
     }
 
@@ -95,7 +113,11 @@ impl Tool {
             Some(procs) => {
                 let mut command = Command::new(std::env::current_exe()?);
                 command.args(["helper", "enter"]).arg(procs);
-                command.arg(self.uid.unwrap_or(0).to_string()).arg("--").arg(&self.program);
+                command.arg(self.uid.unwrap_or(0).to_string());
+                if let Some(login) = self.login {
+                    command.args(["--login-uid", &login.to_string()]);
+                }
+                command.arg("--").arg(&self.program);
                 command
             }
         };
@@ -106,7 +128,8 @@ impl Tool {
         if let Some(dir) = &self.cwd {
             command.current_dir(dir);
         }
-        command.env("LC_ALL", "C").env("HOME", "/root").stdin(Stdio::null());
+        command.env("LC_ALL", "C").env("HOME", "/root").envs(self.env.iter().copied());
+        command.stdin(Stdio::null());
         Ok(command)
     }
 
@@ -116,8 +139,8 @@ impl Tool {
         let mut command = self.command()?;
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().with_context(|| format!("cannot start `{what}`"))?;
-        let stdout = collect(child.stdout.take().context("no stdout")?);
-        let stderr = collect(child.stderr.take().context("no stderr")?);
+        let stdout = child.stdout.take().map(collect);
+        let stderr = child.stderr.take().map(collect);
         Ok(Running { what, child, stdout, stderr })
     }
 
@@ -144,6 +167,11 @@ impl std::fmt::Display for Tool {
 }
 
 impl Running {
+    /// Its process: that of the tool itself, also in a unit.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     pub(crate) fn wait(self) -> Result<Outcome> {
         self.wait_and(LIMIT, || ())
     }
@@ -157,8 +185,6 @@ impl Running {
                 break status;
             }
             if started.elapsed() > LIMIT {
-                self.child.kill().ok();
-                self.child.wait().ok();
                 bail!("`{}` did not end within {} s", self.what, LIMIT.as_secs());
             }
             if started.elapsed() > interval * (ticks + 1) {
@@ -167,11 +193,26 @@ impl Running {
             }
             std::thread::sleep(Duration::from_millis(5));
         };
-        let text = |bytes: JoinHandle<Vec<u8>>| {
-            String::from_utf8_lossy(&bytes.join().unwrap_or_default()).into_owned()
-        };
-        let (stdout, stderr) = (text(self.stdout), text(self.stderr));
-        Ok(Outcome { what: self.what, code: status.code(), stdout, stderr })
+        let (stdout, stderr) = (self.stdout.take(), self.stderr.take());
+        let (stdout, stderr) = (self.said(stdout)?, self.said(stderr)?);
+        let (code, signal) = (status.code(), status.signal());
+        Ok(Outcome { what: self.what.clone(), code, signal, stdout, stderr })
+    }
+
+    /// What was read. Something the tool left behind, paused perhaps, may keep the pipe open.
+    fn said(&self, reader: Option<JoinHandle<Vec<u8>>>) -> Result<String> {
+        let reader = reader.context("it was read already")?;
+        let what = format!("nobody has the output of `{}` open any more", self.what);
+        until(&what, Duration::from_secs(30), || Ok(reader.is_finished().then_some(())))?;
+        Ok(String::from_utf8_lossy(&reader.join().unwrap_or_default()).into_owned())
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Both are errors if it has ended and was waited for.
+        self.child.kill().ok();
+        self.child.wait().ok();
     }
 }
 
@@ -186,6 +227,24 @@ impl Outcome {
             Ok(self)
         } else {
             bail!("{}", self.describe("should have succeeded"))
+        }
+    }
+
+    /// Insists on success without a word on standard error.
+    pub(crate) fn quietly(self) -> Result<Self> {
+        if self.succeeded() && self.stderr.is_empty() {
+            Ok(self)
+        } else {
+            bail!("{}", self.describe("should have succeeded without an error message"))
+        }
+    }
+
+    /// Insists that this signal ended it.
+    pub(crate) fn killed_by(self, signal: Signal) -> Result<Self> {
+        if self.signal == Some(signal.as_raw()) {
+            Ok(self)
+        } else {
+            bail!("{}", self.describe(&format!("should have been ended by {signal:?}")))
         }
     }
 
@@ -215,9 +274,10 @@ impl Outcome {
     pub(crate) fn describe(&self, verdict: &str) -> String {
         let cut = |text: &str| text.lines().take(12).collect::<Vec<_>>().join("\n    ");
         format!(
-            "`{}` {verdict}; exit status {:?}\n  stdout: {}\n  stderr: {}",
+            "`{}` {verdict}; exit status {:?}, signal {:?}\n  stdout: {}\n  stderr: {}",
             self.what,
             self.code,
+            self.signal,
             cut(&self.stdout),
             cut(&self.stderr)
         )

@@ -3,10 +3,13 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 
-/// One cgroup (v2), removed when dropped if it is empty by then.
+use super::{proc, until};
+
+/// One cgroup (v2). Dropping it kills what is in it, paused or not, and removes it.
 #[derive(Debug)]
 pub(crate) struct Unit {
     dir: PathBuf,
@@ -29,10 +32,46 @@ impl Unit {
     pub(crate) fn id(&self) -> Result<u64> {
         Ok(fs::metadata(&self.dir)?.ino())
     }
+
+    /// Its processes.
+    pub(crate) fn pids(&self) -> Result<Vec<u32>> {
+        let text = fs::read_to_string(self.procs())?;
+        text.lines().map(|line| line.parse().context("not a process number")).collect()
+    }
+
+    /// Those of its processes that have this name.
+    pub(crate) fn named(&self, name: &str) -> Result<Vec<u32>> {
+        let mut found = Vec::new();
+        for pid in self.pids()? {
+            if proc::name(pid)? == name {
+                found.push(pid);
+            }
+        }
+        Ok(found)
+    }
+
+    /// Its processes of this name, if there are exactly so many and all of them are stopped; else none.
+    pub(crate) fn stopped(&self, name: &str, count: usize) -> Result<Vec<u32>> {
+        let pids = self.named(name)?;
+        let mut all = pids.len() == count;
+        for &pid in &pids {
+            all &= matches!(proc::state(pid)?, Some('T' | 't'));
+        }
+        Ok(if all { pids } else { Vec::new() })
+    }
+
+    /// Ends everything in it, as an out-of-band `cgroup.kill` would, and waits until it is empty.
+    pub(crate) fn kill(&self) -> Result<()> {
+        fs::write(self.dir.join("cgroup.kill"), "1").context("cannot kill a cgroup")?;
+        until("a killed cgroup is empty", Duration::from_secs(30), || {
+            Ok(self.pids()?.is_empty().then_some(()))
+        })
+    }
 }
 
 impl Drop for Unit {
     fn drop(&mut self) {
+        self.kill().ok();
         fs::remove_dir(&self.dir).ok();
     }
 }

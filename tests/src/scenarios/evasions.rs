@@ -1,13 +1,14 @@
 //! Ways around the budget that somebody once found, and that are closed. Each tells its story.
 
 use std::fs;
-use std::path::Path;
 use std::sync::Barrier;
 use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use holdfast_abi::ABI_VERSION;
 
+use crate::harness::agent::PIN_DIR;
 use crate::harness::{Budget, Ctx, check, check_eq, cli, until};
 use crate::runner::Scenario;
 
@@ -144,7 +145,7 @@ fn failing_at_once(ctx: &mut Ctx<'_>) -> Result<()> {
 /// One hook without its program: the other tries were denied, and the level stayed `prevent`.
 fn hook_gone(ctx: &mut Ctx<'_>) -> Result<()> {
     ctx.guarded(1, 1, 5)?;
-    let links = Path::new("/sys/fs/bpf/holdfast/v1/links");
+    let links = format!("{PIN_DIR}/v{ABI_VERSION}/links");
     for entry in fs::read_dir(links)? {
         let entry = entry?;
         if entry.file_name().to_string_lossy().starts_with("hf_rmdir-") {

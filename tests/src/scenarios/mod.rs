@@ -9,6 +9,7 @@ mod concurrent;
 mod differential;
 mod evasions;
 mod failed_ops;
+mod holds;
 mod incidents;
 mod lifecycle;
 mod links;
@@ -20,6 +21,7 @@ mod proof;
 mod remove;
 mod rename;
 mod roots;
+mod throttle;
 mod truncate;
 mod ways_in;
 mod who;
@@ -50,4 +52,19 @@ pub(crate) const ALL: &[&[Scenario]] = &[
     proof::SCENARIOS,
     differential::SCENARIOS,
     evasions::SCENARIOS,
+    holds::release::SCENARIOS,
+    holds::many::SCENARIOS,
+    holds::signals::SCENARIOS,
+    holds::kills::SCENARIOS,
+    holds::ops::SCENARIOS,
+    holds::refused::SCENARIOS,
+    holds::nfs::SCENARIOS,
+    holds::places::SCENARIOS,
+    holds::debugger::SCENARIOS,
+    holds::job::SCENARIOS,
+    holds::terminal::SCENARIOS,
+    holds::cli::SCENARIOS,
+    holds::policy::SCENARIOS,
+    holds::agent::SCENARIOS,
+    throttle::SCENARIOS,
 ];

@@ -35,6 +35,10 @@ fn shipped(ctx: &mut Ctx<'_>) -> Result<Vec<PathBuf>> {
         zone.insert("name".into(), format!("{}-{n}", ctx.zone).into());
         zone.insert("paths".into(), vec![root.display().to_string()].into());
         zone.insert("mode".into(), "enforce".into());
+        if holds(zone) {
+            // What should not be held is denied soon instead of waiting for somebody.
+            zone.insert("hold_timeout".into(), "10s".into());
+        }
         roots.push(root.join("tenant"));
     }
     ctx.lab.ensure(ctx.trace)?;
@@ -42,15 +46,26 @@ fn shipped(ctx: &mut Ctx<'_>) -> Result<Vec<PathBuf>> {
     Ok(roots)
 }
 
-/// Does that work in every zone and insists that nothing was denied and nothing would have been.
+/// Whether a zone of a policy pauses what is over budget until somebody decides.
+fn holds(zone: &Table) -> bool {
+    let word = |key: &str| zone.get(key).and_then(Value::as_str);
+    word("on_trip").map_or(word("role") == Some("primary"), |on_trip| on_trip == "hold")
+}
+
+/// Does that work in every zone and insists that nothing was denied or held, and nothing would have been.
 fn undisturbed(ctx: &mut Ctx<'_>, work: impl Fn(&Ctx<'_>, &Path) -> Result<()>) -> Result<()> {
     for (n, root) in shipped(ctx)?.iter().enumerate() {
         work(ctx, root).with_context(|| format!("in zone {n} of the shipped policy"))?;
         let (zone, metrics) = (format!("{}-{n}", ctx.zone), ctx.lab.metrics()?);
         check_eq!(metrics.ops(&zone, "deny"), 0.0, "ops denied");
-        check_eq!(metrics.ops(&zone, "observe"), 0.0, "ops over budget");
+        for (verdict, what) in
+            [("hold", "held"), ("throttle", "throttled"), ("observe", "over budget")]
+        {
+            check_eq!(metrics.ops(&zone, verdict), 0.0, "ops {what}");
+        }
         check!(metrics.ops(&zone, "allow") > 0.0, "the work should have destroyed something");
     }
+    check!(ctx.holds()?.is_empty(), "nothing should be held: {:?}", ctx.holds()?);
     check_eq!(cli::status()?.0.code, Some(0), "exit status of `holdfast status`");
     Ok(())
 }

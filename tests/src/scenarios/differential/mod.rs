@@ -5,6 +5,7 @@
 //! kernel's event. `holdfast_policy::decide` then has to give the same verdict for the same reason.
 
 mod follow;
+mod holds;
 mod ops;
 mod world;
 
@@ -25,8 +26,10 @@ use follow::Follower;
 use ops::Planned;
 use world::{Random, World};
 
-pub(super) const SCENARIOS: &[Scenario] =
-    &[Scenario::each("kernel_and_model_agree", agree).traced()];
+pub(super) const SCENARIOS: &[Scenario] = &[
+    Scenario::each("kernel_and_model_agree", agree).traced(),
+    Scenario::each("kernel_and_model_agree_about_holds", holds::agree).traced(),
+];
 
 const OPS: usize = 2800;
 const UIDS: [u32; 4] = [0, 1000, 1001, 0];
@@ -49,11 +52,16 @@ fn budgets(zone: Zone) -> Zone {
         .budget(Budget::files(250).window("3s"))
 }
 
-fn agree(ctx: &mut Ctx<'_>) -> Result<()> {
-    let seed = std::env::var("HOLDFAST_TESTS_SEED").ok().and_then(|seed| seed.parse().ok());
-    let seed = seed.unwrap_or_else(|| {
+/// What the dice start from.
+fn seed() -> u64 {
+    let given = std::env::var("HOLDFAST_TESTS_SEED").ok().and_then(|seed| seed.parse().ok());
+    given.unwrap_or_else(|| {
         rustix::time::clock_gettime(rustix::time::ClockId::Realtime).tv_nsec as u64
-    });
+    })
+}
+
+fn agree(ctx: &mut Ctx<'_>) -> Result<()> {
+    let seed = seed();
     agree_on(ctx, seed)
         .with_context(|| format!("seed {seed} (set HOLDFAST_TESTS_SEED to repeat it)"))
 }
@@ -146,6 +154,8 @@ fn compare(
             user: uid,
             cost: expected.cost,
             now: cli::number(event, "time_ns")?,
+            can_wait: true,
+            held_since: None,
         };
         let decision = model.decide(&request);
         let (verdict, reason) = (cli::text(event, "verdict"), cli::text(event, "reason"));

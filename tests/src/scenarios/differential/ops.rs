@@ -88,7 +88,11 @@ impl Planned {
     /// What is destroyed or leaves.
     fn target(&self) -> &Path {
         match &self.step {
-            Step::Unlink(path) | Step::Rmdir(path) | Step::Truncate(path, _) => path,
+            Step::Unlink(path)
+            | Step::Rmdir(path)
+            | Step::Truncate(path, _)
+            | Step::TruncatePath(path, _)
+            | Step::Empty(path) => path,
             Step::Rename(from, to) => match self.op {
                 Op::Replace => to,
                 _ => from,

@@ -78,12 +78,17 @@ impl World {
                     self.files.insert(to.clone(), Known { tenant, ..known });
                 }
             }
-            Step::Truncate(path, size) => {
-                if let Some(known) = self.files.get_mut(path) {
-                    known.size = *size;
-                }
+            Step::Truncate(path, size) | Step::TruncatePath(path, size) => {
+                self.resize(path, *size);
             }
+            Step::Empty(path) => self.resize(path, 0),
             Step::Rmdir(_) => {}
+        }
+    }
+
+    fn resize(&mut self, path: &Path, size: u64) {
+        if let Some(known) = self.files.get_mut(path) {
+            known.size = size;
         }
     }
 

@@ -1,0 +1,82 @@
+//! The few system calls that no safe crate has. None of them touches this process's memory beyond what it is given.
+#![expect(
+    unsafe_code,
+    reason = "foreign functions, each with arguments that live until it returns"
+)]
+
+use std::ffi::CString;
+use std::io;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
+use std::ptr;
+
+/// What a debugger asks the kernel for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Trace {
+    /// To trace a process the old way, as gdb does: it is sent SIGSTOP.
+    Attach,
+    /// To trace a process the new way, as strace does.
+    Seize,
+    /// A stopped one goes on, with this signal or with none (0).
+    Continue(i32),
+    /// The same, up to the next system call.
+    Syscall(i32),
+    /// One that is stopped together with its group stays so, and its tracer is told when that ends.
+    Listen,
+}
+
+/// ptrace(2).
+pub(crate) fn ptrace(request: Trace, pid: i32) -> io::Result<()> {
+    let (request, data) = match request {
+        Trace::Attach => (libc::PTRACE_ATTACH, 0),
+        Trace::Seize => (libc::PTRACE_SEIZE, libc::PTRACE_O_TRACESYSGOOD),
+        Trace::Continue(signal) => (libc::PTRACE_CONT, signal),
+        Trace::Syscall(signal) => (libc::PTRACE_SYSCALL, signal),
+        Trace::Listen => (libc::PTRACE_LISTEN, 0),
+    };
+    // SAFETY: none of these requests reads or writes this process's memory.
+    let outcome = unsafe {
+        libc::ptrace(request, pid, ptr::null_mut::<libc::c_void>(), libc::c_long::from(data))
+    };
+    if outcome == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// truncate(2), which takes a path.
+pub(crate) fn truncate(path: &Path, size: u64) -> io::Result<()> {
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    // SAFETY: the path is a string with an end, and lives until after the call.
+    let outcome = unsafe { libc::truncate(path.as_ptr(), size.cast_signed()) };
+    if outcome == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Starts `true` with a file emptied for its standard output. The child opens the file in its parent's memory, between
+/// vfork and exec, while the parent waits in the kernel.
+pub(crate) fn spawn_emptying(path: &Path) -> io::Result<()> {
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    let argv = [c"true".as_ptr().cast_mut(), ptr::null_mut()];
+    let environment = [ptr::null_mut()];
+    let mut child = 0;
+    let check = |code| if code == 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(code)) };
+    // SAFETY: plain data, which the next call fills in.
+    let mut actions: libc::posix_spawn_file_actions_t = unsafe { std::mem::zeroed() };
+    // SAFETY: every pointer leads to something above that lives until the block's end; the lists end in null.
+    unsafe {
+        check(libc::posix_spawn_file_actions_init(&raw mut actions))?;
+        let flags = libc::O_WRONLY | libc::O_TRUNC;
+        check(libc::posix_spawn_file_actions_addopen(
+            &raw mut actions,
+            1,
+            path.as_ptr(),
+            flags,
+            0,
+        ))?;
+        check(libc::posix_spawn(
+            &raw mut child,
+            c"/bin/true".as_ptr(),
+            &raw const actions,
+            ptr::null(),
+            argv.as_ptr(),
+            environment.as_ptr(),
+        ))
+    }
+}
