@@ -53,9 +53,14 @@ pub fn install(packages: &[&str], what_for: &str) -> Result<()> {
 
 /// Whether apt knows where to get a package.
 pub fn has_candidate(package: &str) -> bool {
+    candidate(package).is_some()
+}
+
+/// The version of a package that apt would install.
+pub fn candidate(package: &str) -> Option<String> {
     let mut command = Command::new("apt-cache");
-    let policy = process::output(command.env("LC_ALL", "C").args(["policy", package]));
-    policy.is_ok_and(|text| candidate(&text).is_some())
+    let policy = process::output(command.env("LC_ALL", "C").args(["policy", package])).ok()?;
+    candidate_in(&policy).map(str::to_owned)
 }
 
 /// Gets new package lists, unless they are from the last few minutes.
@@ -98,7 +103,7 @@ fn apt_get() -> Command {
     command
 }
 
-fn candidate(policy: &str) -> Option<&str> {
+fn candidate_in(policy: &str) -> Option<&str> {
     policy
         .lines()
         .find_map(|line| line.trim().strip_prefix("Candidate: "))
@@ -111,8 +116,8 @@ mod tests {
 
     #[test]
     fn candidates() {
-        assert_eq!(candidate("x:\n  Installed: (none)\n  Candidate: 1.2-3\n"), Some("1.2-3"));
-        assert_eq!(candidate("x:\n  Installed: (none)\n  Candidate: (none)\n"), None);
-        assert_eq!(candidate(""), None);
+        assert_eq!(candidate_in("x:\n  Installed: (none)\n  Candidate: 1.2-3\n"), Some("1.2-3"));
+        assert_eq!(candidate_in("x:\n  Installed: (none)\n  Candidate: (none)\n"), None);
+        assert_eq!(candidate_in(""), None);
     }
 }

@@ -14,23 +14,25 @@ use super::{apt, relations};
 use crate::{paths, process, ui};
 
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
+const ALL_SUITES: &str = "sources.list";
+const ONE_RELEASE: &str = "release.list";
 const FRESH: Duration = Duration::from_secs(24 * 3600);
 
 /// The Debian archive with all its suites.
 #[derive(Debug)]
 pub struct Archive {
     dir: PathBuf,
+    mirror: Mirror,
 }
 
 impl Archive {
     /// Opens the archive; gets its package lists if there are none of today (or if `refresh`).
     pub fn open(refresh: bool) -> Result<Self> {
-        let archive = Self { dir: paths::cache("apt") };
+        let archive = Self { dir: paths::cache("apt"), mirror: mirror()? };
         fs::create_dir_all(archive.dir.join("lists/partial"))?;
         fs::create_dir_all(archive.dir.join("cache/archives/partial"))?;
-        let mirror = mirror()?;
-        let list: String = SUITES.iter().map(|suite| mirror.line(suite)).collect();
-        let path = archive.dir.join("sources.list");
+        let list: String = SUITES.iter().map(|suite| archive.mirror.line(suite)).collect();
+        let path = archive.dir.join(ALL_SUITES);
         let same = fs::read_to_string(&path).is_ok_and(|old| old == list);
         fs::write(&path, &list)?;
         if refresh || !same || !archive.is_fresh() {
@@ -47,7 +49,7 @@ impl Archive {
             bail!(
                 "the Debian archive offers no `{package}`; look at {} and run `cargo xtask setup \
                  --refresh`",
-                self.dir.join("sources.list").display()
+                self.dir.join(ALL_SUITES).display()
             );
         }
         Ok(versions)
@@ -58,6 +60,19 @@ impl Archive {
         let wanted = format!("{package}={version}");
         let text = process::output(self.apt("apt-cache").args(["show", &wanted]))?;
         Ok(relations::field(&text, "Depends").unwrap_or_default().to_owned())
+    }
+
+    /// A package from the backports for a release, and all that it depends on, as `name=version`.
+    ///
+    /// What this machine has installed does not matter, nor what is in any other release.
+    pub fn with_dependencies(&self, package: &str, release: &str) -> Result<Vec<String>> {
+        let backports = format!("{release}-backports");
+        let list = self.mirror.line(release) + &self.mirror.line(&backports);
+        fs::write(self.dir.join(ONE_RELEASE), list)?;
+        let mut command = self.apt_with("apt-get", ONE_RELEASE);
+        command.args(["-o", "Dir::State::status=/dev/null", "--simulate", "-q"]);
+        command.args(["--no-install-recommends", "-t", &backports, "install", package]);
+        Ok(relations::to_install(&process::output(&mut command)?))
     }
 
     /// Downloads packages (`name=version` or `name/suite`) and unpacks them into a directory.
@@ -93,12 +108,18 @@ impl Archive {
     }
 
     fn apt(&self, program: &str) -> Command {
+        self.apt_with(program, ALL_SUITES)
+    }
+
+    fn apt_with(&self, program: &str, list: &str) -> Command {
         let mut command = Command::new(program);
         let options = [
             format!("Dir::State::Lists={}", self.dir.join("lists").display()),
             format!("Dir::Cache={}", self.dir.join("cache").display()),
-            format!("Dir::Etc::SourceList={}", self.dir.join("sources.list").display()),
+            format!("Dir::Etc::SourceList={}", self.dir.join(list).display()),
             "Dir::Etc::SourceParts=/dev/null".to_owned(),
+            "Dir::Etc::Preferences=/dev/null".to_owned(),
+            "Dir::Etc::PreferencesParts=/dev/null".to_owned(),
             "APT::Sandbox::User=root".to_owned(),
             "Acquire::Languages=none".to_owned(),
             "Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false".to_owned(),
@@ -115,8 +136,8 @@ impl Archive {
 pub fn mirror() -> Result<Mirror> {
     if !apt::is_debian() {
         bail!(
-            "kernels and the guest come from Debian packages, and this is not a Debian system. Run \
-             this in a Debian 12 (or newer) machine or container"
+            "kernels, QEMU and the guest come from Debian packages, and this is no Debian system. \
+             Run this in a Debian 12 (or newer) machine or container"
         );
     }
     let mut files = vec![PathBuf::from("/etc/apt/sources.list")];

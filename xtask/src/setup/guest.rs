@@ -12,20 +12,23 @@ use super::{apt, disk};
 use crate::{paths, process, ui};
 
 const SUITE: &str = "bookworm";
-const PACKAGES: [&str; 18] = [
+const PACKAGES: [&str; 21] = [
     "bash",
     "coreutils",
     "dpkg",
     "e2fsprogs",
     "findutils",
+    "gdb-minimal",
     "git",
     "grep",
     "kmod",
     "logrotate",
     "mount",
+    "nfs-kernel-server",
     "procps",
     "rsync",
     "sed",
+    "strace",
     "tar",
     "util-linux",
     "vim-tiny",
@@ -56,7 +59,7 @@ pub fn ensure() -> Result<Guest> {
         ui::step("guest: fetching a static busybox", || fetch_busybox(&busybox))?;
     }
     if !root_disk.is_file() {
-        ui::step("guest: making the root disk (about 40 s)", || make_root_disk(&root_disk))?;
+        ui::step("guest: making the root disk (about a minute)", || make_root_disk(&root_disk))?;
         remove_others(&root_disk)?;
     }
     Ok(Guest { root_disk, busybox })

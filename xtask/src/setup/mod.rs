@@ -7,6 +7,7 @@ mod apt;
 mod archive;
 mod deb822;
 mod disk;
+pub mod emulator;
 pub mod guest;
 pub mod kernels;
 mod relations;
@@ -20,6 +21,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, bail};
 
 use crate::{paths, process, ui};
+use emulator::Emulator;
 use guest::Guest;
 use kernels::Kernel;
 use toolchain::Toolchain;
@@ -29,8 +31,9 @@ pub fn everything(refresh: bool) -> Result<()> {
     let (toolchain, linker) = for_build()?;
     ui::say(&format!("kernel programs: {toolchain:?} toolchain, {}", linker.display()));
     for name in kernels::TESTED {
-        let (kernel, _) = for_vm(name, refresh)?;
+        let (kernel, _, emulator) = for_vm(name, refresh)?;
         ui::say(&format!("kernel {name}: {} ({})", kernel.release, kernel.package_version()));
+        ui::say(&format!("  run by {}", emulator.introduction()));
     }
     for_ci()?;
     ui::say("setup: everything is there");
@@ -46,7 +49,7 @@ pub fn for_build() -> Result<(Toolchain, PathBuf)> {
 }
 
 /// What booting a kernel needs.
-pub fn for_vm(kernel: &str, refresh: bool) -> Result<(Kernel, Guest)> {
+pub fn for_vm(kernel: &str, refresh: bool) -> Result<(Kernel, Guest, Emulator)> {
     if std::env::consts::ARCH != "x86_64" {
         bail!(
             "the VM runs x86_64 kernels and binaries, and this machine is {}",
@@ -55,8 +58,9 @@ pub fn for_vm(kernel: &str, refresh: bool) -> Result<(Kernel, Guest)> {
     }
     let _alone = alone()?;
     ensure_programs()?;
+    let emulator = emulator::ensure()?;
     let kernel = kernels::ensure(kernel, refresh)?;
-    Ok((kernel, guest::ensure()?))
+    Ok((kernel, guest::ensure()?, emulator))
 }
 
 /// What `ci` needs on top.
@@ -68,7 +72,6 @@ pub fn for_ci() -> Result<PathBuf> {
 
 fn ensure_programs() -> Result<()> {
     let needed = [
-        ("qemu-system-x86_64", "qemu-system-x86"),
         ("mmdebstrap", "mmdebstrap"),
         ("mke2fs", "e2fsprogs"),
         ("depmod", "kmod"),

@@ -19,6 +19,17 @@ pub fn field<'a>(text: &'a str, name: &str) -> Option<&'a str> {
         .map(str::trim)
 }
 
+/// What `apt-get --simulate install` would install, as `name=version`.
+pub fn to_install(text: &str) -> Vec<String> {
+    text.lines()
+        .filter_map(|line| {
+            let (name, rest) = line.strip_prefix("Inst ")?.split_once(' ')?;
+            let (_, version) = rest.split_once('(')?;
+            Some(format!("{name}={}", version.split(' ').next()?))
+        })
+        .collect()
+}
+
 /// The packages in a `Depends` field that carry a kernel, with the version they are pinned to.
 ///
 /// Up to 7.2 an image is one package; from 7.3 on it is split into `binary`, `modules` and `base`.
@@ -50,6 +61,15 @@ mod tests {
                     linux-image-cloud-amd64 |   7.2.13-1 | http://m.test/debian sid/main amd64\n";
         assert_eq!(madison(text), ["7.3.4-1~bpo13+1", "7.2.13-1"]);
         assert!(madison("").is_empty());
+    }
+
+    #[test]
+    fn what_apt_would_install() {
+        let text = "Reading package lists...\n\
+                    Inst libfdt1 (1.6.1-4+b1 Debian:12.9/oldstable [amd64])\n\
+                    Inst q [1:7.2-1] (1:10.0.2-2~bpo12+1 Debian Backports:12 [amd64]) []\n\
+                    Conf q (1:10.0.2-2~bpo12+1 Debian Backports:12 [amd64])\n";
+        assert_eq!(to_install(text), ["libfdt1=1.6.1-4+b1", "q=1:10.0.2-2~bpo12+1"]);
     }
 
     #[test]

@@ -4,7 +4,7 @@
 
 use super::deb822;
 
-/// Suites that kernels are taken from.
+/// Suites that kernels and the emulator are taken from.
 pub const SUITES: [&str; 5] =
     ["bookworm", "bookworm-backports", "trixie", "trixie-backports", "sid"];
 

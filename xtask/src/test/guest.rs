@@ -1,12 +1,16 @@
 //! Scenarios on real kernels, in VMs.
 
+use std::io::{Write, stdout};
+use std::path::PathBuf;
+use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 
 use super::Place;
 use super::count::Count;
-use crate::vm::{self, Boot, End, Outcome, Stream, Task};
+use crate::build;
+use crate::vm::{Boot, End, Outcome, Stream, Task};
 
 /// A way to boot that some tests need.
 struct Way {
@@ -16,7 +20,7 @@ struct Way {
 }
 
 const WAYS: [Way; 2] = [
-    Way { name: "normal", append: &[], limit: Duration::from_secs(1500) },
+    Way { name: "normal", append: &[], limit: Duration::from_secs(3600) },
     // The list of active security modules without `bpf`.
     Way {
         name: "no-bpf",
@@ -25,27 +29,43 @@ const WAYS: [Way; 2] = [
     },
 ];
 
-/// Runs the scenarios on one kernel, in each way to boot it.
-pub fn run(kernel: &str, filter: Option<&str>) -> Result<Vec<Place>> {
-    WAYS.iter().map(|way| boot(kernel, way, filter)).collect()
+/// Runs the scenarios on these kernels, in each way to boot them. The kernels run at the same time: a scenario rarely keeps
+/// more than one CPU busy, and often waits.
+pub fn run(kernels: &[String], filter: Option<&str>) -> Result<Vec<Place>> {
+    // Once, and before the clocks start.
+    let binaries = &build::everything(true)?;
+    thread::scope(|scope| {
+        let one =
+            |kernel| move || WAYS.iter().map(|way| boot(kernel, way, filter, binaries)).collect();
+        let threads: Vec<_> = kernels.iter().map(|kernel| scope.spawn(one(kernel))).collect();
+        let mut places = Vec::new();
+        for thread in threads {
+            let outcome: Result<Vec<Place>> =
+                thread.join().map_err(|_| anyhow!("a thread panicked"))?;
+            places.extend(outcome?);
+        }
+        Ok(places)
+    })
 }
 
-fn boot(kernel: &str, way: &Way, filter: Option<&str>) -> Result<Place> {
+fn boot(kernel: &str, way: &Way, filter: Option<&str>, binaries: &[PathBuf]) -> Result<Place> {
     let start = Instant::now();
     let mut words = ["holdfast-tests", "run", "--boot", way.name].map(str::to_owned).to_vec();
     if let Some(filter) = filter {
         words.extend(["--filter".to_owned(), filter.to_owned()]);
     }
-    let mut boot = Boot::new(kernel, Task::Run(words))?.with_binaries()?;
+    let mut boot = Boot::new(kernel, Task::Run(words))?;
+    boot.payload.extend_from_slice(binaries);
     boot.append = way.append.iter().map(|word| (*word).to_owned()).collect();
     boot.limit = way.limit;
     let mut count = Count::default();
-    let mut lines = Lines::default();
-    let outcome = boot.run(&mut |stream, bytes| {
-        vm::terminal(stream, bytes);
-        if stream == Stream::Out {
-            lines.add(bytes, |line| count.guest_line(line));
-        }
+    let (mut out, mut err) = (Lines::default(), Lines::default());
+    let outcome = boot.run(&mut |stream, bytes| match stream {
+        Stream::Out => out.add(bytes, |line| {
+            count.guest_line(line);
+            show(kernel, line);
+        }),
+        Stream::Err => err.add(bytes, |line| show(kernel, line)),
     })?;
     let nothing = count.passed + count.failed == 0 && filter.is_none();
     let problem = problem(&outcome, &count).or_else(|| nothing.then(|| "no test ran".to_owned()));
@@ -54,6 +74,12 @@ fn boot(kernel: &str, way: &Way, filter: Option<&str>) -> Result<Place> {
         false => format!("{kernel}, {}", way.name),
     };
     Ok(Place { name, count, problem, time: start.elapsed() })
+}
+
+/// Prints a line of a guest, whole: others print too.
+fn show(kernel: &str, line: &str) {
+    // Whoever reads this may have gone away; the tests go on.
+    let _ = writeln!(stdout(), "{kernel:>6} | {line}");
 }
 
 fn problem(outcome: &Outcome, count: &Count) -> Option<String> {

@@ -53,9 +53,7 @@ pub fn run(options: &Options) -> Result<i32> {
             true => kernels::TESTED.map(str::to_owned).to_vec(),
             false => options.kernel.clone(),
         };
-        for kernel in &kernels {
-            places.extend(guest::run(kernel, filter)?);
-        }
+        places.extend(guest::run(&kernels, filter)?);
     }
     Ok(summary(&places, filter.is_some(), start.elapsed()))
 }

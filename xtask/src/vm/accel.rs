@@ -46,7 +46,7 @@ pub fn choose(boot: &Boot) -> Result<Accel> {
         ui::say("  /dev/kvm is there, but not for you: emulating (join group kvm to be faster)");
         return Ok(Accel::Tcg);
     }
-    let key = key()?;
+    let key = key(boot)?;
     let path = paths::cache("vm/kvm");
     let known = fs::read_to_string(&path).unwrap_or_default();
     let works = match known.strip_prefix(&key) {
@@ -72,8 +72,7 @@ fn probe(boot: &Boot) -> Result<bool> {
 }
 
 /// What the answer depends on.
-fn key() -> Result<String> {
+fn key(boot: &Boot) -> Result<String> {
     let host = process::output(Command::new("uname").arg("-rv"))?;
-    let qemu = process::output(Command::new("qemu-system-x86_64").arg("--version"))?;
-    Ok(format!("{} | {}: ", host.trim(), qemu.lines().next().unwrap_or_default()))
+    Ok(format!("{} | {}: ", host.trim(), boot.emulator.introduction()))
 }

@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 
+use crate::setup::emulator::Emulator;
 use crate::setup::guest::Guest;
 use crate::setup::kernels::Kernel;
 use crate::{build, setup, ui};
@@ -35,6 +36,8 @@ pub struct Boot {
     pub kernel: Kernel,
     /// The rest of the guest.
     pub guest: Guest,
+    /// What runs it.
+    pub emulator: Emulator,
     /// Files for `/run/payload`.
     pub payload: Vec<PathBuf>,
     /// What to do there.
@@ -56,10 +59,11 @@ pub struct Boot {
 impl Boot {
     /// A boot with the usual settings; sets up what is missing.
     pub fn new(kernel: &str, task: Task) -> Result<Self> {
-        let (kernel, guest) = setup::for_vm(kernel, false)?;
+        let (kernel, guest, emulator) = setup::for_vm(kernel, false)?;
         Ok(Self {
             kernel,
             guest,
+            emulator,
             payload: Vec::new(),
             task,
             append: Vec::new(),

@@ -7,10 +7,11 @@ use super::accel::Accel;
 use super::initramfs::Task;
 use super::{Boot, Scratch, ports};
 use crate::process;
+use crate::setup::emulator::Emulator;
 
 /// QEMU with everything that this boot needs.
 pub fn command(boot: &Boot, accel: Accel, scratch: &Scratch) -> Command {
-    let mut qemu = killed_with_us();
+    let mut qemu = killed_with_us(&boot.emulator);
     qemu.args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]);
     qemu.args(["-name", "holdfast", "-m", &format!("{}M", boot.memory)]);
     match (boot.counted, accel) {
@@ -79,12 +80,13 @@ fn add_ports(qemu: &mut Command, boot: &Boot, scratch: &Scratch) {
 }
 
 /// Even when this process is killed with no chance to clean up, no emulator must stay behind.
-fn killed_with_us() -> Command {
-    let qemu = "qemu-system-x86_64";
+fn killed_with_us(emulator: &Emulator) -> Command {
+    let bare = emulator.command();
     let Some(setpriv) = process::find_program("setpriv") else {
-        return process::program(qemu);
+        return bare;
     };
     let mut command = Command::new(setpriv);
-    command.args(["--pdeathsig", "KILL", "--", qemu]);
+    command.args(["--pdeathsig", "KILL", "--"]).arg(bare.get_program()).args(bare.get_args());
+    command.envs(bare.get_envs().filter_map(|(name, value)| Some((name, value?))));
     command
 }

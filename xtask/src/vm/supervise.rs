@@ -54,8 +54,12 @@ pub fn run(boot: &Boot, accel: Accel, on_output: &mut dyn FnMut(Stream, &[u8])) 
     if !matches!(boot.task, Task::Shell { .. }) {
         command.stdin(Stdio::null());
     }
+    if matches!(boot.task, Task::Probe) {
+        // Where KVM does not work, QEMU shows every register.
+        command.stderr(Stdio::null());
+    }
     let start = Instant::now();
-    let child = command.spawn().context("cannot start qemu-system-x86_64")?;
+    let child = command.spawn().context("cannot start the emulator")?;
     let log = File::open(&scratch.log)?;
     let mut watch = Watch {
         start,
