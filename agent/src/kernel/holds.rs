@@ -3,6 +3,8 @@
 //! The kernel writes `HELD` and `HOLDS`, the agent `RELEASES` and `HEARTBEAT`; each removes what is over. Nothing here signals a
 //! process: a thread learns of a decision when it is continued and tries again.
 
+use std::io::ErrorKind;
+
 use aya::maps::{HashMap, MapData, MapError};
 use holdfast_abi as abi;
 
@@ -163,6 +165,10 @@ fn release_of(maps: &Maps, key: &abi::HoldKey) -> Result<abi::Release, KernelErr
 fn gone(outcome: Result<(), MapError>, what: &'static str) -> Result<(), KernelError> {
     match outcome {
         Ok(()) | Err(MapError::KeyNotFound) => Ok(()),
+        // What aya says when there was nothing to remove.
+        Err(MapError::SyscallError(error)) if error.io_error.kind() == ErrorKind::NotFound => {
+            Ok(())
+        }
         Err(error) => Err(KernelError::refused(what, error)),
     }
 }
