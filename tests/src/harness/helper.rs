@@ -105,6 +105,21 @@ fn unlink(dir: &Path, go: Option<&Path>, threads: usize, raw: bool) -> Result<bo
     {
         std::thread::sleep(Duration::from_millis(1));
     }
+    let errors = match threads {
+        // Whoever traces this process traces its first thread.
+        1 => remove_each(&files, raw),
+        _ => remove_together(&files, raw, threads)?,
+    };
+    let failed: u64 = errors.values().sum();
+    for (errno, count) in errors {
+        eprintln!("error {errno}: {count} times");
+    }
+    println!("{}", files.len() as u64 - failed);
+    Ok(true)
+}
+
+/// Removes each, in so many threads; how many failed, by error number.
+fn remove_together(files: &[PathBuf], raw: bool, threads: usize) -> Result<BTreeMap<i32, u64>> {
     let mut errors = BTreeMap::<i32, u64>::new();
     let share = files.len().div_ceil(threads).max(1);
     std::thread::scope(|scope| {
@@ -115,14 +130,8 @@ fn unlink(dir: &Path, go: Option<&Path>, threads: usize, raw: bool) -> Result<bo
                 *errors.entry(errno).or_default() += count;
             }
         }
-        anyhow::Ok(())
-    })?;
-    let failed: u64 = errors.values().sum();
-    for (errno, count) in errors {
-        eprintln!("error {errno}: {count} times");
-    }
-    println!("{}", files.len() as u64 - failed);
-    Ok(true)
+        Ok(errors)
+    })
 }
 
 /// Removes each; how many failed, by error number.

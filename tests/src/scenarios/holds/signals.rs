@@ -62,7 +62,8 @@ fn outlasts(ctx: &mut Ctx<'_>) -> Result<()> {
 fn storm(ctx: &mut Ctx<'_>) -> Result<()> {
     let tree = ctx.holding(1, 400, 20)?;
     let unit = ctx.unit("threads")?;
-    let deleter = hold::unlink(&tree.tenant(0), &unit)?.args(["--raw", "--threads", "4"]).start()?;
+    let deleter =
+        hold::unlink(&tree.tenant(0), &unit)?.args(["--raw", "--threads", "4"]).start()?;
     let pid = deleter.pid();
     ctx.held_at(&tree, pid, 20)?;
     std::thread::scope(|scope| {
