@@ -61,6 +61,8 @@ pub struct Request {
     pub waits: u8,
     /// The op is paused already, and is so again.
     pub again: u8,
+    /// It costs more than the budget that refused it ever allows.
+    pub too_large: u8,
     /// It is charged to a throttled account.
     pub paced: u8,
     /// `FLAG_*`: why it is denied in a zone that pauses.
@@ -101,6 +103,7 @@ impl Request {
             on_trip: 0,
             waits: 0,
             again: 0,
+            too_large: 0,
             paced: 0,
             why_denied: 0,
         }
@@ -272,6 +275,7 @@ pub unsafe extern "C" fn hf_charge(
         (reason != Reason::None as u32 && reason != Reason::Latched as u32 && !quiet) as u8;
     request.quiet = quiet as u8;
     request.paced |= (charged && latched) as u8;
+    request.too_large = limit.never_covers(cost) as u8;
     if let Some(inflight) = inflight.as_mut() {
         let outcome = &mut inflight.outcome;
         outcome.budget = key.budget;

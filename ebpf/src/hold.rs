@@ -12,7 +12,7 @@ use aya_ebpf::{
     },
 };
 use holdfast_abi::{
-    FLAG_AGENT_GONE, FLAG_NOT_STOPPED, HEARTBEAT_HOLDS_NS, Held, Hold, HoldKey, OnTrip, Op, Reason,
+    FLAG_AGENT_GONE, FLAG_NOT_STOPPED, FLAG_TOO_LARGE, HEARTBEAT_HOLDS_NS, Held, Hold, HoldKey, OnTrip, Op, Reason,
     TaskKey, Verdict, bpf_spin_lock as SpinLock,
 };
 
@@ -33,7 +33,8 @@ const INIT: u32 = 1;
 
 /// Whether the running task is held in this zone and nobody has released it since. Returns 1 if so.
 ///
-/// It does not matter that the window may have drained meanwhile: a person decides.
+/// It does not matter that the window may have drained meanwhile: a person decides. A task that the agent has forgotten, because
+/// it was seen to go on, is not held.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub unsafe extern "C" fn hf_must_wait(request: *const Request, inflight: *const InFlight) -> u32 {
@@ -45,6 +46,10 @@ pub unsafe extern "C" fn hf_must_wait(request: *const Request, inflight: *const 
         || inflight.held_ns == 0
         || inflight.held_zone != request.zone
     {
+        return 0;
+    }
+    let Some(held) = HELD.get_ptr(running_task()) else { return 0 };
+    if (*held).since_ns != inflight.held_ns {
         return 0;
     }
     match RELEASES.get(hold_key(request)) {
@@ -81,6 +86,11 @@ pub unsafe extern "C" fn hf_consult(request: *mut Request, inflight: *mut InFlig
             request.reason = Reason::None as u8;
             return Verdict::Allow as u32;
         }
+    }
+    if !holds && request.too_large != 0 {
+        // It would wait for ever.
+        request.why_denied = FLAG_TOO_LARGE;
+        return DENY;
     }
     if request.is_kernel != 0 {
         // There is no system call to make again.
@@ -152,6 +162,10 @@ fn is_again(request: &Request, known: &Held) -> bool {
     let event = &known.event;
     undecided
         && event.zone == request.zone
+        // In another cgroup, or as another user, it belongs to another hold.
+        && event.unit == request.unit
+        && event.uid == request.uid
+        && event.login_uid == request.login_uid
         && event.ino == request.ino
         && event.op == request.op
         && event.verdict == request.verdict
@@ -224,7 +238,7 @@ unsafe fn take(key: &HoldKey, files: u64, request: &Request, inflight: &mut InFl
     }
     bpf_spin_unlock(lock);
     if covered {
-        inflight.remember_release(key, cost);
+        inflight.remember_release(key, (*hold).id, cost);
     }
     covered
 }

@@ -41,7 +41,7 @@ pub struct Charge {
     pub zone: u32,
     pub user: u32,
     pub pad: u32,
-    /// For [`Source::Release`] its `actor` is the unit.
+    /// For [`Source::Release`] its `actor` is the unit, and its `budget` the hold's number.
     pub key: AccountKey,
     pub receipt: Receipt,
     pub cost: Cost,
@@ -155,13 +155,14 @@ impl InFlight {
 
     /// Remembers what was taken from a release.
     #[inline(always)]
-    pub fn remember_release(&mut self, key: &HoldKey, files: u64) {
+    pub fn remember_release(&mut self, key: &HoldKey, hold: u64, files: u64) {
         let index = self.charges;
         self.charges = index + 1;
         let entry = &mut self.charge[opaque(index.into()) as usize % MAX_CHARGES];
         entry.source = Source::Release as u32;
         entry.zone = key.zone;
         entry.user = key.user;
+        entry.key.budget = hold;
         entry.key.actor = key.unit;
         entry.cost.files = files;
     }
@@ -262,7 +263,8 @@ pub unsafe extern "C" fn hf_return(charge: *const Charge) -> u32 {
     if charge.source == Source::Release as u32 {
         let key = HoldKey { unit: charge.key.actor, zone: charge.zone, user: charge.user };
         if let Some(hold) = HOLDS.get_ptr_mut(key) {
-            let files = charge.cost.files;
+            // Of another hold, if the one it was taken from is over.
+            let files = if (*hold).id == charge.key.budget { charge.cost.files } else { 0 };
             let lock = (&raw mut (*hold).lock).cast();
             bpf_spin_lock(lock);
             (*hold).used = (*hold).used.saturating_sub(files);

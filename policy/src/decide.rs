@@ -138,15 +138,29 @@ impl Model {
         }
     }
 
-    /// Pauses a thread that can be paused or is already, unless a release covers the op.
+    /// Pauses a thread that can be paused or is already, unless a release covers the op. One that is throttled would wait for
+    /// ever for a budget that never covers its op.
     fn pause(&mut self, request: &Request, refusal: Refusal, verdict: Verdict) -> Decision {
+        let throttles = verdict == Verdict::Throttle;
         match self.spend_released(request) {
             Some(charge) => refusal.into_released(charge),
+            None if throttles && self.never_covers(request, &refusal) => {
+                refusal.into_decision(Verdict::Deny)
+            }
             None if request.can_wait || request.held_since.is_some() => {
                 refusal.into_decision(verdict)
             }
             None => refusal.into_decision(Verdict::Deny),
         }
+    }
+}
+
+impl Model {
+    /// Whether the op costs more than the budget that refused it ever allows.
+    fn never_covers(&self, request: &Request, refusal: &Refusal) -> bool {
+        let zone = &self.policy.zones[request.zone];
+        let budget = refusal.budget.map(|index| &zone.budgets[index]);
+        budget.is_some_and(|budget| budget.conf(&zone.name).limit.never_covers(&request.cost))
     }
 }
 

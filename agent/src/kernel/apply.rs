@@ -21,7 +21,7 @@ pub(super) fn apply(
 ) -> Result<Vec<ActiveZone>, KernelError> {
     let control = maps.control()?;
     let bank = 1 - (control.bank & 1);
-    let slots = assign_slots(maps, control.bank, desired)?;
+    let (slots, fresh) = assign_slots(maps, control.bank, desired)?;
     let mut active = Vec::new();
     for (zone, &slot) in desired.zones.iter().zip(&slots) {
         let roots = zone
@@ -63,6 +63,10 @@ pub(super) fn apply(
             .map_err(|error| KernelError::refused("write the filesystem map", error))?;
     }
     write_zones(maps, bank, control.bank, desired, &slots)?;
+    for slot in fresh {
+        zero_counters(maps, slot)?;
+        holds::forget_zone(maps, slot)?;
+    }
     maps.set_control(abi::Control { bank, ..maps.control()? })?;
     Ok(active)
 }
@@ -97,7 +101,13 @@ fn kept(
 
 /// A slot for each zone: the one its name had before, or a free one. A slot keeps the name of a zone that is gone,
 /// so that its counters are never taken for another's, until there is no other slot left.
-fn assign_slots(maps: &mut Maps, bank: u32, desired: &Desired) -> Result<Vec<u32>, KernelError> {
+///
+/// Also returns the slots that take over another name.
+fn assign_slots(
+    maps: &Maps,
+    bank: u32,
+    desired: &Desired,
+) -> Result<(Vec<u32>, Vec<u32>), KernelError> {
     let mut names = vec![String::new(); abi::MAX_ZONES];
     for slot in 1..abi::MAX_ZONES as u32 {
         names[slot as usize] = zone_name(&read_zone(maps, bank, slot)?);
@@ -123,11 +133,7 @@ fn assign_slots(maps: &mut Maps, bank: u32, desired: &Desired) -> Result<Vec<u32
         names[slot] = (*name).to_owned();
         slots.push(slot as u32);
     }
-    for slot in fresh {
-        zero_counters(maps, slot)?;
-        holds::forget_zone(maps, slot)?;
-    }
-    Ok(slots)
+    Ok((slots, fresh))
 }
 
 /// A zone that takes over a slot starts counting at zero.

@@ -55,11 +55,7 @@ pub(super) fn release(
     files: u64,
     until_ns: u64,
 ) -> Result<(), KernelError> {
-    let used = maps
-        .holds
-        .get(key, BPF_F_LOCK)
-        .map_err(|error| KernelError::refused("find the hold", error))?
-        .used;
+    let used = find(maps, key)?.used;
     let before = release_of(maps, key)?;
     let now = boot_time_ns();
     // What is left of an earlier release stays good, if it still is.
@@ -148,7 +144,14 @@ pub(super) fn forget_held(maps: &mut Maps, key: &abi::TaskKey) -> Result<(), Ker
     gone(maps.held.remove(key), "forget a paused thread")
 }
 
+/// A decision about a hold that is over would stay for ever.
+fn find(maps: &Maps, key: &abi::HoldKey) -> Result<abi::Hold, KernelError> {
+    let found = maps.holds.get(key, BPF_F_LOCK);
+    found.map_err(|error| KernelError::refused("find the hold", error))
+}
+
 fn decide(maps: &mut Maps, key: &abi::HoldKey, release: abi::Release) -> Result<(), KernelError> {
+    find(maps, key)?;
     maps.releases
         .insert(key, release, 0)
         .map_err(|error| KernelError::refused("write down a decision", error))

@@ -17,6 +17,8 @@ pub const FLAG_AGENT_GONE: u8 = 16;
 pub const FLAG_NOT_STOPPED: u8 = 32;
 /// A throttled actor's op that went on: what it spends is told op by op while it is throttled.
 pub const FLAG_PACED: u8 = 64;
+/// The zone throttles, but the op costs more than its budget ever allows: denied.
+pub const FLAG_TOO_LARGE: u8 = 128;
 
 /// One op and what was decided. Sent for every verdict but `allow`, and for all of them while tracing.
 #[derive(Clone, Copy)]

@@ -18,7 +18,7 @@ pub use config::{
 };
 pub use event::{
     Event, FLAG_AGENT_GONE, FLAG_FIRST, FLAG_KTHREAD, FLAG_NOT_STOPPED, FLAG_PACED, FLAG_PATH_CUT,
-    FLAG_STRICT, PATH_ROOM,
+    FLAG_STRICT, FLAG_TOO_LARGE, PATH_ROOM,
 };
 pub use op::{Mode, OnTrip, Op, OpMask, Per, Reason, Verdict, Who, WhoMask};
 pub use window::{

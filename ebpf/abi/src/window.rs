@@ -73,6 +73,14 @@ impl Limit {
         }
     }
 
+    /// Whether an op costs more than this ever allows.
+    #[inline(always)]
+    pub const fn never_covers(&self, cost: &Cost) -> bool {
+        cost.files > self.files
+            || cost.bytes > self.bytes
+            || (self.tenants == 0 && cost.tenant != 0)
+    }
+
     /// When the bucket after that one starts: before then it is of no use to try again.
     #[inline(always)]
     pub const fn next_bucket(&self, now: u64) -> u64 {

@@ -35,8 +35,8 @@ fn it_goes_on_by_itself_at_the_rate_of_the_budget() {
     };
     let each_second: Vec<usize> = (100..170).map(went_on).collect();
     assert!(each_second[..32].iter().all(|files| *files == 0), "{each_second:?}");
-    // A 31st of the limit and one, as long as there is room.
-    assert_eq!(each_second[32..60], [11; 28], "{each_second:?}");
+    // A 31st of the limit, as long as there is room.
+    assert_eq!(each_second[32..63], [10; 31], "{each_second:?}");
     assert_eq!(each_second[32..64].iter().sum::<usize>(), 310);
 }
 
@@ -44,10 +44,21 @@ fn it_goes_on_by_itself_at_the_rate_of_the_budget() {
 fn an_op_that_a_budget_does_not_list_is_not_slowed_down_by_it() {
     let budgets = ["per = \"unit\", ops = [\"remove\"], files = 1, window = \"31s\""];
     let mut model = model(&budgets);
-    assert_eq!(model.decide(&remove(2)).verdict, Verdict::Throttle);
+    assert_eq!(outcome(&model.decide(&remove(1))), ALLOWED);
+    assert_eq!(model.decide(&remove(1)).verdict, Verdict::Throttle);
     assert_eq!(outcome(&model.decide(&request(Op::Replace, OPERATOR, 9, 9))), ALLOWED);
     assert_eq!(outcome(&model.decide(&request(Op::Detach, OPERATOR, 0, 0))), ALLOWED);
-    assert_eq!(outcome(&model.decide(&remove(2))), PACED);
+    assert_eq!(outcome(&model.decide(&remove(1))), PACED);
+}
+
+#[test]
+fn an_op_that_no_window_ever_covers_is_denied() {
+    let mut model = model(&["per = \"unit\", files = 9, bytes = 1000, window = \"31s\""]);
+    let large = |bytes| request(Op::Truncate, OPERATOR, 1, bytes);
+    assert_eq!(model.decide(&large(1001)).verdict, Verdict::Deny);
+    // Trips all the same: what fits comes at its rate from now on.
+    assert_eq!(outcome(&model.decide(&large(1000))), ALLOWED);
+    assert_eq!(outcome(&model.decide(&large(1000))), PACED);
 }
 
 #[test]
