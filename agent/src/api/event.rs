@@ -72,7 +72,7 @@ pub(crate) struct EventReport {
     pub(crate) budget: Option<BudgetLeft>,
     /// Until when the actor is latched.
     pub(crate) latched_until: Option<Until>,
-    /// Why it was denied although its zone pauses: `agent_gone`, `cannot_be_stopped`, `kernel_thread`,
+    /// Why it was denied although its zone pauses: `agent_gone`, `cannot_be_stopped`, `too_large`, `kernel_thread`,
     /// `unknown_cost` or `expired`.
     #[serde(default)]
     pub(crate) not_held: Option<String>,

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tracing_subscriber::EnvFilter;
 
 use super::{AgentArgs, Dirs, Exit, Failure, LogFormat};
@@ -16,6 +17,7 @@ pub(super) async fn run(dirs: Dirs, args: AgentArgs) -> Result<Exit, Failure> {
         ));
     }
     start_log(args.log_format);
+    allow_descriptors();
     let options = Options {
         policy: args.policy,
         state_dir: dirs.state_dir,
@@ -40,6 +42,15 @@ impl From<DaemonError> for Failure {
             | DaemonError::Metrics(_) => Exit::Failure,
         };
         Self { exit, message: error.to_string() }
+    }
+}
+
+/// As many descriptors as the agent may have: without any left it can look at nobody, and signal nobody.
+fn allow_descriptors() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, ..limit };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        tracing::warn!(%error, "the limit of open files cannot be raised");
     }
 }
 

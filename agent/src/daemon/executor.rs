@@ -95,16 +95,17 @@ impl Executor {
             Action::SurveyHolds(asked) => {
                 return Some(Event::HoldsSurveyed(self.survey_holds(&state.book, now), asked));
             }
-            Action::Pace => self.pace(now),
+            Action::Pace => self.pace(&state.book, now),
             Action::Decide(decide) => {
-                let outcome = self.decide(&decide);
+                let outcome = self.decide(&decide, &state.book);
                 return Some(Event::HoldDecided(decide, outcome));
             }
             Action::Kill(kill) => {
-                let outcome = self.kill(&kill);
+                let outcome = self.kill(&kill, &state.book);
                 return Some(Event::HoldKilled(kill, outcome));
             }
-            Action::Continue(threads) => super::pausing::go_on(threads),
+            Action::Continue(threads) => self.go_on(&threads, &state.book),
+            Action::Wake(leaders) => self.wake(leaders),
             Action::ForgetThreads(threads) => self.forget_threads(&threads),
             Action::ForgetHold(key) => self.forget_hold(&key),
             Action::Tell { leader, tty, text } => holds::tell(leader, tty, text),

@@ -20,6 +20,9 @@ use crate::text;
 
 /// Shortest time between two surveys that events ask for, in nanoseconds.
 const BETWEEN_SURVEYS: u64 = 50_000_000;
+/// Processes of one hold of which the audit log says everything, in so many nanoseconds.
+const FULL_REPORTS: u32 = 16;
+const REPORT_WINDOW: u64 = 1_000_000_000;
 /// Names of tenants that are remembered.
 const TENANT_NAMES: usize = 4096;
 
@@ -35,6 +38,29 @@ pub(super) struct Holding {
     error: Option<String>,
     /// Tenants by zone slot and inode number, as events named them.
     tenants: HashMap<(u32, u64), Tenant>,
+    reports: Reports,
+}
+
+/// How many records of each hold say everything about a process in the second that began then.
+#[derive(Debug, Default)]
+struct Reports {
+    since: HashMap<u64, (u64, u32)>,
+}
+
+impl Reports {
+    /// Whether one more may. Who forks many processes only to have them held must not fill the disk with their command lines.
+    fn take(&mut self, hold: u64, now: Now) -> bool {
+        let is_over = |since: u64| now.boot_ns.saturating_sub(since) >= REPORT_WINDOW;
+        if !self.since.contains_key(&hold) {
+            self.since.retain(|_, (since, _)| !is_over(*since));
+        }
+        let (since, count) = self.since.entry(hold).or_insert((now.boot_ns, 0));
+        if is_over(*since) {
+            (*since, *count) = (now.boot_ns, 0);
+        }
+        *count = count.saturating_add(1);
+        *count <= FULL_REPORTS
+    }
 }
 
 impl Holding {
@@ -182,11 +208,14 @@ impl State {
         if !changes.go_on.is_empty() {
             actions.push(Action::Continue(changes.go_on));
         }
+        if !changes.wake.is_empty() {
+            actions.push(Action::Wake(changes.wake));
+        }
         actions.extend(changes.tell.into_iter().map(|tell| self.tell(&tell, now)));
         actions
     }
 
-    fn appeared(&self, paused: &Paused, now: Now) -> [Action; 2] {
+    fn appeared(&mut self, paused: &Paused, now: Now) -> [Action; 2] {
         let hold = paused.held.hold;
         let rule = self.rule(paused.held.event.zone);
         let event = self.event(&paused.news.decided, now);
@@ -208,7 +237,9 @@ impl State {
             event.op,
             text::for_terminal(text::original(&event.path, event.path_bytes.as_deref())),
         );
-        let process = paused.news.process.report();
+        let process = &paused.news.process;
+        let is_full = self.holding.reports.take(hold, now);
+        let process = if is_full { process.audited() } else { process.in_short() };
         let pause =
             Box::new(Pause { hold, zone: rule.name, adopted: paused.adopted, event, process });
         let record = if paused.is_held() {

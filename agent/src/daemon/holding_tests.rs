@@ -275,3 +275,21 @@ fn what_cannot_be_read_is_said_once() {
     assert_eq!(words(&state.handle(surveyed(vec![thread(100, 10)]), at(13))), [] as [&str; 0]);
     assert_eq!(words(&state.handle(failed(), at(14))), ["log"]);
 }
+
+/// Whoever forks processes only to have them held and killed must not fill the disk with their command lines.
+#[test]
+fn of_many_processes_the_audit_log_says_less() {
+    let mut state = pausing(OnTrip::Hold);
+    let many = |first: u32, second| (first..first + 40).map(|tid| thread(tid, second)).collect();
+    let actions = state.handle(surveyed(many(100, 10)), at(10));
+    assert_eq!(records(&actions).len(), 40, "each is recorded");
+    let mut reports = Reports::default();
+    let took =
+        |reports: &mut Reports, hold, now| (0..40).filter(|_| reports.take(hold, now)).count();
+    assert_eq!(took(&mut reports, 7, at(10)), 16);
+    assert_eq!(took(&mut reports, 8, at(10)), 16, "of each hold");
+    assert_eq!(took(&mut reports, 7, Now { boot_ns: 10_999_999_999, ..at(10) }), 0);
+    assert_eq!(took(&mut reports, 7, at(11)), 16, "a second later");
+    assert_eq!(took(&mut reports, 9, at(20)), 16);
+    assert_eq!(reports.since.len(), 1, "the others are forgotten");
+}

@@ -176,6 +176,8 @@ pub(crate) enum Action {
     Kill(Box<Kill>),
     /// Continue the processes of these threads.
     Continue(Vec<abi::TaskKey>),
+    /// Continue those of these processes that are stopped and not paused: a child of theirs was.
+    Wake(Vec<abi::TaskKey>),
     /// Remove these threads from what is held: they are gone, or no longer paused.
     ForgetThreads(Vec<abi::TaskKey>),
     /// Remove a hold that is over.

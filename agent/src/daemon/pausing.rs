@@ -1,5 +1,7 @@
 //! Does what is decided about paused processes: the executor's part with the kernel's maps, signals and names.
 
+use std::collections::HashSet;
+
 use holdfast_abi as abi;
 use rustix::process::Signal;
 use tracing::{error, info, warn};
@@ -9,7 +11,7 @@ use super::message::{Decide, Done, Kill};
 use super::state::State;
 use crate::api::HoldReport;
 use crate::clock::Now;
-use crate::holds::{self, Book, Decision, Delivered, Survey, deliver};
+use crate::holds::{self, Book, Decision, Delivered, Survey, deliver, stopped};
 use crate::kernel::{self, Guard, KernelError};
 use crate::report::{self, Names};
 
@@ -45,19 +47,20 @@ impl Executor {
     }
 
     /// Continues throttled processes whose turn it is.
-    pub(super) fn pace(&mut self, now: Now) {
+    pub(super) fn pace(&mut self, book: &Book, now: Now) {
         // If what is held cannot be read, the next survey says why.
         if let Some(Ok(held)) = self.guard.as_ref().map(Guard::held) {
             let is_due = |held: &abi::Held| {
                 held.event.verdict == abi::Verdict::Throttle as u8 && held.retry_ns <= now.boot_ns
             };
             let due = held.into_iter().filter(|(_, held)| is_due(held));
-            go_on(due.map(|(key, _)| key));
+            let due: Vec<_> = due.map(|(key, _)| key).collect();
+            self.go_on(&due, book);
         }
     }
 
     /// Writes down a decision, then continues whoever is paused by then, so that they notice.
-    pub(super) fn decide(&mut self, decide: &Decide) -> Result<Done, String> {
+    pub(super) fn decide(&mut self, decide: &Decide, book: &Book) -> Result<Done, String> {
         let guard = self.guard.as_mut().ok_or("there is no guard")?;
         let key = &decide.key;
         let written = match decide.decision {
@@ -71,7 +74,7 @@ impl Executor {
         let budgets = written.map_err(|error| error.to_string())?;
         let at_ns = kernel::boot_time_ns();
         let continued = match threads(guard, decide.hold) {
-            Ok(threads) => deliver(threads, &[Signal::CONT]),
+            Ok(threads) => self.send(&threads, &[Signal::CONT], book),
             Err(error) => {
                 // It is decided; surveys continue those who have not noticed.
                 warn!(%error, hold = decide.hold, "what is held cannot be read");
@@ -82,12 +85,49 @@ impl Executor {
     }
 
     /// Kills the processes of a hold. One that is stopped receives nothing but SIGKILL before it is continued.
-    pub(super) fn kill(&mut self, kill: &Kill) -> Result<Delivered, String> {
+    pub(super) fn kill(&mut self, kill: &Kill, book: &Book) -> Result<Delivered, String> {
         let guard = self.guard.as_ref().ok_or("there is no guard")?;
         let threads = threads(guard, kill.hold).map_err(|error| error.to_string())?;
         let signals = [kill.signal.signal(), Signal::CONT];
         let signals = if kill.signal.needs_continuing() { &signals[..] } else { &signals[..1] };
-        Ok(deliver(threads, signals))
+        Ok(self.send(&threads, signals, book))
+    }
+
+    /// Continues the processes of these threads.
+    pub(super) fn go_on(&self, threads: &[abi::TaskKey], book: &Book) {
+        for (pid, error) in self.send(threads, &[Signal::CONT], book).failed {
+            warn!(error, pid, "a paused process cannot be continued");
+        }
+    }
+
+    /// Continues those of these processes that are stopped and not paused. Nobody else would: `su` and its like stop themselves
+    /// when their child is stopped.
+    pub(super) fn wake(&self, leaders: Vec<abi::TaskKey>) {
+        let stopped = stopped(leaders);
+        if stopped.is_empty() {
+            return;
+        }
+        // If what is held cannot be read, the next survey says why, and wakes them.
+        let Some(Ok(held)) = self.guard.as_ref().map(Guard::held) else { return };
+        let held: HashSet<u32> = held.iter().map(|(key, _)| key.pid).collect();
+        let wrappers = stopped.into_iter().filter(|leader| !held.contains(&leader.pid));
+        for (pid, error) in deliver(wrappers, &[Signal::CONT]).failed {
+            warn!(error, pid, "the parent of a paused process is stopped and cannot be continued");
+        }
+    }
+
+    /// Signals the processes of these threads, then continues whoever stopped itself because of them.
+    fn send(&self, threads: &[abi::TaskKey], signals: &[Signal], book: &Book) -> Delivered {
+        let mut seen = HashSet::new();
+        let processes = threads.iter().filter(|thread| seen.insert(thread.pid));
+        // Afterwards it may not be there to be asked who its parents are.
+        let wrappers = processes.flat_map(|thread| {
+            book.wrappers(thread).unwrap_or_else(|| holds::ancestors(thread.pid))
+        });
+        let wrappers: Vec<_> = wrappers.collect();
+        let delivered = deliver(threads.iter().copied(), signals);
+        self.wake(wrappers);
+        delivered
     }
 
     /// Forgets threads in the kernel's map.
@@ -117,13 +157,6 @@ impl Executor {
             user: &|uid| user_name(&users, uid),
         };
         report::holds(state, &facts, now, &mut names)
-    }
-}
-
-/// Continues the processes of these threads.
-pub(super) fn go_on(threads: impl IntoIterator<Item = abi::TaskKey>) {
-    for (pid, error) in deliver(threads, &[Signal::CONT]).failed {
-        warn!(error, pid, "a paused process cannot be continued");
     }
 }
 

@@ -49,6 +49,7 @@ pub(in crate::daemon) fn words(actions: &[Action]) -> Vec<&'static str> {
         A::Decide(_) => "decide",
         A::Kill(_) => "kill",
         A::Continue(_) => "continue",
+        A::Wake(_) => "wake",
         A::ForgetThreads(_) => "forget threads",
         A::ForgetHold(_) => "forget hold",
         A::Tell { .. } => "tell",

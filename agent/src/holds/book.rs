@@ -4,13 +4,15 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use holdfast_abi::{Held, HoldKey, TaskKey, Verdict};
+use holdfast_abi::{Held, HoldKey, MAX_HELD, TaskKey};
 
 use super::changes::{Changes, Decision, Ended, EndedPause, Outcome, Tell, left};
+use super::paused::{Paused, is_held};
 use super::process::Process;
 use super::rules::ZoneRule;
 use super::stat::TaskState;
-use super::survey::{News, Survey, Thread};
+use super::survey::{Survey, Thread};
+use super::waking::Waking;
 use crate::api::PausedCount;
 use crate::clock::Now;
 use crate::kernel::HoldRow;
@@ -29,23 +31,6 @@ const TRY_AGAIN: u64 = 10 * SECOND;
 /// How long after the last throttled thread was seen the clock that paces it goes on.
 const PACE_LINGERS: u64 = 5 * SECOND;
 
-/// A thread that is paused.
-#[derive(Clone)]
-pub(crate) struct Paused {
-    /// Which.
-    pub(crate) key: TaskKey,
-    /// As the kernel keeps it.
-    pub(crate) held: Held,
-    /// What was found out about it.
-    pub(crate) news: News,
-    /// Whether an agent before this one has seen it, or could have.
-    pub(crate) adopted: bool,
-    /// What /proc says now.
-    state: TaskState,
-    /// Since when it was seen running, and how often.
-    restless: Option<(u64, u32)>,
-}
-
 /// Everything that is known about paused processes.
 #[derive(Debug, Default)]
 pub(crate) struct Book {
@@ -61,6 +46,8 @@ pub(crate) struct Book {
     told: HashSet<(u64, u32, u64)>,
     /// Processes of a hold that are throttled, also those that are not stopped at the moment.
     throttled: HashMap<(u64, u32), Throttled>,
+    /// Ancestors of processes that no longer are paused.
+    waking: Waking,
     /// The zone each hold is of. Its slot may be another zone's by now.
     zones: HashMap<u64, String>,
     /// Since when a hold has no threads.
@@ -78,13 +65,6 @@ struct Throttled {
     process: Arc<Process>,
     last_seen: u64,
     latched_until: u64,
-}
-
-impl Paused {
-    /// Whether it is held; else it is throttled.
-    pub(crate) fn is_held(&self) -> bool {
-        is_held(&self.held)
-    }
 }
 
 impl Book {
@@ -132,6 +112,8 @@ impl Book {
                 times >= RESTLESS.0 && now.saturating_sub(since) >= RESTLESS.1
             }) {
                 changes.forget_threads.push(paused.key);
+                // If it was stopped again meanwhile, it tries again and is held anew.
+                changes.go_on.push(paused.key);
                 self.ended(paused, Some(Outcome::Resumed), &rows_before, now, &mut changes);
             } else {
                 self.threads.insert(paused.key, paused);
@@ -146,6 +128,7 @@ impl Book {
         let alone = |leader: &TaskKey| !self.threads.keys().any(|key| key.pid == leader.pid);
         changes.go_on.extend(orphans.into_iter().filter(alone));
         self.follow_up(rule, now, &mut changes);
+        changes.wake = self.waking.due(self.threads.values(), now);
         self.tell(rule, &mut changes);
         self.forget(&entries, rule, now, &mut changes);
         self.began = true;
@@ -167,8 +150,15 @@ impl Book {
             .or_else(|| self.throttled.get(&(hold, pid)).map(|known| known.process.clone()))
     }
 
+    /// The ancestors of paused processes that may have stopped themselves because of that; `None` where it is not known.
+    pub(crate) fn wrappers(&self, thread: &TaskKey) -> Option<Vec<TaskKey>> {
+        self.threads.get(thread).map(|paused| paused.news.process.wrappers())
+    }
+
     /// Something was decided about a hold, at that boot time.
     pub(crate) fn decided(&mut self, hold: u64, decision: Decision, at_ns: u64) {
+        // Whoever was killed before and is there to notice has survived.
+        self.killed.retain(|(killed, _)| *killed != hold);
         self.decided.insert(hold, (decision, at_ns));
     }
 
@@ -244,6 +234,7 @@ impl Book {
         if !is_held(&held) {
             self.last_throttled = Some(now);
         }
+        let before = known.as_ref().map(|known| known.state);
         let (news, adopted, restless) = match known {
             Some(known) => {
                 // One that was stopped again meanwhile is held still, whoever continues it all the time.
@@ -257,8 +248,11 @@ impl Book {
                 let (since, times) = restless.unwrap_or((now, 0));
                 Some((since, times + 1))
             }
+            TaskState::Unknown => restless,
             TaskState::Stopped | TaskState::Over => None,
         };
+        // Of one that cannot be looked at, it stays what it was.
+        let state = before.filter(|_| state == TaskState::Unknown).unwrap_or(state);
         Some(Paused { key, held, news, adopted, state, restless })
     }
 
@@ -277,6 +271,7 @@ impl Book {
             // It comes and goes with every step of its budget: told once for each trip.
             if self.throttled.insert(process, seen).is_none() {
                 changes.appeared.push(paused.clone());
+                self.bound_throttled();
             }
         }
     }
@@ -291,14 +286,16 @@ impl Book {
         changes: &mut Changes,
     ) {
         let hold = paused.held.hold;
+        self.waking.add(paused.news.process.wrappers(), now);
         if !paused.is_held() {
             return;
         }
         let row = self.holds.get(&hold).or_else(|| rows_before.get(&hold));
         let outcome = match (self.killed.contains(&(hold, paused.key.pid)), found) {
-            (true, _) => Outcome::Killed,
-            (false, Some(outcome)) => outcome,
-            (false, None) => self.how_it_went_on(&paused, row, now),
+            (true, Some(Outcome::Gone)) => Outcome::Killed,
+            // Whoever went on was not killed by that: some signals can be ignored.
+            (_, Some(outcome)) => outcome,
+            (_, None) => self.how_it_went_on(&paused, row, now),
         };
         changes.over.push(Ended { paused, outcome });
     }
@@ -386,6 +383,15 @@ impl Book {
         self.of(hold).filter(|paused| paused.state == TaskState::Stopped)
     }
 
+    /// There cannot be more of them than paused threads; whoever was not seen for the longest time goes.
+    fn bound_throttled(&mut self) {
+        while self.throttled.len() > MAX_HELD as usize {
+            let oldest = self.throttled.iter().min_by_key(|(_, known)| known.last_seen);
+            let Some(oldest) = oldest.map(|(key, _)| *key) else { return };
+            self.throttled.remove(&oldest);
+        }
+    }
+
     /// Each terminal is told once for each time it is paused, however many threads are.
     fn tell(&mut self, rule: &dyn Fn(u32) -> ZoneRule, changes: &mut Changes) {
         for paused in changes.appeared.iter().filter(|paused| !paused.adopted) {
@@ -426,6 +432,7 @@ impl Book {
             let (least, most) = (known.last_seen + LINGERS.0, known.last_seen + LINGERS.1);
             now < known.latched_until.clamp(least, most)
         });
+        let throttled: HashSet<u64> = self.throttled.keys().map(|(hold, _)| *hold).collect();
         for (id, row) in &self.holds {
             let rule = rule(row.key.zone);
             let is_former = rule.is_known() && !rule.pauses() || self.is_of_another(*id, &rule);
@@ -434,9 +441,7 @@ impl Book {
                 changes.forget_holds.push((*id, row.key));
                 continue;
             }
-            let is_used = entries.contains(id)
-                || is_in_force(row, now)
-                || self.throttled.keys().any(|(hold, _)| hold == id);
+            let is_used = entries.contains(id) || is_in_force(row, now) || throttled.contains(id);
             if is_used {
                 self.empty.remove(id);
             } else if now.saturating_sub(*self.empty.entry(*id).or_insert(now)) >= EMPTY {
@@ -458,21 +463,6 @@ impl Book {
 /// Whether what was decided about a hold applies to the ops of its actors now.
 fn is_in_force(row: &HoldRow, now: u64) -> bool {
     left(&row.hold, &row.release, now) > 0 || now < row.release.denied_until_ns
-}
-
-fn is_held(held: &Held) -> bool {
-    held.event.verdict != Verdict::Throttle as u8
-}
-
-impl std::fmt::Debug for Paused {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Paused")
-            .field("key", &self.key)
-            .field("hold", &self.held.hold)
-            .field("since_ns", &self.held.since_ns)
-            .field("state", &self.state)
-            .finish_non_exhaustive()
-    }
 }
 
 #[cfg(test)]

@@ -1,8 +1,9 @@
 use std::sync::Arc;
 
-use holdfast_abi::{Hold, Release};
+use holdfast_abi::{Hold, Release, Verdict};
 use holdfast_policy::Policy;
 
+use super::super::survey::News;
 use super::*;
 use crate::report::test_events;
 
@@ -88,6 +89,7 @@ fn is_quiet(changes: &Changes) -> bool {
         && changes.retry.is_empty()
         && changes.expire.is_empty()
         && changes.go_on.is_empty()
+        && changes.wake.is_empty()
         && changes.tell.is_empty()
         && changes.forget_holds.is_empty()
 }
@@ -304,6 +306,7 @@ fn a_thread_that_runs_is_held_no_more_after_a_while() {
     }
     let changes = book.take(survey(vec![runs()]), &holds, at(17));
     assert_eq!(changes.forget_threads, [runs().key]);
+    assert_eq!(changes.go_on, [runs().key], "in case it was stopped again meanwhile");
     assert_eq!(outcomes(&changes), [Outcome::Resumed]);
 }
 
@@ -391,4 +394,93 @@ fn one_that_was_not_looked_at_waits_and_keeps_its_hold() {
     }
     let changes = book.take(survey(vec![of_process(200, thread(200, 10))]), &holds, at(20));
     assert_eq!(changes.appeared.len(), 1);
+}
+
+/// Out of descriptors nobody can be looked at; that does not make them gone.
+#[test]
+fn one_that_cannot_be_looked_at_stays_what_it_was() {
+    let unseen = || Thread { state: TaskState::Unknown, news: None, ..thread(100, 10) };
+    let mut book = held();
+    for second in 11..100 {
+        let changes = book.take(survey(vec![unseen()]), &holds, at(second));
+        assert!(is_quiet(&changes), "{second}: {changes:?}");
+    }
+    let released = Release { released_ns: 100 * SECOND, ..Release::default() };
+    let changes = book.take(with(released, 0, vec![unseen()]), &holds, at(101));
+    assert_eq!(changes.go_on.len(), 1, "it was stopped when it was last seen");
+    let mut book = held();
+    for second in 11..20 {
+        let state = if second == 11 { TaskState::Running } else { TaskState::Unknown };
+        let changes =
+            book.take(survey(vec![Thread { state, ..thread(100, 10) }]), &holds, at(second));
+        assert!(is_quiet(&changes), "{second}: {changes:?}");
+    }
+}
+
+/// `su` stops itself when its child is stopped, and nobody but a shell with job control would continue it.
+#[test]
+fn whoever_stopped_with_a_paused_child_is_woken_when_that_goes_on() {
+    let su = TaskKey { start_ns: SECOND / 2, pid: 90, tid: 90 };
+    let init = TaskKey { start_ns: 0, pid: 1, tid: 1 };
+    let child = |pid, since| {
+        let mut thread = of_process(pid, thread(pid, since));
+        let process = Process::with(pid, TaskKey { tid: pid, ..thread.key }, TTY);
+        let process = process.with_parent(su).with_parent(init);
+        if let Some(news) = &mut thread.news {
+            news.process = Arc::new(process);
+        }
+        thread
+    };
+    let mut book = Book::default();
+    let changes = book.take(survey(vec![child(100, 10), child(101, 10)]), &holds, at(10));
+    assert!(changes.wake.is_empty());
+    assert_eq!(
+        book.wrappers(&child(100, 10).key),
+        Some(vec![su]),
+        "nobody wakes the first process"
+    );
+    let changes = book.take(survey(vec![child(101, 10)]), &holds, at(11));
+    assert!(changes.wake.is_empty(), "it waits for another");
+    for (second, woken) in [(12, true), (13, true), (16, true), (17, false)] {
+        let changes = book.take(survey(vec![]), &holds, at(second));
+        assert_eq!(changes.wake == [su], woken, "{second}: it may stop itself late");
+    }
+    let mut book = Book::default();
+    let mut own = thread(90, 10);
+    own.key = su;
+    let _ = book.take(survey(vec![child(100, 10), own]), &holds, at(10));
+    let mut own = thread(90, 10);
+    own.key = su;
+    let changes = book.take(survey(vec![own]), &holds, at(11));
+    assert!(changes.wake.is_empty(), "it is held itself");
+}
+
+#[test]
+fn whoever_survives_a_kill_and_goes_on_was_not_killed() {
+    let dead = || Thread { state: TaskState::Over, ..thread(100, 10) };
+    let mut book = held();
+    book.killed(7, &[100]);
+    book.decided(7, Decision::Release { files: 5, until_ns: 100 * SECOND }, 20 * SECOND);
+    assert_eq!(outcomes(&book.take(survey(vec![]), &holds, at(21))), [Outcome::Released]);
+    let mut book = held();
+    book.killed(7, &[100]);
+    assert_eq!(outcomes(&book.take(survey(vec![]), &holds, at(21))), [Outcome::Resumed]);
+    let mut book = held();
+    book.killed(7, &[100]);
+    book.decided(7, Decision::Retry, 20 * SECOND);
+    assert_eq!(outcomes(&book.take(survey(vec![dead()]), &holds, at(21))), [Outcome::Gone]);
+}
+
+#[test]
+fn throttled_processes_that_come_and_go_are_not_remembered_without_end() {
+    let throttles = rule(holdfast_abi::OnTrip::Throttle);
+    let mut book = Book::default();
+    for second in 10..30 {
+        let first = 1000 * u32::try_from(second).unwrap();
+        let threads = (first..first + 256).map(|pid| of_process(pid, throttled(pid, second)));
+        let _ = book.take(survey(threads.collect()), &throttles, at(second));
+    }
+    assert_eq!(book.throttled.len(), MAX_HELD as usize);
+    assert!(!book.throttled.contains_key(&(7, 10_000)), "the oldest goes");
+    assert!(book.throttled.contains_key(&(7, 29_000)));
 }

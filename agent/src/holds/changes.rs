@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use holdfast_abi::{Hold, HoldKey, TaskKey};
 
-use super::book::Paused;
+use super::paused::Paused;
 
 /// What a survey showed. Everything in it happens in the order of the fields.
 #[derive(Debug, Default)]
@@ -25,6 +25,8 @@ pub(crate) struct Changes {
     pub(crate) expire: Vec<(u64, HoldKey, u64)>,
     /// Threads that are stopped although something was decided about them.
     pub(crate) go_on: Vec<TaskKey>,
+    /// Processes that may have stopped themselves because a child of theirs was paused, which it no longer is.
+    pub(crate) wake: Vec<TaskKey>,
     /// Terminals to be told.
     pub(crate) tell: Vec<Tell>,
 }

@@ -1,8 +1,9 @@
 //! What /proc says about a process that was paused. All of it may be hostile or gone by the time it is read: sizes are
 //! bounded, bytes are kept as they are, and whatever cannot be read is absent.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::Read as _;
+use std::io::{self, Read as _};
 use std::os::unix::ffi::OsStringExt as _;
 use std::sync::mpsc::Sender;
 use std::time::Duration;
@@ -10,7 +11,7 @@ use std::time::Duration;
 use holdfast_abi::TaskKey;
 
 use super::patience;
-use super::stat::{Stat, TaskState, terminal_name};
+use super::stat::{self, Stat, TaskState, terminal_name};
 use crate::api::{ParentReport, ProcessReport};
 use crate::text;
 
@@ -22,8 +23,11 @@ const MOST_COMMAND: usize = 4096;
 const MOST_ARGUMENTS: usize = 128;
 /// Bytes of a path that are kept.
 const MOST_PATH: usize = 4096;
-/// A line of stat is shorter than this.
+/// A line of stat, and what is needed of status, is shorter than this.
 const MOST_STAT: u64 = 4096;
+/// Bytes of a command line that go into the audit log, and of an ancestor's.
+const AUDITED_COMMAND: usize = 1024;
+const AUDITED_PARENT: usize = 128;
 /// How long all command lines of one process and its ancestors may take.
 const PATIENCE: Duration = Duration::from_millis(200);
 
@@ -48,7 +52,8 @@ pub(crate) struct Process {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Parent {
-    pid: u32,
+    /// The process itself, to be found again.
+    key: TaskKey,
     comm: Vec<u8>,
     command: Option<Command>,
 }
@@ -62,21 +67,87 @@ struct Command {
 
 /// What becomes of a thread.
 pub(super) fn task_state(key: &TaskKey) -> TaskState {
-    thread_stat(key.pid, key.tid).map_or(TaskState::Over, |stat| stat.state_of(key))
+    look_at(key).unwrap_or(TaskState::Unknown)
 }
 
-/// Line of a thread, if there is such a thread in such a process.
-fn thread_stat(pid: u32, tid: u32) -> Option<Stat> {
-    read_stat(&format!("/proc/{pid}/task/{tid}/stat"))
+/// What becomes of a thread, or why that cannot be told.
+pub(super) fn look_at(key: &TaskKey) -> io::Result<TaskState> {
+    let dir = format!("/proc/{}/task/{}", key.pid, key.tid);
+    let Some(stat) = read_stat(&format!("{dir}/stat"))? else { return Ok(TaskState::Over) };
+    match stat.state_of(key) {
+        TaskState::Running => {
+            let status = read(&format!("{dir}/status"))?.unwrap_or_default();
+            let stops = stat::is_about_to_stop(&status);
+            Ok(if stops { TaskState::Stopped } else { TaskState::Running })
+        }
+        other => Ok(other),
+    }
 }
 
-fn read_stat(path: &str) -> Option<Stat> {
-    let mut line = Vec::new();
-    File::open(path).ok()?.take(MOST_STAT).read_to_end(&mut line).ok()?;
-    Stat::parse(&line)
+/// Whether a signal has stopped this very process, or is about to. A tracer that has is left alone.
+pub(super) fn is_stopped(leader: &TaskKey) -> bool {
+    let stat = || read_stat(&format!("/proc/{}/stat", leader.pid)).ok().flatten();
+    task_state(leader) == TaskState::Stopped && !stat().is_some_and(|stat| stat.is_traced())
+}
+
+/// The real user of a process.
+pub(super) fn user(pid: u32) -> Option<u32> {
+    stat::real_user(&read(&format!("/proc/{pid}/status")).ok()??)
+}
+
+/// The ancestors of a process that may have stopped themselves because it is stopped, the nearest first.
+pub(crate) fn ancestors(pid: u32) -> Vec<TaskKey> {
+    let stat = read_stat(&format!("/proc/{pid}/stat")).ok().flatten();
+    stat.map_or_else(Vec::new, |stat| wrappers(&parents(stat.ppid)))
+}
+
+/// Nobody continues the first process.
+fn wrappers(parents: &[Parent]) -> Vec<TaskKey> {
+    parents.iter().map(|parent| parent.key).filter(|key| key.pid != 1).collect()
+}
+
+fn parents(nearest: u32) -> Vec<Parent> {
+    let mut parents = Vec::new();
+    let mut next = nearest;
+    while next != 0 && parents.len() < MOST_PARENTS {
+        let Ok(Some(stat)) = read_stat(&format!("/proc/{next}/stat")) else { break };
+        let key = stat.key(next);
+        parents.push(Parent { key, comm: stat.comm, command: None });
+        next = if next == 1 { 0 } else { stat.ppid };
+    }
+    parents
+}
+
+/// `None`: there is no such thread, or process.
+fn read_stat(path: &str) -> io::Result<Option<Stat>> {
+    let Some(line) = read(path)? else { return Ok(None) };
+    Stat::parse(&line).map(Some).ok_or_else(|| io::ErrorKind::InvalidData.into())
+}
+
+/// `None`: whom it is about is gone. No other error says that: out of descriptors, everybody would be.
+fn read(path: &str) -> io::Result<Option<Vec<u8>>> {
+    let mut bytes = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(MOST_STAT).read_to_end(&mut bytes));
+    match read {
+        Ok(_) => Ok(Some(bytes)),
+        Err(error) if is_gone(&error) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn is_gone(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotFound
+        || error.raw_os_error() == Some(rustix::io::Errno::SRCH.raw_os_error())
 }
 
 impl Process {
+    /// The same with one more ancestor.
+    #[cfg(test)]
+    pub(super) fn with_parent(mut self, key: TaskKey) -> Self {
+        self.parents.push(Parent { key, comm: b"su".to_vec(), command: None });
+        self
+    }
+
     /// One of which only this is known.
     #[cfg(test)]
     pub(super) fn with(pid: u32, leader: TaskKey, tty: u32) -> Self {
@@ -85,16 +156,9 @@ impl Process {
 
     /// Looks at process `pid`.
     pub(crate) fn read(pid: u32) -> Self {
-        let Some(stat) = read_stat(&format!("/proc/{pid}/stat")) else {
+        let Ok(Some(stat)) = read_stat(&format!("/proc/{pid}/stat")) else {
             return Self { pid, ..Self::default() };
         };
-        let mut parents = Vec::new();
-        let mut next = stat.ppid;
-        while next != 0 && parents.len() < MOST_PARENTS {
-            let Some(parent) = read_stat(&format!("/proc/{next}/stat")) else { break };
-            parents.push(Parent { pid: next, comm: parent.comm, command: None });
-            next = if next == 1 { 0 } else { parent.ppid };
-        }
         let cwd = fs::read_link(format!("/proc/{pid}/cwd")).ok().map(|path| {
             let mut bytes = path.into_os_string().into_vec();
             bytes.truncate(MOST_PATH);
@@ -107,7 +171,7 @@ impl Process {
             command: None,
             cwd,
             tty: stat.tty,
-            parents,
+            parents: parents(stat.ppid),
         };
         process.read_commands();
         process
@@ -115,30 +179,60 @@ impl Process {
 
     /// Command lines are memory of the process itself: reading one may take for ever.
     fn read_commands(&mut self) {
-        let pids: Vec<u32> =
-            std::iter::once(self.pid).chain(self.parents.iter().map(|parent| parent.pid)).collect();
-        let ask = move |sender: Sender<(u32, Command)>| {
-            for pid in pids {
-                if let Some(command) = read_command(pid)
-                    && sender.send((pid, command)).is_err()
-                {
-                    return;
+        let mut by_user: BTreeMap<Option<u32>, Vec<u32>> = BTreeMap::new();
+        for pid in std::iter::once(self.pid).chain(self.parents.iter().map(|p| p.key.pid)) {
+            by_user.entry(user(pid)).or_default().push(pid);
+        }
+        let asks = by_user.into_iter().map(|(user, pids)| {
+            let ask = move |sender: Sender<(u32, Command)>| {
+                for pid in pids {
+                    if let Some(command) = read_command(pid)
+                        && sender.send((pid, command)).is_err()
+                    {
+                        return;
+                    }
                 }
-            }
-        };
-        for (pid, command) in patience::answers(PATIENCE, ask) {
+            };
+            (user, ask)
+        });
+        for (pid, command) in patience::answers(PATIENCE, asks) {
             if pid == self.pid {
                 self.command = Some(command);
-            } else if let Some(parent) = self.parents.iter_mut().find(|parent| parent.pid == pid) {
+            } else if let Some(parent) = self.parents.iter_mut().find(|p| p.key.pid == pid) {
                 parent.command = Some(command);
             }
         }
     }
 
+    /// Its ancestors that may have stopped themselves because it is stopped, as `su` does; the nearest first.
+    pub(crate) fn wrappers(&self) -> Vec<TaskKey> {
+        wrappers(&self.parents)
+    }
+
+    /// As a document for the audit log, which has to last: long command lines are cut.
+    pub(crate) fn audited(&self) -> ProcessReport {
+        let mut short = self.clone();
+        if let Some(command) = &mut short.command {
+            command.cut_to(AUDITED_COMMAND);
+        }
+        for parent in &mut short.parents {
+            if let Some(command) = &mut parent.command {
+                command.cut_to(AUDITED_PARENT);
+            }
+        }
+        short.report()
+    }
+
+    /// The same without anything that can be long.
+    pub(crate) fn in_short(&self) -> ProcessReport {
+        let comm = self.comm.clone();
+        Self { pid: self.pid, comm, tty: self.tty, ..Self::default() }.report()
+    }
+
     /// As a document.
     pub(crate) fn report(&self) -> ProcessReport {
         let parents = self.parents.iter().map(|parent| ParentReport {
-            pid: parent.pid,
+            pid: parent.key.pid,
             comm: text::lossless(&parent.comm).0,
             command: parent.command.as_ref().map(Command::texts),
         });
@@ -172,6 +266,24 @@ impl Command {
             cut = true;
         }
         Some(Self { arguments, cut })
+    }
+
+    /// Keeps its beginning: as many arguments and bytes as fit.
+    fn cut_to(&mut self, most: usize) {
+        let mut room = most;
+        let mut kept = 0;
+        for argument in &mut self.arguments {
+            if room == 0 {
+                break;
+            }
+            self.cut |= argument.len() > room;
+            argument.truncate(room);
+            // Each has its end.
+            room = room.saturating_sub(argument.len() + 1);
+            kept += 1;
+        }
+        self.cut |= kept < self.arguments.len();
+        self.arguments.truncate(kept);
     }
 
     fn texts(&self) -> Vec<String> {
@@ -228,5 +340,40 @@ mod tests {
         assert!(long.cut && long.arguments[0].len() == MOST_COMMAND);
         let many = parse(&b"a\0".repeat(1000)).unwrap();
         assert!(many.cut && many.arguments.len() == MOST_ARGUMENTS);
+    }
+
+    #[test]
+    fn the_audit_log_keeps_the_beginning_of_a_command_line() {
+        let cut = |bytes: &[u8], most| {
+            let mut command = Command::parse(bytes.to_vec()).unwrap();
+            command.cut_to(most);
+            (command.texts(), command.cut)
+        };
+        let texts =
+            |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
+        assert_eq!(cut(b"rm\0-rf\0/srv\0", 100), (texts(&["rm", "-rf", "/srv"]), false));
+        assert_eq!(cut(b"rm\0-rf\0/srv\0", 8), (texts(&["rm", "-rf", "/"]), true));
+        assert_eq!(cut(b"rm\0-rf\0/srv\0", 3), (texts(&["rm"]), true));
+        let mut process = Process::read(std::process::id());
+        process.command = Command::parse(vec![b'x'; 4000]);
+        process.parents[0].command = Command::parse(vec![b'y'; 4000]);
+        let audited = process.audited();
+        assert_eq!(audited.command.unwrap()[0].len(), AUDITED_COMMAND);
+        assert_eq!(audited.parents[0].command.as_ref().unwrap()[0].len(), AUDITED_PARENT);
+        let short = process.in_short();
+        assert!(short.command.is_none() && short.parents.is_empty() && short.comm.is_some());
+    }
+
+    #[test]
+    fn only_an_absent_file_says_that_a_process_is_gone() {
+        let error = |errno: rustix::io::Errno| io::Error::from_raw_os_error(errno.raw_os_error());
+        assert!(
+            is_gone(&error(rustix::io::Errno::NOENT)) && is_gone(&error(rustix::io::Errno::SRCH))
+        );
+        for other in [rustix::io::Errno::MFILE, rustix::io::Errno::NFILE, rustix::io::Errno::NOMEM]
+        {
+            assert!(!is_gone(&error(other)), "{other:?}");
+        }
+        assert!(read("/proc/self/mem").is_err(), "it is there and cannot be read");
     }
 }

@@ -29,6 +29,18 @@ pub(crate) enum TaskState {
     Running,
     /// It has ended, or its number belongs to another by now.
     Over,
+    /// It cannot be looked at: nothing follows from that.
+    Unknown,
+}
+
+impl TaskState {
+    /// Whether it was seen to be there.
+    pub(crate) const fn is_there(self) -> bool {
+        match self {
+            Self::Stopped | Self::Running => true,
+            Self::Over | Self::Unknown => false,
+        }
+    }
 }
 
 impl Stat {
@@ -67,10 +79,39 @@ impl Stat {
         }
     }
 
+    /// Whether a tracer has stopped it.
+    pub(super) fn is_traced(&self) -> bool {
+        self.state == b't'
+    }
+
     /// The process itself, as a thread to be found again.
     pub(crate) fn key(&self, pid: u32) -> TaskKey {
         TaskKey { start_ns: self.start_ticks * TICK_NS, pid, tid: pid }
     }
+}
+
+/// SIGSTOP in a mask of /proc/PID/status.
+const STOP: u64 = 1 << 18;
+
+/// Whether SIGSTOP waits for a thread, by its status: it stops as soon as it can (which a freezer, or a slow way out of the
+/// kernel, can put off).
+pub(super) fn is_about_to_stop(status: &[u8]) -> bool {
+    masks(status, b"SigPnd:").chain(masks(status, b"ShdPnd:")).any(|mask| mask & STOP != 0)
+}
+
+/// The real user of a process, by its status.
+pub(super) fn real_user(status: &[u8]) -> Option<u32> {
+    field(status, b"Uid:").next()?.split_ascii_whitespace().next()?.parse().ok()
+}
+
+fn masks<'a>(status: &'a [u8], name: &'a [u8]) -> impl Iterator<Item = u64> {
+    field(status, name).filter_map(|mask| u64::from_str_radix(mask, 16).ok())
+}
+
+/// The value of a field. Line ends in a name are escaped there, so that it cannot pass for another field.
+fn field<'a>(status: &'a [u8], name: &'a [u8]) -> impl Iterator<Item = &'a str> {
+    let values = status.split(|&byte| byte == b'\n').filter_map(|line| line.strip_prefix(name));
+    values.filter_map(|value| std::str::from_utf8(value).ok()).map(str::trim)
 }
 
 /// Major and minor number of a device number as the kernel tells it to user space (linux/kdev_t.h, new_decode_dev).
@@ -139,6 +180,22 @@ mod tests {
         assert_eq!(zombie.state_of(&started(9_876_540_000_000)), TaskState::Over);
         let running = Stat { state: b'R', ..stat };
         assert_eq!(running.state_of(&started(9_876_540_000_000)), TaskState::Running);
+    }
+
+    #[test]
+    fn a_stop_that_is_pending_is_one() {
+        let status = |thread: &str, process: &str| {
+            format!(
+                "Name:\tSigPnd:\\n\nUid:\t1000\t0\t0\t0\nSigPnd:\t{thread}\nShdPnd:\t{process}\nSigBlk:\tffffffffffffffff\n"
+            )
+        };
+        let (none, stop) = ("0000000000000000", "0000000000040000");
+        assert!(!is_about_to_stop(status(none, none).as_bytes()));
+        assert!(is_about_to_stop(status(stop, none).as_bytes()));
+        assert!(is_about_to_stop(status(none, "0000000100040100").as_bytes()));
+        assert!(!is_about_to_stop(status("fffffffffffbffff", none).as_bytes()));
+        assert_eq!(real_user(status(none, none).as_bytes()), Some(1000));
+        assert!(!is_about_to_stop(b"") && real_user(b"Name:\t\xff\n").is_none());
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Looks at what the kernel has paused.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -55,10 +56,14 @@ pub(crate) fn look(
 ) -> Survey {
     let (mut looked_at, start) = (0, Instant::now());
     let mut threads: Vec<Thread> = Vec::with_capacity(held.len());
+    // Whoever reads a map while it changes can get an entry twice.
+    let mut seen = HashSet::new();
     // One without a beginning is being written at this moment.
-    for (key, held) in held.into_iter().filter(|(_, held)| held.since_ns != 0) {
+    let held = held.into_iter().filter(|(key, held)| held.since_ns != 0 && seen.insert(*key));
+    for (key, held) in held {
         let mut thread = Thread { key, held, state: task_state(&key), news: None };
-        if looked_at < MOST_NEWS && start.elapsed() < MOST_TIME && !book.knows(&key, &held) {
+        let is_news = thread.state != TaskState::Unknown && !book.knows(&key, &held);
+        if looked_at < MOST_NEWS && start.elapsed() < MOST_TIME && is_news {
             looked_at += 1;
             let same = |other: &&Thread| other.key.pid == key.pid;
             let found = threads.iter().filter(same).find_map(|other| other.news.as_ref());
@@ -80,7 +85,7 @@ fn news(decided: Decided, process: Option<Arc<Process>>, pid: u32) -> News {
 /// A process that was looked at before, if it is still the same.
 fn known_process(book: &Book, held: &Held, pid: u32) -> Option<Arc<Process>> {
     let process = book.process(held.hold, pid)?;
-    let same = process.leader.is_some_and(|leader| task_state(&leader) != TaskState::Over);
+    let same = process.leader.is_some_and(|leader| task_state(&leader).is_there());
     same.then_some(process)
 }
 
@@ -91,5 +96,25 @@ impl std::fmt::Debug for Thread {
             .field("hold", &self.held.hold)
             .field("state", &self.state)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::book::tests::thread;
+    use super::*;
+
+    #[test]
+    fn a_thread_that_the_map_showed_twice_is_one() {
+        let held = thread(100, 10).held;
+        let key = TaskKey { start_ns: 1, pid: u32::MAX, tid: 1 };
+        let other = TaskKey { tid: 2, ..key };
+        let names = |event| crate::report::test_events::decided(event);
+        let entries = vec![(key, held), (other, held), (key, held)];
+        let survey = look(entries, vec![], &Book::default(), names);
+        assert_eq!(
+            survey.threads.iter().map(|thread| thread.key).collect::<Vec<_>>(),
+            [key, other]
+        );
     }
 }

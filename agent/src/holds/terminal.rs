@@ -6,8 +6,8 @@ use holdfast_abi::TaskKey;
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, StatxFlags};
 
 use super::patience;
-use super::process::task_state;
-use super::stat::{TaskState, device};
+use super::process::{task_state, user};
+use super::stat::device;
 
 /// Descriptors that are looked at: 0, 1 and 2 first.
 const MOST_DESCRIPTORS: usize = 64;
@@ -15,7 +15,7 @@ const MOST_DESCRIPTORS: usize = 64;
 /// Writes `text`, in one go, to the controlling terminal `tty` of the process `leader`, if it has that terminal open. Does not
 /// wait: not for the terminal, and not for whatever else the process has open.
 pub(crate) fn tell(leader: TaskKey, tty: u32, text: String) {
-    patience::leave_to_itself(move || {
+    patience::leave_to_itself(user(leader.pid), move || {
         if let Some(terminal) = find(&leader, tty) {
             // Whoever has no room for it does without.
             let _ = rustix::io::write(terminal, text.as_bytes());
@@ -27,7 +27,7 @@ fn find(leader: &TaskKey, tty: u32) -> Option<OwnedFd> {
     let wanted = device(tty);
     let opened = descriptors(leader.pid).into_iter().find_map(|fd| open(leader.pid, fd, wanted))?;
     // What was opened belonged to whoever had the number by then.
-    (task_state(leader) != TaskState::Over).then_some(opened)
+    task_state(leader).is_there().then_some(opened)
 }
 
 /// A few descriptors of a process, the usual ones first.

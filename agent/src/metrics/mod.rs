@@ -3,6 +3,7 @@
 //!
 //! No label names a path, a process or a user.
 
+mod few;
 mod monotonic;
 mod pauses;
 mod server;

@@ -1,15 +1,18 @@
-//! Serves the metrics page over TCP, on loopback unless it was said otherwise.
+//! Serves the metrics page over TCP, on loopback unless it was said otherwise. Anybody on this host can connect: each
+//! connection is for one question, and there are few at a time.
 
 use std::net::SocketAddr;
 use std::str::FromStr;
 
 use axum::Router;
-use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::extract::{ConnectInfo, Request, State};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use tokio::net::TcpListener;
 
+use super::few::{Asked, Few};
 use crate::daemon::{Answer, Ask, Inbox};
 
 /// Where to serve the metrics page.
@@ -57,7 +60,16 @@ pub(crate) async fn bind(address: SocketAddr) -> Result<(TcpListener, String), S
 /// Serves for as long as the agent runs.
 pub(crate) async fn serve(listener: TcpListener, inbox: Inbox) -> std::io::Result<()> {
     let router = Router::new().route("/metrics", get(page)).with_state(inbox);
-    axum::serve(listener, router).await
+    let router = router.layer(middleware::from_fn(once));
+    axum::serve(Few::new(listener), router.into_make_service_with_connect_info::<Asked>()).await
+}
+
+/// One question for each connection: whoever keeps one open keeps others out.
+async fn once(ConnectInfo(asked): ConnectInfo<Asked>, request: Request, next: Next) -> Response {
+    asked.note();
+    let mut response = next.run(request).await;
+    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    response
 }
 
 async fn page(State(inbox): State<Inbox>) -> Response {
@@ -76,6 +88,24 @@ async fn page(State(inbox): State<Inbox>) -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_page_is_served_and_the_connection_closed() {
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+        let (inbox, mut questions) = crate::daemon::test_inbox();
+        let (listener, address) = bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+        tokio::spawn(serve(listener, inbox));
+        tokio::spawn(async move {
+            let (_, reply) = questions.recv().await.unwrap();
+            reply.send(Answer::Text("up 1\n".to_owned())).unwrap();
+        });
+        let mut client = tokio::net::TcpStream::connect(address).await.unwrap();
+        client.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("up 1\n"), "{answer}");
+        assert!(answer.contains("connection: close"), "{answer}");
+    }
 
     #[test]
     fn only_loopback_counts_as_this_host() {

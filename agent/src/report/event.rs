@@ -85,6 +85,8 @@ fn not_held(raw: &abi::Event, pauses: bool) -> Option<&'static str> {
         Some("kernel_thread")
     } else if flag(abi::FLAG_NOT_STOPPED) {
         Some("cannot_be_stopped")
+    } else if flag(abi::FLAG_TOO_LARGE) {
+        Some("too_large")
     } else {
         None
     }
@@ -251,6 +253,7 @@ pub(crate) mod tests {
         let told = |word: &str| (Some(word.to_owned()), false);
         assert_eq!(why(&|raw| raw.flags |= abi::FLAG_AGENT_GONE, true), told("agent_gone"));
         assert_eq!(why(&|raw| raw.flags |= abi::FLAG_NOT_STOPPED, true), told("cannot_be_stopped"));
+        assert_eq!(why(&|raw| raw.flags |= abi::FLAG_TOO_LARGE, true), told("too_large"));
         assert_eq!(why(&|raw| raw.flags |= abi::FLAG_KTHREAD, true), told("kernel_thread"));
         assert_eq!(why(&|raw| raw.flags |= abi::FLAG_KTHREAD, false), (None, false));
         let unknown = abi::Reason::UnknownCost as u8;
