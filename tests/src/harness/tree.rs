@@ -130,7 +130,12 @@ pub(crate) fn count(dir: &Path) -> Result<Found> {
         };
         for entry in entries {
             let entry = entry?;
-            let meta = entry.metadata()?;
+            let meta = match entry.metadata() {
+                Ok(meta) => meta,
+                // Gone since the directory was read.
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+                Err(error) => return Err(error).context(entry.path().display().to_string()),
+            };
             if meta.is_dir() {
                 found.dirs += 1;
                 todo.push(entry.path());

@@ -63,6 +63,7 @@ pub(crate) const ALL: &[&[Scenario]] = &[
     holds::debugger::SCENARIOS,
     holds::job::SCENARIOS,
     holds::terminal::SCENARIOS,
+    holds::wrapper::SCENARIOS,
     holds::cli::SCENARIOS,
     holds::policy::SCENARIOS,
     holds::agent::SCENARIOS,

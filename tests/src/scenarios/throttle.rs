@@ -21,6 +21,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario::once("many_throttled_processes_share_one_budget", many),
     Scenario::once("a_throttled_process_waits_for_the_next_agent", agent_gone),
     Scenario::once("what_cannot_be_throttled_is_denied", denied),
+    Scenario::once("an_op_that_no_window_covers_is_denied", too_large),
 ];
 
 /// Guards a tree with a budget for all together, and a throttle for what goes over.
@@ -209,4 +210,15 @@ fn denied(ctx: &mut Ctx<'_>) -> Result<()> {
     let outside = ctx.outside()?;
     Tool::new("mv").arg(tree.tenant(0)).arg(&outside).unit(&unit).run()?.refused()?;
     tree.lost_exactly(20)
+}
+
+/// It would wait for ever.
+fn too_large(ctx: &mut Ctx<'_>) -> Result<()> {
+    let tree = ctx.tree(1, 2)?;
+    let zone = ctx.new_zone(&tree.root).throttle();
+    ctx.guard(&[zone.budget(Budget::bytes(40).window("10s"))])?;
+    Tool::new("rm").arg(tree.file(0, 0)).run()?.refused()?;
+    let event = ctx.event("a denial", |event| event["verdict"] == "deny")?;
+    check_eq!(event["not_held"], "too_large", "why it was not throttled");
+    tree.lost_exactly(0)
 }

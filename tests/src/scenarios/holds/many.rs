@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result};
 use rustix::process::Signal;
 
 use crate::harness::hold::{self, continue_all_the_time, still_held};
-use crate::harness::{Budget, Ctx, Tool, check, check_eq};
+use crate::harness::{Budget, Ctx, Tool, check, check_eq, until};
 use crate::runner::Scenario;
 
 pub(crate) const SCENARIOS: &[Scenario] = &[
@@ -61,10 +61,12 @@ fn uncovered_threads(ctx: &mut Ctx<'_>) -> Result<()> {
     let deleter = hold::unlink(&tree.root, &unit)?.args(["--threads", "8", "--raw"]).start()?;
     ctx.held_at(&tree, deleter.pid(), 40)?.release(3)?;
     ctx.held_at(&tree, deleter.pid(), 43)?;
-    // Now every thread comes to its next op, and not only those that came first.
-    continue_all_the_time(deleter.pid(), 2)?;
-    let held = ctx.held_at(&tree, deleter.pid(), 43)?;
-    check_eq!(held.threads().count(), 8, "held threads");
+    // Until every thread has come to its next op, and not only those that came first.
+    until("all eight threads are held", Duration::from_secs(60), || {
+        continue_all_the_time(deleter.pid(), 2)?;
+        let held = ctx.held_at(&tree, deleter.pid(), 43)?;
+        Ok((held.threads().count() == 8).then_some(()))
+    })?;
     std::thread::sleep(Duration::from_secs(17));
     continue_all_the_time(deleter.pid(), 2)?;
     still_held(&tree, deleter.pid(), 43)

@@ -17,3 +17,4 @@ pub(super) mod refused;
 pub(super) mod release;
 pub(super) mod signals;
 pub(super) mod terminal;
+pub(super) mod wrapper;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 
+use crate::harness::ctx::is_mount;
 use crate::harness::tool::Running;
 use crate::harness::{Ctx, Tool, check, check_eq, cli, until};
 use crate::runner::Scenario;
@@ -16,11 +17,14 @@ pub(crate) const SCENARIOS: &[Scenario] =
 const BUDGET: u64 = 20;
 const EXPORTS: &str = "/etc/exports";
 const CONTROL: &str = "/proc/fs/nfsd";
+const PIPES: &str = "/run/rpc_pipefs";
 
 /// An NFSv4 server on this machine, for one directory.
 struct Server {
     /// Answers the kernel's questions about who may mount what.
     _mountd: Running,
+    /// Knows which clients have something to reclaim: without it the server waits for them first.
+    _nfsdcld: Running,
 }
 
 impl Server {
@@ -31,18 +35,19 @@ impl Server {
         if !Path::new(CONTROL).join("threads").exists() {
             Tool::new("mount").args(["-t", "nfsd", "nfsd", CONTROL]).ok()?;
         }
-        for dir in ["/var/lib/nfs/v4recovery", "/run/rpc_pipefs"] {
-            fs::create_dir_all(dir)?;
+        fs::create_dir_all("/var/lib/nfs/nfsdcld")?;
+        fs::create_dir_all(PIPES)?;
+        if !is_mount(PIPES)? {
+            Tool::new("mount").args(["-t", "rpc_pipefs", "rpc_pipefs", PIPES]).ok()?;
         }
+        let nfsdcld = Tool::new("nfsdcld").arg("--foreground").start()?;
         let options = "rw,no_root_squash,insecure,no_subtree_check,sync,fsid=1";
         fs::write(EXPORTS, format!("{} 127.0.0.1({options})\n", export.display()))?;
         let mountd = Tool::new("rpc.mountd").args(["--foreground", "--no-nfs-version", "3"]);
-        let server = Self { _mountd: mountd.start()? };
+        let server = Self { _mountd: mountd.start()?, _nfsdcld: nfsdcld };
         Tool::new("exportfs").arg("-ra").ok()?;
         let nfsd = Tool::new("rpc.nfsd").args(["--no-nfs-version", "3", "--host", "127.0.0.1"]);
         nfsd.args(["--grace-time", "10", "--lease-time", "10", "4"]).ok()?;
-        // Nobody has locks to reclaim from a former server. Where there is no such file, ten seconds pass.
-        fs::write(Path::new(CONTROL).join("v4_end_grace"), "Y").ok();
         Ok(server)
     }
 }

@@ -1,17 +1,19 @@
 //! Where a held process lives: a container, its first process, a login session, a chroot.
 
 use std::fs;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use rustix::process::Signal;
 
 use crate::harness::hold;
-use crate::harness::{Ctx, Tool, Tree, Unit, check, check_eq, proc};
+use crate::harness::{Ctx, Tool, Tree, Unit, check, check_eq, proc, until};
 use crate::runner::Scenario;
 
 pub(crate) const SCENARIOS: &[Scenario] = &[
     Scenario::each("a_process_in_a_container_is_held", in_container),
     Scenario::each("the_first_process_of_a_container_is_held", first_process),
+    Scenario::once("a_held_process_that_is_moved_elsewhere_can_be_released", moved),
     Scenario::once("a_login_session_is_held_under_its_user", login),
     Scenario::once("a_process_in_a_chroot_and_another_mount_namespace_is_held", chroot),
     Scenario::once("a_customer_who_deletes_its_own_files_is_held", owner),
@@ -110,4 +112,22 @@ fn owner(ctx: &mut Ctx<'_>) -> Result<()> {
     held.release(40)?;
     find.wait()?.quietly()?;
     tree.lost_exactly(60)
+}
+
+/// It is held for where it is when it tries again, so a decision reaches it.
+fn moved(ctx: &mut Ctx<'_>) -> Result<()> {
+    let tree = ctx.holding(1, 60, BUDGET)?;
+    let (before, after) = (ctx.unit("before")?, ctx.unit("after")?);
+    let rm = hold::rm(&tree, 0..1, &before).start()?;
+    let first = ctx.held_at(&tree, rm.pid(), BUDGET)?;
+    fs::write(after.procs(), rm.pid().to_string())?;
+    first.release(5)?;
+    // What was released is for the other unit.
+    let second = until("it is held for its new unit", Duration::from_secs(60), || {
+        Ok(ctx.hold_of(rm.pid())?.filter(|hold| hold.id != first.id))
+    })?;
+    check_eq!(ctx.held_at(&tree, rm.pid(), BUDGET)?.id, second.id, "its hold");
+    second.release(100)?;
+    rm.wait()?.quietly()?;
+    tree.lost_exactly(61)
 }
