@@ -12,8 +12,8 @@ use aya_ebpf::{
     },
 };
 use holdfast_abi::{
-    FLAG_AGENT_GONE, FLAG_NOT_STOPPED, FLAG_TOO_LARGE, HEARTBEAT_HOLDS_NS, Held, Hold, HoldKey, OnTrip, Op, Reason,
-    TaskKey, Verdict, bpf_spin_lock as SpinLock,
+    FLAG_AGENT_GONE, FLAG_NOT_STOPPED, FLAG_TOO_LARGE, HEARTBEAT_HOLDS_NS, Held, Hold, HoldKey,
+    OnTrip, Op, Reason, TaskKey, Verdict, bpf_spin_lock as SpinLock,
 };
 
 use crate::{

@@ -241,7 +241,11 @@ impl Caller {
         } else {
             probe(task, login_offset, u32::MAX)
         };
-        Self { uid, login_uid, is_kernel: flags & (PF_KTHREAD | PF_IO_WORKER | PF_USER_WORKER) != 0 }
+        Self {
+            uid,
+            login_uid,
+            is_kernel: flags & (PF_KTHREAD | PF_IO_WORKER | PF_USER_WORKER) != 0,
+        }
     }
 }
 
