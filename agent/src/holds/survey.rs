@@ -58,8 +58,7 @@ pub(crate) fn look(
     let mut threads: Vec<Thread> = Vec::with_capacity(held.len());
     // Whoever reads a map while it changes can get an entry twice.
     let mut seen = HashSet::new();
-    // One without a beginning is being written at this moment.
-    let held = held.into_iter().filter(|(key, held)| held.since_ns != 0 && seen.insert(*key));
+    let held = held.into_iter().filter(|(key, _)| seen.insert(*key));
     for (key, held) in held {
         let mut thread = Thread { key, held, state: task_state(&key), news: None };
         let is_news = thread.state != TaskState::Unknown && !book.knows(&key, &held);

@@ -8,7 +8,11 @@ use std::io::ErrorKind;
 use aya::maps::{HashMap, MapData, MapError};
 use holdfast_abi as abi;
 
-use super::{BPF_F_LOCK, boot_time_ns, error::KernelError, maps::Maps};
+use super::{
+    BPF_F_LOCK, boot_time_ns,
+    error::KernelError,
+    maps::{Maps, entries},
+};
 
 const BPF_EXIST: u64 = 2;
 
@@ -71,44 +75,40 @@ pub(super) fn release(
 
 /// Starts every budget anew that latches this hold's actor, and lets its threads try again. Returns how many budgets.
 pub(super) fn reset(maps: &mut Maps, key: &abi::HoldKey) -> Result<usize, KernelError> {
-    let refused = |error| KernelError::refused("reset a budget", error);
     let now = boot_time_ns();
     let mut count = 0;
     for budget in maps.zone_budgets(key.zone)? {
-        let actor = match abi::Per::from_number(budget.per) {
-            Some(abi::Per::Unit) => key.unit,
-            Some(abi::Per::User) => key.user.into(),
-            _ => 0,
-        };
-        let account = abi::AccountKey { budget: budget.id, actor };
-        let own = maps.accounts.get(&account, BPF_F_LOCK);
-        let anew = |found: abi::Account| abi::Account { window: found.window.reset(), ..found };
-        let latched =
-            |found: &abi::Account| found.window.is_latched(now, abi::Mode::Observe as u32);
-        match own {
-            Ok(found) if latched(&found) => {
-                maps.accounts
-                    .insert(account, anew(found), BPF_F_LOCK | BPF_EXIST)
-                    .map_err(refused)?;
-                count += 1;
-            }
-            Ok(_) => {}
+        let per = abi::Per::from_number(budget.per).unwrap_or(abi::Per::Zone);
+        let account = abi::AccountKey { budget: budget.id, actor: per.actor(key.unit, key.user) };
+        let was_latched = match reset_account(&mut maps.accounts, account, now)? {
+            Some(was_latched) => was_latched,
             // There was no room for it: it shares the overflow account with everybody who is new.
-            Err(MapError::KeyNotFound) => match maps.overflow.get(&budget.id, BPF_F_LOCK) {
-                Ok(found) if latched(&found) => {
-                    maps.overflow
-                        .insert(budget.id, anew(found), BPF_F_LOCK | BPF_EXIST)
-                        .map_err(refused)?;
-                    count += 1;
-                }
-                Ok(_) | Err(MapError::KeyNotFound) => {}
-                Err(error) => return Err(refused(error)),
-            },
-            Err(error) => return Err(refused(error)),
-        }
+            None => reset_account(&mut maps.overflow, budget.id, now)?.unwrap_or(false),
+        };
+        count += usize::from(was_latched);
     }
     retry(maps, key)?;
     Ok(count)
+}
+
+/// Starts an account anew if it is latched, and says whether it was; `None` if there is none.
+fn reset_account<K: aya::Pod>(
+    accounts: &mut HashMap<MapData, K, abi::Account>,
+    key: K,
+    now: u64,
+) -> Result<Option<bool>, KernelError> {
+    let refused = |error| KernelError::refused("reset a budget", error);
+    let found = match accounts.get(&key, BPF_F_LOCK) {
+        Ok(found) => found,
+        Err(MapError::KeyNotFound) => return Ok(None),
+        Err(error) => return Err(refused(error)),
+    };
+    let was_latched = found.window.is_latched(now, abi::Mode::Observe as u32);
+    if was_latched {
+        let anew = abi::Account { window: found.window.reset(), ..found };
+        accounts.insert(key, anew, BPF_F_LOCK | BPF_EXIST).map_err(refused)?;
+    }
+    Ok(Some(was_latched))
 }
 
 /// Lets the threads of a hold try again, with nothing released.
@@ -174,22 +174,4 @@ fn gone(outcome: Result<(), MapError>, what: &'static str) -> Result<(), KernelE
         }
         Err(error) => Err(KernelError::refused(what, error)),
     }
-}
-
-/// Every entry of a map that the kernel may be changing.
-fn entries<K: aya::Pod, V: aya::Pod>(
-    map: &HashMap<MapData, K, V>,
-    flags: u64,
-    what: &'static str,
-) -> Result<Vec<(K, V)>, KernelError> {
-    let mut entries = Vec::new();
-    for key in map.keys() {
-        let key = key.map_err(|error| KernelError::refused(what, error))?;
-        match map.get(&key, flags) {
-            Ok(value) => entries.push((key, value)),
-            Err(MapError::KeyNotFound) => {}
-            Err(error) => return Err(KernelError::refused(what, error)),
-        }
-    }
-    Ok(entries)
 }

@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path};
 
-use aya::maps::{Array, HashMap, Map, MapData, MapInfo, PerCpuArray, RingBuf};
+use aya::maps::{Array, HashMap, Map, MapData, MapError, MapInfo, PerCpuArray, RingBuf};
 use holdfast_abi as abi;
 
 use super::error::KernelError;
@@ -105,6 +105,24 @@ impl Maps {
             .set(0, control, 0)
             .map_err(|error| KernelError::refused("write the control map", error))
     }
+}
+
+/// Every entry of a map that the kernel may be changing.
+pub(super) fn entries<K: aya::Pod, V: aya::Pod>(
+    map: &HashMap<MapData, K, V>,
+    flags: u64,
+    what: &'static str,
+) -> Result<Vec<(K, V)>, KernelError> {
+    let mut entries = Vec::new();
+    for key in map.keys() {
+        let key = key.map_err(|error| KernelError::refused(what, error))?;
+        match map.get(&key, flags) {
+            Ok(value) => entries.push((key, value)),
+            Err(MapError::KeyNotFound) => {}
+            Err(error) => return Err(KernelError::refused(what, error)),
+        }
+    }
+    Ok(entries)
 }
 
 /// The event stream's ring buffer.

@@ -282,22 +282,11 @@ impl Guard {
 
     /// Every account, the overflow accounts among them. Each is read under its lock.
     pub fn accounts(&self) -> Result<Vec<(abi::AccountKey, abi::Account)>, KernelError> {
-        let refused = |error| KernelError::refused("read the accounts", error);
-        let mut accounts = Vec::new();
-        for key in self.maps.accounts.keys() {
-            let key = key.map_err(refused)?;
-            match self.maps.accounts.get(&key, BPF_F_LOCK) {
-                Ok(account) => accounts.push((key, account)),
-                Err(aya::maps::MapError::KeyNotFound) => {}
-                Err(error) => return Err(refused(error)),
-            }
-        }
-        for budget in self.maps.overflow.keys() {
-            let budget = budget.map_err(refused)?;
-            if let Ok(account) = self.maps.overflow.get(&budget, BPF_F_LOCK) {
-                accounts.push((abi::AccountKey { budget, actor: abi::OVERFLOW_ACTOR }, account));
-            }
-        }
+        let mut accounts = maps::entries(&self.maps.accounts, BPF_F_LOCK, "read the accounts")?;
+        let shared = maps::entries(&self.maps.overflow, BPF_F_LOCK, "read the accounts")?;
+        accounts.extend(shared.into_iter().map(|(budget, account)| {
+            (abi::AccountKey { budget, actor: abi::OVERFLOW_ACTOR }, account)
+        }));
         Ok(accounts)
     }
 

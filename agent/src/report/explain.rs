@@ -146,11 +146,7 @@ fn accounts(zone: &Zone, question: &Question, ledger: &Ledger) -> HashMap<Accoun
 }
 
 fn actor(per: Per, caller: &Caller) -> u64 {
-    match per {
-        Per::Unit => unit(caller),
-        Per::User => user(caller).into(),
-        Per::Zone => 0,
-    }
+    per.actor(unit(caller), user(caller))
 }
 
 /// The hold that a caller is or would be part of in the zone of this slot.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
-use holdfast_abi::{self as abi, Per};
+use holdfast_abi as abi;
 use holdfast_policy::{Budget, Zone};
 
 use super::{Ledger, Left, event};
@@ -131,11 +131,7 @@ fn tenants(
     let mut counts = false;
     for budget in counting {
         counts = true;
-        let actor = match budget.per {
-            Per::Unit => row.key.unit,
-            Per::User => row.key.user.into(),
-            Per::Zone => 0,
-        };
+        let actor = budget.per.actor(row.key.unit, row.key.user);
         let conf = budget.conf(&zone.name);
         let Some(window) = ledger.account(conf.id, actor) else { continue };
         let recent = window.tenants.iter().filter(|slot| {

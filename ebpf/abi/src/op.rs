@@ -158,6 +158,17 @@ impl Op {
     }
 }
 
+impl Per {
+    /// Whose account of such a budget somebody in this unit and of this user spends from.
+    pub const fn actor(self, unit: u64, user: u32) -> u64 {
+        match self {
+            Per::Unit => unit,
+            Per::User => user as u64,
+            Per::Zone => 0,
+        }
+    }
+}
+
 impl Who {
     /// The bit of a caller that is an operator for the file at hand.
     pub const OPERATOR_BIT: WhoMask = 1;

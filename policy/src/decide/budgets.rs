@@ -1,6 +1,6 @@
 //! Asking the budgets of a zone: every one that applies is charged, or none. What a refusal leads to is not decided here.
 
-use holdfast_abi::{AccountKey, Limit, Mode, OnTrip, Over, Per, Reason, Receipt, Window};
+use holdfast_abi::{AccountKey, Limit, Mode, OnTrip, Over, Reason, Receipt, Window};
 
 use super::{Charge, Model, Refusal, Request};
 use crate::budget::Budget;
@@ -16,7 +16,7 @@ impl Model {
                 continue;
             }
             let conf = budget.conf(&zone.name);
-            let actor = actor(budget.per, request.unit, request.user);
+            let actor = budget.per.actor(request.unit, request.user);
             let key = AccountKey { budget: conf.id, actor };
             let account = self.accounts.entry(key).or_default();
             match ask(account, zone, budget, &conf.limit, request) {
@@ -73,13 +73,4 @@ fn ask(
         Over::Tenants => Reason::Tenants,
         Over::Latched => Reason::Latched,
     })
-}
-
-/// Whose account of such a budget a caller spends from.
-pub(super) fn actor(per: Per, unit: u64, user: u32) -> u64 {
-    match per {
-        Per::Unit => unit,
-        Per::User => user.into(),
-        Per::Zone => 0,
-    }
 }

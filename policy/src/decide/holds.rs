@@ -2,7 +2,6 @@
 
 use holdfast_abi::{AccountKey, HoldKey, Mode, OnTrip, Release};
 
-use super::budgets::actor;
 use super::{Charge, Model, Request};
 
 /// What was decided about one hold, and how many of the files released are spent.
@@ -46,7 +45,7 @@ impl Model {
     pub fn reset(&mut self, key: &HoldKey, now: u64) {
         let zone = &self.policy.zones[key.zone as usize];
         for budget in &zone.budgets {
-            let actor = actor(budget.per, key.unit, key.user);
+            let actor = budget.per.actor(key.unit, key.user);
             let account = AccountKey { budget: budget.id(&zone.name), actor };
             if let Some(window) = self.accounts.get_mut(&account) {
                 // Also a latch that was set while the zone only observed.

@@ -17,7 +17,7 @@ use serde_json::Value;
 use super::follow::Follower;
 use super::ops::{self, Planned};
 use super::world::{Random, World};
-use super::{UIDS, seed};
+use super::{UIDS, seeded};
 use crate::harness::agent::POLICY;
 use crate::harness::hold;
 use crate::harness::wait::PATIENCE;
@@ -55,9 +55,7 @@ fn budgets(zone: Zone) -> Zone {
 }
 
 pub(super) fn agree(ctx: &mut Ctx<'_>) -> Result<()> {
-    let seed = seed();
-    agree_on(ctx, seed)
-        .with_context(|| format!("seed {seed} (set HOLDFAST_TESTS_SEED to repeat it)"))
+    seeded(ctx, agree_on)
 }
 
 fn agree_on(ctx: &mut Ctx<'_>, seed: u64) -> Result<()> {

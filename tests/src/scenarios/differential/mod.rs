@@ -61,9 +61,13 @@ fn seed() -> u64 {
 }
 
 fn agree(ctx: &mut Ctx<'_>) -> Result<()> {
+    seeded(ctx, agree_on)
+}
+
+/// Runs a test that throws dice, and says how to have them fall the same way again if it fails.
+fn seeded(ctx: &mut Ctx<'_>, test: impl Fn(&mut Ctx<'_>, u64) -> Result<()>) -> Result<()> {
     let seed = seed();
-    agree_on(ctx, seed)
-        .with_context(|| format!("seed {seed} (set HOLDFAST_TESTS_SEED to repeat it)"))
+    test(ctx, seed).with_context(|| format!("seed {seed} (set HOLDFAST_TESTS_SEED to repeat it)"))
 }
 
 fn agree_on(ctx: &mut Ctx<'_>, seed: u64) -> Result<()> {
