@@ -8,12 +8,13 @@ use aya_ebpf::{
     },
 };
 use holdfast_abi::{
-    Account, AccountKey, BudgetConf, CANARY_ZONE, Cost, MAX_BUDGETS, Mode, OVERFLOW_ACTOR, OnTrip,
-    Op, Per, ROW_GIVEN_BACK, ROW_OBSERVED_GIVEN_BACK, Reason, Receipt, Verdict, Who, ZoneCounters,
-    zone_index,
+    Account, AccountKey, BudgetConf, CANARY_ZONE, Cost, FLAG_ALLOWANCES, MAX_BUDGETS, Mode,
+    OVERFLOW_ACTOR, OnTrip, Op, Per, ROW_GIVEN_BACK, ROW_OBSERVED_GIVEN_BACK, Reason, Receipt,
+    Verdict, Who, ZoneCounters, zone_index,
 };
 
 use crate::{
+    allow::hf_allow,
     hold::{ERESTARTNOINTR, goes_on, hf_consult, hf_must_wait, hf_remember, stop},
     inflight::{Call, InFlight, count},
     kernel::{Caller, Victim, add},
@@ -137,8 +138,17 @@ pub unsafe extern "C" fn hf_decide(request: *mut Request) -> i32 {
         Some(inflight) => inflight.charges,
         None => 0,
     };
-    request.waits = hf_must_wait(request, inflight) as u8;
-    if request.waits != 0 {
+    if request.flags & FLAG_ALLOWANCES != 0 {
+        // Leaves its reason, if one covers the op.
+        hf_allow(request, inflight);
+    }
+    let covered = request.reason == Reason::Allowance as u8;
+    if !covered {
+        request.waits = hf_must_wait(request, inflight) as u8;
+    }
+    if covered {
+        // Spent there: budgets are not asked.
+    } else if request.waits != 0 {
         // Held, and nobody has decided yet: budgets are not asked.
         request.reason = Reason::Latched as u8;
     } else {
@@ -152,7 +162,7 @@ pub unsafe extern "C" fn hf_decide(request: *mut Request) -> i32 {
             }
         }
     }
-    let refused = request.reason != Reason::None as u8;
+    let refused = !covered && request.reason != Reason::None as u8;
     if refused && let Some(inflight) = inflight.as_mut() {
         // The budgets that accepted before this one refused.
         inflight.return_charges(charged_before);

@@ -13,6 +13,7 @@ use aya_ebpf::{
 use holdfast_abi::{AccountKey, Cost, HoldKey, OVERFLOW_ACTOR, Op, Receipt, counter_index};
 
 use crate::{
+    allow::return_grant,
     decide::Request,
     kernel::{add, has_links, opaque},
     maps::{ACCOUNTS, COUNTERS, HOLDS, IN_FLIGHT, OVERFLOW},
@@ -33,7 +34,7 @@ pub enum Call {
     Setattr = 4,
 }
 
-/// One account that was charged, or one release.
+/// One account that was charged, one release, or one grant.
 #[repr(C)]
 pub struct Charge {
     /// A [`Source`].
@@ -41,7 +42,8 @@ pub struct Charge {
     pub zone: u32,
     pub user: u32,
     pub pad: u32,
-    /// For [`Source::Release`] its `actor` is the unit, and its `budget` the hold's number.
+    /// For [`Source::Release`] its `actor` is the unit, and its `budget` the hold's number; for [`Source::Grant`] they are the
+    /// grant's number and the allowance's serial.
     pub key: AccountKey,
     pub receipt: Receipt,
     pub cost: Cost,
@@ -53,6 +55,7 @@ pub struct Charge {
 enum Source {
     Account = 0,
     Release = 1,
+    Grant = 2,
 }
 
 /// One op that was counted.
@@ -76,6 +79,8 @@ pub struct Outcome {
     pub latched_until: u64,
     /// When the budget's next bucket starts.
     pub retry_ns: u64,
+    /// Serial of the allowance that covers the op, or 0.
+    pub allowance: u64,
     pub suppressed: u32,
     pub pad: u32,
 }
@@ -167,6 +172,20 @@ impl InFlight {
         entry.cost.files = files;
     }
 
+    /// Remembers what was spent of a grant.
+    #[inline(always)]
+    pub fn remember_grant(&mut self, serial: u64, grant: u32, cost: &Cost) {
+        let index = self.charges;
+        self.charges = index + 1;
+        let entry = &mut self.charge[opaque(index.into()) as usize % MAX_CHARGES];
+        entry.source = Source::Grant as u32;
+        entry.key.budget = serial;
+        entry.key.actor = grant as u64;
+        entry.cost.files = cost.files;
+        entry.cost.bytes = cost.bytes;
+        entry.cost.tenant = cost.tenant;
+    }
+
     /// Remembers an op that goes on, for the exit of its call. Its charges are those from `first_charge` on.
     #[inline(always)]
     pub fn arm(&mut self, request: &Request, row: u32, first_charge: u32) {
@@ -252,7 +271,7 @@ pub unsafe fn settle_rename(dentries: (u64, u64), status: i32) {
     inflight.disarm();
 }
 
-/// Gives one charge back to its account or release. A global function: the verifier checks it once, for any charge.
+/// Gives one charge back to its account, release or grant. A global function: the verifier checks it once, for any charge.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub unsafe extern "C" fn hf_return(charge: *const Charge) -> u32 {
@@ -260,6 +279,10 @@ pub unsafe extern "C" fn hf_return(charge: *const Charge) -> u32 {
         return 0;
     }
     let charge = &*charge;
+    if charge.source == Source::Grant as u32 {
+        return_grant(charge.key.budget, charge.key.actor as u32, &charge.cost);
+        return 0;
+    }
     if charge.source == Source::Release as u32 {
         let key = HoldKey { unit: charge.key.actor, zone: charge.zone, user: charge.user };
         if let Some(hold) = HOLDS.get_ptr_mut(key) {

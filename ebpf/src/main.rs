@@ -8,6 +8,7 @@
 #![feature(asm_experimental_arch)]
 #![allow(unsafe_op_in_unsafe_fn, reason = "everything here is at the kernel's boundary")]
 
+mod allow;
 mod decide;
 mod hold;
 mod hooks;

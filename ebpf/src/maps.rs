@@ -6,9 +6,11 @@ use aya_ebpf::{
     macros::btf_map,
 };
 use holdfast_abi::{
-    Account, AccountKey, COUNTERS as COUNTER_COUNT, Control, Cost, Event, FsConf, FsKey, Heartbeat,
-    Held, Hold, HoldKey, Learned, MAX_ACCOUNTS, MAX_HELD, MAX_HOLDS, MAX_ROOTS, MAX_ZONES,
-    OVERFLOW_ACCOUNTS, Release, RootConf, RootKey, TaskKey, ZoneConf, ZoneCounters,
+    Account, AccountKey, AllowanceConf, BindKey, COUNTERS as COUNTER_COUNT, Control, Cost, Event,
+    FsConf, FsKey, GrantAccount, GrantKey, GrantTenant, GrantTenantKey, Heartbeat, Held, Hold,
+    HoldKey, Learned, MAX_ACCOUNTS, MAX_ALLOWANCES, MAX_GRANT_TENANTS, MAX_GRANTS, MAX_HELD,
+    MAX_HOLDS, MAX_ROOTS, MAX_SUBTREES, MAX_ZONES, Mark, OVERFLOW_ACCOUNTS, Release, RootConf,
+    RootKey, Subtree, SubtreeKey, TaskKey, ZoneConf, ZoneCounters,
 };
 
 use crate::inflight::InFlight;
@@ -71,6 +73,37 @@ pub static RELEASES: HashMap<
     { BPF_F_NO_PREALLOC as usize },
 > = HashMap::new();
 
+/// By serial: the allowances that are open.
+#[btf_map]
+pub static ALLOWANCES: HashMap<u64, AllowanceConf, { MAX_ALLOWANCES as usize }> = HashMap::new();
+/// Serials of allowances that are bound to a unit or user.
+#[btf_map]
+pub static BINDS: HashMap<BindKey, u64, { 2 * MAX_ALLOWANCES as usize }> = HashMap::new();
+#[btf_map]
+pub static GRANTS: HashMap<
+    GrantKey,
+    GrantAccount,
+    { MAX_ALLOWANCES as usize * MAX_GRANTS },
+    { BPF_F_NO_PREALLOC as usize },
+> = HashMap::new();
+#[btf_map]
+pub static SUBTREES: HashMap<
+    SubtreeKey,
+    Subtree,
+    { MAX_SUBTREES as usize },
+    { BPF_F_NO_PREALLOC as usize },
+> = HashMap::new();
+#[btf_map]
+pub static GRANT_TENANTS: HashMap<
+    GrantTenantKey,
+    GrantTenant,
+    { MAX_GRANT_TENANTS as usize },
+    { BPF_F_NO_PREALLOC as usize },
+> = HashMap::new();
+/// How many new processes could not be given the mark of who made them.
+#[btf_map]
+pub static MARKS_LOST: Array<u64, 1> = Array::new();
+
 /// Task storage, which aya-ebpf has no type for: memory of the running task that goes when the task goes.
 #[repr(C)]
 pub struct TaskStorage<T> {
@@ -102,3 +135,6 @@ impl<T> TaskStorage<T> {
 
 #[btf_map]
 pub static IN_FLIGHT: TaskStorage<InFlight> = TaskStorage::new();
+/// Under which allowance a task runs.
+#[btf_map]
+pub static MARKS: TaskStorage<Mark> = TaskStorage::new();

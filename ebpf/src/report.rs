@@ -29,8 +29,9 @@ pub unsafe extern "C" fn hf_report(request: *const Request, inflight: *const InF
         return 0;
     }
     let request = &*request;
-    let is_within_budget = request.reason == Reason::None as u8 && request.paced == 0;
-    let is_quiet = request.quiet != 0 || is_within_budget;
+    let is_allowed =
+        request.reason == Reason::None as u8 || request.reason == Reason::Allowance as u8;
+    let is_quiet = request.quiet != 0 || (is_allowed && request.paced == 0);
     if !is_quiet || request.flags & FLAG_TRACE != 0 {
         send(request, inflight);
     }
@@ -76,6 +77,9 @@ pub unsafe extern "C" fn hf_describe(
     (*event).login_uid = request.login_uid;
     (*event).zone = request.zone;
     fill_outcome(event, inflight);
+    if request.reason != Reason::Allowance as u8 {
+        (*event).allowance = opaque(0);
+    }
     (*event).op = request.op;
     (*event).verdict = request.verdict;
     (*event).reason = request.reason;
@@ -116,6 +120,7 @@ unsafe fn fill_outcome(event: *mut Event, inflight: *const InFlight) {
     (*event).bytes_left = opaque(u64::MAX);
     (*event).latched_until = zero;
     (*event).suppressed = zero as u32;
+    (*event).allowance = zero;
     if let Some(inflight) = inflight.as_ref() {
         (*event).budget = inflight.outcome.budget;
         (*event).actor = inflight.outcome.actor;
@@ -123,6 +128,7 @@ unsafe fn fill_outcome(event: *mut Event, inflight: *const InFlight) {
         (*event).bytes_left = inflight.outcome.bytes_left;
         (*event).latched_until = inflight.outcome.latched_until;
         (*event).suppressed = inflight.outcome.suppressed;
+        (*event).allowance = inflight.outcome.allowance;
     }
 }
 

@@ -70,6 +70,9 @@ pub(crate) struct EventReport {
     pub(crate) comm: String,
     /// The budget that decided; absent if none did.
     pub(crate) budget: Option<BudgetLeft>,
+    /// Id of the allowance that covers it; absent if none does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) allowance: Option<String>,
     /// Until when the actor is latched.
     pub(crate) latched_until: Option<Until>,
     /// Why it was denied although its zone pauses: `agent_gone`, `cannot_be_stopped`, `too_large`, `kernel_thread`,

@@ -3,6 +3,7 @@
 //!
 //! Shapes only: nothing here reads, decides or prints.
 
+mod allowance;
 mod event;
 mod explain;
 mod hold;
@@ -10,6 +11,10 @@ mod status;
 
 use serde::{Deserialize, Serialize};
 
+pub(crate) use allowance::{
+    AllowanceList, AllowanceReport, BindReport, ClosedReport, GrantReport, RefusedReport, RunBody,
+    SignatureBody, SignerReport, Spent, SubmitBody,
+};
 pub(crate) use event::{BudgetLeft, Cost, EventLine, EventReport, Tenant, UnitRef, Until};
 pub(crate) use explain::{Caller, ExplainBudget, Explanation, Removal};
 pub(crate) use hold::{
@@ -18,8 +23,8 @@ pub(crate) use hold::{
     ReleasedFiles, STATE_AN_AMOUNT, SignalFailure, UserRef,
 };
 pub(crate) use status::{
-    Actor, BudgetStatus, CoverageOp, CoverageStatus, EventsStatus, OpsRow, PolicyStatus, RootRef,
-    Side, Status, Tripped, ZoneStatus,
+    Actor, BudgetStatus, CoverageOp, CoverageStatus, EventsStatus, OpenAllowance, OpsRow,
+    PolicyStatus, RootRef, Side, Status, Tripped, ZoneStatus,
 };
 
 /// The policy in force (`GET /v1/policy`).

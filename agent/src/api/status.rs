@@ -37,12 +37,34 @@ pub(crate) struct Status {
     pub(crate) coverage: Option<CoverageStatus>,
     /// What is paused.
     pub(crate) paused: super::PausedCount,
+    /// Allowances that can be spent now.
+    #[serde(default)]
+    pub(crate) allowances: Vec<OpenAllowance>,
     /// The zones.
     pub(crate) zones: Vec<ZoneStatus>,
     /// Accounts (budget and actor) the kernel keeps.
     pub(crate) accounts: u64,
     /// Events in memory.
     pub(crate) events: EventsStatus,
+}
+
+/// An allowance that can be spent now, in short: `holdfast allow show` says more.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct OpenAllowance {
+    /// Its id.
+    pub(crate) id: String,
+    /// Why it is wanted.
+    pub(crate) reason: String,
+    /// Until when.
+    pub(crate) until: Until,
+    /// Seconds until then.
+    pub(crate) seconds_left: u64,
+    /// Who may spend it.
+    pub(crate) bind: super::BindReport,
+    /// Files of all its grants.
+    pub(crate) files: super::Spent,
+    /// Bytes of all its grants.
+    pub(crate) bytes: super::Spent,
 }
 
 /// Which policy is in force.

@@ -247,6 +247,7 @@ fn zone_conf(zone: &DesiredZone) -> Result<abi::ZoneConf, KernelError> {
     let mut budgets = [NO_BUDGET; abi::MAX_BUDGETS];
     budgets[..zone.budgets.len()].copy_from_slice(&zone.budgets);
     Ok(abi::ZoneConf {
+        id: abi::name_id(&zone.name),
         name,
         mode: zone.mode as u32,
         tenant_depth: zone.tenant_depth,

@@ -54,6 +54,7 @@ const PROGRAMS: &[(&str, Kind, &str)] = &[
     ("hf_setattr_exit_again", Kind::Exit, "notify_change"),
     ("hf_rename_enter", Kind::Enter, "vfs_rename"),
     ("hf_learn", Kind::Lsm, "file_lock"),
+    ("hf_inherit", Kind::Lsm, "task_alloc"),
     ("hf_unlink", Kind::Lsm, "inode_unlink"),
     ("hf_rmdir", Kind::Lsm, "inode_rmdir"),
     ("hf_rename", Kind::Lsm, "inode_rename"),
@@ -119,7 +120,7 @@ pub(super) fn start(pins: &Pins, trace_ops: bool) -> Result<(Maps, Started), Ker
         let mut maps = Maps::open(&pins.maps)?;
         let mut control = maps.control()?;
         if control.build == build && links_present(pins, control.instance) {
-            control.flags = flags;
+            control.flags = flags | (control.flags & abi::FLAG_ALLOWANCES);
             maps.set_control(control)?;
             return Ok((maps, Started::Adopted));
         }
@@ -135,6 +136,8 @@ pub(super) fn start(pins: &Pins, trace_ops: bool) -> Result<(Maps, Started), Ker
             .pin(&path)
             .map_err(|error| KernelError::refused(format!("pin {}", path.display()), error))?;
     }
+    // What is open stays open.
+    let flags = flags | (before.flags & abi::FLAG_ALLOWANCES);
     take_over(&mut maps, abi::Control { instance, flags, build, ..before })?;
     drop_other_links(pins, instance)?;
     Ok((maps, if before.instance == 0 { Started::Fresh } else { Started::Upgraded }))

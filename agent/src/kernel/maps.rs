@@ -27,6 +27,13 @@ pub(super) const PINNED: &[(&str, u32)] = &[
     ("HOLDS", size_of::<abi::Hold>() as u32),
     ("HOLD_IDS", size_of::<u64>() as u32),
     ("RELEASES", size_of::<abi::Release>() as u32),
+    ("ALLOWANCES", size_of::<abi::AllowanceConf>() as u32),
+    ("BINDS", size_of::<u64>() as u32),
+    ("GRANTS", size_of::<abi::GrantAccount>() as u32),
+    ("SUBTREES", size_of::<abi::Subtree>() as u32),
+    ("GRANT_TENANTS", size_of::<abi::GrantTenant>() as u32),
+    ("MARKS", size_of::<abi::Mark>() as u32),
+    ("MARKS_LOST", size_of::<u64>() as u32),
 ];
 
 /// The maps the agent reads and writes.
@@ -44,6 +51,13 @@ pub(super) struct Maps {
     pub(super) held: HashMap<MapData, abi::TaskKey, abi::Held>,
     pub(super) holds: HashMap<MapData, abi::HoldKey, abi::Hold>,
     pub(super) releases: HashMap<MapData, abi::HoldKey, abi::Release>,
+    pub(super) allowances: HashMap<MapData, u64, abi::AllowanceConf>,
+    pub(super) binds: HashMap<MapData, abi::BindKey, u64>,
+    pub(super) grants: HashMap<MapData, abi::GrantKey, abi::GrantAccount>,
+    pub(super) subtrees: HashMap<MapData, abi::SubtreeKey, abi::Subtree>,
+    pub(super) grant_tenants: HashMap<MapData, abi::GrantTenantKey, abi::GrantTenant>,
+    pub(super) marks: MapData,
+    pub(super) marks_lost: Array<MapData, u64>,
 }
 
 impl Maps {
@@ -70,6 +84,13 @@ impl Maps {
             held: typed!("HELD"),
             holds: typed!("HOLDS"),
             releases: typed!("RELEASES"),
+            allowances: typed!("ALLOWANCES"),
+            binds: typed!("BINDS"),
+            grants: typed!("GRANTS"),
+            subtrees: typed!("SUBTREES"),
+            grant_tenants: typed!("GRANT_TENANTS"),
+            marks: pinned(dir, "MARKS")?,
+            marks_lost: typed!("MARKS_LOST"),
         })
     }
 
@@ -133,9 +154,14 @@ pub(super) fn open_events(dir: &Path) -> Result<RingBuf<MapData>, KernelError> {
 }
 
 fn open_map(dir: &Path, name: &str) -> Result<Map, KernelError> {
+    Map::from_map_data(pinned(dir, name)?)
+        .map_err(|error| KernelError::refused(format!("open the map {name}"), error))
+}
+
+fn pinned(dir: &Path, name: &str) -> Result<MapData, KernelError> {
     let path = dir.join(name);
-    let refused = |error| KernelError::refused(format!("open the pin {}", path.display()), error);
-    Map::from_map_data(MapData::from_pin(&path).map_err(refused)?).map_err(refused)
+    MapData::from_pin(&path)
+        .map_err(|error| KernelError::refused(format!("open the pin {}", path.display()), error))
 }
 
 /// Checks that every map pinned in `dir` has the shape of this build (aya reuses a pin without looking). Returns

@@ -3,6 +3,7 @@
 //! This is the only place of the agent with unsafe code. It never decides anything about policy: it is told
 //! what to guard ([`Desired`]) and reports what the kernel counted.
 
+mod allowances;
 mod apply;
 mod btf;
 mod collect;
@@ -15,6 +16,7 @@ mod maps;
 mod offsets;
 mod probe;
 mod prove;
+mod task_storage;
 
 use std::{
     os::fd::BorrowedFd,
@@ -25,6 +27,7 @@ use std::{
 use aya::maps::{MapData, RingBuf};
 use holdfast_abi as abi;
 
+pub use allowances::{AllowanceRow, DesiredAllowance, DesiredGrant};
 pub use error::KernelError;
 pub use events::EventStream;
 pub use holds::HoldRow;
@@ -359,6 +362,32 @@ impl Guard {
     /// Forgets a paused thread that is gone.
     pub fn forget_held(&mut self, key: &abi::TaskKey) -> Result<(), KernelError> {
         holds::forget_held(&mut self.maps, key)
+    }
+
+    /// Opens an allowance in one step, or changes nothing. From then on the kernel spends it.
+    pub fn open_allowance(&mut self, desired: &DesiredAllowance) -> Result<(), KernelError> {
+        allowances::open(&mut self.maps, desired)
+    }
+
+    /// Marks a process as started under an allowance. It must have one thread; its children inherit the mark.
+    pub fn mark(&mut self, serial: u64, process: BorrowedFd<'_>) -> Result<(), KernelError> {
+        allowances::mark(&mut self.maps, serial, process)
+    }
+
+    /// Every allowance the kernel has, also those that are over: also those that an earlier agent opened.
+    pub fn allowances(&self) -> Result<Vec<AllowanceRow>, KernelError> {
+        allowances::rows(&self.maps)
+    }
+
+    /// Closes an allowance, and returns what was spent; `None` if the kernel has none with this serial.
+    pub fn close_allowance(&mut self, serial: u64) -> Result<Option<AllowanceRow>, KernelError> {
+        allowances::close(&mut self.maps, serial)
+    }
+
+    /// How many new processes could not be given the mark of who made them: they fell back to the budgets.
+    pub fn marks_lost(&self) -> Result<u64, KernelError> {
+        let lost = self.maps.marks_lost.get(&0, 0);
+        lost.map_err(|error| KernelError::refused("read the count of lost marks", error))
     }
 
     /// Takes the event stream; it can be taken once.

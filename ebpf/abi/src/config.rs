@@ -50,6 +50,8 @@ pub struct BudgetConf {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct ZoneConf {
+    /// [`crate::name_id`] of the name: what allowances know the zone by.
+    pub id: u64,
     /// Name, padded with NUL. Slots keep their zone's name for as long as anything refers to them.
     pub name: [u8; 64],
     /// A [`crate::Mode`].
@@ -335,7 +337,7 @@ impl Offsets {
 }
 
 const _: () = assert!(size_of::<BudgetConf>() == 56);
-const _: () = assert!(size_of::<ZoneConf>() == 88 + MAX_BUDGETS * 56);
+const _: () = assert!(size_of::<ZoneConf>() == 96 + MAX_BUDGETS * 56);
 const _: () = assert!(size_of::<RootKey>() == 16);
 const _: () = assert!(size_of::<Control>() == 40);
 const _: () = assert!(size_of::<TaskKey>() == 16 && size_of::<HoldKey>() == 16);

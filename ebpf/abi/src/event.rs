@@ -46,6 +46,8 @@ pub struct Event {
     pub bytes_left: u64,
     /// Until when the actor is latched, in boot-time nanoseconds; 0 if it is not.
     pub latched_until: u64,
+    /// Serial of the allowance that covers the op; 0 if none does.
+    pub allowance: u64,
     /// Kernel device number.
     pub dev: u32,
     /// Process.
@@ -80,4 +82,4 @@ pub struct Event {
     pub path: [u8; PATH_ROOM + 256],
 }
 
-const _: () = assert!(size_of::<Event>() == 128 + 80 + PATH_ROOM + 256);
+const _: () = assert!(size_of::<Event>() == 136 + 80 + PATH_ROOM + 256);

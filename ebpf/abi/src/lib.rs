@@ -5,11 +5,17 @@
 //! `repr(C)`, has explicit padding and no `bool`, and its size is asserted below.
 #![cfg_attr(not(test), no_std)]
 
+mod allowance;
 mod config;
 mod event;
 mod op;
 mod window;
 
+pub use allowance::{
+    AllowanceConf, BindKey, FLAG_ALLOWANCES, GrantAccount, GrantKey, GrantTenant, GrantTenantKey,
+    MAX_ALLOWANCES, MAX_GRANT_TENANTS, MAX_GRANTS, MAX_SUBTREES, Mark, Subtree, SubtreeKey,
+    name_id,
+};
 pub use config::{
     AccountKey, BudgetConf, COUNTER_ROWS, COUNTERS, Control, FLAG_TRACE, FsConf, FsKey,
     HEARTBEAT_HOLDS_NS, Heartbeat, Held, Hold, HoldKey, Learned, MAX_HELD, MAX_HOLDS,
@@ -27,7 +33,7 @@ pub use window::{
 
 /// Version of everything in this crate. Pins live in a directory named for it, so that an agent never
 /// reads a map laid out by another version.
-pub const ABI_VERSION: u32 = 2;
+pub const ABI_VERSION: u32 = 3;
 /// How many zones one host can have, slot 0 (the canary) included.
 pub const MAX_ZONES: usize = 64;
 /// How many budgets one zone can have.
@@ -57,18 +63,27 @@ mod pod {
     pod!(
         crate::Account,
         crate::AccountKey,
+        crate::AllowanceConf,
+        crate::BindKey,
         crate::Control,
         crate::FsConf,
         crate::FsKey,
+        crate::GrantAccount,
+        crate::GrantKey,
+        crate::GrantTenant,
+        crate::GrantTenantKey,
         crate::Heartbeat,
         crate::Held,
         crate::Hold,
         crate::HoldKey,
         crate::Learned,
+        crate::Mark,
         crate::Offsets,
         crate::Release,
         crate::RootConf,
         crate::RootKey,
+        crate::Subtree,
+        crate::SubtreeKey,
         crate::TaskKey,
         crate::ZoneConf,
         crate::ZoneCounters,

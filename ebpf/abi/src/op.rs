@@ -87,6 +87,8 @@ numbered! {
         Canary = 6 "canary",
         /// The process was held, and nobody decided before the deadline.
         Expired = 7 "hold_expired",
+        /// A signed allowance covers the op: it is spent, and no budget is asked.
+        Allowance = 8 "allowance",
     }
 }
 

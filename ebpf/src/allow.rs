@@ -1,0 +1,242 @@
+//! Signed allowances: whether one covers an op, spending it, and the mark by which a process tree is known.
+//!
+//! What is covered is spent there and no budget is asked. Whatever does not fit, in any respect, is left to the budgets: nothing
+//! here ever denies.
+
+use aya_ebpf::{
+    bindings::{BPF_LOCAL_STORAGE_GET_F_CREATE, BPF_NOEXIST},
+    helpers::{
+        bpf_get_current_task_btf,
+        generated::{bpf_loop, bpf_spin_lock, bpf_spin_unlock, bpf_task_storage_get},
+    },
+    macros::lsm,
+    programs::LsmContext,
+};
+use holdfast_abi::{
+    AllowanceConf, BindKey, GrantKey, GrantTenant, GrantTenantKey, MAX_DEPTH, MAX_GRANTS, Mark,
+    Reason, SubtreeKey, zone_index,
+};
+
+use crate::{
+    decide::Request,
+    inflight::InFlight,
+    kernel::{add, offset, opaque, probe},
+    maps::{ALLOWANCES, BINDS, GRANT_TENANTS, GRANTS, MARKS, MARKS_LOST, SUBTREES, ZONES},
+};
+
+/// Where an op looks for an allowance, in this order: its process tree's, its unit's, its user's.
+const SOURCES: u32 = 3;
+
+/// Spends an allowance for `request`, if one covers it. Returns 1 if so, and leaves in `request` that it did.
+///
+/// A global function, like [`crate::decide::hf_decide`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub unsafe extern "C" fn hf_allow(request: *mut Request, inflight: *mut InFlight) -> u32 {
+    // Without a memory of it, nothing could be given back if the op failed.
+    if request.is_null() || inflight.is_null() {
+        return 0;
+    }
+    let mark = current_mark();
+    for source in 0..SOURCES {
+        let serial = match source {
+            0 => mark,
+            1 => bound(BindKey::UNIT, (*request).unit),
+            _ => bound(BindKey::USER, user(&*request) as u64),
+        };
+        if serial == 0 {
+            continue;
+        }
+        let Some(allowance) = ALLOWANCES.get(serial) else { continue };
+        if !is_for(allowance, &*request, serial == mark) {
+            continue;
+        }
+        let grants = hf_grants(serial, request);
+        for index in 0..MAX_GRANTS as u32 {
+            if grants & (1 << index) != 0 && hf_pay(serial, index, request, inflight) != 0 {
+                (*request).reason = Reason::Allowance as u8;
+                return 1;
+            }
+        }
+    }
+    0
+}
+
+/// Whether an allowance is good now, and for whoever runs.
+#[inline(always)]
+fn is_for(allowance: &AllowanceConf, request: &Request, is_marked: bool) -> bool {
+    request.now < allowance.until_ns
+        && (allowance.tree == 0 || is_marked)
+        && (allowance.unit == 0 || allowance.unit == request.unit)
+        && (allowance.user == AllowanceConf::ANY_USER || allowance.user == user(request))
+}
+
+#[inline(always)]
+fn user(request: &Request) -> u32 {
+    let login = request.login_uid;
+    if login == u32::MAX { request.uid } else { login }
+}
+
+/// Serial of the allowance that is bound to a unit or user; 0 for none.
+#[inline(always)]
+unsafe fn bound(kind: u32, id: u64) -> u64 {
+    match BINDS.get(BindKey { id, kind, pad: 0 }) {
+        Some(serial) => *serial,
+        None => 0,
+    }
+}
+
+/// The state of a walk from an op's place up to the root of its filesystem.
+#[repr(C)]
+struct Climb {
+    dentry: u64,
+    serial: u64,
+    dev: u32,
+    /// Grants that name something on the way, one bit each.
+    grants: u32,
+}
+
+/// The grants of an allowance that name the op's file or a directory above it, one bit each. A global function.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub unsafe extern "C" fn hf_grants(serial: u64, request: *const Request) -> u32 {
+    if request.is_null() {
+        return 0;
+    }
+    let mut climb =
+        Climb { dentry: (*request).dentry, serial, dev: (*request).dev, grants: opaque(0) as u32 };
+    bpf_loop(MAX_DEPTH, climb_step as *mut _, (&raw mut climb).cast(), 0);
+    climb.grants
+}
+
+/// One level of it. Returns 1 to end it.
+unsafe extern "C" fn climb_step(_index: u32, climb: *mut Climb) -> u64 {
+    let climb = &mut *climb;
+    let dentry = climb.dentry;
+    let inode: u64 = probe(dentry, offset!(dentry_inode), 0);
+    let ino: u64 = probe(inode, offset!(inode_ino), 0);
+    let key = SubtreeKey { serial: climb.serial, ino, dev: climb.dev, pad: 0 };
+    if let Some(subtree) = SUBTREES.get(key)
+        && subtree.generation == probe(inode, offset!(inode_generation), 0)
+    {
+        climb.grants |= subtree.grants;
+    }
+    let parent: u64 = probe(dentry, offset!(dentry_parent), 0);
+    climb.dentry = parent;
+    (parent == dentry || parent == 0) as u64
+}
+
+/// Spends one grant for the op, if it covers it. Returns 1 if so. A global function.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub unsafe extern "C" fn hf_pay(
+    serial: u64,
+    index: u32,
+    request: *const Request,
+    inflight: *mut InFlight,
+) -> u32 {
+    if request.is_null() || inflight.is_null() {
+        return 0;
+    }
+    let (request, inflight) = (&*request, &mut *inflight);
+    let Some(grant) = GRANTS.get_ptr_mut(GrantKey { serial, index, pad: 0 }) else { return 0 };
+    let Some(zone) = ZONES.get(zone_index(request.bank, request.zone)) else { return 0 };
+    // By name: the slot may have been another zone's when the allowance was opened.
+    if zone.id != (*grant).zone || (*grant).ops & (1 << (request.op & 7)) == 0 {
+        return 0;
+    }
+    let tenant = if request.cost.tenant == 0 {
+        core::ptr::null_mut()
+    } else {
+        let tenant = tenant(serial, index, request.cost.tenant);
+        if tenant.is_null() {
+            // No room to count it.
+            return 0;
+        }
+        tenant
+    };
+    let lock = (&raw mut (*grant).lock).cast();
+    bpf_spin_lock(lock);
+    let covered = (*grant).take(&request.cost, tenant.as_mut());
+    let files_left = (*grant).files.wrapping_sub((*grant).used_files);
+    let bytes_left = (*grant).bytes.wrapping_sub((*grant).used_bytes);
+    bpf_spin_unlock(lock);
+    if !covered {
+        return 0;
+    }
+    inflight.remember_grant(serial, index, &request.cost);
+    let outcome = &mut inflight.outcome;
+    outcome.allowance = serial;
+    outcome.budget = opaque(0);
+    outcome.actor = opaque(0);
+    outcome.files_left = files_left;
+    outcome.bytes_left = bytes_left;
+    outcome.latched_until = opaque(0);
+    outcome.suppressed = opaque(0) as u32;
+    1
+}
+
+/// The entry of a tenant, made if need be.
+#[inline(always)]
+unsafe fn tenant(serial: u64, index: u32, tenant: u64) -> *mut GrantTenant {
+    let key = GrantTenantKey { serial, tenant, index, pad: 0 };
+    if let Some(entry) = GRANT_TENANTS.get_ptr_mut(key) {
+        return entry;
+    }
+    // A concurrent caller may have made it: either way it is there afterwards, unless the table is full.
+    let _ = GRANT_TENANTS.insert(key, GrantTenant { ops: 0 }, BPF_NOEXIST.into());
+    GRANT_TENANTS.get_ptr_mut(key).unwrap_or(core::ptr::null_mut())
+}
+
+/// Gives back what a failed op has spent of a grant, if the allowance is still open.
+#[inline(always)]
+pub unsafe fn return_grant(serial: u64, index: u32, cost: &holdfast_abi::Cost) {
+    let Some(grant) = GRANTS.get_ptr_mut(GrantKey { serial, index, pad: 0 }) else { return };
+    let cost = *cost;
+    let key = GrantTenantKey { serial, tenant: cost.tenant, index, pad: 0 };
+    let tenant = GRANT_TENANTS.get_ptr_mut(key).unwrap_or(core::ptr::null_mut());
+    let lock = (&raw mut (*grant).lock).cast();
+    bpf_spin_lock(lock);
+    (*grant).give_back(&cost, tenant.as_mut());
+    bpf_spin_unlock(lock);
+}
+
+/// Serial in the running task's mark; 0 for none.
+#[inline(always)]
+unsafe fn current_mark() -> u64 {
+    match mark_of(bpf_get_current_task_btf().cast(), 0).as_ref() {
+        Some(mark) => mark.serial,
+        None => 0,
+    }
+}
+
+#[inline(always)]
+unsafe fn mark_of(task: *mut core::ffi::c_void, flags: u64) -> *mut Mark {
+    bpf_task_storage_get(MARKS.as_ptr(), task.cast(), core::ptr::null_mut(), flags).cast()
+}
+
+/// `security_task_alloc(task, clone_flags)`, from `copy_process`: every new process and thread, io_uring workers among them,
+/// carries the mark of who made it.
+#[lsm(hook = "task_alloc")]
+pub fn hf_inherit(ctx: LsmContext) -> i32 {
+    let earlier: i32 = ctx.arg(2);
+    if earlier != 0 {
+        return earlier;
+    }
+    // SAFETY: the hook's first argument is the new task.
+    unsafe {
+        let serial = current_mark();
+        if serial != 0 {
+            match mark_of(ctx.arg(0), BPF_LOCAL_STORAGE_GET_F_CREATE.into()).as_mut() {
+                Some(mark) => mark.serial = serial,
+                // It falls back to the budgets.
+                None => {
+                    if let Some(lost) = MARKS_LOST.get_ptr_mut(0) {
+                        add(lost, 1);
+                    }
+                }
+            }
+        }
+    }
+    0
+}
