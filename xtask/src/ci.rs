@@ -40,7 +40,7 @@ pub fn run() -> Result<i32> {
 }
 
 fn format() -> Result<()> {
-    for dir in [paths::root(), paths::ebpf()] {
+    for dir in [paths::root(), paths::ebpf(), paths::fuzz()] {
         let mut command = process::own_cargo();
         command.args(["fmt", "--all", "--check"]).current_dir(dir);
         process::run(&mut command)?;
@@ -52,6 +52,10 @@ fn lints() -> Result<()> {
     let mut command = process::own_cargo();
     command.args(["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"]);
     process::run(command.current_dir(paths::root()))?;
+    setup::for_fuzz()?;
+    let mut command = process::own_cargo();
+    command.args(["clippy", "--quiet", "--all-targets", "--", "-D", "warnings"]);
+    process::run(command.current_dir(paths::fuzz()))?;
     let (toolchain, _) = setup::for_build()?;
     process::run(build::ebpf_cargo(&toolchain, "clippy").args(["--", "-D", "warnings"]))
 }
@@ -68,7 +72,7 @@ fn dependencies() -> Result<()> {
     ui::say(
         "bans, licenses and sources; `cargo deny check advisories` needs its database, so not here",
     );
-    for dir in [paths::root(), paths::ebpf()] {
+    for dir in [paths::root(), paths::ebpf(), paths::fuzz()] {
         let mut command = process::cargo(&deny);
         command.arg("--manifest-path").arg(dir.join("Cargo.toml"));
         command.arg("--config").arg(paths::root().join("deny.toml"));

@@ -7,6 +7,7 @@
 mod build;
 mod ci;
 mod command;
+mod fuzz;
 mod paths;
 mod process;
 mod scenarios;
@@ -50,6 +51,8 @@ enum Task {
     Demo(scenarios::Demo),
     /// Count kernel instructions per operation, guarded and not
     Bench(scenarios::Bench),
+    /// Feed made-up files to what holdfast reads: signatures, signers, allowances
+    Fuzz(fuzz::Options),
     /// Everything that has to pass before a change goes in: format, lints, docs, dependencies, tests
     Ci,
 }
@@ -73,6 +76,7 @@ fn run(task: Task) -> Result<i32> {
         Task::Test(options) => test::run(&options),
         Task::Demo(options) => options.run(),
         Task::Bench(options) => options.run(),
+        Task::Fuzz(options) => options.run(),
         Task::Ci => ci::run(),
     }
 }

@@ -28,6 +28,11 @@ pub fn ebpf() -> PathBuf {
     root().join("ebpf")
 }
 
+/// The workspace of the fuzz targets.
+pub fn fuzz() -> PathBuf {
+    root().join("policy/fuzz")
+}
+
 /// The object file with the kernel programs.
 pub fn ebpf_object() -> PathBuf {
     ebpf().join("target").join(BPF_TARGET).join("release/holdfast")

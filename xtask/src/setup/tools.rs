@@ -81,7 +81,8 @@ fn install(crate_name: &str, version: &str) -> Command {
     command
 }
 
-fn ensure_c_compiler() -> Result<()> {
+/// Finds or installs a compiler for C and C++.
+pub fn ensure_c_compiler() -> Result<()> {
     if process::find_program("cc").is_some() && process::find_program("c++").is_some() {
         return Ok(());
     }

@@ -6,10 +6,11 @@ use anyhow::Result;
 
 use super::Place;
 use super::count::Count;
-use crate::{paths, process, ui};
+use crate::{paths, process, setup, ui};
 
 /// Runs `cargo test` for the whole workspace.
 pub fn run(filter: Option<&str>) -> Result<Place> {
+    setup::for_host_tests()?;
     let start = Instant::now();
     let mut command = process::own_cargo();
     command.args(["test", "--workspace", "--quiet", "--no-fail-fast", "--", "--format=pretty"]);
