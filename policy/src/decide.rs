@@ -3,6 +3,7 @@
 //! The kernel programs follow the same order over the same arithmetic ([`holdfast_abi::Window`]); a test drives both with
 //! the same ops and compares. It never reads a clock: time is part of the request.
 
+mod allowances;
 mod budgets;
 mod holds;
 
@@ -14,6 +15,7 @@ use holdfast_abi::{
 
 use crate::model::Policy;
 
+pub use allowances::{Inside, OpenAllowance};
 pub use holds::Released;
 
 /// A policy, what has been spent of it, and what people decided about those who were stopped.
@@ -25,11 +27,13 @@ pub struct Model {
     pub accounts: HashMap<AccountKey, Window>,
     /// What was decided about each hold. Its key has the zone's index in [`Policy::zones`].
     pub releases: HashMap<HoldKey, Released>,
+    /// The allowances that are open. No two are bound to the same unit, or to the same user without a unit.
+    pub allowances: Vec<OpenAllowance>,
 }
 
 /// One op somebody is about to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Request {
+pub struct Request<'a> {
     /// Index of the zone in [`Policy::zones`].
     pub zone: usize,
     /// The op.
@@ -50,6 +54,11 @@ pub struct Request {
     /// If the calling thread is paused for an op in this zone and tries again: the time of the request that
     /// budgets refused, so that it was paused. An op that was stopped again without asking them does not change it.
     pub held_since: Option<u64>,
+    /// Serial in the calling thread's mark, if it has one: the allowance that its process tree was started under. It may be
+    /// closed by now.
+    pub mark: Option<u64>,
+    /// For each open allowance, which of its grants name the op's place. One that is not listed names it nowhere.
+    pub inside: &'a [Inside],
 }
 
 /// What happens to an op, and why.
@@ -68,12 +77,14 @@ pub struct Decision {
     pub charge: Charge,
 }
 
-/// What one op was charged to: to every budget that counts it, or to a release.
+/// What one op was charged to: to every budget that counts it, or to a release, or to a grant of an allowance.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Charge {
     cost: Cost,
     receipts: Vec<(AccountKey, Receipt)>,
     released: Option<(HoldKey, u64)>,
+    /// Serial of the allowance and number of the grant.
+    granted: Option<(u64, usize)>,
 }
 
 /// Why an op cannot simply go on.
@@ -87,10 +98,12 @@ struct Refusal {
 impl Model {
     /// A policy of which nothing has been spent.
     pub fn new(policy: Policy) -> Self {
-        Self { policy, accounts: HashMap::new(), releases: HashMap::new() }
+        Self { policy, accounts: HashMap::new(), releases: HashMap::new(), allowances: Vec::new() }
     }
 
     /// Decides on one op, and charges it if it is allowed.
+    ///
+    /// What an allowance covers is spent there: then no budget is asked, and nobody has to wait.
     ///
     /// A thread that is held stays so until somebody has decided. For all others the budgets are asked in the order of
     /// the policy, and the first that refuses decides. What was charged to those before it is given back: an op that
@@ -98,9 +111,12 @@ impl Model {
     ///
     /// # Panics
     /// If the policy has no such zone.
-    pub fn decide(&mut self, request: &Request) -> Decision {
+    pub fn decide(&mut self, request: &Request<'_>) -> Decision {
         if destroys_nothing(request) {
             return Decision::allow(Charge::default());
+        }
+        if let Some(charge) = self.spend_allowance(request) {
+            return Decision { reason: Reason::Allowance, ..Decision::allow(charge) };
         }
         let asked = if self.waits_for_a_decision(request) {
             Err(Refusal { reason: Reason::Latched, budget: None })
@@ -117,10 +133,11 @@ impl Model {
     pub fn give_back(&mut self, charge: &Charge) {
         self.give_back_budgets(charge);
         self.give_back_released(charge);
+        self.give_back_grant(charge);
     }
 
     /// What happens to an op that is over budget.
-    fn answer(&mut self, request: &Request, refusal: Refusal) -> Decision {
+    fn answer(&mut self, request: &Request<'_>, refusal: Refusal) -> Decision {
         let zone = &self.policy.zones[request.zone];
         match (zone.mode, zone.on_trip) {
             (Mode::Observe, _) => refusal.into_decision(Verdict::Observe),
@@ -140,7 +157,7 @@ impl Model {
 
     /// Pauses a thread that can be paused or is already, unless a release covers the op. One that is throttled would wait for
     /// ever for a budget that never covers its op.
-    fn pause(&mut self, request: &Request, refusal: Refusal, verdict: Verdict) -> Decision {
+    fn pause(&mut self, request: &Request<'_>, refusal: Refusal, verdict: Verdict) -> Decision {
         let throttles = verdict == Verdict::Throttle;
         match self.spend_released(request) {
             Some(charge) => refusal.into_released(charge),
@@ -157,14 +174,14 @@ impl Model {
 
 impl Model {
     /// Whether the op costs more than the budget that refused it ever allows.
-    fn never_covers(&self, request: &Request, refusal: &Refusal) -> bool {
+    fn never_covers(&self, request: &Request<'_>, refusal: &Refusal) -> bool {
         let zone = &self.policy.zones[request.zone];
         let budget = refusal.budget.map(|index| &zone.budgets[index]);
         budget.is_some_and(|budget| budget.conf(&zone.name).limit.never_covers(&request.cost))
     }
 }
 
-impl Request {
+impl Request<'_> {
     /// The hold that the calling thread is or would be part of.
     pub fn hold_key(&self) -> HoldKey {
         HoldKey { unit: self.unit, zone: self.zone as u32, user: self.user }
@@ -175,6 +192,11 @@ impl Charge {
     /// The accounts that were charged, in the order of the budgets.
     pub fn accounts(&self) -> impl Iterator<Item = AccountKey> {
         self.receipts.iter().map(|(key, _)| *key)
+    }
+
+    /// Serial of the allowance that covers the op, and number of the grant that was spent.
+    pub fn granted(&self) -> Option<(u64, usize)> {
+        self.granted
     }
 
     /// The files that were taken from a release, and from which; 0 files never.
@@ -205,7 +227,7 @@ impl Refusal {
 
 /// Whether there is nothing to charge: such an op is allowed even to those who are latched or held. (A move from one
 /// tenant to another destroys nothing, but it counts as touching the tenant it is taken from.)
-fn destroys_nothing(request: &Request) -> bool {
+fn destroys_nothing(request: &Request<'_>) -> bool {
     let Cost { files, bytes, tenant } = request.cost;
     let touches_tenant = request.op == Op::MoveOut && tenant != 0;
     !request.op.cost_is_unknown() && files == 0 && bytes == 0 && !touches_tenant

@@ -9,6 +9,7 @@
 //! can their filesystem be guarded) is the agent's to check.
 #![forbid(unsafe_code)]
 
+pub mod allowance;
 mod budget;
 pub mod decide;
 mod glob;
@@ -18,6 +19,9 @@ mod problem;
 mod raw;
 mod render;
 mod resolve;
+pub mod signers;
+mod signing;
+pub mod sshsig;
 mod units;
 mod words;
 
@@ -29,4 +33,5 @@ pub use model::{
 };
 pub use pattern::PathPattern;
 pub use problem::{Fault, Problem, Problems};
+pub use signing::{DEFAULT_MAX_LENGTH, DEFAULT_SIGNERS, Group, Need, Signing, Trust};
 pub use units::{Window, format_bytes, parse_bytes};

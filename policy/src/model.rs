@@ -8,6 +8,7 @@ use holdfast_abi::{Mode, OnTrip};
 use crate::budget::Budget;
 use crate::pattern::PathPattern;
 use crate::problem::{Fault, Mistakes, Problems, Source};
+use crate::signing::Signing;
 use crate::words::quoted;
 use crate::{raw, resolve};
 
@@ -31,6 +32,8 @@ pub const RESERVED_ZONE_NAME: &str = "canary";
 pub struct Policy {
     /// At least one zone; no two with the same name, and none inside another.
     pub zones: Vec<Zone>,
+    /// Who can sign allowances.
+    pub signing: Signing,
 }
 
 /// A named set of directory trees.

@@ -1,5 +1,7 @@
 //! The resolved policy for people (as a policy file with nothing left to defaults) and for programs (JSON).
 
+mod signing;
+
 use std::fmt;
 use std::time::Duration;
 
@@ -20,7 +22,7 @@ impl fmt::Display for Policy {
             }
             zone.fmt(f)?;
         }
-        Ok(())
+        write!(f, "\n{}", self.signing)
     }
 }
 
@@ -85,14 +87,17 @@ fn tell_terminal(zone: &Zone) -> Option<bool> {
 }
 
 /// A TOML basic string. Names, patterns and words have no control characters.
-fn string(text: &str) -> String {
+pub(crate) fn string(text: &str) -> String {
     format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
 }
 
 impl Serialize for Policy {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut policy = serializer.serialize_struct("Policy", 1)?;
+        let mut policy = serializer.serialize_struct("Policy", 4)?;
         policy.serialize_field("zones", &self.zones)?;
+        policy.serialize_field("allowances", &signing::Settings(&self.signing))?;
+        policy.serialize_field("groups", &self.signing.groups)?;
+        policy.serialize_field("trust", &self.signing.trust)?;
         policy.end()
     }
 }

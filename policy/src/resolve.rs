@@ -2,11 +2,13 @@
 //! behind each mistake, so that all are found at once; it never looks at the text itself.
 
 mod budgets;
+pub(crate) mod fields;
+pub(crate) mod ops;
 mod overlaps;
+mod signing;
 mod trips;
 
 use std::collections::HashMap;
-use std::ops::Range;
 
 use holdfast_abi::{MAX_TENANT_DEPTH, MAX_ZONES, Mode};
 
@@ -14,7 +16,7 @@ use crate::model::{Policy, Role, Zone, ZoneName};
 use crate::pattern::PathPattern;
 use crate::problem::{Fault, Mistakes, Source};
 use crate::raw::{At, Field, RawPolicy, RawZone};
-use crate::words::{did_you_mean, quoted};
+use fields::{required, word};
 
 /// How many zones a policy can have: the kernel's, without the canary.
 const MAX_POLICY_ZONES: usize = MAX_ZONES - 1;
@@ -52,7 +54,7 @@ pub(crate) fn resolve(raw: &RawPolicy, source: &Source<'_>, mistakes: &mut Mista
         all_paths.add(index, &shown, &paths, mistakes);
         resolved.extend(zone(raw, name, paths, source, mistakes));
     }
-    Policy { zones: resolved }
+    Policy { zones: resolved, signing: signing::resolve(&raw.signing, source, mistakes) }
 }
 
 fn no_zones() -> Fault {
@@ -160,46 +162,4 @@ impl Names<'_, '_> {
         }
         Some(name)
     }
-}
-
-/// The field, or a mistake if it is missing.
-fn required<'f, T>(
-    field: &'f Field<T>,
-    span: &Range<usize>,
-    what: &str,
-    name: &str,
-    example: &str,
-    mistakes: &mut Mistakes,
-) -> Option<&'f At<T>> {
-    match field {
-        Field::Given(given) => Some(given),
-        Field::Bad => None,
-        Field::Missing => {
-            let message = format!("this {what} has no `{name}`");
-            mistakes.missing(span, Fault::new(message, format!("add one, as in `{example}`")));
-            None
-        }
-    }
-}
-
-/// The value, or the fault at the place it was given.
-fn take<T, G>(outcome: Result<T, Fault>, given: &At<G>, mistakes: &mut Mistakes) -> Option<T> {
-    outcome.map_err(|fault| mistakes.wrong(&given.span, fault)).ok()
-}
-
-/// The value with this word.
-fn word<T: Copy>(
-    given: &At<String>,
-    name: &str,
-    all: &[T],
-    word_of: fn(T) -> &'static str,
-    mistakes: &mut Mistakes,
-) -> Option<T> {
-    let found = all.iter().copied().find(|value| word_of(*value) == given.value);
-    if found.is_none() {
-        let words: Vec<&str> = all.iter().map(|value| word_of(*value)).collect();
-        let message = format!("there is no {name} {}", quoted(&given.value));
-        mistakes.wrong(&given.span, Fault::new(message, did_you_mean(&given.value, &words)));
-    }
-    found
 }

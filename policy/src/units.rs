@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::model::{MAX_HOLD_TIMEOUT, MIN_HOLD_TIMEOUT};
 use crate::problem::Fault;
+use crate::signing::{MAX_MAX_LENGTH, MIN_MAX_LENGTH};
 use crate::words::{choice, quoted};
 
 /// A kind of value that is written as a whole number and a unit.
@@ -91,15 +92,32 @@ impl fmt::Display for Window {
 
 /// Reads how long a process can be held, such as `30m`.
 pub(crate) fn parse_hold_timeout(text: &str) -> Result<Duration, Fault> {
-    let timeout = Duration::from_secs(TIME.read(text)?);
-    if !(MIN_HOLD_TIMEOUT..=MAX_HOLD_TIMEOUT).contains(&timeout) {
-        let [min, max] = [MIN_HOLD_TIMEOUT, MAX_HOLD_TIMEOUT].map(format_time);
-        return Err(Fault::new(
-            format!("a hold timeout of {} is out of bounds", quoted(text)),
-            format!("a process can be held for {min} to {max} before it is denied after all"),
-        ));
+    between(text, "hold timeout", MIN_HOLD_TIMEOUT, MAX_HOLD_TIMEOUT, |min, max| {
+        format!("a process can be held for {min} to {max} before it is denied after all")
+    })
+}
+
+/// Reads how long an allowance can be good, such as `8h`.
+pub(crate) fn parse_max_length(text: &str) -> Result<Duration, Fault> {
+    between(text, "longest allowance", MIN_MAX_LENGTH, MAX_MAX_LENGTH, |min, max| {
+        format!("the longest an allowance can be good is from {min} to {max}")
+    })
+}
+
+/// A length of time within bounds.
+fn between(
+    text: &str,
+    what: &str,
+    min: Duration,
+    max: Duration,
+    help: impl Fn(String, String) -> String,
+) -> Result<Duration, Fault> {
+    let time = Duration::from_secs(TIME.read(text)?);
+    if !(min..=max).contains(&time) {
+        let message = format!("a {what} of {} is out of bounds", quoted(text));
+        return Err(Fault::new(message, help(format_time(min), format_time(max))));
     }
-    Ok(timeout)
+    Ok(time)
 }
 
 /// A length of whole seconds in the largest unit that shows it exactly.

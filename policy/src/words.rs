@@ -12,11 +12,22 @@ pub(crate) fn quoted(text: &str) -> String {
     format!("`{shown}`")
 }
 
-/// The character itself, or a stand-in if it could steer a terminal.
+/// The character itself, or a stand-in if it could steer a terminal or hide.
 pub(crate) fn printable(c: char) -> char {
-    let steers = c.is_control()
-        || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    if steers { '\u{fffd}' } else { c }
+    if is_hidden(c) { '\u{fffd}' } else { c }
+}
+
+/// Whether a character shows nothing of itself: controls, marks of direction, blanks other than the one of the space bar,
+/// what has no meaning yet, and whatever is drawn as nothing.
+pub(crate) fn is_hidden(c: char) -> bool {
+    // What Unicode says is drawn as nothing though it is a letter or mark (Default_Ignorable_Code_Point of Unicode 16,
+    // DerivedCoreProperties.txt), and the empty Braille pattern.
+    let ignorable = matches!(c,
+        '\u{34f}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}' | '\u{2800}'
+        | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{ffa0}' | '\u{e0000}'..='\u{e0fff}');
+    // A string's debug form escapes what is not printable by its general category, but no mark that stands on a letter.
+    let escaped = || format!("a{c}").escape_debug().nth(1) == Some('\\');
+    ignorable || (!c.is_ascii_graphic() && escaped())
 }
 
 /// The words as a list to choose from: `a`, `b` or `c`.
@@ -87,6 +98,36 @@ mod tests {
     fn quoted_text_cannot_steer_a_terminal() {
         assert_eq!(quoted("a\x1b[2Jb"), "`a\u{fffd}[2Jb`");
         assert_eq!(quoted("a\u{202e}b"), "`a\u{fffd}b`");
+        for c in [
+            '\0',
+            '\t',
+            '\n',
+            '\u{7f}',
+            '\u{85}',
+            '\u{a0}',
+            '\u{ad}',
+            '\u{61c}',
+            '\u{200b}',
+            '\u{200d}',
+            '\u{200f}',
+            '\u{2028}',
+            '\u{2060}',
+            '\u{2066}',
+            '\u{3000}',
+            '\u{3164}',
+            '\u{fe0f}',
+            '\u{feff}',
+            '\u{fff9}',
+            '\u{e000}',
+            '\u{e0041}',
+            '\u{e0100}',
+            '\u{10ffff}',
+        ] {
+            assert!(is_hidden(c), "U+{:04X}", u32::from(c));
+        }
+        for c in " aZ~\\\"'äßéłжñ–„“…€→漢かな한\u{301}हिู".chars() {
+            assert!(!is_hidden(c), "U+{:04X}", u32::from(c));
+        }
         assert_eq!(quoted(&"x".repeat(100)).chars().count(), QUOTE_ROOM + 3);
     }
 

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use holdfast_abi::{MAX_BUDGETS, Mode, OnTrip, Op, Per, Who};
 use holdfast_policy::{
-    Budget, DEFAULT_HOLD_TIMEOUT, MAX_HOLD_TIMEOUT, MIN_HOLD_TIMEOUT, OpSet, PathPattern, Policy,
-    Role, Window, Zone, ZoneName,
+    Budget, DEFAULT_HOLD_TIMEOUT, Group, MAX_HOLD_TIMEOUT, MIN_HOLD_TIMEOUT, Need, OpSet,
+    PathPattern, Policy, Role, Signing, Trust, Window, Zone, ZoneName,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -114,8 +114,76 @@ files = 5
 # bytes: not limited
 # tenants: not limited
 window = "1h"
+
+[allowances]
+signers = "/etc/holdfast/allowed_signers"
+# revoked: no list
+max_length = "8h"
+any_host = false
+# role primary: nobody can sign
+# role backup: nobody can sign
 "#;
     assert_eq!(policy.to_string(), expected);
+}
+
+const ONE_ZONE: &str = "zone = [{ name = 'z', role = 'backup', paths = ['/a'], budget = [{ per = 'zone', \
+                        ops = ['remove'], bytes = '1KiB', window = '1h' }] }]\n";
+
+#[test]
+fn who_can_sign() {
+    let policy = parse(&format!(
+        "{ONE_ZONE}\
+         [allowances]\nsigners = '/a/signers'\nrevoked = '/a/revoked'\nmax_length = '90m'\nany_host = true\n\
+         [[group]]\nname = 'ops'\npeople = ['alice@example.com', 'bob@example.com', 'carol@example.com']\n\
+         [[group]]\nname = 'backup-owners'\npeople = ['carol@example.com']\n\
+         [[trust]]\nrole = 'backup'\nhardware = true\nverified = true\nrequester_may_sign = true\n\
+         needs = [{{ group = 'ops', people = 2 }}, {{ group = 'backup-owners', people = 1 }}]\n"
+    ));
+    let shown = r#"[allowances]
+signers = "/a/signers"
+revoked = "/a/revoked"
+max_length = "90m"
+any_host = true
+# role primary: nobody can sign
+
+[[group]]
+name = "ops"
+people = ["alice@example.com", "bob@example.com", "carol@example.com"]
+
+[[group]]
+name = "backup-owners"
+people = ["carol@example.com"]
+
+[[trust]]
+role = "backup"
+needs = [{ group = "ops", people = 2 }, { group = "backup-owners", people = 1 }]
+requester_may_sign = true
+hardware = true
+verified = true
+"#;
+    assert!(policy.to_string().ends_with(shown), "{policy}");
+    let signing = &policy.signing;
+    assert_eq!(
+        signing.people(),
+        ["alice@example.com", "bob@example.com", "carol@example.com"],
+        "each once"
+    );
+    assert!(signing.trust(Role::Primary).is_none());
+    assert_eq!(signing.trust(Role::Backup).map(Trust::people), Some(3));
+    assert_eq!(signing.group("backup-owners").map(|group| group.people.len()), Some(1));
+    let value = serde_json::to_value(&policy).unwrap();
+    assert_eq!(value["allowances"]["max_length_seconds"], 5_400);
+    assert_eq!(value["groups"][1]["people"][0], "carol@example.com");
+    assert_eq!(value["trust"][0]["needs"][0]["people"], 2);
+}
+
+#[test]
+fn a_policy_that_says_nothing_about_allowances_trusts_nobody() {
+    assert_eq!(parse(ONE_ZONE).signing, Signing::default());
+    let defaults = "[[group]]\nname = 'ops'\npeople = ['a']\n\
+                    [[trust]]\nrole = 'primary'\nneeds = [{ group = 'ops', people = 1 }]\n";
+    let trust = parse(&format!("{ONE_ZONE}{defaults}")).signing.trust.remove(0);
+    assert_eq!((trust.requester_may_sign, trust.hardware, trust.verified), (false, false, false));
 }
 
 #[test]
@@ -152,7 +220,12 @@ fn shown_to_programs_it_has_the_same_words() {
             "ops": ["remove"], "files": null, "bytes": 1024, "tenants": null,
             "window": "1h", "window_seconds": 3600,
         }],
-    }]});
+    }],
+    "allowances": {
+        "signers": "/etc/holdfast/allowed_signers", "revoked": null, "max_length": "8h",
+        "max_length_seconds": 28_800, "any_host": false,
+    },
+    "groups": [], "trust": []});
     assert_eq!(serde_json::to_value(&policy).unwrap(), expected);
 
     let held = serde_json::to_value(zone("role = 'primary'")).unwrap();
@@ -238,8 +311,34 @@ fn some_zone() -> impl Strategy<Value = Zone> {
         })
 }
 
+/// Groups that share people, and needs that are met by so many different people.
+fn some_signing() -> impl Strategy<Value = Signing> {
+    let people: Vec<String> = (0..6).map(|n| format!("p{n}+x@example.com")).collect();
+    let groups = vec(subsequence(people, 1..=6), 1..4);
+    let trust = || proptest::option::of((any::<bool>(), any::<bool>(), any::<bool>(), 1..=2u32));
+    let path = || "/[a-z\"# \\\\ü]{1,8}";
+    (groups, trust(), trust(), path(), proptest::option::of(path()), 60..=604_800u64, any::<bool>())
+        .prop_map(|(groups, primary, backup, signers, revoked, seconds, any_host)| {
+            let group = |(index, people)| Group { name: format!("g-{index}"), people };
+            let groups: Vec<Group> = groups.into_iter().enumerate().map(group).collect();
+            let trust = [(Role::Primary, primary), (Role::Backup, backup)]
+                .into_iter()
+                .filter_map(|(role, trust)| trust.map(|trust| (role, trust)))
+                .map(|(role, (requester_may_sign, hardware, verified, people))| {
+                    let group = &groups[people as usize % groups.len()];
+                    let people = people.min(group.people.len() as u32);
+                    let needs = vec![Need { group: group.name.clone(), people }];
+                    let verified = verified && hardware;
+                    Trust { role, needs, requester_may_sign, hardware, verified }
+                })
+                .collect();
+            let max_length = Duration::from_secs(seconds);
+            Signing { signers, revoked, max_length, any_host, groups, trust }
+        })
+}
+
 fn some_policy() -> impl Strategy<Value = Policy> {
-    vec(some_zone(), 1..5).prop_map(|mut zones| {
+    (vec(some_zone(), 1..5), some_signing()).prop_map(|(mut zones, signing)| {
         zones.sort_by(|a, b| a.name.cmp(&b.name));
         zones.dedup_by(|a, b| a.name == b.name);
         for zone in &mut zones {
@@ -258,7 +357,7 @@ fn some_policy() -> impl Strategy<Value = Policy> {
             paths.extend(zone.paths.iter().cloned());
             free
         });
-        Policy { zones }
+        Policy { zones, signing }
     })
 }
 

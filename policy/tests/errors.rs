@@ -257,6 +257,156 @@ fn two_budgets_that_would_share_an_account() {
     );
 }
 
+/// A good policy's zone on lines 1 to 8, then these lines from 9 on.
+fn signing(lines: &str) -> Vec<String> {
+    let text =
+        format!("[[zone]]\nname = \"z\"\nrole = 'primary'\npaths = [\"/z\"]\n{BUDGET}{lines}\n");
+    short(&text)
+}
+
+const OPS: &str = "[[group]]\nname = 'ops'\npeople = ['alice', 'bob']\n";
+
+#[test]
+fn allowances() {
+    for (line, expected) in [
+        ("signer = '/a'", "10:1 `[allowances]` has no field `signer`"),
+        ("signers = 'signers'", "10:11 `signers` is not an absolute path"),
+        ("signers = ''", "10:11 `` is not an absolute path"),
+        ("signers = '/a/../b'", "10:11 `/a/../b` is not written as a plain path"),
+        ("signers = '/'", "10:11 `/` is not written as a plain path"),
+        ("revoked = 'x'", "10:11 `x` is not an absolute path"),
+        ("revoked = \"/a\\u200b\"", "10:11 there is a character in it that nobody sees: U+200B"),
+        ("revoked = 1", "10:11 `revoked` cannot be a whole number"),
+        ("max_length = '59s'", "10:14 a longest allowance of `59s` is out of bounds"),
+        ("max_length = '8d'", "10:14 a longest allowance of `8d` is out of bounds"),
+        ("max_length = '8'", "10:14 `8` has no unit"),
+        ("any_host = 'no'", "10:12 `any_host` cannot be a string"),
+    ] {
+        assert_eq!(signing(&format!("[allowances]\n{line}")), [expected], "{line}");
+    }
+    assert_eq!(signing("[[allowances]]"), ["9:1 `allowances` cannot be a list"]);
+}
+
+#[test]
+fn groups() {
+    for (lines, expected) in [
+        ("name = 'ops'\npeople = []", "11:10 a group needs at least one person"),
+        ("name = 'ops'", "9:1 this group has no `people`"),
+        ("people = ['a']", "9:1 this group has no `name`"),
+        ("name = 'Ops'\npeople = ['a']", "10:8 `Ops` cannot be a group's name"),
+        ("name = ''\npeople = ['a']", "10:8 `` cannot be a group's name"),
+        ("name = 'ops'\npeople = ['a', 'b', 'a']", "11:21 `a` is in this group twice"),
+        ("name = 'ops'\npeople = ['a', 'A']", "11:16 `A` is in this group twice"),
+        ("name = 'ops'\npeople = ['a b']", "11:11 `a b` cannot be a person"),
+        ("name = 'ops'\npeople = ['*@example.com']", "11:11 `*@example.com` cannot be a person"),
+        ("name = 'ops'\npeople = ['a,b']", "11:11 `a,b` cannot be a person"),
+        ("name = 'ops'\npeople = ['']", "11:11 `` cannot be a person"),
+        ("name = 'ops'\npeople = ['älice']", "11:11 `älice` cannot be a person"),
+        ("name = 'ops'\nmembers = ['a']\npeople = ['a']", "11:1 a group has no field `members`"),
+    ] {
+        assert_eq!(signing(&format!("[[group]]\n{lines}")), [expected], "{lines}");
+    }
+    assert_eq!(
+        signing(&format!("{OPS}{OPS}")),
+        ["13:8 the group on line 9 is already named `ops`"]
+    );
+    assert_eq!(
+        signing(&format!("{OPS}[[group]]\nname = 'owners'\npeople = ['Alice', 'bob']")),
+        ["14:11 `Alice` is written `alice` in another group"]
+    );
+    let many: Vec<String> = (0..257).map(|n| format!("'p{n}'")).collect();
+    let many = format!("[[group]]\nname = 'ops'\npeople = [{}]", many.join(","));
+    assert_eq!(
+        signing(&many).remove(0).split_once(' ').unwrap().1,
+        "this group has 257 people, 256 can be"
+    );
+    let many: String =
+        (0..65).map(|n| format!("[[group]]\nname = 'g{n}'\npeople = ['a']\n")).collect();
+    assert_eq!(signing(&many), ["201:1 there are 65 groups, 64 can be"]);
+}
+
+#[test]
+fn trust() {
+    let need = "needs = [{ group = 'ops', people = 2 }]";
+    let primary = "role = 'primary'";
+    for (lines, expected) in [
+        (format!("{need}\nrole = 'prime'"), "14:8 there is no role `prime`"),
+        (need.to_owned(), "12:1 this trust has no `role`"),
+        (primary.to_owned(), "12:1 this trust has no `needs`"),
+        (
+            format!("{primary}\nneeds = []"),
+            "14:9 a trust that needs nobody would let anybody through",
+        ),
+        (format!("{primary}\nneeds = 2"), "14:9 `needs` cannot be a whole number"),
+        (format!("{primary}\nneeds = [{{ group = 'ops' }}]"), "14:10 this need has no `people`"),
+        (format!("{primary}\nneeds = [{{ people = 1 }}]"), "14:10 this need has no `group`"),
+        (
+            format!("{primary}\nneeds = [{{ group = 'ops', people = 1, all = 1 }}]"),
+            "14:39 a need has no field `all`",
+        ),
+        (
+            format!("{primary}\nneeds = [{{ group = 'opps', people = 1 }}]"),
+            "14:20 there is no group `opps`",
+        ),
+        (
+            format!("{primary}\nneeds = [{{ group = 'ops', people = 0 }}]"),
+            "14:36 a need of 0 people cannot be",
+        ),
+        (
+            format!("{primary}\nneeds = [{{ group = 'ops', people = 3 }}]"),
+            "14:36 3 people of group `ops` are needed, it has 2",
+        ),
+        (
+            format!(
+                "{primary}\nneeds = [{{ group = 'ops', people = 1 }}, {{ group = 'ops', people = 1 }}]"
+            ),
+            "14:41 group `ops` is needed twice",
+        ),
+        (
+            format!("{primary}\n{need}\nverified = true"),
+            "15:12 `verified = true` does nothing here: keys in files count too",
+        ),
+        (format!("{primary}\n{need}\nhardware = 'yes'"), "15:12 `hardware` cannot be a string"),
+        (format!("{primary}\n{need}\nhardwear = true"), "15:1 a trust has no field `hardwear`"),
+        (
+            format!("{primary}\n{need}\n[[trust]]\n{primary}\n{need}"),
+            "16:8 the trust on line 12 already says who signs for `primary` zones",
+        ),
+    ] {
+        assert_eq!(signing(&format!("{OPS}[[trust]]\n{lines}")), [expected], "{lines}");
+    }
+}
+
+#[test]
+fn needs_that_no_people_can_meet() {
+    let both = |owners: &str, ops: u32| {
+        format!(
+            "{OPS}[[group]]\nname = 'owners'\npeople = [{owners}]\n[[trust]]\nrole = 'backup'\n\
+             needs = [{{ group = 'ops', people = {ops} }}, {{ group = 'owners', people = 1 }}]"
+        )
+    };
+    let text = |lines: &str| {
+        format!("[[zone]]\nname = 'z'\nrole = 'primary'\npaths = ['/z']\n{BUDGET}{lines}\n")
+    };
+    assert!(Policy::parse("", &text(&both("'bob'", 1))).is_ok(), "alice, and bob for the owners");
+    assert!(Policy::parse("", &text(&both("'bob', 'carol'", 2))).is_ok());
+    assert_eq!(
+        signing(&both("'bob'", 2)),
+        [
+            "17:9 these needs can never be met: they take 3 different people, and the groups have 2 for them"
+        ]
+    );
+    let many: Vec<String> = (0..33).map(|n| format!("'p{n}'")).collect();
+    assert_eq!(
+        signing(&format!(
+            "[[group]]\nname = 'g'\npeople = [{}]\n[[trust]]\nrole = 'primary'\n\
+             needs = [{{ group = 'g', people = 33 }}]",
+            many.join(",")
+        )),
+        ["14:9 33 people are needed, 32 can sign"]
+    );
+}
+
 #[test]
 fn more_than_the_kernel_has_room_for() {
     let zone = |n: usize| {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use holdfast_abi::{Cost, HoldKey, Mode, OnTrip, Op, Reason, Verdict, Who, WhoMask};
 use holdfast_policy::decide::{Model, Request};
-use holdfast_policy::{Policy, Role};
+use holdfast_policy::{Policy, Role, Signing, Trust};
 
 const SHIPPED: &str = include_str!("../../agent/dist/policy.toml");
 const SECOND: u64 = 1_000_000_000;
@@ -46,9 +46,28 @@ impl Node {
         }
     }
 
-    fn request(&self, zone: usize, who: WhoMask, unit: u64, op: Op, cost: Cost) -> Request {
+    fn request(
+        &self,
+        zone: usize,
+        who: WhoMask,
+        unit: u64,
+        op: Op,
+        cost: Cost,
+    ) -> Request<'static> {
         let (now, user) = (self.now, 1_000);
-        Request { zone, op, who, unit, user, cost, now, can_wait: true, held_since: None }
+        Request {
+            zone,
+            op,
+            who,
+            unit,
+            user,
+            cost,
+            now,
+            can_wait: true,
+            held_since: None,
+            mark: None,
+            inside: &[],
+        }
     }
 
     fn root_removes(&mut self, zone: usize, bytes: u64, tenant: u64) -> bool {
@@ -64,6 +83,31 @@ fn it_starts_by_observing() {
         zones,
         [("customers", Role::Primary, Mode::Observe), ("backups", Role::Backup, Mode::Observe)]
     );
+}
+
+#[test]
+fn it_trusts_nobody_to_sign_until_somebody_says_whom() {
+    assert_eq!(shipped().signing, Signing::default());
+}
+
+#[test]
+fn its_example_of_who_signs_can_be_used_as_it_is() {
+    // A comment has a blank behind its `#`; what can be used has none.
+    let text: String = SHIPPED
+        .lines()
+        .map(|line| match line.strip_prefix('#') {
+            Some(example) if !example.is_empty() && !example.starts_with(' ') => example,
+            _ => line,
+        })
+        .flat_map(|line| [line, "\n"])
+        .collect();
+    let policy = match Policy::parse("example", &text) {
+        Ok(policy) => policy,
+        Err(problems) => panic!("{problems}"),
+    };
+    let needed = |role| policy.signing.trust(role).map(Trust::people);
+    assert_eq!((needed(Role::Primary), needed(Role::Backup)), (Some(2), Some(3)));
+    assert!(policy.signing.revoked.is_some() && !policy.signing.any_host);
 }
 
 #[test]

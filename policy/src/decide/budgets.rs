@@ -8,7 +8,7 @@ use crate::model::Zone;
 
 impl Model {
     /// Charges every budget that applies, or says which one refuses.
-    pub(super) fn charge_budgets(&mut self, request: &Request) -> Result<Charge, Refusal> {
+    pub(super) fn charge_budgets(&mut self, request: &Request<'_>) -> Result<Charge, Refusal> {
         let mut charge = Charge { cost: request.cost, ..Charge::default() };
         let zone = &self.policy.zones[request.zone];
         for (index, budget) in zone.budgets.iter().enumerate() {
@@ -49,7 +49,7 @@ fn ask(
     zone: &Zone,
     budget: &Budget,
     limit: &Limit,
-    request: &Request,
+    request: &Request<'_>,
 ) -> Result<Option<Receipt>, Reason> {
     let (now, mode) = (request.now, zone.mode as u32);
     let paces = zone.mode == Mode::Enforce && zone.on_trip == OnTrip::Throttle;

@@ -60,7 +60,7 @@ impl Model {
 
     /// Whether the calling thread is held and nobody has decided since. It then stays held without any budget being asked,
     /// also when the window has drained meanwhile: a person was promised the choice.
-    pub(super) fn waits_for_a_decision(&self, request: &Request) -> bool {
+    pub(super) fn waits_for_a_decision(&self, request: &Request<'_>) -> bool {
         let zone = &self.policy.zones[request.zone];
         let holds = zone.mode == Mode::Enforce && zone.on_trip == OnTrip::Hold;
         let released = self.decided(request).release.released_ns;
@@ -68,13 +68,13 @@ impl Model {
     }
 
     /// Whether the caller's ops over budget are denied instead of held.
-    pub(super) fn is_denied(&self, request: &Request) -> bool {
+    pub(super) fn is_denied(&self, request: &Request<'_>) -> bool {
         request.now < self.decided(request).release.denied_until_ns
     }
 
     /// Takes what the op costs from what was released, if that is good and covers it. An op that costs no file, such as a
     /// truncation, counts as one.
-    pub(super) fn spend_released(&mut self, request: &Request) -> Option<Charge> {
+    pub(super) fn spend_released(&mut self, request: &Request<'_>) -> Option<Charge> {
         let key = request.hold_key();
         let Released { release, used } = self.releases.get_mut(&key)?;
         let files = request.cost.files.max(1);
@@ -95,7 +95,7 @@ impl Model {
         }
     }
 
-    fn decided(&self, request: &Request) -> Released {
+    fn decided(&self, request: &Request<'_>) -> Released {
         self.releases.get(&request.hold_key()).copied().unwrap_or_default()
     }
 }

@@ -1,13 +1,20 @@
 //! The budgets of one zone: their limits, whom they apply to, and that no two share an account.
 
-use holdfast_abi::{MAX_BUDGETS, MAX_TENANTS, Op, Per, Who};
+use holdfast_abi::{MAX_BUDGETS, MAX_TENANTS, Per, Who};
 
-use super::{required, take, word};
+use super::fields::{required, take, word};
+use super::ops;
 use crate::budget::{Budget, OpSet};
 use crate::problem::{Fault, Mistakes, Source};
-use crate::raw::{At, Field, RawBudget, RawBytes, RawZone};
+use crate::raw::{Field, RawBudget, RawBytes, RawZone};
 use crate::units::{MAX_NUMBER, Window, parse_bytes};
-use crate::words::{did_you_mean, quoted};
+
+/// What a wrong list of ops is told.
+const OPS: ops::Told = ops::Told {
+    none: "a budget without ops counts nothing",
+    none_help: "leave `ops` out and the budget counts every op that is guarded",
+    not_guarded: "a budget for it would stop nothing",
+};
 
 /// The budgets that could be read.
 pub(super) fn resolve(raw: &RawZone, source: &Source<'_>, mistakes: &mut Mistakes) -> Vec<Budget> {
@@ -60,7 +67,7 @@ fn budget(raw: &RawBudget, mistakes: &mut Mistakes) -> Option<Budget> {
         Field::Bad => None,
     };
     let ops = match &raw.ops {
-        Field::Given(ops) => op_set(ops, mistakes),
+        Field::Given(ops) => ops::resolve(ops, &OPS, mistakes),
         Field::Missing => Some(OpSet::GUARDED),
         Field::Bad => None,
     };
@@ -85,40 +92,6 @@ fn budget(raw: &RawBudget, mistakes: &mut Mistakes) -> Option<Budget> {
         tenants: tenants?.and_then(|tenants| u32::try_from(tenants).ok()),
         window: window?,
     })
-}
-
-fn op_set(given: &At<Vec<At<String>>>, mistakes: &mut Mistakes) -> Option<OpSet> {
-    if given.value.is_empty() {
-        let help = "leave `ops` out and the budget counts every op that is guarded";
-        mistakes.wrong(&given.span, Fault::new("a budget without ops counts nothing", help));
-    }
-    let mut ops = Vec::new();
-    for item in &given.value {
-        match op(&item.value) {
-            Ok(op) if ops.contains(&op) => {
-                let message = format!("`{}` is listed twice", op.word());
-                mistakes.wrong(&item.span, Fault::new(message, "remove one of them"));
-            }
-            Ok(op) => ops.push(op),
-            Err(fault) => mistakes.wrong(&item.span, fault),
-        }
-    }
-    OpSet::new(&ops)
-}
-
-fn op(text: &str) -> Result<Op, Fault> {
-    let guarded: Vec<&str> = OpSet::GUARDED.iter().map(Op::word).collect();
-    match Op::from_word(text) {
-        Some(op) if OpSet::GUARDED.contains(op) => Ok(op),
-        Some(op) => Err(Fault::new(
-            format!("`{}` is not guarded yet", op.word()),
-            format!("a budget for it would stop nothing; guarded are {}", guarded.join(", ")),
-        )),
-        None => {
-            let message = format!("there is no op {}", quoted(text));
-            Err(Fault::new(message, did_you_mean(text, &guarded)))
-        }
-    }
 }
 
 fn bytes(raw: &Field<RawBytes>, mistakes: &mut Mistakes) -> Option<Option<u64>> {

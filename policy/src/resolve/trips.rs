@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use holdfast_abi::OnTrip;
 
-use super::{take, word};
+use super::fields::{take, word};
 use crate::model::{DEFAULT_HOLD_TIMEOUT, Role};
 use crate::problem::{Fault, Mistakes};
 use crate::raw::{Field, RawZone};

@@ -27,12 +27,12 @@ fn tripped() -> Model {
     model
 }
 
-fn at(seconds: u64) -> Request {
+fn at(seconds: u64) -> Request<'static> {
     Request { now: seconds * SECOND, ..remove(1) }
 }
 
 /// A thread that was paused at `since` tries again.
-fn again(since: u64, seconds: u64) -> Request {
+fn again(since: u64, seconds: u64) -> Request<'static> {
     Request { held_since: Some(since * SECOND), ..at(seconds) }
 }
 

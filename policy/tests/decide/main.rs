@@ -1,5 +1,6 @@
 //! The decision, rule by rule, as the kernel has to take it.
 
+mod allowances;
 mod budgets;
 mod holds;
 mod promises;
@@ -31,13 +32,25 @@ fn model(zone: &str, budgets: &[&str]) -> Model {
     }
 }
 
-fn request(op: Op, who: WhoMask, files: u64, bytes: u64) -> Request {
+fn request(op: Op, who: WhoMask, files: u64, bytes: u64) -> Request<'static> {
     let cost = Cost { files, bytes, tenant: 1 };
     let now = 100 * SECOND;
-    Request { zone: 0, op, who, unit: 5, user: 1_000, cost, now, can_wait: true, held_since: None }
+    Request {
+        zone: 0,
+        op,
+        who,
+        unit: 5,
+        user: 1_000,
+        cost,
+        now,
+        can_wait: true,
+        held_since: None,
+        mark: None,
+        inside: &[],
+    }
 }
 
-fn remove(files: u64) -> Request {
+fn remove(files: u64) -> Request<'static> {
     request(Op::Remove, OPERATOR, files, 0)
 }
 

@@ -137,6 +137,8 @@ impl World {
             now: self.now,
             can_wait: true,
             held_since: self.paused[thread],
+            mark: None,
+            inside: &[],
         };
         let before = self.model.accounts.clone();
         let decision = self.model.decide(&request);

@@ -21,7 +21,7 @@ fn tripped() -> Model {
     model
 }
 
-fn at(seconds: u64) -> Request {
+fn at(seconds: u64) -> Request<'static> {
     Request { now: seconds * SECOND, ..remove(1) }
 }
 
