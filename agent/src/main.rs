@@ -2,6 +2,7 @@
 //!
 //! The kernel programs decide; this program tells them what to guard, and people what happened.
 
+mod allowances;
 mod api;
 mod audit;
 mod cli;
@@ -17,5 +18,5 @@ mod text;
 mod units;
 
 fn main() -> std::process::ExitCode {
-    cli::main().into()
+    cli::main()
 }

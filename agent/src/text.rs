@@ -54,6 +54,11 @@ pub(crate) fn processes(n: usize) -> String {
     if n == 1 { "1 process".to_owned() } else { format!("{n} processes") }
 }
 
+/// `1 allowance is`, `2 allowances are`.
+pub(crate) fn allowances(n: usize) -> String {
+    if n == 1 { "1 allowance is".to_owned() } else { format!("{n} allowances are") }
+}
+
 /// What there is to say about roots that no path leads to.
 pub(crate) fn kept_roots(n: usize) -> String {
     let what = if n == 1 { "has left its path and is" } else { "have left their paths and are" };

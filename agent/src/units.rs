@@ -11,6 +11,8 @@ use crate::clock::Now;
 
 /// Names kept; when there are more, those of units that are gone go first.
 const KEPT: usize = 4096;
+/// Cgroups that are looked at to find one by name.
+const MOST_LOOKED_AT: usize = 65_536;
 /// Shortest time between two walks through the cgroup filesystem, in nanoseconds.
 const BETWEEN_WALKS: u64 = 1_000_000_000;
 
@@ -53,6 +55,61 @@ impl Units {
         let name = table.lines().find_map(|line| line.strip_prefix("0::"))?;
         let dir = self.base.join(name.trim_start_matches('/'));
         Some((fs::metadata(dir).ok()?.ino(), name.to_owned()))
+    }
+
+    /// The unit that a person means by `name`: a cgroup path from the root, or the name of one of the system's units. Those of
+    /// users are not looked at: anybody could have one of any name.
+    pub(crate) fn find(&self, name: &str) -> Result<(u64, String), String> {
+        let dir = if name.starts_with('/') {
+            if name.split('/').any(|part| part == "." || part == "..") {
+                return Err(format!("{name} has `.` or `..` in it"));
+            }
+            self.base.join(name.trim_start_matches('/'))
+        } else {
+            self.named(name)?
+        };
+        match fs::symlink_metadata(&dir) {
+            Ok(metadata) if metadata.is_dir() => Ok((metadata.ino(), display(&self.base, &dir))),
+            Ok(_) => Err(format!("{name} is no cgroup")),
+            Err(_) => Err(format!("there is no unit {name} now")),
+        }
+    }
+
+    /// The directory of a unit below the system's slices.
+    fn named(&self, name: &str) -> Result<PathBuf, String> {
+        if name.is_empty() || name.contains('/') || name.starts_with('.') {
+            return Err(format!("`{name}` is no name of a unit"));
+        }
+        let mut found = Vec::new();
+        let (mut open, mut looked) = (vec![self.base.clone()], 0);
+        while let Some(dir) = open.pop() {
+            for entry in fs::read_dir(&dir).into_iter().flatten().flatten() {
+                looked += 1;
+                if looked > MOST_LOOKED_AT {
+                    return Err(format!(
+                        "there are too many cgroups to look for {name}: give its path"
+                    ));
+                }
+                if !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                    continue;
+                }
+                let other = entry.file_name();
+                if other == name {
+                    found.push(entry.path());
+                }
+                let is_slice = Path::new(&other).extension().is_some_and(|kind| kind == "slice");
+                if is_slice && other != "user.slice" {
+                    open.push(entry.path());
+                }
+            }
+        }
+        match found.as_slice() {
+            [one] => Ok(one.clone()),
+            [] => Err(format!("the unit {name} is not running now")),
+            [..] => {
+                Err(format!("there are {} units {name}: give the path of its cgroup", found.len()))
+            }
+        }
     }
 
     fn keep(&mut self, id: u64, name: String) {
@@ -119,6 +176,42 @@ mod tests {
         fs::remove_dir(&unit).unwrap();
         assert_eq!(units.name(u64::MAX, None, at(20)), None);
         assert_eq!(units.name(id, None, at(30)).as_deref(), Some("/system.slice/cron.service"));
+    }
+
+    #[test]
+    fn a_unit_is_found_by_name_among_those_of_the_system_only() {
+        let dir = tempfile::tempdir().unwrap();
+        for unit in [
+            "system.slice/clean.service",
+            "system.slice/system-getty.slice/getty@tty1.service",
+            "user.slice/user-1000.slice/user@1000.service/app.slice/evil.service",
+            "system.slice/clean.service/inner.service",
+            "a.slice/twice.service",
+            "b.slice/twice.service",
+        ] {
+            fs::create_dir_all(dir.path().join(unit)).unwrap();
+        }
+        let units = Units::new(dir.path().to_owned());
+        let path = |name: &str| units.find(name).map(|(_, path)| path);
+        assert_eq!(path("clean.service").unwrap(), "/system.slice/clean.service");
+        let getty = "/system.slice/system-getty.slice/getty@tty1.service";
+        assert_eq!(path("getty@tty1.service").unwrap(), getty);
+        assert_eq!(path("/a.slice/twice.service").unwrap(), "/a.slice/twice.service");
+        let id = fs::metadata(dir.path().join("a.slice/twice.service")).unwrap().ino();
+        assert_eq!(units.find("/a.slice/twice.service").unwrap().0, id);
+        for (name, why) in [
+            ("evil.service", "not running"),
+            ("inner.service", "not running"),
+            ("absent.service", "not running"),
+            ("twice.service", "2 units"),
+            ("/a.slice/../b.slice/twice.service", "`..`"),
+            ("/absent", "no unit"),
+            ("", "no name"),
+            ("..", "no name"),
+        ] {
+            let error = path(name).unwrap_err();
+            assert!(error.contains(why), "{name}: {error}");
+        }
     }
 
     #[test]

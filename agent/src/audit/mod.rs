@@ -20,7 +20,7 @@ use thiserror::Error;
 
 use crate::clock::Now;
 
-pub(crate) use record::{HoldRef, Pause, PolicyZone, Record};
+pub(crate) use record::{AllowanceRef, HoldRef, Pause, PolicyZone, Record};
 pub(crate) use recover::Recovered;
 
 /// Name of the log below the state directory.

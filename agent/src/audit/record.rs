@@ -2,7 +2,10 @@
 
 use serde::Serialize;
 
-use crate::api::{CoverageOp, EventReport, Person, ProcessReport, SignalFailure, UnitRef, Until};
+use crate::api::{
+    BindReport, CoverageOp, EventReport, GrantReport, Person, ProcessReport, SignalFailure,
+    SignerReport, UnitRef, Until,
+};
 
 /// One record, without the fields every record has.
 #[derive(Debug, Serialize)]
@@ -136,6 +139,95 @@ pub(crate) enum Record {
         /// Each op.
         ops: Vec<CoverageOp>,
     },
+    /// Somebody submitted an allowance.
+    AllowanceSubmit {
+        /// Which; who really signed it is not known yet.
+        #[serde(flatten)]
+        allowance: AllowanceRef,
+        /// The document's file.
+        path: String,
+        /// The signatures' files.
+        signatures: Vec<String>,
+        /// The command it is for; absent without one.
+        command: Option<String>,
+        /// Who did it.
+        person: Person,
+    },
+    /// An allowance is open. On the disk before the kernel is told.
+    AllowanceActivate {
+        /// Which.
+        #[serde(flatten)]
+        allowance: AllowanceRef,
+        /// The kernel's number for it.
+        serial: u64,
+        /// Why it is wanted.
+        reason: String,
+        /// Who wants it.
+        requested_by: String,
+        /// Until when it can be spent.
+        until: Until,
+        /// Who may spend it.
+        bind: BindReport,
+        /// What it grants.
+        grants: Vec<GrantReport>,
+        /// Who submitted it.
+        person: Person,
+    },
+    /// The first process of an allowance's tree is marked.
+    AllowanceJoin {
+        /// Which.
+        #[serde(flatten)]
+        allowance: AllowanceRef,
+        /// The process.
+        pid: u32,
+        /// Who asked.
+        person: Person,
+    },
+    /// What was spent of an open allowance; at most once a minute each.
+    AllowanceSpend {
+        /// Which.
+        #[serde(flatten)]
+        allowance: AllowanceRef,
+        /// Its grants, and what was spent of them.
+        grants: Vec<GrantReport>,
+    },
+    /// An allowance is over.
+    AllowanceClose {
+        /// Which.
+        #[serde(flatten)]
+        allowance: AllowanceRef,
+        /// `finished`, `never_started`, `expired`, `revoked`, `closed`, `rebooted`, `policy` or `lost`.
+        why: &'static str,
+        /// Its grants, and what was spent of them in all.
+        grants: Vec<GrantReport>,
+        /// Who closed it, if somebody did.
+        person: Option<Person>,
+    },
+    /// An id was revoked.
+    AllowanceRevoke {
+        /// Which; only its id is known if it was never submitted.
+        #[serde(flatten)]
+        allowance: AllowanceRef,
+        /// Who did it.
+        person: Person,
+    },
+    /// An allowance, or a process that wanted to join one, was refused.
+    AllowanceRefuse {
+        /// Which, as far as known.
+        #[serde(flatten)]
+        allowance: AllowanceRef,
+        /// The reason in one word.
+        reason: &'static str,
+        /// What was wrong.
+        error: String,
+        /// Who submitted it.
+        person: Person,
+    },
+    /// The kernel had an allowance that is not known here; it was closed.
+    AllowanceUnknown {
+        /// The kernel's number for it.
+        serial: u64,
+    },
     /// The guard was taken off the host.
     Unpin {
         /// How many pins were removed.
@@ -183,6 +275,17 @@ pub(crate) struct HoldRef {
     /// Processes that could not be.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) failed: Vec<SignalFailure>,
+}
+
+/// An allowance, as far as it is known.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct AllowanceRef {
+    /// Its id; absent if the document cannot be read.
+    pub(crate) id: Option<String>,
+    /// SHA-256 of the document; absent if it was never seen.
+    pub(crate) digest: Option<String>,
+    /// Whose signatures count.
+    pub(crate) signers: Vec<SignerReport>,
 }
 
 /// The end of a log that a crash cut short.

@@ -18,8 +18,8 @@ use tokio::net::UnixStream;
 
 use super::Exit;
 use crate::api::{
-    Amount, ErrorReport, HoldList, HoldReport, KillBody, KillReport, PolicyReport, ReleaseReport,
-    ReloadReport, Status,
+    AllowanceList, AllowanceReport, Amount, ErrorReport, HoldList, HoldReport, KillBody,
+    KillReport, PolicyReport, RefusedReport, ReleaseReport, ReloadReport, Status, SubmitBody,
 };
 use crate::control::SOCKET;
 use crate::text;
@@ -67,6 +67,8 @@ pub(crate) enum ClientError {
         status: StatusCode,
         /// Its reason.
         message: String,
+        /// Its reason in one word, if an allowance was refused.
+        reason: Option<String>,
     },
 }
 
@@ -127,6 +129,31 @@ impl Client {
     pub(crate) async fn kill(&self, id: u64, signal: &str) -> Result<KillReport, ClientError> {
         let body = KillBody { signal: signal.to_owned() };
         self.post(&format!("/v1/holds/{id}/kill"), &body).await
+    }
+
+    /// Every allowance the agent has seen.
+    pub(crate) async fn allowances(&self) -> Result<AllowanceList, ClientError> {
+        self.document(Method::GET, "/v1/allowances").await
+    }
+
+    /// One allowance.
+    pub(crate) async fn allowance(&self, id: &str) -> Result<AllowanceReport, ClientError> {
+        self.document(Method::GET, &allowance(id)).await
+    }
+
+    /// Activates an allowance.
+    pub(crate) async fn submit(&self, body: &SubmitBody) -> Result<AllowanceReport, ClientError> {
+        self.post("/v1/allowances", body).await
+    }
+
+    /// Closes an allowance.
+    pub(crate) async fn close_allowance(&self, id: &str) -> Result<AllowanceReport, ClientError> {
+        self.document(Method::POST, &format!("{}/close", allowance(id))).await
+    }
+
+    /// Closes an allowance for good, also one that was never submitted.
+    pub(crate) async fn revoke_allowance(&self, id: &str) -> Result<AllowanceReport, ClientError> {
+        self.document(Method::POST, &format!("{}/revoke", allowance(id))).await
     }
 
     /// What applies to an absolute path, for a process.
@@ -222,9 +249,13 @@ impl Client {
         }
         match response.into_body().collect().await {
             Ok(body) => {
-                let message = serde_json::from_slice::<ErrorReport>(&body.to_bytes())
+                let body = body.to_bytes();
+                if let Ok(RefusedReport { error, reason }) = serde_json::from_slice(&body) {
+                    return ClientError::Refused { status, message: error, reason: Some(reason) };
+                }
+                let message = serde_json::from_slice::<ErrorReport>(&body)
                     .map_or_else(|_| format!("the agent answered {status}"), |report| report.error);
-                ClientError::Refused { status, message }
+                ClientError::Refused { status, message, reason: None }
             }
             Err(error) => self.unreachable(&error),
         }
@@ -244,6 +275,10 @@ impl Client {
     fn unreachable(&self, reason: &impl ToString) -> ClientError {
         ClientError::Unreachable { socket: self.socket.clone(), reason: reason.to_string() }
     }
+}
+
+fn allowance(id: &str) -> String {
+    format!("/v1/allowances/{}", text::percent_encode(id.as_bytes()))
 }
 
 /// Lines of an answer, as they come.

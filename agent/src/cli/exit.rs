@@ -11,12 +11,18 @@ pub(crate) enum Exit {
     Failure = 1,
     /// The command line is wrong. (The parser ends with it by itself.)
     Usage = 2,
-    /// A policy, a path or the number of a hold is wrong.
+    /// A policy, an allowance, a path or the number of a hold is wrong.
     BadInput = 3,
     /// There is no agent.
     Unreachable = 4,
     /// Nothing is enforced.
     NotEnforcing = 5,
+    /// `holdfast run` ran nothing.
+    NotRun = 125,
+    /// `holdfast run`: what it found cannot be executed.
+    NotExecutable = 126,
+    /// `holdfast run`: there is no such command.
+    NotFound = 127,
 }
 
 /// For `--help`.
@@ -24,9 +30,13 @@ pub(super) const HELP: &str = "Exit status:
   0  done; for status and doctor: enforcing
   1  something failed
   2  the command line is wrong
-  3  bad input: a policy with mistakes, or a path or hold that does not exist
+  3  bad input: a wrong policy or allowance, or a path, hold or id that does not exist
   4  the agent is not running, or cannot be reached
-  5  not enforcing (status, doctor)";
+  5  not enforcing (status, doctor)
+holdfast run ends as its command does (128 and the number of the signal that killed it), or:
+  125  nothing was run: the allowance was refused, or the agent cannot be reached
+  126  nothing was run: the command cannot be executed
+  127  nothing was run: there is no such command";
 
 impl Exit {
     /// Every status.
@@ -38,6 +48,9 @@ impl Exit {
         Self::BadInput,
         Self::Unreachable,
         Self::NotEnforcing,
+        Self::NotRun,
+        Self::NotExecutable,
+        Self::NotFound,
     ];
 
     /// What it means, as in `--help`.
@@ -48,10 +61,15 @@ impl Exit {
             Self::Failure => "something failed",
             Self::Usage => "the command line is wrong",
             Self::BadInput => {
-                "bad input: a policy with mistakes, or a path or hold that does not exist"
+                "bad input: a wrong policy or allowance, or a path, hold or id that does not exist"
             }
             Self::Unreachable => "the agent is not running, or cannot be reached",
             Self::NotEnforcing => "not enforcing (status, doctor)",
+            Self::NotRun => {
+                "nothing was run: the allowance was refused, or the agent cannot be reached"
+            }
+            Self::NotExecutable => "nothing was run: the command cannot be executed",
+            Self::NotFound => "nothing was run: there is no such command",
         }
     }
 }

@@ -1,20 +1,24 @@
-//! The command line: each flag is defined once here, and each command has a file of its own.
+//! The command line: each flag is defined once (here, or in the file of its command), and each command has a file of its own.
 //!
 //! Commands ask the agent and print; they never change the kernel's state themselves (but for `unpin`).
 
 mod agent;
+mod allow;
 mod client;
 mod doctor;
 mod events;
 mod exit;
 mod explain;
 mod hold;
+mod join;
 mod out;
 mod policy;
+mod run;
 mod status;
 mod unpin;
 
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
@@ -81,6 +85,17 @@ enum Command {
     /// Show what is paused, and decide about it
     #[command(subcommand)]
     Hold(HoldCommand),
+    /// Write, sign, check and submit allowances for planned maintenance
+    #[command(subcommand)]
+    Allow(allow::AllowCommand),
+    /// Run a command under an allowance, for its process tree only
+    ///
+    /// The command has the terminal, environment and signals it would have by itself, and its exit status is kept. The allowance
+    /// is closed when the command has ended, even if processes it started go on.
+    Run(run::RunArgs),
+    /// Become a command of `holdfast run`
+    #[command(name = "__join", hide = true)]
+    Join(join::JoinArgs),
     /// Look whether this host can enforce; every failure comes with its fix
     Doctor(Json),
     /// Check, show or reload the policy
@@ -248,21 +263,29 @@ struct UnpinArgs {
 }
 
 /// Runs the command that was asked for.
-pub(crate) fn main() -> Exit {
+pub(crate) fn main() -> ExitCode {
     let Cli { dirs, command } = Cli::parse();
+    if let Command::Join(args) = &command {
+        // No runtime: what becomes the command is this very thread.
+        let failure = join::run(&dirs.run_dir, args);
+        return out::fail(failure.exit, &failure.message).into();
+    }
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
-        Err(error) => return out::fail(Exit::Failure, &format!("cannot start: {error}")),
+        Err(error) => return out::fail(Exit::Failure, &format!("cannot start: {error}")).into(),
     };
     let outcome = runtime.block_on(run(dirs, command));
     // Nothing that still waits, such as a follower's connection, holds up the end.
     runtime.shutdown_background();
-    outcome.unwrap_or_else(|failure| out::fail(failure.exit, &failure.message))
+    outcome.unwrap_or_else(|failure| out::fail(failure.exit, &failure.message).into())
 }
 
-async fn run(dirs: Dirs, command: Command) -> Result<Exit, Failure> {
+async fn run(dirs: Dirs, command: Command) -> Result<ExitCode, Failure> {
     let client = Client::new(&dirs.run_dir);
-    match command {
+    let exit = match command {
+        Command::Run(args) => return run::run(&client, &dirs, &args).await,
+        Command::Join(_) => unreachable!("it is run without a runtime"),
+        Command::Allow(command) => allow::run(&client, &command).await,
         Command::Agent(args) => agent::run(dirs, args).await,
         Command::Status(args) => status::run(&client, args.json).await,
         Command::Events(args) => events::run(&client, args.follow, args.json).await,
@@ -278,7 +301,8 @@ async fn run(dirs: Dirs, command: Command) -> Result<Exit, Failure> {
         }
         Command::Policy(PolicyCommand::Reload(args)) => policy::reload(&client, args.json).await,
         Command::Unpin(args) => unpin::run(&dirs, args.force),
-    }
+    };
+    exit.map(ExitCode::from)
 }
 
 /// Why a command failed, and with which status it ends.
@@ -335,6 +359,16 @@ mod tests {
             !release(&["7", "--files", "5", "--budget-reset"]) && !release(&["7", "--files", "0"])
         );
         assert!(!release(&["x", "--files", "5"]) && !release(&["--files", "5"]));
+        let run =
+            |rest: &[&str]| Cli::try_parse_from(["holdfast", "run"].iter().chain(rest)).is_ok();
+        assert!(run(&["--allow", "a.toml", "--", "rm", "-rf", "--", "--allow"]));
+        assert!(!run(&["--allow", "a.toml", "rm"]) && !run(&["--allow", "a.toml", "--"]));
+        assert!(!run(&["--", "rm"]));
+        let new = |rest: &[&str]| {
+            Cli::try_parse_from(["holdfast", "allow", "new"].iter().chain(rest)).is_ok()
+        };
+        assert!(new(&[]) && new(&["--for", "2h"]) && new(&["--command", "sh", "--script", "x"]));
+        assert!(!new(&["--for", "2h", "--until", "x"]) && !new(&["--script", "x"]));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use super::allow::status_line;
 use super::{Client, Exit, Failure, out};
 use crate::api::{BudgetStatus, Status, ZoneStatus};
 use crate::{clock, text};
@@ -22,6 +23,9 @@ fn render(status: &Status) -> String {
     push(&mut page, &level(status));
     if let Some(paused) = out::paused(&status.paused) {
         push(&mut page, &format!("PAUSED  {paused}: see `holdfast hold list`"));
+    }
+    for open in &status.allowances {
+        push(&mut page, &status_line(open));
     }
     let uptime = clock::words(Duration::from_secs(status.uptime_seconds));
     let started = status.started.as_deref().unwrap_or("no guard");
@@ -188,6 +192,28 @@ mod tests {
             "PAUSED  1 process is held until somebody decides: see `holdfast hold list`"
         );
         assert!(!guarded_page(0).contains("PAUSED"));
+    }
+
+    #[test]
+    fn an_open_allowance_is_told_above_the_zones() {
+        use crate::api::{BindReport, OpenAllowance, Spent, Until};
+
+        let now = Now { boot_ns: 90_000_000_000, wall_ns: 0 };
+        let state = State::new(test_plan(), now);
+        let mut status = report::status(&state, &Facts::default(), now, &mut |_| None);
+        assert!(!render(&status).contains("ALLOWED"));
+        status.allowances.push(OpenAllowance {
+            id: "CHG-1".to_owned(),
+            reason: "remove caches".to_owned(),
+            until: Until { time: now.wall(), time_ns: 1 },
+            seconds_left: 60,
+            bind: BindReport::default(),
+            files: Spent { limit: 10, spent: 4, left: 6 },
+            bytes: Spent::default(),
+        });
+        let page = render(&status);
+        let (allowed, zone) = (page.find("ALLOWED CHG-1 "), page.find("\nzone "));
+        assert!(allowed.is_some() && allowed < zone, "{page}");
     }
 
     fn guarded_page(kept_roots: usize) -> String {

@@ -2,6 +2,7 @@
 //!
 //! It translates between HTTP and [`Ask`]; it never looks at the daemon's state or the kernel.
 
+mod allowances;
 mod events;
 mod holds;
 mod peer;
@@ -52,6 +53,11 @@ fn router(inbox: Inbox) -> Router {
         .route("/v1/holds/{id}", get(holds::show))
         .route("/v1/holds/{id}/release", post(holds::release))
         .route("/v1/holds/{id}/kill", post(holds::kill))
+        .route("/v1/allowances", get(allowances::list).post(allowances::submit))
+        .route("/v1/allowances/{id}", get(allowances::show))
+        .route("/v1/allowances/{id}/join", post(allowances::join))
+        .route("/v1/allowances/{id}/close", post(allowances::close))
+        .route("/v1/allowances/{id}/revoke", post(allowances::revoke))
         .with_state(inbox)
 }
 
@@ -93,6 +99,9 @@ async fn ask(inbox: &Inbox, ask: Ask) -> Response {
         }
         Some(Answer::Text(text)) => text.into_response(),
         Some(Answer::Events { kept, live }) => events::response(kept, live),
+        Some(Answer::Refused(report)) => {
+            (StatusCode::UNPROCESSABLE_ENTITY, Json(report)).into_response()
+        }
         Some(Answer::Error(refusal, message)) => error(status(refusal), message),
         None => error(StatusCode::SERVICE_UNAVAILABLE, "the agent is ending".to_owned()),
     }

@@ -128,3 +128,83 @@ async fn a_release_that_states_no_amount_does_not_reach_the_daemon() {
     }
     assert!(questions.try_recv().is_err(), "nothing was asked");
 }
+
+/// What a raw request is answered, status line first.
+async fn raw(dir: &tempfile::TempDir, method: &str, path: &str, body: &str) -> String {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    let length = body.len();
+    let request = format!(
+        "{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{body}"
+    );
+    let mut stream = tokio::net::UnixStream::connect(dir.path().join(SOCKET)).await.unwrap();
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    answer
+}
+
+#[tokio::test]
+async fn what_is_asked_about_an_allowance_reaches_the_daemon_with_who_asks() {
+    let dir = tempfile::tempdir().unwrap();
+    let answers = (0..6).map(|_| Answer::Json("{}".to_owned()));
+    let mut seen = served(&dir, answers.collect());
+    for (method, path) in [
+        ("GET", "/v1/allowances"),
+        ("GET", "/v1/allowances/CHG-1"),
+        ("POST", "/v1/allowances/CHG-1/join"),
+        ("POST", "/v1/allowances/CHG-1/close"),
+        ("POST", "/v1/allowances/CHG-1/revoke"),
+    ] {
+        let answer = raw(&dir, method, path, "").await;
+        assert!(answer.starts_with("HTTP/1.1 200"), "{path}: {answer}");
+    }
+    let body = r#"{"path":"a.toml","document":"x","signatures":[{"name":"a.sig","text":"y"}]}"#;
+    assert!(raw(&dir, "POST", "/v1/allowances", body).await.starts_with("HTTP/1.1 200"));
+    let id = || "CHG-1".to_owned();
+    assert_eq!(seen.recv().await, Some(Ask::Allowances));
+    assert_eq!(seen.recv().await, Some(Ask::Allowance { id: id() }));
+    let own = std::process::id();
+    let Some(Ask::JoinAllowance { id: joined, person }) = seen.recv().await else { panic!() };
+    assert_eq!((joined, person.pid), (id(), Some(own)));
+    let Some(Ask::CloseAllowance { person, .. }) = seen.recv().await else { panic!() };
+    assert_eq!(person.pid, Some(own));
+    let Some(Ask::RevokeAllowance { person, .. }) = seen.recv().await else { panic!() };
+    assert_eq!(person.pid, Some(own));
+    let Some(Ask::SubmitAllowance { body, person }) = seen.recv().await else { panic!() };
+    assert_eq!((body.signatures[0].name.as_str(), person.pid), ("a.sig", Some(own)));
+    assert!(body.run.is_none());
+}
+
+#[tokio::test]
+async fn a_refused_allowance_says_why_in_one_word_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let report = crate::api::RefusedReport {
+        error: "it is for web-1".to_owned(),
+        reason: "other_host".to_owned(),
+    };
+    let _seen = served(&dir, vec![Answer::Refused(report)]);
+    let body = r#"{"path":"a.toml","document":"x","signatures":[]}"#;
+    let answer = raw(&dir, "POST", "/v1/allowances", body).await;
+    assert!(answer.starts_with("HTTP/1.1 422"), "{answer}");
+    assert!(answer.ends_with(r#"{"error":"it is for web-1","reason":"other_host"}"#), "{answer}");
+}
+
+#[tokio::test]
+async fn what_is_no_id_or_no_submission_does_not_reach_the_daemon() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut seen = served(&dir, vec![]);
+    let long = format!("/v1/allowances/{}", "x".repeat(65));
+    for (method, path, body) in [
+        ("GET", long.as_str(), ""),
+        ("GET", "/v1/allowances/a%2Fb", ""),
+        ("POST", "/v1/allowances/a%0Ab/revoke", ""),
+        ("POST", "/v1/allowances/%1b/close", ""),
+        ("POST", "/v1/allowances", "{}"),
+        ("POST", "/v1/allowances", r#"{"path":"a","document":"x","signatures":[],"more":1}"#),
+    ] {
+        let answer = raw(&dir, method, path, body).await;
+        assert!(answer.starts_with("HTTP/1.1 400"), "{path}: {answer}");
+    }
+    assert!(seen.try_recv().is_err());
+}

@@ -194,7 +194,7 @@ fn failures(delivered: &Delivered) -> Vec<SignalFailure> {
 }
 
 /// `user 1000 (holdfast, pid 4711)`: the login user where one is set.
-fn name(person: &Person) -> String {
+pub(super) fn name(person: &Person) -> String {
     let comm = person.comm.as_deref().unwrap_or("?");
     let pid = person.pid.map_or_else(|| "?".to_owned(), |pid| pid.to_string());
     let user = match person.login_uid {

@@ -9,11 +9,13 @@ use holdfast_policy::decide::Released;
 use tokio::sync::broadcast;
 use tracing::{Level, debug, error, info, warn};
 
+use super::allowing::no_such_allowance;
 use super::message::{Action, Answer, Applied, Ask, Cause, Decided, Event, Refusal, ZoneInForce};
 use super::plan::{self, Plan};
 use super::source::Source;
 use super::state::State;
 use super::{Options, json, locate};
+use crate::allowances::Store;
 use crate::api::{HoldList, PolicyReport};
 use crate::audit::{AuditLog, Record};
 use crate::clock::Now;
@@ -21,6 +23,7 @@ use crate::holds;
 use crate::kernel::{self, EventStream, Guard};
 use crate::metrics::Metrics;
 use crate::report::{self, Facts, Ledger, Question};
+use crate::text;
 use crate::units::Units;
 
 /// Lines that a slow reader can be behind before it loses some.
@@ -28,9 +31,11 @@ const BEHIND: usize = 1024;
 
 /// Everything with side effects.
 pub(super) struct Executor {
-    options: Options,
+    pub(super) options: Options,
     pub(super) guard: Option<Guard>,
-    audit: AuditLog,
+    pub(super) audit: AuditLog,
+    /// What has to survive about allowances; `None` if it could not be read.
+    pub(super) store: Option<Store>,
     pub(super) metrics: Metrics,
     /// Names of units.
     pub(super) units: Units,
@@ -58,6 +63,7 @@ impl Executor {
             options,
             guard: None,
             audit,
+            store: None,
             metrics,
             units: Units::new(PathBuf::from("/sys/fs/cgroup")),
             source: Source::default(),
@@ -110,8 +116,40 @@ impl Executor {
             Action::ForgetHold(key) => self.forget_hold(&key),
             Action::Tell { leader, tty, text } => holds::tell(leader, tty, text),
             Action::Count(zone, pause) => self.metrics.pause_ended(&zone, &pause),
+            Action::LoadAllowances => return Some(Event::AllowancesLoaded(self.load_allowances())),
+            Action::SaveAllowances => {
+                return Some(Event::AllowancesSaved(self.save_allowances(state, now)));
+            }
+            Action::SurveyAllowances(asked) => {
+                return Some(Event::AllowancesSurveyed(self.survey_allowances(state), asked));
+            }
+            Action::ReadTrust(submission) => return Some(self.read_trust(submission, state)),
+            Action::Resolve(judged) => {
+                let resolved = self.resolve(&judged, state, now);
+                return Some(Event::AllowanceResolved(judged, resolved));
+            }
+            Action::OpenAllowance(opening) => {
+                let outcome = self.open_allowance(&opening, state, now);
+                return Some(Event::AllowanceOpened(opening, outcome));
+            }
+            Action::Join(joining) => {
+                let outcome = self.join(&joining, state);
+                return Some(Event::AllowanceJoined(joining, outcome));
+            }
+            Action::CloseAllowance(closing) => {
+                let outcome = self.close_allowance(&closing);
+                return Some(Event::AllowanceClosed(closing, outcome));
+            }
+            Action::CloseUnknown(serial) => self.close_unknown(serial),
+            Action::SaveRevoked(revoking) => {
+                let outcome = self.save_revoked(&revoking);
+                return Some(Event::RevokedSaved(revoking, outcome));
+            }
+            Action::CountAllowance(count) => self.metrics.count_allowance(count),
             Action::Record(record) => self.audit.append(&record, now),
-            Action::SyncAudit => self.sync_audit(),
+            Action::SyncAudit => {
+                self.sync_audit();
+            }
             // Nobody may be listening.
             Action::Publish(line) => drop(self.followers.send(line)),
             Action::Log(level, message) => log(level, &message),
@@ -136,9 +174,12 @@ impl Executor {
         self.note_audit(outcome);
     }
 
-    fn sync_audit(&mut self) {
+    /// Writes the audit log to the disk. Whether everything that was added since the last time is there.
+    pub(super) fn sync_audit(&mut self) -> bool {
         let outcome = self.audit.sync();
+        let is_written = outcome.is_ok();
         self.note_audit(outcome);
+        is_written
     }
 
     /// Says it once when the audit log starts to fail, and once when it works again.
@@ -241,7 +282,16 @@ impl Executor {
                     None => Answer::Error(Refusal::NotFound, format!("hold {id} is over")),
                 }
             }
-            Ask::Reload | Ask::Release { .. } | Ask::Kill { .. } => {
+            Ask::Allowances => json(&report::allowances(&state.allowances, now)),
+            Ask::Allowance { id } => report::allowance_of(&state.allowances, id, now)
+                .map_or_else(|| no_such_allowance(id), |allowance| json(&allowance)),
+            Ask::Reload
+            | Ask::Release { .. }
+            | Ask::Kill { .. }
+            | Ask::SubmitAllowance { .. }
+            | Ask::JoinAllowance { .. }
+            | Ask::CloseAllowance { .. }
+            | Ask::RevokeAllowance { .. } => {
                 Answer::Error(Refusal::Failed, "this is not a question".to_owned())
             }
         }
@@ -254,6 +304,13 @@ impl Executor {
             Ok(mut question) => {
                 let facts = self.facts();
                 question.released = released(&question, state, &facts);
+                let open = state.allowances.open().count();
+                if open > 0 {
+                    question.notes.push(format!(
+                        "{} open: this says what budgets decide about an op that none of them covers",
+                        text::allowances(open)
+                    ));
+                }
                 let ledger = facts.ledger;
                 let enforcing = state.guarding.standing(now).is_enforcing();
                 json(&report::explanation(question, &state.plan.policy, &ledger, enforcing, now))
@@ -280,6 +337,7 @@ impl Executor {
         let mut errors = Vec::new();
         facts.counters = or_note(guard.counters(), &mut errors);
         facts.zone_counters = or_note(guard.zone_counters(), &mut errors);
+        facts.marks_lost = or_note(guard.marks_lost(), &mut errors);
         facts.ledger = Ledger::new(or_note(guard.accounts(), &mut errors));
         for error in &errors {
             warn!(%error, "the kernel's numbers cannot be read");

@@ -103,7 +103,15 @@ impl State {
     pub(crate) fn event(&self, decided: &Decided, now: Now) -> EventReport {
         let (slot, budget) = (decided.raw.zone, decided.raw.budget);
         let pauses = self.rule(slot).pauses();
-        report::event(decided, self.zone_name(slot), self.budget_label(budget), pauses, now)
+        let mut event =
+            report::event(decided, self.zone_name(slot), self.budget_label(budget), pauses, now);
+        // Of a former boot, or nobody's, it stays a number.
+        if event.allowance.is_some()
+            && let Some(id) = self.allowances.id_of(decided.raw.allowance)
+        {
+            event.allowance = Some(id.to_owned());
+        }
+        event
     }
 
     /// The name of a tenant, if an event told it.
@@ -326,7 +334,13 @@ impl State {
             | Ask::Reload
             | Ask::Explain { .. }
             | Ask::Events { .. }
-            | Ask::Metrics => Action::Collect(ask, reply),
+            | Ask::Metrics
+            | Ask::Allowances
+            | Ask::Allowance { .. }
+            | Ask::SubmitAllowance { .. }
+            | Ask::JoinAllowance { .. }
+            | Ask::CloseAllowance { .. }
+            | Ask::RevokeAllowance { .. } => Action::Collect(ask, reply),
         }
     }
 

@@ -1,5 +1,6 @@
 //! Finds out where a path is and who asks, for `explain`.
 
+use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, Metadata};
 use std::io;
@@ -50,7 +51,7 @@ pub(super) fn question(
     };
     let path = resolve_directory(&path).map_err(refuse)?;
     let metadata = fs::symlink_metadata(&path).map_err(refuse)?;
-    let mut lookup = Lookup { plan, guard };
+    let mut lookup = Lookup::new(plan, guard).map_err(failed)?;
     let mut notes = Vec::new();
     let is_root = metadata.is_dir() && lookup.zone_of(&path).map_err(failed)?.is_some();
     let place = place(&path, metadata.is_dir(), &mut lookup).map_err(failed)?;
@@ -76,7 +77,7 @@ pub(super) fn question(
 }
 
 /// The process as budgets see it; `who` is filled in later.
-fn caller(pid: u32, units: &mut Units, now: Now) -> Outcome<Caller> {
+pub(super) fn caller(pid: u32, units: &mut Units, now: Now) -> Outcome<Caller> {
     let missing =
         |error: io::Error| (Refusal::NotFound, format!("cannot look at process {pid}: {error}"));
     let status = fs::read_to_string(format!("/proc/{pid}/status")).map_err(missing)?;
@@ -104,14 +105,38 @@ fn resolve_directory(path: &Path) -> io::Result<PathBuf> {
     }
 }
 
-struct Lookup<'a> {
+/// Finds zones, for one question.
+pub(super) struct Lookup<'a> {
     plan: &'a Plan,
     guard: Option<&'a mut Guard>,
+    mounts: Mounts,
+    /// What was found: paths next to each other have the same directories above them.
+    known: HashMap<PathBuf, Option<(usize, PathBuf)>>,
 }
 
-impl Lookup<'_> {
+impl<'a> Lookup<'a> {
+    /// Looks at how things are now.
+    pub(super) fn new(plan: &'a Plan, guard: Option<&'a mut Guard>) -> io::Result<Self> {
+        Ok(Self { plan, guard, mounts: Mounts::read()?, known: HashMap::new() })
+    }
+
+    /// What the kernel calls an open file.
+    pub(super) fn learn(&mut self, file: &File) -> io::Result<holdfast_abi::Learned> {
+        let guard = self.guard.as_mut().ok_or_else(|| io::Error::other("there is no guard"))?;
+        guard.learn(file.as_fd()).map_err(io::Error::other)
+    }
+
     /// Index of the zone of which this directory is a root, and the root's path.
     fn zone_of(&mut self, dir: &Path) -> io::Result<Option<(usize, PathBuf)>> {
+        if let Some(known) = self.known.get(dir) {
+            return Ok(known.clone());
+        }
+        let found = self.ask_zone_of(dir)?;
+        self.known.insert(dir.to_owned(), found.clone());
+        Ok(found)
+    }
+
+    fn ask_zone_of(&mut self, dir: &Path) -> io::Result<Option<(usize, PathBuf)>> {
         match &mut self.guard {
             Some(guard) => {
                 let learned = guard.learn(File::open(dir)?.as_fd()).map_err(io::Error::other)?;
@@ -147,8 +172,12 @@ impl Lookup<'_> {
 }
 
 /// Walks up to the filesystem's root, as the kernel does.
-fn place(path: &Path, is_dir: bool, lookup: &mut Lookup<'_>) -> io::Result<Option<Place>> {
-    let path = widest(path)?;
+pub(super) fn place(
+    path: &Path,
+    is_dir: bool,
+    lookup: &mut Lookup<'_>,
+) -> io::Result<Option<Place>> {
+    let path = widest(path, &lookup.mounts)?;
     let device = fs::symlink_metadata(&path)?.dev();
     // Directories from the path up to the root, the path itself included.
     let mut below: Vec<PathBuf> = if is_dir { vec![] } else { vec![path.clone()] };
@@ -185,8 +214,7 @@ fn tenant(root: &Path, below: &[PathBuf], depth: usize) -> io::Result<Option<(u6
 
 /// The same file under a path that shows as much of its filesystem above it as the agent can see. A bind mount hides
 /// what is above it, and the kernel does not care.
-fn widest(path: &Path) -> io::Result<PathBuf> {
-    let mounts = Mounts::read()?;
+fn widest(path: &Path, mounts: &Mounts) -> io::Result<PathBuf> {
     let wider = mounts.place(path).and_then(|(device, place)| mounts.reach(device, &place));
     let same = |other: &PathBuf| -> io::Result<bool> {
         let (a, b) = (fs::symlink_metadata(path)?, fs::symlink_metadata(other)?);

@@ -3,10 +3,15 @@
 use std::sync::Arc;
 
 use holdfast_abi as abi;
+use holdfast_policy::allowance::Refused;
 use tokio::sync::{broadcast, oneshot};
 
+use super::allowance::{
+    AllowanceCount, Closing, Joining, Judged, Opening, Resolved, Revoking, Shut, Submission,
+};
 use super::plan::{Plan, PlanError};
-use crate::api::{Amount, Person};
+use crate::allowances::{Entry, Loaded, ProcessId, Survey as AllowanceSurvey, Trust};
+use crate::api::{Amount, Person, RefusedReport, SubmitBody};
 use crate::audit::Record;
 use crate::holds::{DeadlySignal, Decision, Delivered, EndedPause, Survey};
 use crate::kernel::{Check, Coverage, Started};
@@ -52,6 +57,25 @@ pub(crate) enum Event {
     HoldDecided(Box<Decide>, Result<Done, String>),
     /// Outcome of [`Action::Kill`].
     HoldKilled(Box<Kill>, Result<Delivered, String>),
+    /// Outcome of [`Action::LoadAllowances`]: what was kept on disk, and the id of this boot.
+    AllowancesLoaded(Result<Box<(Loaded, String)>, String>),
+    /// Outcome of [`Action::SaveAllowances`].
+    AllowancesSaved(Result<(), String>),
+    /// Outcome of [`Action::SurveyAllowances`].
+    AllowancesSurveyed(Result<AllowanceSurvey, String>, Option<(Ask, Reply)>),
+    /// Outcome of [`Action::ReadTrust`].
+    TrustRead(Box<Submission>, Result<Box<Trust>, Refused>),
+    /// Outcome of [`Action::Resolve`].
+    AllowanceResolved(Box<Judged>, Result<Resolved, Refused>),
+    /// Outcome of [`Action::OpenAllowance`]: as it is remembered now, or why it is not open. If the kernel refused it, that is
+    /// remembered too.
+    AllowanceOpened(Box<Opening>, Result<Box<Entry>, (Refused, Option<Box<Entry>>)>),
+    /// Outcome of [`Action::Join`].
+    AllowanceJoined(Box<Joining>, Result<ProcessId, Refused>),
+    /// Outcome of [`Action::CloseAllowance`].
+    AllowanceClosed(Box<Closing>, Result<Shut, String>),
+    /// Outcome of [`Action::SaveRevoked`].
+    RevokedSaved(Box<Revoking>, Result<(), String>),
 }
 
 /// An event of the kernel, with the names that belong to its numbers.
@@ -193,6 +217,28 @@ pub(crate) enum Action {
     },
     /// Count a pause that has ended, in the zone of this name.
     Count(String, EndedPause),
+    /// Read what is kept on disk about allowances.
+    LoadAllowances,
+    /// Write down what has changed about allowances.
+    SaveAllowances,
+    /// Look at what the kernel has of allowances, and at the processes they are for; then answer this.
+    SurveyAllowances(Option<(Ask, Reply)>),
+    /// Read who may sign allowances, and what this host is called.
+    ReadTrust(Box<Submission>),
+    /// Find out where an allowance leads and who may spend it.
+    Resolve(Box<Judged>),
+    /// Write down that an allowance is open, and have the kernel open it.
+    OpenAllowance(Box<Opening>),
+    /// Mark a process as the first of a tree.
+    Join(Box<Joining>),
+    /// Have the kernel close an allowance.
+    CloseAllowance(Box<Closing>),
+    /// Have the kernel close what nobody knows.
+    CloseUnknown(u64),
+    /// Write down that an id is revoked.
+    SaveRevoked(Box<Revoking>),
+    /// Count something about allowances.
+    CountAllowance(AllowanceCount),
     /// Add to the audit log.
     Record(Box<Record>),
     /// Write the audit log to the disk.
@@ -257,6 +303,41 @@ pub(crate) enum Ask {
         /// Who does it.
         person: Person,
     },
+    /// Every allowance.
+    Allowances,
+    /// One allowance.
+    Allowance {
+        /// Its id.
+        id: String,
+    },
+    /// Judge an allowance, and open it if it counts.
+    SubmitAllowance {
+        /// The document, its signatures, and what it is for.
+        body: Box<SubmitBody>,
+        /// Who submits it.
+        person: Person,
+    },
+    /// Make the process that asks the first of an allowance's tree.
+    JoinAllowance {
+        /// Id of the allowance.
+        id: String,
+        /// Who asks.
+        person: Person,
+    },
+    /// Close an allowance.
+    CloseAllowance {
+        /// Its id.
+        id: String,
+        /// Who does it.
+        person: Person,
+    },
+    /// Close an allowance if it is open, and never take one with this id (again).
+    RevokeAllowance {
+        /// The id.
+        id: String,
+        /// Who does it.
+        person: Person,
+    },
 }
 
 /// Where an answer goes.
@@ -276,6 +357,8 @@ pub(crate) enum Answer {
         /// To come.
         live: Option<broadcast::Receiver<Arc<str>>>,
     },
+    /// An allowance is refused.
+    Refused(RefusedReport),
     /// It cannot be answered.
     Error(Refusal, String),
 }

@@ -3,17 +3,21 @@
 //!
 //! The daemon never decides about an op: the kernel does, and goes on doing so when the daemon is gone.
 
+mod allowance;
+mod allowing;
 mod deciding;
 mod executor;
 mod holding;
 mod locate;
 mod lock;
 mod message;
+mod opening;
 mod pausing;
 mod plan;
 mod records;
 mod ring;
 mod source;
+mod spending;
 mod standing;
 mod state;
 
@@ -37,6 +41,7 @@ use crate::kernel::EventStream;
 use crate::metrics::{self, Metrics, MetricsAddress};
 use executor::Executor;
 
+pub(crate) use allowance::AllowanceCount;
 pub(crate) use lock::{AgentLock, LockError};
 pub(crate) use message::{Answer, Ask, Decided, Refusal};
 pub(crate) use plan::{PlanError, parse_file};

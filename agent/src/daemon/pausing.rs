@@ -167,7 +167,7 @@ fn threads(guard: &Guard, hold: u64) -> Result<Vec<abi::TaskKey>, KernelError> {
 }
 
 /// The text of /etc/passwd. Names from elsewhere are not looked up: a directory server may take its time.
-fn users() -> String {
+pub(super) fn users() -> String {
     use std::io::Read as _;
     let mut text = Vec::new();
     let read = std::fs::File::open("/etc/passwd")
@@ -178,7 +178,7 @@ fn users() -> String {
     }
 }
 
-fn user_name(passwd: &str, uid: u32) -> Option<String> {
+pub(super) fn user_name(passwd: &str, uid: u32) -> Option<String> {
     let uid = uid.to_string();
     passwd.lines().find_map(|line| {
         let mut fields = line.split(':');
@@ -187,9 +187,35 @@ fn user_name(passwd: &str, uid: u32) -> Option<String> {
     })
 }
 
+/// The user with this name or number.
+pub(super) fn user_number(passwd: &str, user: &str) -> Option<u32> {
+    let named = passwd.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (name == user).then(|| fields.nth(1)?.parse().ok()).flatten()
+    });
+    // A name wins over a number that looks the same, as chown(1) has it. The last number stands for nobody.
+    named.or_else(|| user.parse().ok()).filter(|uid| *uid != u32::MAX)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_user_is_meant_by_name_or_number() {
+        let passwd =
+            "root:x:0:0:root:/root:/bin/sh\nalice:x:1000:1000::/home/alice:\n7:x:70:7::/:\n";
+        let number = |user| user_number(passwd, user);
+        assert_eq!(
+            (number("alice"), number("0"), number("4711")),
+            (Some(1000), Some(0), Some(4711))
+        );
+        assert_eq!(number("7"), Some(70), "a name that is a number");
+        for nobody in ["bob", "", "-1", "4294967295", "x"] {
+            assert_eq!(number(nobody), None, "{nobody}");
+        }
+    }
 
     #[test]
     fn users_have_the_names_that_passwd_says() {

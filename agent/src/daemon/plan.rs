@@ -171,7 +171,15 @@ mod tests {
         assert!(keeps(&before, Cause::Reload));
         assert!(keeps(&reordered, Cause::Reload));
         assert!(!keeps(&fewer, Cause::Reload));
-        assert!(!fewer.desired(Cause::Reload, &Policy { zones: vec![] }).zones[0].keep_roots);
+        assert!(
+            !fewer
+                .desired(
+                    Cause::Reload,
+                    &Policy { zones: vec![], signing: holdfast_policy::Signing::default() }
+                )
+                .zones[0]
+                .keep_roots
+        );
         let more = before.desired(Cause::Reload, &fewer.policy);
         assert!(!more.zones[0].keep_roots);
         for cause in [Cause::Start, Cause::Roots] {

@@ -1,6 +1,6 @@
 //! What the daemon knows, and what it does about each event. No I/O here: time comes in, actions go out.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use holdfast_abi as abi;
@@ -13,6 +13,7 @@ use super::plan::{Plan, PlanError};
 use super::records;
 use super::ring::Ring;
 use super::standing::Guarding;
+use crate::allowances;
 use crate::api::{EventLine, ReloadReport};
 use crate::audit::{Record, Recovered};
 use crate::clock::Now;
@@ -49,6 +50,12 @@ pub(crate) struct State {
     /// What is paused.
     pub(crate) book: Book,
     pub(super) holding: Holding,
+    /// Allowances.
+    pub(crate) allowances: allowances::Book,
+    /// Why what is spent of allowances cannot be read.
+    pub(super) allowances_error: Option<String>,
+    /// Ids of allowances that are over and could not be closed.
+    pub(super) close_failed: BTreeSet<String>,
     /// Zone names by slot, those of former policies included: their events can still come.
     zone_names: HashMap<u32, String>,
     /// How many directories of each zone are guarded although no path leads to them.
@@ -72,6 +79,9 @@ impl State {
             ring: Ring::default(),
             book: Book::default(),
             holding: Holding::default(),
+            allowances: allowances::Book::default(),
+            allowances_error: None,
+            close_failed: BTreeSet::new(),
             zone_names: HashMap::new(),
             kept_roots: BTreeMap::new(),
             budget_labels: HashMap::new(),
@@ -101,6 +111,8 @@ impl State {
             actions.push(Action::Log(Level::ERROR, message));
         }
         actions.push(Action::Record(Box::new(records::start(recovered, boot_id))));
+        // Before the guard: what the kernel has is compared with it.
+        actions.push(Action::LoadAllowances);
         actions.push(Action::StartGuard);
         actions
     }
@@ -115,13 +127,7 @@ impl State {
                 Action::Log(Level::INFO, "SIGHUP: reading the policy again".to_owned()),
                 Action::ReadPolicy(None),
             ],
-            Event::Terminate(signal) => vec![
-                Action::Log(
-                    Level::INFO,
-                    format!("{signal}: ending; what is pinned stays in force"),
-                ),
-                Action::Stop(signal),
-            ],
+            Event::Terminate(signal) => self.ending(signal),
             Event::GuardStarted(outcome) => self.guard_started(outcome),
             Event::Probed(checks) => {
                 self.guarding.checks = checks;
@@ -142,6 +148,25 @@ impl State {
             Event::HoldsSurveyed(survey, asked) => self.holds_surveyed(survey, asked, now),
             Event::HoldDecided(decide, outcome) => self.hold_decided(*decide, outcome, now),
             Event::HoldKilled(kill, outcome) => self.hold_killed(*kill, outcome),
+            Event::AllowancesLoaded(loaded) => self.allowances_loaded(loaded, now),
+            Event::AllowancesSaved(outcome) => self.allowances_saved(outcome, now),
+            Event::AllowancesSurveyed(survey, asked) => {
+                self.allowances_surveyed(survey, asked, now)
+            }
+            Event::TrustRead(submission, trust) => self.trust_read(*submission, trust, now),
+            Event::AllowanceResolved(judged, resolved) => {
+                self.allowance_resolved(*judged, resolved)
+            }
+            Event::AllowanceOpened(opening, outcome) => {
+                self.allowance_opened(*opening, outcome, now)
+            }
+            Event::AllowanceJoined(joining, outcome) => {
+                self.allowance_joined(*joining, outcome, now)
+            }
+            Event::AllowanceClosed(closing, outcome) => {
+                self.allowance_closed(*closing, outcome, now)
+            }
+            Event::RevokedSaved(revoking, outcome) => self.revoked_saved(*revoking, outcome, now),
         }
     }
 
@@ -189,6 +214,7 @@ impl State {
             // First of all: what comes after may take a while.
             actions.extend([Action::Beat, Action::SurveyHolds(None)]);
         }
+        actions.extend(self.tick_allowances(now));
         actions.push(Action::SyncAudit);
         if self.guarding.is_up() && is_due(self.last_proof, PROVE_EVERY, now) {
             self.last_proof = Some(now);
@@ -222,6 +248,14 @@ impl State {
             Ask::Holds | Ask::Hold { .. } | Ask::Release { .. } | Ask::Kill { .. } => {
                 self.asked_about_holds(ask, reply)
             }
+            Ask::Allowances | Ask::Allowance { .. } => self.asked_about_allowances(ask, reply),
+            Ask::SubmitAllowance { body, person } => {
+                self.allowances.clock.read(now);
+                self.submitted(*body, person, reply)
+            }
+            Ask::JoinAllowance { id, person } => self.wants_to_join(id, person, reply),
+            Ask::CloseAllowance { id, person } => self.wants_to_close(&id, person, reply, now),
+            Ask::RevokeAllowance { id, person } => self.wants_to_revoke(id, person, reply, now),
         }
     }
 
@@ -343,7 +377,9 @@ impl State {
         if in_force {
             self.last_proof = Some(now);
             // Those that the policy before has paused may not be paused by this one.
-            actions.extend([Action::Beat, Action::SurveyHolds(None), Action::Prove]);
+            actions.extend([Action::Beat, Action::SurveyHolds(None)]);
+            // It may have lost a zone that an allowance is for.
+            actions.extend([Action::SurveyAllowances(None), Action::Prove]);
         }
         actions.extend(reply.map(|reply| Action::Send(reply, self.reloaded(in_force))));
         actions

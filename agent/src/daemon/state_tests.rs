@@ -54,6 +54,17 @@ pub(in crate::daemon) fn words(actions: &[Action]) -> Vec<&'static str> {
         A::ForgetHold(_) => "forget hold",
         A::Tell { .. } => "tell",
         A::Count(..) => "count",
+        A::LoadAllowances => "load allowances",
+        A::SaveAllowances => "save allowances",
+        A::SurveyAllowances(_) => "allowances",
+        A::ReadTrust(_) => "trust",
+        A::Resolve(_) => "resolve",
+        A::OpenAllowance(_) => "open",
+        A::Join(_) => "join",
+        A::CloseAllowance(_) => "close",
+        A::CloseUnknown(_) => "close unknown",
+        A::SaveRevoked(_) => "save revoked",
+        A::CountAllowance(_) => "count allowance",
         A::Record(_) => "record",
         A::SyncAudit => "sync",
         A::Publish(_) => "publish",
@@ -124,7 +135,10 @@ fn a_good_policy_is_in_force_only_once_the_kernel_has_it() {
     let applied = Ok(Applied::InForce(zones(0)));
     let done = Event::Applied(Box::new(plan), Cause::Reload, applied, Some(reply));
     let actions = state.handle(done, at(12));
-    assert_eq!(words(&actions), ["record", "log", "log", "beat", "holds", "prove", "send"]);
+    assert_eq!(
+        words(&actions),
+        ["record", "log", "log", "beat", "holds", "allowances", "prove", "send"]
+    );
     for action in actions {
         if let A::Send(reply, answer) = action {
             reply.send(answer).unwrap();
@@ -184,18 +198,21 @@ fn the_clock_drives_proof_and_survey() {
     let mut state = guarded();
     assert_eq!(
         words(&state.handle(Event::Tick, at(2))),
-        ["beat", "holds", "sync", "survey", "forget"]
+        ["beat", "holds", "allowances", "sync", "survey", "forget"]
     );
-    assert_eq!(words(&state.handle(Event::Tick, at(3))), ["beat", "holds", "sync"]);
+    assert_eq!(words(&state.handle(Event::Tick, at(3))), ["beat", "holds", "allowances", "sync"]);
     assert_eq!(
         words(&state.handle(Event::Tick, at(6))),
-        ["beat", "holds", "sync", "prove", "survey"]
+        ["beat", "holds", "allowances", "sync", "prove", "survey"]
     );
     assert_eq!(
         words(&state.handle(Event::Tick, at(61))),
-        ["beat", "holds", "sync", "prove", "survey"]
+        ["beat", "holds", "allowances", "sync", "prove", "survey"]
     );
-    assert_eq!(words(&state.handle(Event::Tick, at(62))), ["beat", "holds", "sync", "forget"]);
+    assert_eq!(
+        words(&state.handle(Event::Tick, at(62))),
+        ["beat", "holds", "allowances", "sync", "forget"]
+    );
     let mut state = guarded();
     let _ = state.handle(Event::Tick, at(6));
     let (reply, _answer) = oneshot::channel();
@@ -255,7 +272,7 @@ fn one_directory_that_cannot_be_guarded_keeps_no_other_from_being_so() {
 fn a_root_that_leaves_its_path_is_told_once_and_recorded() {
     let mut state = guarded();
     let actions = state.handle(in_force(Cause::Roots, 1), at(5));
-    assert_eq!(words(&actions), ["record", "log", "log", "beat", "holds", "prove"]);
+    assert_eq!(words(&actions), ["record", "log", "log", "beat", "holds", "allowances", "prove"]);
     let told = "zone customers: 1 directory has left its path and is still guarded";
     assert!(matches!(&actions[2], A::Log(Level::WARN, text) if text == told));
     let A::Record(record) = &actions[0] else { panic!("no record") };
@@ -264,10 +281,10 @@ fn a_root_that_leaves_its_path_is_told_once_and_recorded() {
     assert_eq!(words(&state.handle(surveyed(Ok(same)), at(8))), [] as [&str; 0], "no loop");
     assert_eq!(
         words(&state.handle(in_force(Cause::Roots, 1), at(9))),
-        ["record", "log", "beat", "holds", "prove"]
+        ["record", "log", "beat", "holds", "allowances", "prove"]
     );
     let back = state.handle(in_force(Cause::Roots, 0), at(12));
-    assert_eq!(words(&back), ["record", "log", "log", "beat", "holds", "prove"]);
+    assert_eq!(words(&back), ["record", "log", "log", "beat", "holds", "allowances", "prove"]);
 }
 
 #[test]

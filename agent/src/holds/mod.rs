@@ -28,6 +28,7 @@ pub(crate) use paused::Paused;
 pub(crate) use process::{Process, ancestors};
 pub(crate) use rules::ZoneRule;
 pub(crate) use signal::DeadlySignal;
+pub(crate) use stat::Stat;
 pub(crate) use survey::{Survey, look};
 pub(crate) use terminal::tell;
 

@@ -35,7 +35,8 @@ pub(crate) fn hold_notice(notice: Notice<'_>, deadline: &str, patience: Duration
         ),
         &format!(
             "to decide, as root: `holdfast hold show {hold}`, then `holdfast hold release {hold} --files N` or `holdfast hold \
-             kill {hold}`. If nobody does, it is denied (Operation not permitted) at {deadline}, in {}.",
+             kill {hold}`. If nobody does, it is denied (Operation not permitted) at {deadline}, in {}. Planned work asks for an \
+             allowance: `holdfast allow new`.",
             clock::words(patience),
         ),
     )
@@ -54,7 +55,7 @@ pub(crate) fn throttle_notice(notice: Notice<'_>) -> String {
         ),
         &format!(
             "as root, `holdfast hold show {hold}` says more, `holdfast hold kill {hold}` ends it, and `holdfast hold release \
-             {hold} --files N` lets N files go at once."
+             {hold} --files N` lets N files go at once. Planned work asks for an allowance: `holdfast allow new`."
         ),
     )
 }

@@ -3,6 +3,7 @@
 //!
 //! No label names a path, a process or a user.
 
+mod allowances;
 mod few;
 mod monotonic;
 mod pauses;
@@ -13,9 +14,10 @@ use prometheus::{Encoder as _, IntCounterVec, IntGauge, IntGaugeVec, Opts, Regis
 use holdfast_abi::{ABI_VERSION, Mode};
 
 use crate::clock::Now;
-use crate::daemon::{Standing, State};
+use crate::daemon::{AllowanceCount, Standing, State};
 use crate::holds::EndedPause;
 use crate::report::{Facts, OpsNet, coverage_ops};
+use allowances::Allowances;
 use monotonic::Monotonic;
 use pauses::Pauses;
 
@@ -45,6 +47,7 @@ pub(crate) struct Metrics {
     guarded: IntGaugeVec,
     accounts: IntGauge,
     pauses: Pauses,
+    allowances: Allowances,
     reload_failed: IntGauge,
     reload_time: IntGauge,
 }
@@ -149,6 +152,7 @@ impl Metrics {
             )?,
             accounts: gauge(r, "accounts", "Accounts (budget and actor) the kernel keeps.")?,
             pauses: Pauses::new(r)?,
+            allowances: Allowances::new(r)?,
             reload_failed: gauge(
                 r,
                 "policy_reload_failed",
@@ -168,6 +172,11 @@ impl Metrics {
         self.pauses.ended(zone, pause);
     }
 
+    /// An allowance was activated or refused.
+    pub(crate) fn count_allowance(&self, count: AllowanceCount) {
+        self.allowances.count(count);
+    }
+
     /// The page, with everything as it is now.
     pub(crate) fn page(
         &mut self,
@@ -179,6 +188,7 @@ impl Metrics {
         self.show_budgets(state, facts, now);
         self.show_state(state, facts, now);
         self.pauses.show(state);
+        self.allowances.show(&state.allowances, facts.marks_lost, now);
         let mut page = Vec::new();
         TextEncoder::new().encode(&self.registry.gather(), &mut page)?;
         String::from_utf8(page).map_err(|error| prometheus::Error::Msg(error.to_string()))

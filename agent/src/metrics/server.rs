@@ -79,7 +79,7 @@ async fn page(State(inbox): State<Inbox>) -> Response {
                 .into_response()
         }
         Some(Answer::Error(_, error)) => (StatusCode::INTERNAL_SERVER_ERROR, error).into_response(),
-        Some(Answer::Json(_) | Answer::Events { .. }) | None => {
+        Some(Answer::Json(_) | Answer::Refused(_) | Answer::Events { .. }) | None => {
             StatusCode::SERVICE_UNAVAILABLE.into_response()
         }
     }

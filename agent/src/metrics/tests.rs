@@ -148,3 +148,46 @@ fn pauses_are_there_at_zero_and_counted_when_they_end() {
         assert_eq!(sample(&page, name), value, "{name}");
     }
 }
+
+#[test]
+fn allowances_are_counted_by_reason_and_shown_while_they_are_open() {
+    use holdfast_policy::allowance::RefusedReason;
+
+    use crate::allowances::{Loaded, test_entries};
+
+    let mut metrics = Metrics::new().unwrap();
+    let mut state = State::new(test_plan(), NOW);
+    let page = metrics.page(&state, &Facts::default(), NOW).unwrap();
+    for reason in RefusedReason::ALL {
+        let name = format!("holdfast_allowances_refused_total{{reason=\"{}\"}}", reason.word());
+        assert_eq!(sample(&page, &name), "0");
+    }
+    assert_eq!(sample(&page, "holdfast_allowances_unreadable"), "1", "nothing was read yet");
+    let mut entry = test_entries::entry("CHG-1");
+    entry.grants.push(entry.grants[0].clone());
+    let _ = entry.spent(&test_entries::row(&entry, 7));
+    let loaded = Loaded { entries: vec![entry], ..Loaded::default() };
+    let _ = state.allowances.load(loaded, "boot".to_owned(), NOW);
+    metrics.count_allowance(AllowanceCount::Activated);
+    metrics.count_allowance(AllowanceCount::Refused(RefusedReason::OtherHost));
+    let facts = Facts { marks_lost: 2, ..Facts::default() };
+    let page = metrics.page(&state, &facts, NOW).unwrap();
+    let labels = "{id=\"CHG-1\",zone=\"customers\"}";
+    for (name, value) in [
+        ("holdfast_allowances_open", "1"),
+        ("holdfast_allowances_unreadable", "0"),
+        ("holdfast_allowances_activated_total", "1"),
+        ("holdfast_allowances_refused_total{reason=\"other_host\"}", "1"),
+        ("holdfast_allowance_marks_lost_total", "2"),
+        ("holdfast_allowance_seconds_left{id=\"CHG-1\"}", "3560"),
+        (&format!("holdfast_allowance_files_spent{labels}"), "14"),
+        (&format!("holdfast_allowance_files_granted{labels}"), "200"),
+        (&format!("holdfast_allowance_bytes_granted{labels}"), "2097152"),
+    ] {
+        assert_eq!(sample(&page, name), value, "{name}");
+    }
+    let closed = crate::allowances::EntryState::Failed { error: String::new() };
+    let _ = state.allowances.close("CHG-1", None, closed);
+    let page = metrics.page(&state, &facts, NOW).unwrap();
+    assert!(!page.contains("CHG-1"), "{page}");
+}

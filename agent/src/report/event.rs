@@ -56,6 +56,8 @@ pub(crate) fn event(
             files_left: (raw.files_left != u64::MAX).then_some(raw.files_left),
             bytes_left: (raw.bytes_left != u64::MAX).then_some(raw.bytes_left),
         }),
+        // Only the agent's memory knows the id.
+        allowance: (raw.allowance != 0).then(|| format!("serial {}", raw.allowance)),
         latched_until: (raw.latched_until != 0)
             .then(|| Until { time: now.wall_at(raw.latched_until), time_ns: raw.latched_until }),
         not_held: not_held(raw, pauses).map(str::to_owned),
@@ -100,7 +102,8 @@ pub(crate) fn trip_message(event: &EventReport) -> String {
         .as_ref()
         .map_or_else(String::new, |until| format!(", latched until {}", until.time));
     format!(
-        "trip: zone {}, {}{}: {} of {} by {} (pid {}, uid {}, unit {}), {} of budget \"{}\"{until}",
+        "trip: zone {}, {}{}: {} of {} by {} (pid {}, uid {}, unit {}), {} of budget \"{}\"{until}; planned work asks for an \
+         allowance: `holdfast allow new`",
         event.zone,
         happened(&event.verdict),
         event
@@ -180,6 +183,7 @@ pub(crate) mod tests {
             files_left: 0,
             bytes_left: u64::MAX,
             latched_until: NOW.boot_ns + 60_000_000_000,
+            allowance: 0,
             dev: (8 << 20) | 1,
             pid: 100,
             tid: 101,

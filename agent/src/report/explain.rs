@@ -99,6 +99,9 @@ fn removal(
         // The agent that answers is there to let it go on.
         can_wait: true,
         held_since: None,
+        // This is about budgets; a note says where an allowance may cover it.
+        mark: None,
+        inside: &[],
     };
     model.releases.insert(request.hold_key(), question.released);
     let decision = model.decide(&request);

@@ -1,5 +1,6 @@
 //! Puts what the agent and the kernel know into the documents of [`crate::api`]. It only reads what it is given.
 
+mod allowances;
 mod budgets;
 mod coverage;
 mod event;
@@ -7,6 +8,10 @@ mod explain;
 mod holds;
 mod status;
 
+pub(crate) use allowances::{
+    allowance, allowance_of, allowance_ref, allowances, bind as allowance_bind,
+    grants as allowance_grants, open_allowances,
+};
 pub(crate) use budgets::{Ledger, Left};
 pub(crate) use coverage::{coverage_ops, coverage_why};
 pub(crate) use event::{event, trip_message};

@@ -27,6 +27,8 @@ pub(crate) struct Facts {
     pub(crate) ledger: Ledger,
     /// What could not be read.
     pub(crate) errors: Vec<String>,
+    /// New processes that did not get the mark of the allowance they were started under.
+    pub(crate) marks_lost: u64,
     /// Audit records that could not be written.
     pub(crate) audit_lost: u64,
     /// Address of the metrics page, or why there is none.
@@ -147,6 +149,7 @@ pub(crate) fn status(
             .as_ref()
             .map(|(coverage, at)| CoverageStatus { time: at.wall(), ops: coverage_ops(coverage) }),
         paused: state.book.count(),
+        allowances: super::open_allowances(&state.allowances, now),
         zones: zones.map(|index| zone(state, index, facts, now, unit)).collect(),
         accounts: facts.ledger.count(),
         events: EventsStatus { kept: state.ring.kept(), dropped: state.ring.dropped() },
@@ -185,6 +188,13 @@ fn warnings(state: &State, facts: &Facts) -> Vec<String> {
         warnings.push(format!(
             "{lost} audit records could not be written: is the disk of the state directory full?"
         ));
+    }
+    if let Some(why) = state.allowances.unreadable() {
+        warnings
+            .push(format!("every allowance is refused: nobody can tell which were used: {why}"));
+    }
+    if let Some(why) = state.allowances.unwritable() {
+        warnings.push(format!("what became of allowances is not on the disk: {why}"));
     }
     if let Some(Err(error)) = &facts.metrics {
         warnings.push(format!("nothing serves /metrics: {error}"));

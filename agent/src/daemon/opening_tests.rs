@@ -1,0 +1,227 @@
+use std::path::PathBuf;
+
+use tokio::sync::oneshot;
+
+use super::super::Options;
+use super::*;
+use crate::allowances::test_entries;
+use crate::api::SubmitBody;
+use crate::audit::AuditLog;
+use crate::daemon::allowance::Submission;
+use crate::daemon::{test_guarded, test_plan};
+use crate::metrics::{Metrics, MetricsAddress};
+
+const NOW: Now = Now { boot_ns: 20_000_000_000, wall_ns: 20_000_000_000 };
+
+/// An executor with everything but a guard.
+fn executor(dir: &tempfile::TempDir) -> Executor {
+    let options = Options {
+        policy: PathBuf::from("/nonexistent/policy.toml"),
+        state_dir: dir.path().to_owned(),
+        run_dir: dir.path().to_owned(),
+        pin_dir: dir.path().to_owned(),
+        metrics: MetricsAddress::Off,
+        trace_ops: false,
+    };
+    let (audit, _) = AuditLog::open(dir.path(), NOW).unwrap();
+    Executor::new(options, audit, Metrics::new().unwrap(), None)
+}
+
+fn person() -> Person {
+    Person { pid: Some(std::process::id()), ..test_entries::person() }
+}
+
+fn opening(entry: Entry) -> Opening {
+    let (reply, _) = oneshot::channel();
+    let body = SubmitBody {
+        path: "a.toml".to_owned(),
+        document: String::new(),
+        signatures: vec![],
+        run: None,
+    };
+    let submission = Submission {
+        body,
+        person: person(),
+        digest: entry.digest.clone(),
+        id: Some(entry.id.clone()),
+        signers: vec![],
+        reply,
+    };
+    Opening { submission, entry, ops: vec![1], places: vec![vec![]], forget: vec![] }
+}
+
+fn audit(dir: &tempfile::TempDir) -> String {
+    std::fs::read_to_string(dir.path().join("audit/audit.jsonl")).unwrap()
+}
+
+fn own_uid() -> u32 {
+    let pid = std::process::id();
+    let mut units = crate::units::Units::new(PathBuf::from("/sys/fs/cgroup"));
+    let caller = locate::caller(pid, &mut units, NOW).unwrap();
+    caller.login_uid.unwrap_or(caller.uid)
+}
+
+fn run() -> RunBody {
+    let executable = std::env::current_exe().unwrap().to_str().unwrap().to_owned();
+    RunBody {
+        argv: vec!["clean".to_owned(), "--all".to_owned()],
+        directory: "/".to_owned(),
+        executable,
+    }
+}
+
+#[test]
+fn without_a_kernel_nothing_is_open_and_the_id_is_not_used_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut executor = executor(&dir);
+    let (loaded, boot_id) = *executor.load_allowances().unwrap();
+    let mut state = test_guarded();
+    let _ = state.allowances.load(loaded, boot_id.clone(), NOW);
+    let entry = Entry { boot_id, not_after: 3620, ..test_entries::entry("a") };
+    let outcome = executor.open_allowance(&opening(entry), &state, NOW);
+    let (refused, failed) = outcome.unwrap_err();
+    assert_eq!(refused.reason, RefusedReason::NoGuard);
+    let failed = *failed.unwrap();
+    assert!(!failed.is_used() && failed.until_ns == NOW.boot_ns + 3_600_000_000_000);
+    assert_ne!(failed.serial, 10_000_000_000, "the moment it was to be opened at");
+    assert!(audit(&dir).contains("\"type\":\"allowance_activate\""), "before the kernel is told");
+    executor.store = None;
+    let (loaded, _) = *executor.load_allowances().unwrap();
+    assert_eq!(loaded.entries, [failed]);
+}
+
+#[test]
+fn without_a_store_nothing_is_opened_or_recorded_as_open() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("allowances.redb"), "broken").unwrap();
+    let mut executor = executor(&dir);
+    assert!(executor.load_allowances().is_err());
+    let entry = test_entries::entry("a");
+    let (refused, failed) =
+        executor.open_allowance(&opening(entry), &test_guarded(), NOW).unwrap_err();
+    assert_eq!((refused.reason, failed), (RefusedReason::StateUnreadable, None));
+    assert!(!audit(&dir).contains("allowance_activate"));
+    assert_eq!(std::fs::read(dir.path().join("allowances.redb")).unwrap(), b"broken");
+}
+
+#[test]
+fn who_submits_a_run_has_to_be_whom_it_is_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut executor = executor(&dir);
+    let uid = own_uid();
+    let user = |uid: u32| Bind { user: Some(uid.to_string()), ..Bind::default() };
+    let run = run();
+    let bound = executor.bind(&user(uid), Some(&run), &person(), NOW).unwrap();
+    let tree = bound.tree.unwrap();
+    assert_eq!(tree.submitter.pid, std::process::id());
+    assert!(tree.command.ends_with(" --all") && tree.first.is_none());
+    assert_eq!(bound.user.unwrap().uid, uid);
+    let mut reason = |bind: &Bind, run: Option<&RunBody>, person: &Person| {
+        executor.bind(bind, run, person, NOW).err().map(|refused| refused.reason)
+    };
+    assert_eq!(reason(&user(uid + 1), Some(&run), &person()), Some(RefusedReason::WrongUser));
+    assert_eq!(reason(&user(uid + 1), None, &person()), None, "whoever submits it");
+    let nobody = Bind { user: Some("no-such-user".to_owned()), ..Bind::default() };
+    assert_eq!(reason(&nobody, None, &person()), Some(RefusedReason::WrongUser));
+    let unit = Bind { unit: Some("no-such.service".to_owned()), ..Bind::default() };
+    assert_eq!(reason(&unit, None, &person()), Some(RefusedReason::WrongUnit));
+    let unknown = Person { pid: None, ..person() };
+    assert_eq!(reason(&user(uid), Some(&run), &unknown), Some(RefusedReason::WrongProcess));
+    let command = holdfast_policy::allowance::BoundCommand {
+        path: run.executable.clone(),
+        sha256: "0".repeat(64),
+        script: None,
+    };
+    let edited = Bind { command: Some(command), ..Bind::default() };
+    assert_eq!(reason(&edited, Some(&run), &person()), Some(RefusedReason::WrongCommand));
+}
+
+#[test]
+fn a_process_that_is_no_child_of_the_submitter_does_not_join() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut executor = executor(&dir);
+    let (loaded, boot_id) = *executor.load_allowances().unwrap();
+    let mut state = test_guarded();
+    let _ = state.allowances.load(loaded, boot_id, NOW);
+    let entry = test_entries::tree("t");
+    let (serial, tree) = (entry.serial, entry.bound.tree.clone().unwrap());
+    state.allowances.put(entry);
+    let (reply, _) = oneshot::channel();
+    let joining = Joining { id: "t".to_owned(), serial, tree, person: person(), reply };
+    let refused = executor.join(&joining, &state).unwrap_err();
+    assert_eq!(refused.reason, RefusedReason::WrongProcess);
+    assert!(refused.message.contains("no child"), "{refused}");
+}
+
+/// A child of this process may join; without a guard its mark fails, and nobody has joined.
+#[test]
+fn a_child_of_the_submitter_may_join() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut executor = executor(&dir);
+    let (loaded, boot_id) = *executor.load_allowances().unwrap();
+    let mut state = test_guarded();
+    let _ = state.allowances.load(loaded, boot_id.clone(), NOW);
+    let serial = kernel::boot_time_ns();
+    let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+    let mut entry = Entry { serial, boot_id, ..test_entries::tree("t") };
+    let tree = entry.bound.tree.as_mut().unwrap();
+    tree.submitter = look(std::process::id()).unwrap().unwrap().id;
+    let tree = tree.clone();
+    state.allowances.put(entry);
+    let (reply, _) = oneshot::channel();
+    let person = Person { pid: Some(child.id()), ..person() };
+    let joining = Joining { id: "t".to_owned(), serial, tree, person, reply };
+    let refused = executor.join(&joining, &state).unwrap_err();
+    assert_eq!(refused.reason, RefusedReason::NoGuard, "{refused}");
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+#[test]
+fn a_pattern_has_to_lead_into_the_zone() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir(dir.path().join("a")).unwrap();
+    let plan = test_plan();
+    let zone = plan.policy.zones[0].name.clone();
+    let reason = |pattern: &str| {
+        let pattern = PathPattern::parse(&format!("{}/{pattern}", dir.path().display())).unwrap();
+        let grant = Grant {
+            zone: zone.clone(),
+            subtrees: vec![],
+            ops: holdfast_policy::OpSet::GUARDED,
+            files: 1,
+            bytes: 0,
+            tenants: 1,
+        };
+        let mut lookup = Lookup::new(&plan, None).unwrap();
+        let looking = &mut Looking::default();
+        let zones = [zone.as_str()];
+        let outcome = pattern_places(&grant, &pattern, &zones, &mut lookup, looking);
+        outcome.unwrap_err().reason
+    };
+    assert_eq!(reason("a"), RefusedReason::OutsideZone);
+    assert_eq!(reason("*"), RefusedReason::OutsideZone);
+    assert_eq!(reason("b"), RefusedReason::NothingMatches);
+    assert_eq!(reason("b*"), RefusedReason::NothingMatches);
+}
+
+#[test]
+fn a_long_command_line_is_cut() {
+    let long = RunBody { argv: vec!["x".to_owned(), "ä".repeat(5000)], ..run() };
+    assert_eq!(command_line(&long).chars().count(), MOST_COMMAND + 1);
+}
+
+#[test]
+fn the_kernel_is_told_what_was_signed() {
+    let mut entry = test_entries::entry("a");
+    entry.bound.unit = Some(UnitRef { id: 7, path: None });
+    let place = abi::Learned { ino: 5, ..abi::Learned::default() };
+    let opening = Opening { ops: vec![3], places: vec![vec![place]], ..opening(entry.clone()) };
+    let told = desired(&entry, &opening);
+    assert_eq!((told.serial, told.until_ns), (entry.serial, entry.until_ns));
+    assert_eq!((told.tree, told.unit, told.user), (false, Some(7), Some(1000)));
+    let grant = &told.grants[0];
+    assert_eq!((grant.zone.as_str(), grant.ops, grant.files), ("customers", 3, 100));
+    assert_eq!((grant.bytes, grant.tenants, grant.subtrees.len()), (1 << 20, 1, 1));
+    assert!(desired(&test_entries::tree("t"), &opening).tree);
+}
