@@ -1,7 +1,12 @@
 //! An allowance in plain words: what a signer reads before signing. It leaves nothing out that widens anything.
 
+use holdfast_abi::Op;
+
 use super::{Allowance, Bind, Grant, Hosts, utc};
 use crate::units::format_bytes;
+
+const WHOLE_DIRECTORIES: &str =
+    "WHOLE DIRECTORIES can leave by `detach`, each counted as one file whatever is in it";
 
 /// Several lines, each with its end.
 pub(super) fn summary(allowance: &Allowance) -> String {
@@ -15,6 +20,9 @@ pub(super) fn summary(allowance: &Allowance) -> String {
     for (index, grant) in allowance.grants.iter().enumerate() {
         let head = if index == 0 { "what" } else { "and" };
         lines.push(format!("  {head:5}  {}", self::grant(grant)));
+        if grant.ops.iter().any(Op::cost_is_unknown) {
+            lines.push(format!("  {:5}  {WHOLE_DIRECTORIES}", ""));
+        }
     }
     for (index, line) in bind(&allowance.bind).into_iter().enumerate() {
         let head = if index == 0 { "by" } else { "" };
@@ -95,9 +103,12 @@ fn bind(bind: &Bind) -> Vec<String> {
         Some(command) => {
             lines.push(format!("{} started with `holdfast run`, and what it starts", command.path));
             lines.push(format!("  if its SHA-256 is {}", command.sha256));
-            if let Some((script, sha256)) = &command.script {
-                lines.push(format!("  with the script {script}"));
-                lines.push(format!("  if that one's SHA-256 is {sha256}"));
+            match &command.script {
+                Some((script, sha256)) => {
+                    lines.push(format!("  with the script {script} as its first argument"));
+                    lines.push(format!("  if that one's SHA-256 is {sha256}"));
+                }
+                None => lines.push("  with ANY ARGUMENTS".to_owned()),
             }
             lines.extend(bind.user.as_ref().map(|user| format!("  as user {user}")));
             lines.extend(bind.unit.as_ref().map(|unit| format!("  in unit {unit}")));

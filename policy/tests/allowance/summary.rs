@@ -20,4 +20,9 @@ fn what_is_left_open_is_said_loudly() {
     assert!(text.contains("\n  by     any process of user root\n"), "{text}");
     assert!(text.contains("\n  when   2026-07-01 20:00:00 to 22:00:00 UTC (2 hours)\n"), "{text}");
     assert!(text.contains("\n  where  host web1, and no other\n"), "{text}");
+    let command = format!(
+        "{DOCUMENT}\n[bind.command]\npath = \"/bin/sh\"\nsha256 = \"{}\"\n",
+        "0".repeat(64)
+    );
+    assert!(allowance(&command).summary().contains("with ANY ARGUMENTS"));
 }
