@@ -12,7 +12,7 @@ use super::{apt, disk};
 use crate::{paths, process, ui};
 
 const SUITE: &str = "bookworm";
-const PACKAGES: [&str; 21] = [
+const PACKAGES: [&str; 22] = [
     "bash",
     "coreutils",
     "dpkg",
@@ -25,6 +25,7 @@ const PACKAGES: [&str; 21] = [
     "logrotate",
     "mount",
     "nfs-kernel-server",
+    "openssh-client",
     "procps",
     "rsync",
     "sed",

@@ -36,6 +36,8 @@ pub fn everything(refresh: bool) -> Result<()> {
         ui::say(&format!("  run by {}", emulator.introduction()));
     }
     for_ci()?;
+    for_host_tests()?;
+    for_fuzz()?;
     ui::say("setup: everything is there");
     Ok(())
 }
@@ -68,6 +70,21 @@ pub fn for_ci() -> Result<PathBuf> {
     let _alone = alone()?;
     tools::ensure_components(&toolchain::ensure_bpf()?)?;
     tools::ensure_deny()
+}
+
+/// What the tests on the host need: OpenSSH is the reference for signatures.
+pub fn for_host_tests() -> Result<()> {
+    let _alone = alone()?;
+    if process::find_program("ssh-keygen").is_some() {
+        return Ok(());
+    }
+    apt::install(&["openssh-client"], "ssh-keygen for the tests")
+}
+
+/// What building the fuzz targets needs.
+pub fn for_fuzz() -> Result<()> {
+    let _alone = alone()?;
+    tools::ensure_c_compiler()
 }
 
 fn ensure_programs() -> Result<()> {

@@ -9,7 +9,7 @@ pub struct Count {
     pub failed: usize,
     /// Their names.
     pub failures: Vec<String>,
-    /// The totals that the guest's runner itself gave, at its end.
+    /// The totals that the guest's runner itself gave, at the end of each boot.
     pub claimed: Option<(usize, usize)>,
 }
 
@@ -25,12 +25,13 @@ impl Count {
     }
 
     /// Adds one line of `holdfast-tests`: `test NAME ... ok (3s)`, and at the end
-    /// `holdfast-tests: 12 passed, 1 failed`.
+    /// `holdfast-tests: 12 passed, 1 failed`. A guest that boots again has such an end for each boot.
     pub fn guest_line(&mut self, line: &str) {
         if let Some(totals) = line.strip_prefix("holdfast-tests: ") {
             let totals = (number_before(totals, " passed"), number_before(totals, " failed"));
             if let (Some(passed), Some(failed)) = totals {
-                self.claimed = Some((passed, failed));
+                let (earlier_passed, earlier_failed) = self.claimed.unwrap_or_default();
+                self.claimed = Some((earlier_passed + passed, earlier_failed + failed));
             }
         } else if let Some(name) = failed_test(line) {
             self.failed += 1;
@@ -104,6 +105,15 @@ mod tests {
         assert_eq!((count.passed, count.failed), (1, 1));
         assert_eq!(count.failures, ["find_delete"]);
         assert_eq!(count.doubt(), None);
+    }
+
+    #[test]
+    fn a_guest_that_boots_again() {
+        let mut lines = vec!["test a, boot 1 ... ok (3s)", "holdfast-tests: 1 passed, 0 failed"];
+        lines.push("test a, boot 2 ... ok (3s)");
+        assert!(guest(&lines).doubt().is_some());
+        lines.push("holdfast-tests: 1 passed, 0 failed");
+        assert_eq!((guest(&lines).passed, guest(&lines).doubt()), (2, None));
     }
 
     #[test]

@@ -19,7 +19,7 @@ struct Way {
     limit: Duration,
 }
 
-const WAYS: [Way; 2] = [
+const WAYS: [Way; 3] = [
     Way { name: "normal", append: &[], limit: Duration::from_secs(3600) },
     // The list of active security modules without `bpf`.
     Way {
@@ -27,6 +27,8 @@ const WAYS: [Way; 2] = [
         append: &["lsm=lockdown,capability,yama"],
         limit: Duration::from_secs(300),
     },
+    // The guest asks to be booted again, with the same data disk.
+    Way { name: "reboot", append: &[], limit: Duration::from_secs(900) },
 ];
 
 /// Runs the scenarios on these kernels, in each way to boot them. The kernels run at the same time: a scenario rarely keeps
@@ -69,7 +71,7 @@ fn boot(kernel: &str, way: &Way, filter: Option<&str>, binaries: &[PathBuf]) -> 
     })?;
     let nothing = count.passed + count.failed == 0 && filter.is_none();
     let problem = problem(&outcome, &count).or_else(|| nothing.then(|| "no test ran".to_owned()));
-    let name = match way.append.is_empty() {
+    let name = match way.name == WAYS[0].name {
         true => kernel.to_owned(),
         false => format!("{kernel}, {}", way.name),
     };

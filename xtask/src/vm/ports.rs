@@ -1,5 +1,6 @@
 //! The lines between guest and host: what the command prints, and what the guest says about itself.
 
+use std::fs;
 use std::io::Read;
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
@@ -25,14 +26,17 @@ pub enum Stream {
 pub enum Message {
     /// The command printed this.
     Output(Stream, Vec<u8>),
-    /// The guest says: `ready UPTIME` or `exit STATUS`.
+    /// The guest says: `ready UPTIME`, `exit STATUS`, or `again` for another boot.
     Control(String),
 }
 
-/// One thread for each port; the channel ends when all of them are closed.
+/// One thread for each port; the channel ends when all of them are closed. An earlier boot may have used the same sockets.
 pub fn listen(sockets: &[PathBuf]) -> Result<Receiver<Message>> {
     let (sender, receiver) = channel();
     for (name, path) in NAMES.iter().zip(sockets) {
+        if path.exists() {
+            fs::remove_file(path).with_context(|| format!("cannot remove {}", path.display()))?;
+        }
         let listener = UnixListener::bind(path)
             .with_context(|| format!("cannot listen at {}", path.display()))?;
         let sender = sender.clone();

@@ -9,8 +9,8 @@ use super::{Boot, Scratch, ports};
 use crate::process;
 use crate::setup::emulator::Emulator;
 
-/// QEMU with everything that this boot needs.
-pub fn command(boot: &Boot, accel: Accel, scratch: &Scratch) -> Command {
+/// QEMU with everything that this boot needs, the run's `number`th. A guest that reboots ends it.
+pub fn command(boot: &Boot, accel: Accel, scratch: &Scratch, number: u32) -> Command {
     let mut qemu = killed_with_us(&boot.emulator);
     qemu.args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]);
     qemu.args(["-name", "holdfast", "-m", &format!("{}M", boot.memory)]);
@@ -31,8 +31,11 @@ pub fn command(boot: &Boot, accel: Accel, scratch: &Scratch) -> Command {
     }
     qemu.arg("-kernel").arg(boot.kernel.image());
     qemu.arg("-initrd").arg(&scratch.initramfs);
-    qemu.args(["-append", &append(boot)]);
-    qemu.arg("-serial").arg(format!("file:{}", scratch.log.display()));
+    qemu.args(["-append", &append(boot, number)]);
+    // Appended to: an earlier boot's lines stay.
+    let log = scratch.log.display().to_string().replace(',', ",,");
+    qemu.arg("-chardev").arg(format!("file,id=log,append=on,path={log}"));
+    qemu.args(["-serial", "chardev:log"]);
     add_disk(&mut qemu, "hf-root", &boot.guest.root_disk, "snapshot=on");
     add_disk(&mut qemu, "hf-modules", &boot.kernel.modules_disk(), "read-only=on");
     if let Some(data) = &scratch.data_disk {
@@ -45,13 +48,16 @@ pub fn command(boot: &Boot, accel: Accel, scratch: &Scratch) -> Command {
 }
 
 /// The kernel's command line. Later words win, so `--append` can override.
-fn append(boot: &Boot) -> String {
+fn append(boot: &Boot, number: u32) -> String {
     // Level 5 shows warnings; the generous limits are for emulation on a busy machine.
     let mut words = "console=ttyS0 panic=-1 oops=panic loglevel=5 \
                      rcupdate.rcu_cpu_stall_timeout=60 watchdog_thresh=30"
         .to_owned();
     if matches!(boot.task, Task::Probe) {
         words += " holdfast.probe";
+    }
+    if number > 1 {
+        words += &format!(" holdfast.boot={number}");
     }
     for extra in &boot.append {
         words.push(' ');

@@ -1,4 +1,4 @@
-//! Watches one run: what the guest prints, what its kernel says, and the clock.
+//! Watches one run: what the guest prints, what its kernel says, and the clock. A run can boot more than once.
 
 use std::fs::File;
 use std::io::Read;
@@ -19,6 +19,8 @@ use super::{Boot, Scratch, qemu};
 const POLL: Duration = Duration::from_millis(200);
 /// After its last word the guest gets this long to switch itself off.
 const GRACE: Duration = Duration::from_secs(4);
+/// More boots than any run needs: one that asks for more goes round in circles.
+const MAX_BOOTS: u32 = 8;
 
 /// How a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,32 +48,31 @@ pub struct Outcome {
     pub total_time: Duration,
 }
 
-/// Boots, and returns when the guest is gone.
+/// Boots, and returns when the guest is gone. If the guest asks for it, boots again with the same data disk.
 pub fn run(boot: &Boot, accel: Accel, on_output: &mut dyn FnMut(Stream, &[u8])) -> Result<Outcome> {
     let scratch = Scratch::new(boot)?;
-    let messages = ports::listen(&scratch.ports)?;
-    let mut command = qemu::command(boot, accel, &scratch);
-    if !matches!(boot.task, Task::Shell { .. }) {
-        command.stdin(Stdio::null());
-    }
-    if matches!(boot.task, Task::Probe) {
-        // Where KVM does not work, QEMU shows every register.
-        command.stderr(Stdio::null());
-    }
     let start = Instant::now();
-    let child = command.spawn().context("cannot start the emulator")?;
-    let log = File::open(&scratch.log)?;
+    let time_up = start.checked_add(boot.limit);
     let mut watch = Watch {
         start,
-        child,
-        log,
+        log: File::open(&scratch.log)?,
         partial: String::new(),
         trouble: Vec::new(),
         end: None,
+        again: false,
         boot_time: None,
-        stop_at: start.checked_add(boot.limit),
+        stop_at: time_up,
     };
-    watch.until_gone(&messages, on_output)?;
+    for number in 1..=MAX_BOOTS {
+        watch.again = false;
+        watch.stop_at = time_up;
+        let messages = ports::listen(&scratch.ports)?;
+        let mut child = start_emulator(boot, accel, &scratch, number)?;
+        watch.until_gone(&mut child, &messages, on_output)?;
+        if !watch.again || watch.end.is_some() {
+            break;
+        }
+    }
     Ok(Outcome {
         end: watch.end.unwrap_or(End::Died),
         trouble: watch.trouble,
@@ -81,13 +82,26 @@ pub fn run(boot: &Boot, accel: Accel, on_output: &mut dyn FnMut(Stream, &[u8])) 
     })
 }
 
+fn start_emulator(boot: &Boot, accel: Accel, scratch: &Scratch, number: u32) -> Result<Child> {
+    let mut command = qemu::command(boot, accel, scratch, number);
+    if !matches!(boot.task, Task::Shell { .. }) {
+        command.stdin(Stdio::null());
+    }
+    if matches!(boot.task, Task::Probe) {
+        // Where KVM does not work, QEMU shows every register.
+        command.stderr(Stdio::null());
+    }
+    command.spawn().context("cannot start the emulator")
+}
+
 struct Watch {
     start: Instant,
-    child: Child,
     log: File,
     partial: String,
     trouble: Vec<String>,
     end: Option<End>,
+    /// Whether the guest wants to be booted again.
+    again: bool,
     boot_time: Option<Duration>,
     stop_at: Option<Instant>,
 }
@@ -95,6 +109,7 @@ struct Watch {
 impl Watch {
     fn until_gone(
         &mut self,
+        child: &mut Child,
         messages: &Receiver<Message>,
         on_output: &mut dyn FnMut(Stream, &[u8]),
     ) -> Result<()> {
@@ -107,13 +122,16 @@ impl Watch {
                 Err(RecvTimeoutError::Disconnected) => thread::sleep(POLL),
             }
             self.read_log()?;
-            if self.child.try_wait()?.is_some() {
+            if child.try_wait()?.is_some() {
                 break;
             }
             if self.stop_at.is_some_and(|time| Instant::now() >= time) {
-                self.end.get_or_insert(End::TimedOut);
-                self.child.kill()?;
-                self.child.wait()?;
+                // One that is to be booted again need not have switched itself off.
+                if !self.again {
+                    self.end.get_or_insert(End::TimedOut);
+                }
+                child.kill()?;
+                child.wait()?;
                 break;
             }
         }
@@ -129,9 +147,15 @@ impl Watch {
 
     fn control(&mut self, line: &str) {
         match line.split_once(' ') {
-            Some(("ready", _)) => self.boot_time = Some(self.start.elapsed()),
+            Some(("ready", _)) => {
+                self.boot_time.get_or_insert(self.start.elapsed());
+            }
             Some(("exit", status)) => {
                 self.end.get_or_insert(status.trim().parse().map_or(End::Died, End::Exit));
+                self.stop_at = Some(Instant::now() + GRACE);
+            }
+            None if line.trim() == "again" => {
+                self.again = true;
                 self.stop_at = Some(Instant::now() + GRACE);
             }
             _ => {}

@@ -54,6 +54,12 @@ else
         read -rt 0.1 <> <(:)
     done
 fi
+if [[ $status == 0 && -e /run/boot-again ]]; then
+    # As when the power fails: what was not written to the disk is lost.
+    echo again >&3
+    /run/payload/busybox reboot -n -f
+    sleep 60
+fi
 echo "exit $status" >&3
 /run/payload/busybox poweroff -f
 sleep 60
