@@ -5,6 +5,7 @@
 //! nanoseconds of wall-clock and depend on the weather.
 
 mod latency;
+mod spawn;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -33,6 +34,7 @@ pub(crate) fn run() -> Result<()> {
         "unlink over {FILES} files, best of {ROUNDS} rounds, in instructions (nanoseconds of -icount)\n"
     );
     let mut rows = vec![measure("no guard", &|fs| base(fs).join("free"))?];
+    let free_thread = spawn::measure()?;
     let mut lab = Lab::default();
     lab.write_policy(&policy(true)?)?;
     for fs in Fs::ALL {
@@ -40,6 +42,7 @@ pub(crate) fn run() -> Result<()> {
     }
     lab.start(false)?;
     rows.push(measure("guard on, directory in no zone", &|fs| base(fs).join("free"))?);
+    let guarded_thread = spawn::measure()?;
     for depth in DEPTHS {
         let case = format!("in a zone, within budget, depth {depth}");
         rows.push(measure(&case, &|fs| deep(&zone(fs), depth))?);
@@ -51,7 +54,11 @@ pub(crate) fn run() -> Result<()> {
     let latency = latency::measure(&mut lab, &base(Fs::Tmpfs).join("held"))?;
     lab.finish()?;
     print(&rows);
-    println!("\nresident memory of the agent: {resident}");
+    let ratio = guarded_thread as f64 / free_thread as f64;
+    println!(
+        "\na new thread, from its making to its end: {free_thread} without, {guarded_thread} with the guard ({ratio:.3})"
+    );
+    println!("resident memory of the agent: {resident}");
     println!("from release to the op done, by `holdfast hold release`: {}", latency.command);
     println!("from release to the op done, by the control socket:     {}", latency.socket);
     Ok(())

@@ -1,12 +1,14 @@
 //! Chooses scenarios, runs them one after another and says what came out. It never decides what is right.
 
+use std::fs;
 use std::io::Write as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 
-use anyhow::{Result, anyhow};
+use anyhow::{Context as _, Result, anyhow};
 
-use crate::harness::{Ctx, Lab};
+use crate::harness::agent::STATE_DIR;
+use crate::harness::{Ctx, Lab, Tool};
 use crate::scenarios;
 
 /// How the VM was booted.
@@ -16,7 +18,17 @@ pub(crate) enum Boot {
     Normal,
     /// With an `lsm=` list that lacks `bpf`.
     NoBpf,
+    /// As [`Boot::Normal`], and [`BOOTS`] times, each but the last ended as if the power had failed. The agent's state is on
+    /// the disk that lasts.
+    Reboot,
 }
+
+/// How often the machine is booted for scenarios across reboots.
+pub(crate) const BOOTS: u32 = 3;
+/// Where the agent's state is kept across reboots.
+const LASTING_STATE: &str = "/data/state";
+/// Asks the guest's first program for another boot.
+const BOOT_AGAIN: &str = "/run/boot-again";
 
 /// A filesystem a scenario runs on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,6 +94,12 @@ impl Scenario {
         self
     }
 
+    /// Runs once in each of [`BOOTS`] boots, the agent still running at the end of all but the last.
+    pub(crate) const fn across_reboots(mut self) -> Self {
+        self.boot = Boot::Reboot;
+        self
+    }
+
     fn title(&self, fs: Fs) -> String {
         if self.on.len() > 1 {
             format!("{}::{}", self.name, fs.name())
@@ -108,6 +126,7 @@ pub(crate) fn list() -> bool {
         match scenario.boot {
             Boot::Normal => println!("{title}"),
             Boot::NoBpf => println!("{title} (boot: no-bpf)"),
+            Boot::Reboot => println!("{title} (boot: reboot, {BOOTS} times)"),
         }
     }
     true
@@ -117,15 +136,31 @@ pub(crate) fn list() -> bool {
 pub(crate) fn run(boot: Boot, filter: Option<&str>) -> bool {
     let mut lab = Lab::default();
     let (mut passed, mut failed) = (0_u32, 0_u32);
-    for (scenario, fs, title) in all() {
-        if scenario.boot != boot || filter.is_some_and(|text| !title.contains(text)) {
-            continue;
+    let chosen = |(scenario, _, title): &(&Scenario, Fs, String)| {
+        scenario.boot == boot && filter.is_none_or(|text| title.contains(text))
+    };
+    let chosen: Vec<_> = all().into_iter().filter(chosen).collect();
+    let number = boot_number();
+    if boot == Boot::Reboot
+        && !chosen.is_empty()
+        && let Err(error) = keep_state()
+    {
+        println!("the agent's state cannot be kept: {error:#}");
+        return false;
+    }
+    for (scenario, fs, title) in chosen {
+        match boot {
+            Boot::Reboot => print!("test {title}, boot {number} ... "),
+            Boot::Normal | Boot::NoBpf => print!("test {title} ... "),
         }
-        print!("test {title} ... ");
         std::io::stdout().flush().ok();
         let started = Instant::now();
         let outcome = run_one(&mut lab, scenario, fs, &title);
         report(outcome, started, &mut lab, &mut passed, &mut failed);
+    }
+    if boot == Boot::Reboot && number < BOOTS && passed > 0 && failed == 0 {
+        println!("holdfast-tests: {passed} passed, {failed} failed");
+        return fs::write(BOOT_AGAIN, "").is_ok();
     }
     if passed + failed > 0 {
         print!("test the_guard_comes_off_in_the_end ... ");
@@ -135,6 +170,20 @@ pub(crate) fn run(boot: Boot, filter: Option<&str>) -> bool {
     }
     println!("holdfast-tests: {passed} passed, {failed} failed");
     failed == 0 && (passed > 0 || filter.is_some())
+}
+
+/// The how manieth boot of this run it is, from 1.
+pub(crate) fn boot_number() -> u32 {
+    let words = fs::read_to_string("/proc/cmdline").unwrap_or_default();
+    let number = words.split_whitespace().find_map(|word| word.strip_prefix("holdfast.boot="));
+    number.and_then(|number| number.parse().ok()).unwrap_or(1)
+}
+
+/// Has the agent's state on the disk that lasts.
+fn keep_state() -> Result<()> {
+    fs::create_dir_all(LASTING_STATE).context(LASTING_STATE)?;
+    fs::create_dir_all(STATE_DIR).context(STATE_DIR)?;
+    Tool::new("mount").args(["--bind", LASTING_STATE, STATE_DIR]).ok().map(drop)
 }
 
 /// Ends the line of one test.

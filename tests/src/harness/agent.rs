@@ -145,7 +145,12 @@ impl Lab {
 
     /// Puts a policy in force.
     pub(crate) fn apply(&mut self, zones: &[Zone]) -> Result<()> {
-        self.write_policy(&policy::render(zones))?;
+        self.apply_text(&policy::render(zones))
+    }
+
+    /// Puts a policy in force, as text.
+    pub(crate) fn apply_text(&mut self, text: &str) -> Result<()> {
+        self.write_policy(text)?;
         cli::holdfast(["policy", "reload"])?.ok()?;
         self.empty_trash()
     }
@@ -158,6 +163,12 @@ impl Lab {
 
     pub(crate) fn metrics(&self) -> Result<Metrics> {
         Metrics::scrape(METRICS)
+    }
+
+    /// All that the agents of this run have logged.
+    pub(crate) fn log(&self) -> Result<String> {
+        let bytes = fs::read(LOG).context(LOG)?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
 
     /// The end of the agent's log, for a failure's report.

@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result};
 use serde_json::Value;
 
 use super::metrics::Metrics;
-use super::{Budget, Lab, Tool, Tree, Zone, check, check_eq, cli, until};
+use super::{Budget, Lab, Tool, Tree, Zone, check, check_eq, cli, policy, until};
 use crate::runner::Fs;
 
 /// What a scenario gets.
@@ -78,9 +78,14 @@ impl<'a> Ctx<'a> {
 
     /// Puts these zones in force.
     pub(crate) fn guard(&mut self, zones: &[Zone]) -> Result<()> {
+        self.guard_text(zones, &policy::render(zones))
+    }
+
+    /// Puts a policy with these zones in force.
+    pub(crate) fn guard_text(&mut self, zones: &[Zone], text: &str) -> Result<()> {
         self.pauses |= zones.iter().any(Zone::pauses);
         self.lab.ensure(self.trace)?;
-        self.lab.apply(zones)
+        self.lab.apply_text(text)
     }
 
     /// Guards one directory with one budget, enforcing.

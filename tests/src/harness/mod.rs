@@ -4,13 +4,16 @@
 //! a condition and says which one did not come true.
 
 pub(crate) mod agent;
+pub(crate) mod allowance;
 pub(crate) mod cli;
+pub(crate) mod clock;
 pub(crate) mod ctx;
 pub(crate) mod helper;
 pub(crate) mod hold;
 pub(crate) mod metrics;
 pub(crate) mod policy;
 pub(crate) mod proc;
+pub(crate) mod signing;
 pub(crate) mod sys;
 pub(crate) mod terminal;
 pub(crate) mod tool;

@@ -80,3 +80,14 @@ pub(crate) fn spawn_emptying(path: &Path) -> io::Result<()> {
         ))
     }
 }
+
+/// Shifts the wall clock by so many seconds, as adjtimex(2) with ADJ_SETOFFSET does.
+pub(crate) fn adjtimex_offset(seconds: i64) -> io::Result<()> {
+    // SAFETY: plain data, all of which may be zero.
+    let mut timex: libc::timex = unsafe { std::mem::zeroed() };
+    timex.modes = libc::ADJ_SETOFFSET;
+    timex.time.tv_sec = seconds;
+    // SAFETY: the kernel reads and fills in this struct, which lives until after the call.
+    let outcome = unsafe { libc::adjtimex(&raw mut timex) };
+    if outcome == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}

@@ -28,6 +28,11 @@ impl Unit {
         self.dir.join("cgroup.procs")
     }
 
+    /// Its path from the root of the hierarchy, as /proc/PID/cgroup has it.
+    pub(crate) fn path(&self) -> String {
+        format!("/{}", self.dir.file_name().unwrap_or_default().to_string_lossy())
+    }
+
     /// What the kernel calls it: the inode number of its directory.
     pub(crate) fn id(&self) -> Result<u64> {
         Ok(fs::metadata(&self.dir)?.ino())

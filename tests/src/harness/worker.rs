@@ -1,8 +1,9 @@
 //! A process that does one file operation at a time and says how each ended. It may be paused in the middle of one.
 
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::fs::File;
+use std::io::{BufRead as _, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Stdio};
+use std::process::{Child, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
@@ -37,10 +38,10 @@ pub(crate) struct Answer {
 }
 
 /// The parent's side of a worker. Dropping it kills the worker, paused or not.
-#[derive(Debug)]
 pub(crate) struct Worker {
-    child: Child,
-    input: ChildStdin,
+    /// Unless somebody else started it.
+    child: Option<Child>,
+    input: Box<dyn Write + Send>,
     answers: Receiver<(String, Instant)>,
 }
 
@@ -51,7 +52,27 @@ impl Worker {
         let mut command = tool.command()?;
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
         let input = child.stdin.take().context("no stdin")?;
-        let output = BufReader::new(child.stdout.take().context("no stdout")?);
+        let output = child.stdout.take().context("no stdout")?;
+        Ok(Self::over(Some(child), Box::new(input), output))
+    }
+
+    /// One that somebody else starts with its standard streams at these two pipes, which are made here. It ends when this is
+    /// dropped.
+    pub(crate) fn at_pipes(input: &Path, output: &Path) -> Result<Self> {
+        let open = |path: &Path| -> Result<File> {
+            Tool::new("mkfifo").arg(path).ok()?;
+            // For both directions, so that nobody waits for the other side.
+            Ok(File::options().read(true).write(true).open(path)?)
+        };
+        Ok(Self::over(None, Box::new(open(input)?), open(output)?))
+    }
+
+    fn over(
+        child: Option<Child>,
+        input: Box<dyn Write + Send>,
+        output: impl Read + Send + 'static,
+    ) -> Self {
+        let output = BufReader::new(output);
         let (tell, answers) = channel();
         std::thread::spawn(move || {
             // Ends with the worker, or when nobody listens any more.
@@ -61,11 +82,12 @@ impl Worker {
                 }
             }
         });
-        Ok(Self { child, input, answers })
+        Self { child, input, answers }
     }
 
+    /// Its process; 0 if somebody else started it.
     pub(crate) fn pid(&self) -> u32 {
-        self.child.id()
+        self.child.as_ref().map_or(0, Child::id)
     }
 
     /// Does one step; the error number, 0 for success.
@@ -114,8 +136,10 @@ impl Worker {
 
 impl Drop for Worker {
     fn drop(&mut self) {
-        self.child.kill().ok();
-        self.child.wait().ok();
+        if let Some(child) = &mut self.child {
+            child.kill().ok();
+            child.wait().ok();
+        }
     }
 }
 

@@ -4,6 +4,7 @@
 //! relies on what another left behind.
 
 mod accounting;
+mod allowances;
 mod budgets;
 mod concurrent;
 mod differential;
@@ -68,4 +69,12 @@ pub(crate) const ALL: &[&[Scenario]] = &[
     holds::policy::SCENARIOS,
     holds::agent::SCENARIOS,
     throttle::SCENARIOS,
+    allowances::firstserver::SCENARIOS,
+    allowances::exact::SCENARIOS,
+    allowances::outside::SCENARIOS,
+    allowances::tree::SCENARIOS,
+    allowances::run::SCENARIOS,
+    allowances::agent::SCENARIOS,
+    allowances::attacks::SCENARIOS,
+    allowances::reboot::SCENARIOS,
 ];

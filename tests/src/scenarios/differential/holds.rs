@@ -235,6 +235,8 @@ impl Judge<'_> {
             now: cli::number(event, "time_ns")?,
             can_wait: true,
             held_since: self.since[actor],
+            mark: None,
+            inside: &[],
         };
         let decision = self.model.decide(&request);
         let (verdict, reason) = (cli::text(event, "verdict"), cli::text(event, "reason"));

@@ -4,6 +4,7 @@
 //! op should cost is worked out here from the state of the tree; only the time of the decision is taken from the
 //! kernel's event. `holdfast_policy::decide` then has to give the same verdict for the same reason.
 
+mod allowances;
 mod follow;
 mod holds;
 mod ops;
@@ -29,6 +30,7 @@ use world::{Random, World};
 pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario::each("kernel_and_model_agree", agree).traced(),
     Scenario::each("kernel_and_model_agree_about_holds", holds::agree).traced(),
+    Scenario::each("kernel_and_model_agree_about_allowances", allowances::agree).traced(),
 ];
 
 const OPS: usize = 2800;
@@ -160,6 +162,8 @@ fn compare(
             now: cli::number(event, "time_ns")?,
             can_wait: true,
             held_since: None,
+            mark: None,
+            inside: &[],
         };
         let decision = model.decide(&request);
         let (verdict, reason) = (cli::text(event, "verdict"), cli::text(event, "reason"));

@@ -86,7 +86,7 @@ impl Planned {
     }
 
     /// What is destroyed or leaves.
-    fn target(&self) -> &Path {
+    pub(super) fn target(&self) -> &Path {
         match &self.step {
             Step::Unlink(path)
             | Step::Rmdir(path)

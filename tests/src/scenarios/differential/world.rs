@@ -26,6 +26,7 @@ pub(super) struct Known {
     pub(super) size: u64,
     pub(super) owner: u32,
     pub(super) tenant: u64,
+    pub(super) inode: u64,
 }
 
 impl World {
@@ -48,7 +49,8 @@ impl World {
                 fs::write(&path, vec![b'x'; size as usize])?;
                 fs::set_permissions(&path, fs::Permissions::from_mode(0o666))?;
                 chown(&path, Some(owner), Some(owner))?;
-                world.files.insert(path, Known { size, owner, tenant: inode });
+                let known = Known { size, owner, tenant: inode, inode: inode_of(&path)? };
+                world.files.insert(path, known);
             }
             world.tenants.push((dir, inode));
         }
