@@ -88,7 +88,7 @@ pub(super) const TABLE: &[Attack] = &[
         },
     ),
     attack("a key whose time is over", "signer_expired", "2020", |scene| {
-        let options = format!("namespaces=\"{NAMESPACE}\",valid-before=\"20200101\"");
+        let options = format!("namespaces=\"{NAMESPACE}\",valid-before=\"20200101Z\"");
         scene.signing(&Signing::usual()?.without("bob").and_line("bob", "bob", &options)?)?;
         let draft = scene.draft()?;
         scene.run_draft(&draft)
