@@ -5,6 +5,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
+use std::os::fd::AsRawFd as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
@@ -114,8 +115,9 @@ pub(crate) fn open(path: &Path) -> io::Result<Option<(File, PathBuf, bool)>> {
         let file = options.open(&real)?;
         let metadata = file.metadata()?;
         let is_as_before = (metadata.dev(), metadata.ino()) == (kind.dev(), kind.ino());
-        // Between the two looks somebody may have put a link into its path.
-        if !is_as_before || self::real(path)? != real {
+        // Between the looks somebody may have put a link into its path and taken it out again: only the open file knows where it is.
+        let opened = fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd()))?;
+        if !is_as_before || opened != real || self::real(path)? != real {
             return Err(io::Error::other("it changes while it is looked at"));
         }
         Ok(Some((file, real, metadata.is_dir())))

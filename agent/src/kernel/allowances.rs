@@ -174,7 +174,11 @@ pub(super) fn close(maps: &mut Maps, serial: u64) -> Result<Option<AllowanceRow>
     let refused = |error| KernelError::refused("close an allowance", error);
     let conf = match maps.allowances.get(&serial, 0) {
         Ok(conf) => conf,
-        Err(MapError::KeyNotFound) => return Ok(None),
+        Err(MapError::KeyNotFound) => {
+            // An agent that was killed while it closed it may have left the rest behind.
+            clear(maps, serial)?;
+            return Ok(None);
+        }
         Err(error) => return Err(refused(error)),
     };
     maps.allowances.remove(&serial).map_err(refused)?;
