@@ -29,7 +29,7 @@ enum Command {
         /// How the VM was booted: the scenarios made for it are run.
         #[arg(long, value_enum, default_value_t = runner::Boot::Normal)]
         boot: runner::Boot,
-        /// Run only those whose name contains this text.
+        /// Run only those whose name contains this text, or one of several between commas.
         #[arg(long)]
         filter: Option<String>,
     },

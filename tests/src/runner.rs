@@ -137,7 +137,8 @@ pub(crate) fn run(boot: Boot, filter: Option<&str>) -> bool {
     let mut lab = Lab::default();
     let (mut passed, mut failed) = (0_u32, 0_u32);
     let chosen = |(scenario, _, title): &(&Scenario, Fs, String)| {
-        scenario.boot == boot && filter.is_none_or(|text| title.contains(text))
+        scenario.boot == boot
+            && filter.is_none_or(|texts| texts.split(',').any(|text| title.contains(text)))
     };
     let chosen: Vec<_> = all().into_iter().filter(chosen).collect();
     let number = boot_number();

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::time::Duration;
 
 use holdfast_abi::TaskKey;
 
@@ -12,6 +13,9 @@ use crate::clock::Now;
 use crate::daemon::{AgentLock, LockError};
 use crate::holds::{Process, is_paused_now};
 use crate::kernel;
+
+/// How long the kernel may take to let go of the programs.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 pub(super) fn run(dirs: &Dirs, force: bool) -> Result<Exit, Failure> {
     let paused = paused(&dirs.pin_dir);
@@ -33,13 +37,23 @@ pub(super) fn run(dirs: &Dirs, force: bool) -> Result<Exit, Failure> {
             return Err(Failure::new(Exit::Failure, error.to_string()));
         }
     };
-    let pins = kernel::unpin(&dirs.pin_dir)
+    // A running agent keeps the programs until it ends.
+    let patience = if running { Duration::ZERO } else { PATIENCE };
+    let kernel::Unpinned { pins, off } = kernel::unpin(&dirs.pin_dir, patience)
         .map_err(|error| Failure::new(Exit::Failure, error.to_string()))?;
     record(dirs, pins, running || !paused.is_empty(), paused.iter().map(|one| one.pid).collect());
-    let message = match pins {
-        0 => "nothing was pinned: this host was not guarded".to_owned(),
-        pins => {
+    let message = match (pins, off) {
+        (0, _) => "nothing was pinned: this host was not guarded".to_owned(),
+        (pins, true) => {
             format!("the guard is off: {pins} pins removed; what has been counted is forgotten")
+        }
+        (pins, false) if running => {
+            format!("{pins} pins removed: the guard is off when the agent has ended")
+        }
+        (pins, false) => {
+            format!(
+                "{pins} pins removed, but the kernel still has the programs: somebody else holds on to them"
+            )
         }
     };
     out::text(&message)?;

@@ -337,7 +337,12 @@ fn pattern_places(
     for path in expand(pattern, looking).map_err(lost)? {
         let unreadable =
             |error| nothing(format!("`{pattern}`: cannot look at {}: {error}", shown(&path)));
-        let Some((file, real, is_dir)) = open(&path).map_err(unreadable)? else { continue };
+        let Some((file, real, is_dir)) = open(&path).map_err(unreadable)? else {
+            if path.is_symlink() {
+                return Err(outside(format!("`{pattern}` is a link, and that is not followed")));
+            }
+            continue;
+        };
         looking.place().map_err(lost)?;
         let place = locate::place(&real, is_dir, lookup).map_err(unreadable)?;
         let place = place.filter(|place| zones.get(place.zone) == Some(&grant.zone.as_str()));

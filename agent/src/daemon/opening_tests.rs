@@ -181,6 +181,7 @@ fn a_child_of_the_submitter_may_join() {
 fn a_pattern_has_to_lead_into_the_zone() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::create_dir(dir.path().join("a")).unwrap();
+    std::os::unix::fs::symlink("a", dir.path().join("link")).unwrap();
     let plan = test_plan();
     let zone = plan.policy.zones[0].name.clone();
     let reason = |pattern: &str| {
@@ -201,6 +202,8 @@ fn a_pattern_has_to_lead_into_the_zone() {
     };
     assert_eq!(reason("a"), RefusedReason::OutsideZone);
     assert_eq!(reason("*"), RefusedReason::OutsideZone);
+    assert_eq!(reason("link"), RefusedReason::OutsideZone);
+    assert_eq!(reason("link*"), RefusedReason::NothingMatches, "no glob leads to a link");
     assert_eq!(reason("b"), RefusedReason::NothingMatches);
     assert_eq!(reason("b*"), RefusedReason::NothingMatches);
 }

@@ -4,10 +4,12 @@
 //! them counts (`Control::instance`). A start that fails half-way leaves what was there in force.
 
 use std::{
+    collections::BTreeSet,
     fs,
     hash::{DefaultHasher, Hash, Hasher},
     path::{Path, PathBuf},
     thread,
+    time::{Duration, Instant},
 };
 
 use aya::{
@@ -15,12 +17,13 @@ use aya::{
     programs::{
         FEntry, FExit, Lsm,
         links::{FdLink, PinnedLink},
+        loaded_programs,
     },
 };
 use holdfast_abi as abi;
 
 use super::{
-    GRACE, Started,
+    GRACE, Started, Unpinned,
     error::KernelError,
     maps::{self, Maps, PINNED},
     offsets::{self, Layout},
@@ -28,6 +31,9 @@ use super::{
 
 /// The kernel programs, in the binary. Empty in a build without them.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/holdfast.bpf.o"));
+
+/// How often to look whether the kernel has let go of its programs.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 /// How a program is attached.
 #[derive(Clone, Copy)]
@@ -103,6 +109,14 @@ impl Pins {
         fs::remove_dir(&self.base)
             .map_err(|error| KernelError::io(format!("remove {}", self.base.display()), error))?;
         Ok(removed)
+    }
+
+    /// Kernel ids of the programs that these pins keep attached.
+    fn programs(&self) -> BTreeSet<u32> {
+        let Ok(entries) = fs::read_dir(&self.links) else { return BTreeSet::new() };
+        let program = |path: PathBuf| FdLink::from(PinnedLink::from_pin(path).ok()?).info().ok();
+        let links = entries.flatten().filter_map(|entry| program(entry.path()));
+        links.map(|link| link.program_id()).collect()
     }
 
     fn link(&self, program: &str, instance: u64) -> PathBuf {
@@ -291,10 +305,13 @@ fn versions(pin_dir: &Path) -> Result<Vec<Pins>, KernelError> {
     Ok(versions)
 }
 
-/// Removes every pin, whatever version made it. Returns how many.
-pub(super) fn unpin(pin_dir: &Path) -> Result<usize, KernelError> {
+/// Removes every pin, whatever version made it, and waits for at most `patience` until the kernel has let go of the programs:
+/// it does so a moment after the last reference to a link is gone.
+pub(super) fn unpin(pin_dir: &Path, patience: Duration) -> Result<Unpinned, KernelError> {
     let mut removed = 0;
+    let mut programs = BTreeSet::new();
     for version in versions(pin_dir)? {
+        programs.extend(version.programs());
         removed += version.remove()?;
     }
     match fs::remove_dir(pin_dir) {
@@ -304,5 +321,18 @@ pub(super) fn unpin(pin_dir: &Path) -> Result<usize, KernelError> {
         Err(error) if error.kind() == std::io::ErrorKind::DirectoryNotEmpty => {}
         Err(error) => return Err(KernelError::io(format!("remove {}", pin_dir.display()), error)),
     }
-    Ok(removed)
+    let start = Instant::now();
+    while is_any_loaded(&programs) {
+        if start.elapsed() >= patience {
+            return Ok(Unpinned { pins: removed, off: false });
+        }
+        thread::sleep(LOOK_AGAIN);
+    }
+    Ok(Unpinned { pins: removed, off: true })
+}
+
+/// Whether the kernel still has one of these programs. Where it does not say, nobody is kept waiting.
+fn is_any_loaded(programs: &BTreeSet<u32>) -> bool {
+    !programs.is_empty()
+        && loaded_programs().map_while(Result::ok).any(|program| programs.contains(&program.id()))
 }

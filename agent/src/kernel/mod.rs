@@ -154,9 +154,18 @@ pub fn probe(pin_dir: &Path) -> Vec<Check> {
     probe::probe(pin_dir)
 }
 
-/// Removes every pin, and with them the guard. Returns how many pins were removed.
-pub fn unpin(pin_dir: &Path) -> Result<usize, KernelError> {
-    load::unpin(pin_dir)
+/// What came of taking the guard off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unpinned {
+    /// How many pins were removed.
+    pub pins: usize,
+    /// Whether the kernel has let go of the programs.
+    pub off: bool,
+}
+
+/// Removes every pin, and with them the guard; waits for at most `patience` until it is off.
+pub fn unpin(pin_dir: &Path, patience: Duration) -> Result<Unpinned, KernelError> {
+    load::unpin(pin_dir, patience)
 }
 
 /// Every thread that is paused according to what is pinned, without an agent; none if nothing is.

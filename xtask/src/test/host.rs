@@ -14,7 +14,7 @@ pub fn run(filter: Option<&str>) -> Result<Place> {
     let start = Instant::now();
     let mut command = process::own_cargo();
     command.args(["test", "--workspace", "--quiet", "--no-fail-fast", "--", "--format=pretty"]);
-    command.args(filter).current_dir(paths::root());
+    command.args(filter.iter().flat_map(|texts| texts.split(','))).current_dir(paths::root());
     let mut count = Count::default();
     let mut text = String::new();
     let output = ui::step("unit and property tests", || Ok(command.output()?))?;

@@ -19,7 +19,7 @@ pub struct Options {
     /// Only on this kernel; can be repeated [default: 6.1 and newest]
     #[arg(long, value_name = "NAME")]
     kernel: Vec<String>,
-    /// Only tests with this in their name
+    /// Only tests with this in their name, or with one of several texts between commas
     #[arg(long, value_name = "TEXT")]
     filter: Option<String>,
     /// Only unit and property tests, without any VM

@@ -140,7 +140,8 @@ fn moved(ctx: &mut Ctx<'_>) -> Result<()> {
     let tree = spent_out(ctx, 2, 10)?;
     let doc = ctx.removals("moved", &[&tree.root], 1000)?;
     let (go, unit) = (ctx.base.join("go"), ctx.unit("same")?);
-    let mut worker = crate::harness::worker::Worker::start(&ctx.unit("before")?, 0)?;
+    let before = ctx.unit("before")?;
+    let mut worker = crate::harness::worker::Worker::start(&before, 0)?;
     let running = started(&doc, &go, &unit)?;
     fs::write(unit.procs(), worker.pid().to_string())?;
     let refused = worker.step(&crate::harness::worker::Step::Unlink(tree.file(0, 0)))?;

@@ -23,14 +23,16 @@ use crate::harness::allowance::{Doc, Draft, Grant};
 use crate::harness::signing::Signing;
 use crate::harness::tool::Running;
 use crate::harness::worker::Worker;
-use crate::harness::{Budget, Ctx, Unit, Zone, check, check_eq, cli, clock, policy};
+use crate::harness::{Budget, Ctx, Unit, Zone, check, check_eq, cli, clock, policy, until};
 
 const ROUNDS: usize = 4;
 const OPS: usize = 450;
 /// When one of the round's allowances is revoked.
 const REVOKED_AT: usize = 300;
-/// How long each round's second allowance lasts, in seconds: it ends while ops go on.
-const SHORT: i64 = 12;
+/// How long each round's second allowance lasts, in seconds.
+const SHORT: i64 = 8;
+/// When that is over: the ops before it wait.
+const ENDED_AT: usize = 350;
 const OPS_GRANTED: [Op; 4] = [Op::Remove, Op::Replace, Op::Truncate, Op::MoveOut];
 
 /// Who spends, and in which of a round's two process trees.
@@ -67,6 +69,8 @@ struct Done {
 struct Open {
     doc: Doc,
     serial: u64,
+    /// When it ends, by the wall clock.
+    not_after: i64,
     /// Inode numbers, for each grant.
     named: Vec<Vec<u64>>,
     tree: Option<Running>,
@@ -125,6 +129,10 @@ fn play(
         if n == REVOKED_AT {
             open[revoked].doc.revoke()?;
             turns.push(Turn::Closed(open[revoked].serial));
+        }
+        if n == ENDED_AT {
+            let over = || Ok((clock::now() > open[1].not_after).then_some(()));
+            until("the second allowance is over", Duration::from_secs(60), over)?;
         }
         let actor = random.below(ACTORS.len() as u64) as usize;
         let planned = ops::plan(world, random);
@@ -206,7 +214,7 @@ fn open_all(
             tree: tree.is_some(),
             ..OpenAllowance::new(serial, cli::number(&report["until"], "time_ns")?, grants(&draft))
         }));
-        open.push(Open { doc, serial, named, tree });
+        open.push(Open { doc, serial, not_after: draft.not_after, named, tree });
     }
     Ok((workers, open))
 }

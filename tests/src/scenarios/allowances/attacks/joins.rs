@@ -15,14 +15,19 @@ pub(super) fn joins(ctx: &mut Ctx<'_>) -> Result<()> {
     let tree = ctx.signed_tree(2, 20, super::BUDGET)?;
     let doc = ctx.removals("joins", &[&tree.root], 1000)?;
     let join = |id: &str| {
-        let tool = Tool::new(BINARY).args(["__join", "--executable=/bin/rm", "--real=/bin/rm", id]);
+        let tool = Tool::new(BINARY).args([
+            "__join",
+            "--executable=/usr/bin/rm",
+            "--real=/usr/bin/rm",
+            id,
+        ]);
         tool.args(["--", "rm", "-rf"]).arg(tree.tenant(0))
     };
     let unknown = join(&doc.id).run()?;
     check!(!unknown.succeeded(), "{}", unknown.describe("should be refused: nothing is open"));
     let (go, again) = (ctx.base.join("go"), ctx.base.join("again"));
     // Its own tree tries to join a second time, too.
-    let script = "\"$1\" __join --executable=/bin/touch --real=/bin/touch \"$2\" -- touch \"$3\" || touch \"$3.refused\"; \
+    let script = "\"$1\" __join --executable=/usr/bin/touch --real=/usr/bin/touch \"$2\" -- touch \"$3\" || touch \"$3.refused\"; \
         until [[ -e $4 ]]; do sleep 0.1; done";
     let words = ["bash", "-c", script, "script", BINARY, &doc.id].map(PathBuf::from);
     let refused = refused(ctx, "wrong_process")?;
@@ -37,8 +42,8 @@ pub(super) fn joins(ctx: &mut Ctx<'_>) -> Result<()> {
         "x",
         BINARY,
         "__join",
-        "--executable=/bin/rm",
-        "--real=/bin/rm",
+        "--executable=/usr/bin/rm",
+        "--real=/usr/bin/rm",
         &doc.id,
         "--",
         "rm",

@@ -94,7 +94,7 @@ pub(super) const TABLE: &[Attack] = &[
         scene.run_draft(&draft)
     }),
     attack("a key whose time is to come", "signer_not_yet_valid", "2090", |scene| {
-        let options = format!("namespaces=\"{NAMESPACE}\",valid-after=\"20900101\"");
+        let options = format!("namespaces=\"{NAMESPACE}\",valid-after=\"20900101Z\"");
         scene.signing(&Signing::usual()?.without("bob").and_line("bob", "bob", &options)?)?;
         let draft = scene.draft()?;
         scene.run_draft(&draft)
