@@ -105,7 +105,6 @@ pub(super) const TABLE: &[Attack] = &[
         scene.run_draft(&draft)
     }),
     attack("a key that is too weak", "weak_key", "weak", |scene| {
-        scene.signing(&Signing::usual()?.and_line("dave", "dave-rsa1024", "")?)?;
         let doc = scene.draft()?.signed_by(scene.ctx, &["alice", "dave-rsa1024"])?;
         scene.run(&doc)
     }),
