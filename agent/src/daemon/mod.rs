@@ -13,6 +13,7 @@ mod lock;
 mod message;
 mod opening;
 mod pausing;
+mod placing;
 mod plan;
 mod records;
 mod ring;

@@ -8,7 +8,7 @@ use crate::allowances::test_entries;
 use crate::api::SubmitBody;
 use crate::audit::AuditLog;
 use crate::daemon::allowance::Submission;
-use crate::daemon::{test_guarded, test_plan};
+use crate::daemon::test_guarded;
 use crate::metrics::{Metrics, MetricsAddress};
 
 const NOW: Now = Now { boot_ns: 20_000_000_000, wall_ns: 20_000_000_000 };
@@ -175,34 +175,6 @@ fn a_child_of_the_submitter_may_join() {
     assert_eq!(refused.reason, RefusedReason::NoGuard, "{refused}");
     child.kill().unwrap();
     child.wait().unwrap();
-}
-
-#[test]
-fn a_pattern_has_to_lead_into_the_zone() {
-    let dir = tempfile::tempdir().unwrap();
-    std::fs::create_dir(dir.path().join("a")).unwrap();
-    let plan = test_plan();
-    let zone = plan.policy.zones[0].name.clone();
-    let reason = |pattern: &str| {
-        let pattern = PathPattern::parse(&format!("{}/{pattern}", dir.path().display())).unwrap();
-        let grant = Grant {
-            zone: zone.clone(),
-            subtrees: vec![],
-            ops: holdfast_policy::OpSet::GUARDED,
-            files: 1,
-            bytes: 0,
-            tenants: 1,
-        };
-        let mut lookup = Lookup::new(&plan, None).unwrap();
-        let looking = &mut Looking::default();
-        let zones = [zone.as_str()];
-        let outcome = pattern_places(&grant, &pattern, &zones, &mut lookup, looking);
-        outcome.unwrap_err().reason
-    };
-    assert_eq!(reason("a"), RefusedReason::OutsideZone);
-    assert_eq!(reason("*"), RefusedReason::OutsideZone);
-    assert_eq!(reason("b"), RefusedReason::NothingMatches);
-    assert_eq!(reason("b*"), RefusedReason::NothingMatches);
 }
 
 #[test]
