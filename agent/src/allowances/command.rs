@@ -4,6 +4,7 @@ use std::fs::{self, OpenOptions};
 use std::io::{self, Read as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use holdfast_policy::allowance::{BoundCommand, Refused, RefusedReason};
 use rustix::fs::OFlags;
@@ -69,15 +70,15 @@ pub(crate) fn check_run(wanted: &Wanted, run: &RunBody) -> Result<(), Refused> {
 }
 
 /// Whether the files are still those that were signed.
-pub(crate) fn check_files(wanted: &Wanted) -> Result<(), Refused> {
-    compare(&wanted.path, &wanted.sha256).map_err(|why| {
+pub(crate) fn check_files(wanted: &Wanted, deadline: Instant) -> Result<(), Refused> {
+    compare(&wanted.path, &wanted.sha256, deadline).map_err(|why| {
         wrong_command(
             why,
             "have the command signed as it is now, or put back the one that was signed",
         )
     })?;
     let Some((script, sha256)) = &wanted.script else { return Ok(()) };
-    compare(script, sha256).map_err(|why| {
+    compare(script, sha256, deadline).map_err(|why| {
         wrong_script(
             why,
             "have the script signed as it is now, or put back the one that was signed",
@@ -85,9 +86,9 @@ pub(crate) fn check_files(wanted: &Wanted) -> Result<(), Refused> {
     })
 }
 
-fn compare(path: &str, sha256: &str) -> Result<(), String> {
-    let found =
-        hash(Path::new(path)).map_err(|error| format!("cannot read {}: {error}", shown(path)))?;
+fn compare(path: &str, sha256: &str, deadline: Instant) -> Result<(), String> {
+    let found = hash(Path::new(path), deadline)
+        .map_err(|error| format!("cannot read {}: {error}", shown(path)))?;
     if found == sha256 {
         return Ok(());
     }
@@ -97,7 +98,7 @@ fn compare(path: &str, sha256: &str) -> Result<(), String> {
     ))
 }
 
-fn hash(path: &Path) -> io::Result<String> {
+fn hash(path: &Path, deadline: Instant) -> io::Result<String> {
     let mut options = OpenOptions::new();
     options.read(true).custom_flags(OFlags::NONBLOCK.bits() as i32);
     let file = options.open(path)?;
@@ -109,6 +110,10 @@ fn hash(path: &Path) -> io::Result<String> {
     let mut buffer = vec![0; 1 << 16];
     let mut length = 0;
     loop {
+        if Instant::now() >= deadline {
+            // Nobody waits any more.
+            return Err(io::ErrorKind::TimedOut.into());
+        }
         match rest.read(&mut buffer)? {
             0 => break,
             n => {
@@ -142,6 +147,10 @@ fn wrong_script(why: String, help: &str) -> Refused {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn check_files(wanted: &Wanted) -> Result<(), Refused> {
+        super::check_files(wanted, Instant::now() + std::time::Duration::from_secs(60))
+    }
 
     const OF_ABC: &str = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
 
@@ -217,6 +226,8 @@ mod tests {
         let host = Host::new();
         let wanted = host.wanted(true);
         assert_eq!(reason(check_files(&wanted)), None);
+        let late = super::check_files(&wanted, Instant::now()).unwrap_err();
+        assert!(late.message.contains("timed out"), "{late}");
         fs::write(host.path("script"), "abd").unwrap();
         assert_eq!(reason(check_files(&wanted)), Some(RefusedReason::WrongScript));
         fs::write(host.path("tool"), "abcd").unwrap();

@@ -9,6 +9,7 @@ use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use holdfast_abi as abi;
 use holdfast_policy::PathPattern;
@@ -25,6 +26,7 @@ const MAX_NAMES: usize = 262_144;
 pub(crate) struct Looking {
     names: usize,
     places: usize,
+    until: Option<Instant>,
 }
 
 /// Why a pattern cannot be followed.
@@ -32,18 +34,33 @@ pub(crate) struct Looking {
 pub(crate) enum Lost {
     /// It leads to too much, or has too much to look at.
     TooMany(String),
+    /// It takes too long.
+    TooLate,
     /// Something cannot be looked at.
     Io(PathBuf, io::Error),
 }
 
 impl Default for Looking {
     fn default() -> Self {
-        Self { names: MAX_NAMES, places: MAX_PLACES }
+        Self { names: MAX_NAMES, places: MAX_PLACES, until: None }
     }
 }
 
 impl Looking {
+    /// No longer than that: nobody waits any more.
+    pub(crate) fn until(deadline: Instant) -> Self {
+        Self { until: Some(deadline), ..Self::default() }
+    }
+
+    fn in_time(&self) -> Result<(), Lost> {
+        match self.until {
+            Some(deadline) if Instant::now() >= deadline => Err(Lost::TooLate),
+            _ => Ok(()),
+        }
+    }
+
     fn name(&mut self) -> Result<(), Lost> {
+        self.in_time()?;
         let too_many = || Lost::TooMany(format!("more than {MAX_NAMES} names to look at"));
         self.names = self.names.checked_sub(1).ok_or_else(too_many)?;
         Ok(())
@@ -51,6 +68,7 @@ impl Looking {
 
     /// Takes note of one place; an error if that is one too many.
     pub(crate) fn place(&mut self) -> Result<(), Lost> {
+        self.in_time()?;
         let too_many = || Lost::TooMany(format!("more than {MAX_PLACES} directories and files"));
         self.places = self.places.checked_sub(1).ok_or_else(too_many)?;
         Ok(())
@@ -271,10 +289,13 @@ mod tests {
     fn there_is_an_end_to_looking() {
         let (_dir, base) = host();
         let pattern = PathPattern::parse(&format!("{}/zone/*", base.display())).unwrap();
-        let mut looking = Looking { names: 2, places: 1 };
+        let mut looking = Looking { names: 2, places: 1, until: None };
         assert!(matches!(expand(&pattern, &mut looking), Err(Lost::TooMany(_))));
         assert!(looking.place().is_ok());
         assert!(matches!(looking.place(), Err(Lost::TooMany(_))));
+        let mut late = Looking::until(Instant::now());
+        assert!(matches!(expand(&pattern, &mut late), Err(Lost::TooLate)));
+        assert!(matches!(late.place(), Err(Lost::TooLate)));
     }
 
     /// What the kernel calls a directory, but for its generation, which is not looked at here.

@@ -4,11 +4,9 @@
 //! was cut off in between is tighter than what is written, never looser.
 
 use std::collections::BTreeSet;
-use std::fs::File;
 use std::os::fd::AsFd as _;
 
-use holdfast_abi as abi;
-use holdfast_policy::allowance::{Allowance, Bind, Refused, RefusedReason};
+use holdfast_policy::allowance::{Bind, Refused, RefusedReason};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use tracing::{error, info};
 
@@ -91,20 +89,59 @@ impl Executor {
         }
     }
 
-    /// Finds out where an allowance leads and who may spend it.
+    /// Finds out who may spend an allowance, and has it found out aside where it leads.
     pub(super) fn resolve(
+        &mut self,
+        judged: Box<Judged>,
+        state: &State,
+        now: Now,
+    ) -> Option<Event> {
+        let (bound, roots) = match self.binds(&judged, state, now) {
+            Ok(found) => found,
+            Err(refused) => return Some(Event::AllowanceResolved(judged, Err(refused))),
+        };
+        let allowance = judged.checked.allowance.clone();
+        let run = judged.submission.body.run.clone();
+        let learner = self.aside.learner();
+        let work = move |deadline| {
+            if let (Some(command), Some(run)) = (&allowance.bind.command, &run) {
+                let wanted = Wanted::from(command);
+                check_run(&wanted, run)?;
+                check_files(&wanted, deadline)?;
+            }
+            let mut learn = |file| learner.learn(file);
+            let looking = Looking::until(deadline);
+            Placing { roots: &roots, learn: &mut learn, looking }.places(&allowance)
+        };
+        let then = move |places: Result<_, _>| {
+            let resolved = places.map(|places| Resolved { bound, places });
+            Event::AllowanceResolved(judged, resolved)
+        };
+        self.aside.run(work, then)
+    }
+
+    /// Who may spend it, and below which directories.
+    fn binds(
         &mut self,
         judged: &Judged,
         state: &State,
         now: Now,
-    ) -> Result<Resolved, Refused> {
-        let allowance = &judged.checked.allowance;
-        let submission = &judged.submission;
-        let run = submission.body.run.as_ref();
-        let bound = self.bind(&allowance.bind, run, &submission.person, now)?;
+    ) -> Result<(Bound, Roots), Refused> {
+        let Judged { submission, checked, .. } = judged;
+        let bind = &checked.allowance.bind;
+        let bound = self.bind(bind, submission.body.run.as_ref(), &submission.person, now)?;
         state.allowances.bind_free(&bound)?;
-        let places = self.places(allowance)?;
-        Ok(Resolved { bound, places })
+        let no_guard =
+            || Refused::new(RefusedReason::NoGuard, "there is no guard", "see `holdfast doctor`");
+        let guard = self.guard.as_ref().ok_or_else(no_guard)?;
+        Ok((bound, Roots::of(guard.zones())))
+    }
+
+    /// Has it looked at aside whether the files of a command are still those that were signed.
+    pub(super) fn check_command(&self, joining: Box<Joining>) -> Option<Event> {
+        let wanted = joining.tree.wanted.clone();
+        let work = move |deadline| wanted.map_or(Ok(()), |wanted| check_files(&wanted, deadline));
+        self.aside.run(work, move |outcome| Event::CommandChecked(joining, outcome))
     }
 
     fn bind(
@@ -154,30 +191,14 @@ impl Executor {
             let help = "it has to be run in the unit it was signed for";
             return Err(Refused::new(RefusedReason::WrongUnit, message, help));
         }
-        let wanted = bind.command.as_ref().map(Wanted::from);
-        if let Some(wanted) = &wanted {
-            check_run(wanted, run)?;
-            check_files(wanted)?;
-        }
         bound.tree = Some(Tree {
             command: command_line(run),
             executable: run.executable.clone(),
-            wanted,
+            wanted: bind.command.as_ref().map(Wanted::from),
             submitter: submitter.id,
             first: None,
         });
         Ok(bound)
-    }
-
-    /// Where each grant leads.
-    fn places(&mut self, allowance: &Allowance) -> Result<Vec<Vec<abi::Learned>>, Refused> {
-        let no_guard =
-            || Refused::new(RefusedReason::NoGuard, "there is no guard", "see `holdfast doctor`");
-        let guard = self.guard.as_mut().ok_or_else(no_guard)?;
-        let roots = Roots::of(guard.zones());
-        let mut learn = |file: File| guard.learn(file.as_fd()).map_err(std::io::Error::other);
-        let looking = Looking::default();
-        Placing { roots: &roots, learn: &mut learn, looking }.places(allowance)
     }
 
     /// Opens an allowance: on the disk, in the audit log, in the kernel.
@@ -254,10 +275,6 @@ impl Executor {
             Ok(seen.id)
         };
         let first = allowed()?;
-        if let Some(wanted) = &tree.wanted {
-            // They may have been changed since it was submitted.
-            check_files(wanted)?;
-        }
         let number = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or_else(gone)?;
         let process = pidfd_open(number, PidfdFlags::empty()).map_err(|_| gone())?;
         // Now that it is held by the hand: it is still the same.

@@ -11,6 +11,7 @@ use holdfast_abi as abi;
 use holdfast_policy::PathPattern;
 use holdfast_policy::allowance::{Allowance, Grant, Refused, RefusedReason};
 
+use super::aside::late;
 use crate::allowances::{At, Looking, Lost, expand, open};
 use crate::kernel::ActiveZone;
 use crate::text;
@@ -108,6 +109,7 @@ impl Placing<'_> {
 
 fn lost(pattern: &PathPattern, lost: Lost) -> Refused {
     match lost {
+        Lost::TooLate => late(&format!("`{pattern}`")),
         Lost::TooMany(what) => Refused::new(
             RefusedReason::TooManySubtrees,
             format!("`{pattern}`: {what}"),
