@@ -1,9 +1,11 @@
 //! Whether a command is the one that was signed: its executable and its script, by path and content.
 
+use std::ffi::OsStr;
 use std::fs::{self, OpenOptions};
 use std::io::{self, Read as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use holdfast_policy::allowance::{BoundCommand, Refused, RefusedReason};
 use rustix::fs::OFlags;
@@ -35,9 +37,9 @@ impl From<&BoundCommand> for Wanted {
     }
 }
 
-/// Whether `run` is that command: the same executable, and the script as its very first argument. (With anything before it, such
-/// as `-c`, the executable might run something else and only be told the script's name.) What the files contain is for
-/// [`check_files`] to look at.
+/// Whether `run` is that command: the same executable, called by the same name, and the script as its very first argument. (With
+/// anything before it, such as `-c`, the executable might run something else and only be told the script's name. And one file can
+/// be many commands, which it tells apart by what it is called: busybox.) What the files contain is for [`check_files`] to look at.
 pub(crate) fn check_run(wanted: &Wanted, run: &RunBody) -> Result<(), Refused> {
     let executable = real(&run.executable).map_err(|error| {
         let why = format!("cannot look at {}: {error}", shown(&run.executable));
@@ -51,6 +53,16 @@ pub(crate) fn check_run(wanted: &Wanted, run: &RunBody) -> Result<(), Refused> {
     if executable != signed {
         let why = format!("it is for {}, not for {}", shown(&wanted.path), shown(&run.executable));
         return Err(wrong_command(why, "run the command that was signed, or have this one signed"));
+    }
+    let name = name_of(&wanted.path);
+    let called = run.argv.first().and_then(|called| name_of(called));
+    if name.is_none() || called != name {
+        let called = run.argv.first().map_or_else(String::new, |called| shown(called));
+        let why = format!("it is for {}, which is called as `{called}` here", shown(&wanted.path));
+        return Err(wrong_command(
+            why,
+            "run the command by the name that was signed: one file can be many commands",
+        ));
     }
     let Some((script, _)) = &wanted.script else { return Ok(()) };
     let signed = real(script).map_err(|error| {
@@ -69,15 +81,15 @@ pub(crate) fn check_run(wanted: &Wanted, run: &RunBody) -> Result<(), Refused> {
 }
 
 /// Whether the files are still those that were signed.
-pub(crate) fn check_files(wanted: &Wanted) -> Result<(), Refused> {
-    compare(&wanted.path, &wanted.sha256).map_err(|why| {
+pub(crate) fn check_files(wanted: &Wanted, deadline: Instant) -> Result<(), Refused> {
+    compare(&wanted.path, &wanted.sha256, deadline).map_err(|why| {
         wrong_command(
             why,
             "have the command signed as it is now, or put back the one that was signed",
         )
     })?;
     let Some((script, sha256)) = &wanted.script else { return Ok(()) };
-    compare(script, sha256).map_err(|why| {
+    compare(script, sha256, deadline).map_err(|why| {
         wrong_script(
             why,
             "have the script signed as it is now, or put back the one that was signed",
@@ -85,9 +97,9 @@ pub(crate) fn check_files(wanted: &Wanted) -> Result<(), Refused> {
     })
 }
 
-fn compare(path: &str, sha256: &str) -> Result<(), String> {
-    let found =
-        hash(Path::new(path)).map_err(|error| format!("cannot read {}: {error}", shown(path)))?;
+fn compare(path: &str, sha256: &str, deadline: Instant) -> Result<(), String> {
+    let found = hash(Path::new(path), deadline)
+        .map_err(|error| format!("cannot read {}: {error}", shown(path)))?;
     if found == sha256 {
         return Ok(());
     }
@@ -97,7 +109,7 @@ fn compare(path: &str, sha256: &str) -> Result<(), String> {
     ))
 }
 
-fn hash(path: &Path) -> io::Result<String> {
+fn hash(path: &Path, deadline: Instant) -> io::Result<String> {
     let mut options = OpenOptions::new();
     options.read(true).custom_flags(OFlags::NONBLOCK.bits() as i32);
     let file = options.open(path)?;
@@ -109,6 +121,10 @@ fn hash(path: &Path) -> io::Result<String> {
     let mut buffer = vec![0; 1 << 16];
     let mut length = 0;
     loop {
+        if Instant::now() >= deadline {
+            // Nobody waits any more.
+            return Err(io::ErrorKind::TimedOut.into());
+        }
         match rest.read(&mut buffer)? {
             0 => break,
             n => {
@@ -121,6 +137,10 @@ fn hash(path: &Path) -> io::Result<String> {
         return Err(io::Error::other("it is larger than 256 MiB"));
     }
     Ok(text::hex(&hasher.finalize()))
+}
+
+fn name_of(path: &str) -> Option<&OsStr> {
+    Path::new(path).file_name()
 }
 
 fn real(path: impl AsRef<Path>) -> io::Result<PathBuf> {
@@ -142,6 +162,10 @@ fn wrong_script(why: String, help: &str) -> Refused {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn check_files(wanted: &Wanted) -> Result<(), Refused> {
+        super::check_files(wanted, Instant::now() + std::time::Duration::from_secs(60))
+    }
 
     const OF_ABC: &str = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
 
@@ -172,7 +196,7 @@ mod tests {
             let argv = arguments.iter().map(|&argument| argument.to_owned());
             RunBody {
                 executable: self.path(executable),
-                argv: std::iter::once("tool".to_owned()).chain(argv).collect(),
+                argv: std::iter::once(executable.to_owned()).chain(argv).collect(),
                 directory: self.path("."),
             }
         }
@@ -183,12 +207,34 @@ mod tests {
     }
 
     #[test]
-    fn the_same_executable_by_any_name_is_the_same_command() {
+    fn the_same_executable_by_any_path_is_the_same_command() {
         let host = Host::new();
         let check = |name| reason(check_run(&host.wanted(false), &host.run(name, &[])));
-        assert_eq!((check("tool"), check("alias")), (None, None));
+        assert_eq!((check("tool"), check("./tool")), (None, None));
         assert_eq!(check("other"), Some(RefusedReason::WrongCommand), "the same content elsewhere");
         assert_eq!(check("absent"), Some(RefusedReason::WrongCommand));
+    }
+
+    /// Every applet of busybox is one file: who had `sh` signed could run `rm`.
+    #[test]
+    fn one_file_is_another_command_by_another_name() {
+        let host = Host::new();
+        let by = |signed: &str, run: &RunBody| {
+            let wanted = Wanted { path: host.path(signed), ..host.wanted(false) };
+            reason(check_run(&wanted, run))
+        };
+        let (tool, alias) = (host.run("tool", &[]), host.run("alias", &[]));
+        assert_eq!((by("tool", &tool), by("alias", &alias)), (None, None));
+        assert_eq!(by("tool", &alias), Some(RefusedReason::WrongCommand));
+        assert_eq!(by("alias", &tool), Some(RefusedReason::WrongCommand));
+        // What counts is what it is told, whatever file it was found as.
+        let told = |name: &str| RunBody { argv: vec![name.to_owned()], ..tool.clone() };
+        assert_eq!(by("tool", &told("/elsewhere/tool")), None);
+        for name in ["alias", "", "..", "tool/.."] {
+            assert_eq!(by("tool", &told(name)), Some(RefusedReason::WrongCommand), "{name:?}");
+        }
+        let untold = RunBody { argv: vec![], ..tool.clone() };
+        assert_eq!(by("tool", &untold), Some(RefusedReason::WrongCommand));
     }
 
     #[test]
@@ -217,6 +263,8 @@ mod tests {
         let host = Host::new();
         let wanted = host.wanted(true);
         assert_eq!(reason(check_files(&wanted)), None);
+        let late = super::check_files(&wanted, Instant::now()).unwrap_err();
+        assert!(late.message.contains("timed out"), "{late}");
         fs::write(host.path("script"), "abd").unwrap();
         assert_eq!(reason(check_files(&wanted)), Some(RefusedReason::WrongScript));
         fs::write(host.path("tool"), "abcd").unwrap();

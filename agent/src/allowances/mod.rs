@@ -22,7 +22,7 @@ pub(crate) use command::{Wanted, check_files, check_run};
 pub(crate) use entry::{Bound, Entry, EntryState, Granted, Revoked, Tree, Why};
 pub(crate) use process::{ProcessId, is_gone, look, may_join};
 pub(crate) use store::{Change, Loaded, Store};
-pub(crate) use subtrees::{Looking, Lost, expand, is_direct, open};
+pub(crate) use subtrees::{At, Looking, Lost, expand, open};
 pub(crate) use trust::{Trust, host_names, read_trust};
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use holdfast_abi as abi;
 use holdfast_policy::allowance::{Checked, RefusedReason};
 
 use super::message::Reply;
+use super::plan::Origin;
 use crate::allowances::{Bound, Entry, ProcessId, Revoked, Tree, Why};
 use crate::api::{Person, SignerReport, SubmitBody};
 use crate::kernel::AllowanceRow;
@@ -32,8 +33,8 @@ pub(crate) struct Judged {
     pub(crate) submission: Submission,
     /// What it says, and who signed it.
     pub(crate) checked: Checked,
-    /// Ids that are forgotten to make room for this one.
-    pub(crate) forget: Vec<String>,
+    /// The policy that it was judged by.
+    pub(crate) policy: Origin,
 }
 
 /// Where it leads on this host, and who may spend it.

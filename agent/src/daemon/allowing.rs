@@ -11,7 +11,7 @@ use super::allowance::{AllowanceCount, Joining, Judged, Opening, Resolved, Submi
 use super::deciding::name;
 use super::message::{Action, Answer, Refusal, Reply};
 use super::state::State;
-use crate::allowances::{Entry, EntryState, Granted, ProcessId, Trust, Why};
+use crate::allowances::{Bound, Entry, EntryState, Granted, ProcessId, Tree, Trust, Why};
 use crate::api::{Person, RefusedReport, SignerReport, SubmitBody};
 use crate::audit::{AllowanceRef, Record};
 use crate::clock::Now;
@@ -52,14 +52,11 @@ impl State {
         match judged {
             Ok(checked) => {
                 submission.signers = checked.signers.iter().map(signer).collect();
-                let allowed = self.allowed(&submission, &checked.allowance, now);
-                match allowed {
-                    Ok(forget) => {
-                        let judged = Judged { submission, checked, forget };
-                        vec![Action::Resolve(Box::new(judged))]
-                    }
-                    Err(refused) => refuse(submission, refused),
+                if let Err(refused) = self.allowed(&submission, &checked.allowance, now) {
+                    return refuse(submission, refused);
                 }
+                let policy = self.plan.origin.clone();
+                vec![Action::Resolve(Box::new(Judged { submission, checked, policy }))]
             }
             Err(refused) => refuse(submission, refused),
         }
@@ -132,18 +129,28 @@ impl State {
         Ok(forget)
     }
 
-    /// It is known where it leads and who may spend it.
+    /// It is known where it leads and who may spend it. The host was looked at aside of the loop: what was right before has to be
+    /// so still.
     pub(super) fn allowance_resolved(
         &mut self,
         judged: Judged,
         resolved: Result<Resolved, Refused>,
+        now: Now,
     ) -> Vec<Action> {
-        let Judged { submission, checked, forget } = judged;
+        let Judged { submission, checked, policy } = judged;
         let Resolved { bound, places } = match resolved {
             Ok(resolved) => resolved,
             Err(refused) => return refuse(submission, refused),
         };
+        if policy != self.plan.origin {
+            // By another policy it is another allowance.
+            return vec![Action::ReadTrust(Box::new(submission))];
+        }
         let allowance = checked.allowance;
+        let forget = match self.still_allowed(&submission, &allowance, &bound, now) {
+            Ok(forget) => forget,
+            Err(refused) => return refuse(submission, refused),
+        };
         let granted = allowance
             .grants
             .iter()
@@ -168,6 +175,19 @@ impl State {
         let ops = allowance.grants.iter().map(|grant| grant.ops.mask()).collect();
         let opening = Opening { submission, entry, ops, places, forget };
         vec![Action::OpenAllowance(Box::new(opening))]
+    }
+
+    /// Whether another one that was opened meanwhile, or the time, stands in the way. Returns the ids that are forgotten to make
+    /// room.
+    fn still_allowed(
+        &self,
+        submission: &Submission,
+        allowance: &Allowance,
+        bound: &Bound,
+        now: Now,
+    ) -> Result<Vec<String>, Refused> {
+        self.allowances.bind_free(bound)?;
+        self.allowed(submission, allowance, now)
     }
 
     /// It is open, or could not be opened.
@@ -218,36 +238,37 @@ impl State {
         let Some(entry) = self.allowances.get(&id) else {
             return vec![Action::Send(reply, no_such_allowance(&id))];
         };
-        let reference = report::allowance_ref(entry);
-        let refused = match (&entry.state, &entry.bound.tree) {
-            (EntryState::Open, Some(tree)) if tree.first.is_none() => {
-                let (serial, tree) = (entry.serial, tree.clone());
-                let joining = Joining { id, serial, tree, person, reply };
-                return vec![Action::Join(Box::new(joining))];
+        match joinable(entry) {
+            Ok((serial, tree)) => {
+                let has_command = tree.wanted.is_some();
+                let joining = Box::new(Joining { id, serial, tree, person, reply });
+                // Its files may have been changed since it was submitted.
+                vec![if has_command {
+                    Action::CheckCommand(joining)
+                } else {
+                    Action::Join(joining)
+                }]
             }
-            (EntryState::Open, Some(_)) => wrong_process("it has its process already"),
-            (EntryState::Open, None) => wrong_process("it is not for a command"),
-            (EntryState::Closed { why, .. }, _) => {
-                let reason = match why {
-                    Why::Expired => RefusedReason::Expired,
-                    Why::Revoked => RefusedReason::Revoked,
-                    Why::Finished
-                    | Why::NeverStarted
-                    | Why::Closed
-                    | Why::Rebooted
-                    | Why::Policy
-                    | Why::Lost => RefusedReason::AlreadyUsed,
-                };
-                let message = format!("it is closed: {}", why.sentence());
-                Refused::new(reason, message, "have a new one signed")
-            }
-            (EntryState::Failed { error }, _) => Refused::new(
-                RefusedReason::NoGuard,
-                format!("it was never open: {error}"),
-                "submit it again",
-            ),
-        };
-        refuse_with(reference, person, reply, refused)
+            Err(refused) => refuse_with(report::allowance_ref(entry), person, reply, refused),
+        }
+    }
+
+    /// The files of a tree's command were looked at, aside of the loop: somebody else may have joined meanwhile.
+    pub(super) fn command_checked(
+        &mut self,
+        joining: Joining,
+        outcome: Result<(), Refused>,
+        now: Now,
+    ) -> Vec<Action> {
+        if let Err(refused) = outcome {
+            return self.allowance_joined(joining, Err(refused), now);
+        }
+        let is_as_before =
+            |entry| joinable(entry).is_ok_and(|(serial, _)| serial == joining.serial);
+        if self.allowances.get(&joining.id).is_some_and(is_as_before) {
+            return vec![Action::Join(Box::new(joining))];
+        }
+        self.wants_to_join(joining.id, joining.person, joining.reply)
     }
 
     /// A process is the first of an allowance's tree, or was refused.
@@ -299,6 +320,37 @@ impl Submission {
             signers: self.signers.clone(),
         }
     }
+}
+
+/// Serial and tree of an allowance that a process can join now.
+fn joinable(entry: &Entry) -> Result<(u64, Tree), Refused> {
+    let refused = match (&entry.state, &entry.bound.tree) {
+        (EntryState::Open, Some(tree)) if tree.first.is_none() => {
+            return Ok((entry.serial, tree.clone()));
+        }
+        (EntryState::Open, Some(_)) => wrong_process("it has its process already"),
+        (EntryState::Open, None) => wrong_process("it is not for a command"),
+        (EntryState::Closed { why, .. }, _) => {
+            let reason = match why {
+                Why::Expired => RefusedReason::Expired,
+                Why::Revoked => RefusedReason::Revoked,
+                Why::Finished
+                | Why::NeverStarted
+                | Why::Closed
+                | Why::Rebooted
+                | Why::Policy
+                | Why::Lost => RefusedReason::AlreadyUsed,
+            };
+            let message = format!("it is closed: {}", why.sentence());
+            Refused::new(reason, message, "have a new one signed")
+        }
+        (EntryState::Failed { error }, _) => Refused::new(
+            RefusedReason::NoGuard,
+            format!("it was never open: {error}"),
+            "submit it again",
+        ),
+    };
+    Err(refused)
 }
 
 /// There is no allowance with this id.

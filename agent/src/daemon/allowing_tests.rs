@@ -199,7 +199,7 @@ fn one_that_counts_is_opened_and_answered_with_what_it_grants() {
     let mut state = remembering(vec![]);
     let (submission, mut answer) = submission(false);
     let checked = Checked { allowance: allowance("a", for_user()), signers: vec![] };
-    let judged = Box::new(Judged { submission, checked, forget: vec![] });
+    let judged = Box::new(Judged { submission, checked, policy: state.plan.origin.clone() });
     let bound = Bound { user: Some(UserRef { uid: 1000, name: None }), ..Bound::default() };
     let resolved = Resolved { bound, places: vec![vec![holdfast_abi::Learned::default(); 3]] };
     let mut actions = state.handle(Event::AllowanceResolved(judged, Ok(resolved)), at(10));
@@ -219,6 +219,74 @@ fn one_that_counts_is_opened_and_answered_with_what_it_grants() {
     let report: AllowanceReport = serde_json::from_str(&json).unwrap();
     assert_eq!((report.state.as_str(), report.seconds_left), ("open", Some(3600)));
     assert_eq!(state.allowances.id_of(77), Some("a"));
+}
+
+/// While the host was looked at the loop went on.
+#[test]
+fn what_became_of_everything_else_meanwhile_is_looked_at_again() {
+    let user = UserRef { uid: 1000, name: None };
+    let bound = Bound { user: Some(user), ..Bound::default() };
+    let resolved = |state: &mut State, seconds| {
+        let (submission, answer) = submission(false);
+        let checked = Checked { allowance: allowance("a", for_user()), signers: vec![] };
+        let judged = Judged { submission, checked, policy: state.plan.origin.clone() };
+        let places = vec![vec![holdfast_abi::Learned::default()]];
+        let resolved = Resolved { bound: bound.clone(), places };
+        (Event::AllowanceResolved(Box::new(judged), Ok(resolved)), answer, at(seconds))
+    };
+    let refusal = |state: &mut State, (event, mut answer, now): (Event, _, Now)| {
+        send(state.handle(event, now));
+        refused(&mut answer).reason
+    };
+    let mut state = remembering(vec![]);
+    let late = resolved(&mut state, 3610);
+    assert_eq!(refusal(&mut state, late), "expired");
+    let twice = resolved(&mut state, 10);
+    state.allowances.put(Entry { state: closed(), ..test_entries::entry("a") });
+    assert_eq!(refusal(&mut state, twice), "already_used");
+    let mut state = remembering(vec![]);
+    let taken = resolved(&mut state, 10);
+    state.allowances.put(test_entries::entry("other"));
+    assert_eq!(refusal(&mut state, taken), "bind_taken");
+    // Another policy may trust other people.
+    let mut state = remembering(vec![]);
+    let (event, _answer, now) = resolved(&mut state, 10);
+    state.plan.origin.sha256 = "1".repeat(64);
+    assert_eq!(words(&state.handle(event, now)), ["trust"]);
+}
+
+fn closed() -> EntryState {
+    EntryState::Closed { at_ns: 0, why: Why::Finished, by: None }
+}
+
+/// The files of its command are looked at aside of the loop, and somebody else can ask in the meantime.
+#[test]
+fn of_two_that_would_join_one_does() {
+    let mut entry = test_entries::tree("t");
+    let wanted = crate::allowances::Wanted {
+        path: "/usr/bin/clean".to_owned(),
+        sha256: "0".repeat(64),
+        script: None,
+    };
+    entry.bound.tree.as_mut().unwrap().wanted = Some(wanted);
+    let mut state = remembering(vec![entry]);
+    let checked = |state: &mut State| {
+        let (mut actions, answer) = join(state, "t");
+        assert_eq!(words(&actions), ["check command"]);
+        let Some(A::CheckCommand(joining)) = actions.pop() else { panic!("not looked at") };
+        (joining, answer)
+    };
+    let ((first, _one), (second, mut answer)) = (checked(&mut state), checked(&mut state));
+    let (third, mut changed) = checked(&mut state);
+    let mut actions = state.handle(Event::CommandChecked(first, Ok(())), at(12));
+    let Some(A::Join(first)) = actions.pop() else { panic!("no join") };
+    let process = ProcessId { pid: 701, start_ticks: 1001 };
+    let _ = state.handle(Event::AllowanceJoined(first, Ok(process)), at(12));
+    send(state.handle(Event::CommandChecked(second, Ok(())), at(12)));
+    assert_eq!(refused(&mut answer).reason, "wrong_process");
+    let refusal = Refused::new(RefusedReason::WrongScript, "changed", "sign it");
+    send(state.handle(Event::CommandChecked(third, Err(refusal)), at(12)));
+    assert_eq!(refused(&mut changed).reason, "wrong_script");
 }
 
 #[test]

@@ -1,15 +1,17 @@
 //! Does what the state says is to be done: the only place of the daemon with side effects.
 
 use std::fs::File;
+use std::io;
 use std::os::fd::AsFd as _;
 use std::path::PathBuf;
 
 use holdfast_abi as abi;
 use holdfast_policy::decide::Released;
-use tokio::sync::broadcast;
+use tokio::sync::{broadcast, mpsc};
 use tracing::{Level, debug, error, info, warn};
 
 use super::allowing::no_such_allowance;
+use super::aside::Aside;
 use super::message::{Action, Answer, Applied, Ask, Cause, Decided, Event, Refusal, ZoneInForce};
 use super::plan::{self, Plan};
 use super::source::Source;
@@ -46,6 +48,9 @@ pub(super) struct Executor {
     followers: broadcast::Sender<std::sync::Arc<str>>,
     /// The kernel's events, until somebody takes them.
     pub(super) events: Option<EventStream>,
+    /// What the loop does not wait for, and its outcomes until somebody takes them.
+    pub(super) aside: Aside,
+    outcomes: mpsc::Receiver<Event>,
     /// Whether the daemon is to end.
     pub(super) stopped: bool,
     audit_failing: bool,
@@ -59,6 +64,7 @@ impl Executor {
         metrics: Metrics,
         metrics_address: Option<Result<String, String>>,
     ) -> Self {
+        let (aside, outcomes) = Aside::new();
         Self {
             options,
             guard: None,
@@ -70,6 +76,8 @@ impl Executor {
             metrics_address,
             followers: broadcast::Sender::new(BEHIND),
             events: None,
+            aside,
+            outcomes,
             stopped: false,
             audit_failing: false,
             beat_failing: false,
@@ -124,10 +132,16 @@ impl Executor {
                 return Some(Event::AllowancesSurveyed(self.survey_allowances(state), asked));
             }
             Action::ReadTrust(submission) => return Some(self.read_trust(submission, state)),
-            Action::Resolve(judged) => {
-                let resolved = self.resolve(&judged, state, now);
-                return Some(Event::AllowanceResolved(judged, resolved));
+            Action::Resolve(judged) => return self.resolve(judged, state, now),
+            Action::Learn(file, reply) => {
+                let learned = match &mut self.guard {
+                    Some(guard) => guard.learn(file.as_fd()).map_err(io::Error::other),
+                    None => Err(io::Error::other("there is no guard")),
+                };
+                // Whoever asked may have been given up.
+                drop(reply.send(learned));
             }
+            Action::CheckCommand(joining) => return self.check_command(joining),
             Action::OpenAllowance(opening) => {
                 let outcome = self.open_allowance(&opening, state, now);
                 return Some(Event::AllowanceOpened(opening, outcome));
@@ -166,6 +180,11 @@ impl Executor {
             }
         }
         None
+    }
+
+    /// Where the outcomes of what is done aside come from; for the one who waits for them.
+    pub(super) fn take_outcomes(&mut self) -> mpsc::Receiver<Event> {
+        std::mem::replace(&mut self.outcomes, mpsc::channel(1).1)
     }
 
     /// Writes audit records to the file: after every turn of the loop.

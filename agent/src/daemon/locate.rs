@@ -120,12 +120,6 @@ impl<'a> Lookup<'a> {
         Ok(Self { plan, guard, mounts: Mounts::read()?, known: HashMap::new() })
     }
 
-    /// What the kernel calls an open file.
-    pub(super) fn learn(&mut self, file: &File) -> io::Result<holdfast_abi::Learned> {
-        let guard = self.guard.as_mut().ok_or_else(|| io::Error::other("there is no guard"))?;
-        guard.learn(file.as_fd()).map_err(io::Error::other)
-    }
-
     /// Index of the zone of which this directory is a root, and the root's path.
     fn zone_of(&mut self, dir: &Path) -> io::Result<Option<(usize, PathBuf)>> {
         if let Some(known) = self.known.get(dir) {

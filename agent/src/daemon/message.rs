@@ -1,5 +1,6 @@
 //! What happens to the daemon, and what it does about it. Both are closed sets.
 
+use std::fs::File;
 use std::sync::Arc;
 
 use holdfast_abi as abi;
@@ -9,6 +10,7 @@ use tokio::sync::{broadcast, oneshot};
 use super::allowance::{
     AllowanceCount, Closing, Joining, Judged, Opening, Resolved, Revoking, Shut, Submission,
 };
+use super::aside::LearnReply;
 use super::plan::{Plan, PlanError};
 use crate::allowances::{Entry, Loaded, ProcessId, Survey as AllowanceSurvey, Trust};
 use crate::api::{Amount, Person, RefusedReport, SubmitBody};
@@ -67,9 +69,13 @@ pub(crate) enum Event {
     TrustRead(Box<Submission>, Result<Box<Trust>, Refused>),
     /// Outcome of [`Action::Resolve`].
     AllowanceResolved(Box<Judged>, Result<Resolved, Refused>),
+    /// Work that is done aside has to know what the kernel calls this file.
+    Learn(File, LearnReply),
     /// Outcome of [`Action::OpenAllowance`]: as it is remembered now, or why it is not open. If the kernel refused it, that is
     /// remembered too.
     AllowanceOpened(Box<Opening>, Result<Box<Entry>, (Refused, Option<Box<Entry>>)>),
+    /// Outcome of [`Action::CheckCommand`].
+    CommandChecked(Box<Joining>, Result<(), Refused>),
     /// Outcome of [`Action::Join`].
     AllowanceJoined(Box<Joining>, Result<ProcessId, Refused>),
     /// Outcome of [`Action::CloseAllowance`].
@@ -225,10 +231,14 @@ pub(crate) enum Action {
     SurveyAllowances(Option<(Ask, Reply)>),
     /// Read who may sign allowances, and what this host is called.
     ReadTrust(Box<Submission>),
-    /// Find out where an allowance leads and who may spend it.
+    /// Find out where an allowance leads and who may spend it. Its outcome comes later.
     Resolve(Box<Judged>),
+    /// Ask the kernel what it calls a file.
+    Learn(File, LearnReply),
     /// Write down that an allowance is open, and have the kernel open it.
     OpenAllowance(Box<Opening>),
+    /// Look whether the files of a tree's command are still those that were signed. Its outcome comes later.
+    CheckCommand(Box<Joining>),
     /// Mark a process as the first of a tree.
     Join(Box<Joining>),
     /// Have the kernel close an allowance.

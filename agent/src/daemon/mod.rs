@@ -5,6 +5,7 @@
 
 mod allowance;
 mod allowing;
+mod aside;
 mod deciding;
 mod executor;
 mod holding;
@@ -13,6 +14,7 @@ mod lock;
 mod message;
 mod opening;
 mod pausing;
+mod placing;
 mod plan;
 mod records;
 mod ring;
@@ -159,6 +161,7 @@ impl Daemon {
         let mut interrupt = signal(SignalKind::interrupt()).map_err(DaemonError::Signals)?;
         let mut tick = interval(Duration::from_secs(1));
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut aside = self.executor.take_outcomes();
         let mut pace = interval(PACE);
         pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while !self.executor.stopped {
@@ -169,6 +172,7 @@ impl Daemon {
                 _ = terminate.recv() => message::Event::Terminate("SIGTERM"),
                 _ = interrupt.recv() => message::Event::Terminate("SIGINT"),
                 Some((ask, reply)) = questions.recv() => message::Event::Asked(ask, reply),
+                Some(event) = aside.recv() => event,
                 batch = source::batch(&mut self.stream) => {
                     self.decided(batch);
                     continue;

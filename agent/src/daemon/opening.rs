@@ -4,35 +4,29 @@
 //! was cut off in between is tighter than what is written, never looser.
 
 use std::collections::BTreeSet;
-use std::ffi::OsStr;
-use std::fmt::Display;
 use std::os::fd::AsFd as _;
-use std::os::unix::ffi::OsStrExt as _;
-use std::path::Path;
 
-use holdfast_abi as abi;
-use holdfast_policy::PathPattern;
-use holdfast_policy::allowance::{Allowance, Bind, Grant, Refused, RefusedReason};
+use holdfast_policy::allowance::{Bind, Refused, RefusedReason};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use tracing::{error, info};
 
 use super::allowance::{Closing, Joining, Judged, Opening, Resolved, Revoking, Shut};
 use super::allowing::wrong_process;
 use super::executor::Executor;
-use super::locate::{self, Lookup};
+use super::locate;
 use super::message::Event;
 use super::pausing::{user_name, user_number, users};
+use super::placing::{Placing, Roots};
 use super::state::State;
 use crate::allowances::{
-    Bound, Change, Entry, EntryState, Loaded, Looking, Lost, ProcessId, Store, Survey, Tree,
-    Wanted, check_files, check_run, expand, is_direct, is_gone, look, may_join, open, read_trust,
+    Bound, Change, Entry, EntryState, Loaded, Looking, ProcessId, Store, Survey, Tree, Wanted,
+    check_files, check_run, is_gone, look, may_join, read_trust,
 };
 use crate::api::{Person, RunBody, UnitRef, UserRef};
 use crate::audit::Record;
 use crate::clock::Now;
 use crate::kernel::{self, DesiredAllowance, DesiredGrant};
 use crate::report;
-use crate::text;
 
 /// Characters of a command line that are kept.
 const MOST_COMMAND: usize = 1024;
@@ -95,20 +89,59 @@ impl Executor {
         }
     }
 
-    /// Finds out where an allowance leads and who may spend it.
+    /// Finds out who may spend an allowance, and has it found out aside where it leads.
     pub(super) fn resolve(
+        &mut self,
+        judged: Box<Judged>,
+        state: &State,
+        now: Now,
+    ) -> Option<Event> {
+        let (bound, roots) = match self.binds(&judged, state, now) {
+            Ok(found) => found,
+            Err(refused) => return Some(Event::AllowanceResolved(judged, Err(refused))),
+        };
+        let allowance = judged.checked.allowance.clone();
+        let run = judged.submission.body.run.clone();
+        let learner = self.aside.learner();
+        let work = move |deadline| {
+            if let (Some(command), Some(run)) = (&allowance.bind.command, &run) {
+                let wanted = Wanted::from(command);
+                check_run(&wanted, run)?;
+                check_files(&wanted, deadline)?;
+            }
+            let mut learn = |file| learner.learn(file);
+            let looking = Looking::until(deadline);
+            Placing { roots: &roots, learn: &mut learn, looking }.places(&allowance)
+        };
+        let then = move |places: Result<_, _>| {
+            let resolved = places.map(|places| Resolved { bound, places });
+            Event::AllowanceResolved(judged, resolved)
+        };
+        self.aside.run(work, then)
+    }
+
+    /// Who may spend it, and below which directories.
+    fn binds(
         &mut self,
         judged: &Judged,
         state: &State,
         now: Now,
-    ) -> Result<Resolved, Refused> {
-        let allowance = &judged.checked.allowance;
-        let submission = &judged.submission;
-        let run = submission.body.run.as_ref();
-        let bound = self.bind(&allowance.bind, run, &submission.person, now)?;
+    ) -> Result<(Bound, Roots), Refused> {
+        let Judged { submission, checked, .. } = judged;
+        let bind = &checked.allowance.bind;
+        let bound = self.bind(bind, submission.body.run.as_ref(), &submission.person, now)?;
         state.allowances.bind_free(&bound)?;
-        let places = self.places(allowance, state)?;
-        Ok(Resolved { bound, places })
+        let no_guard =
+            || Refused::new(RefusedReason::NoGuard, "there is no guard", "see `holdfast doctor`");
+        let guard = self.guard.as_ref().ok_or_else(no_guard)?;
+        Ok((bound, Roots::of(guard.zones())))
+    }
+
+    /// Has it looked at aside whether the files of a command are still those that were signed.
+    pub(super) fn check_command(&self, joining: Box<Joining>) -> Option<Event> {
+        let wanted = joining.tree.wanted.clone();
+        let work = move |deadline| wanted.map_or(Ok(()), |wanted| check_files(&wanted, deadline));
+        self.aside.run(work, move |outcome| Event::CommandChecked(joining, outcome))
     }
 
     fn bind(
@@ -158,41 +191,14 @@ impl Executor {
             let help = "it has to be run in the unit it was signed for";
             return Err(Refused::new(RefusedReason::WrongUnit, message, help));
         }
-        let wanted = bind.command.as_ref().map(Wanted::from);
-        if let Some(wanted) = &wanted {
-            check_run(wanted, run)?;
-            check_files(wanted)?;
-        }
         bound.tree = Some(Tree {
             command: command_line(run),
             executable: run.executable.clone(),
-            wanted,
+            wanted: bind.command.as_ref().map(Wanted::from),
             submitter: submitter.id,
             first: None,
         });
         Ok(bound)
-    }
-
-    /// Where each grant leads.
-    fn places(
-        &mut self,
-        allowance: &Allowance,
-        state: &State,
-    ) -> Result<Vec<Vec<abi::Learned>>, Refused> {
-        let mut lookup = Lookup::new(&state.plan, self.guard.as_mut())
-            .map_err(|error| nothing(format!("cannot look at this host: {error}")))?;
-        let mut looking = Looking::default();
-        let zones: Vec<&str> =
-            state.plan.policy.zones.iter().map(|zone| zone.name.as_str()).collect();
-        let mut grant_places = |grant: &Grant| {
-            let mut places = Vec::new();
-            for pattern in &grant.subtrees {
-                let found = pattern_places(grant, pattern, &zones, &mut lookup, &mut looking)?;
-                places.extend(found);
-            }
-            Ok(places)
-        };
-        allowance.grants.iter().map(&mut grant_places).collect()
     }
 
     /// Opens an allowance: on the disk, in the audit log, in the kernel.
@@ -269,10 +275,6 @@ impl Executor {
             Ok(seen.id)
         };
         let first = allowed()?;
-        if let Some(wanted) = &tree.wanted {
-            // They may have been changed since it was submitted.
-            check_files(wanted)?;
-        }
         let number = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or_else(gone)?;
         let process = pidfd_open(number, PidfdFlags::empty()).map_err(|_| gone())?;
         // Now that it is held by the hand: it is still the same.
@@ -315,79 +317,9 @@ impl Executor {
     }
 }
 
-/// The directories and files that one pattern leads to, all of them in the grant's zone.
-fn pattern_places(
-    grant: &Grant,
-    pattern: &PathPattern,
-    zones: &[&str],
-    lookup: &mut Lookup<'_>,
-    looking: &mut Looking,
-) -> Result<Vec<abi::Learned>, Refused> {
-    let lost = |lost: Lost| match lost {
-        Lost::TooMany(what) => Refused::new(
-            RefusedReason::TooManySubtrees,
-            format!("`{pattern}`: {what}"),
-            "name a directory above them",
-        ),
-        Lost::Io(path, error) => {
-            nothing(format!("`{pattern}`: cannot look at {}: {error}", shown(&path)))
-        }
-    };
-    let mut places = Vec::new();
-    for path in expand(pattern, looking).map_err(lost)? {
-        let unreadable =
-            |error| nothing(format!("`{pattern}`: cannot look at {}: {error}", shown(&path)));
-        let Some((file, real, is_dir)) = open(&path).map_err(unreadable)? else {
-            if path.is_symlink() {
-                return Err(outside(format!("`{pattern}` is a link, and that is not followed")));
-            }
-            continue;
-        };
-        looking.place().map_err(lost)?;
-        let place = locate::place(&real, is_dir, lookup).map_err(unreadable)?;
-        let place = place.filter(|place| zones.get(place.zone) == Some(&grant.zone.as_str()));
-        let Some(place) = place else {
-            let message = format!(
-                "`{pattern}` leads to {}, which is not in zone {}",
-                shown(&real),
-                grant.zone
-            );
-            return Err(outside(message));
-        };
-        let root = Path::new(OsStr::from_bytes(&place.root));
-        if !is_direct(&path, &real, root).map_err(unreadable)? {
-            let message = format!(
-                "`{pattern}` leads through a link in zone {} to {}",
-                grant.zone,
-                shown(&real)
-            );
-            return Err(outside(message));
-        }
-        places.push(lookup.learn(&file).map_err(unreadable)?);
-    }
-    if places.is_empty() {
-        return Err(nothing(format!("`{pattern}` leads to no directory or file of this host")));
-    }
-    Ok(places)
-}
-
-fn nothing(message: String) -> Refused {
-    let help = "an allowance names what is there when it is submitted: check the path, and whether this is the right host";
-    Refused::new(RefusedReason::NothingMatches, message, help)
-}
-
-fn outside(message: String) -> Refused {
-    let help = "name a directory or file that really is in the zone";
-    Refused::new(RefusedReason::OutsideZone, message, help)
-}
-
 fn unwritable(what: &str, why: String) -> Refused {
     let help = "nothing was opened: is the disk of the state directory full?";
     Refused::new(RefusedReason::StateUnreadable, format!("{what} cannot be written: {why}"), help)
-}
-
-fn shown(path: &Path) -> impl Display {
-    text::for_terminal(path.as_os_str().as_bytes())
 }
 
 fn user(name: &str) -> Result<UserRef, Refused> {

@@ -1,5 +1,6 @@
 use std::path::PathBuf;
 
+use holdfast_abi::Learned;
 use tokio::sync::oneshot;
 
 use super::super::Options;
@@ -8,7 +9,7 @@ use crate::allowances::test_entries;
 use crate::api::SubmitBody;
 use crate::audit::AuditLog;
 use crate::daemon::allowance::Submission;
-use crate::daemon::{test_guarded, test_plan};
+use crate::daemon::test_guarded;
 use crate::metrics::{Metrics, MetricsAddress};
 
 const NOW: Now = Now { boot_ns: 20_000_000_000, wall_ns: 20_000_000_000 };
@@ -127,13 +128,32 @@ fn who_submits_a_run_has_to_be_whom_it_is_for() {
     assert_eq!(reason(&unit, None, &person()), Some(RefusedReason::WrongUnit));
     let unknown = Person { pid: None, ..person() };
     assert_eq!(reason(&user(uid), Some(&run), &unknown), Some(RefusedReason::WrongProcess));
+}
+
+/// What comes back of the work that is done aside.
+async fn outcome(executor: &mut Executor, event: Option<Event>) -> Event {
+    assert!(event.is_none(), "it is done aside: {event:?}");
+    executor.take_outcomes().recv().await.unwrap()
+}
+
+#[tokio::test]
+async fn a_command_that_was_changed_does_not_join() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut executor = executor(&dir);
+    let mut tree = test_entries::tree("t").bound.tree.unwrap();
     let command = holdfast_policy::allowance::BoundCommand {
-        path: run.executable.clone(),
+        path: run().executable,
         sha256: "0".repeat(64),
         script: None,
     };
-    let edited = Bind { command: Some(command), ..Bind::default() };
-    assert_eq!(reason(&edited, Some(&run), &person()), Some(RefusedReason::WrongCommand));
+    tree.wanted = Some(Wanted::from(&command));
+    let (reply, _) = oneshot::channel();
+    let joining = Joining { id: "t".to_owned(), serial: 1, tree, person: person(), reply };
+    let event = executor.check_command(Box::new(joining));
+    let Event::CommandChecked(_, refused) = outcome(&mut executor, event).await else {
+        panic!("another outcome")
+    };
+    assert_eq!(refused.unwrap_err().reason, RefusedReason::WrongCommand);
 }
 
 #[test]
@@ -178,37 +198,6 @@ fn a_child_of_the_submitter_may_join() {
 }
 
 #[test]
-fn a_pattern_has_to_lead_into_the_zone() {
-    let dir = tempfile::tempdir().unwrap();
-    std::fs::create_dir(dir.path().join("a")).unwrap();
-    std::os::unix::fs::symlink("a", dir.path().join("link")).unwrap();
-    let plan = test_plan();
-    let zone = plan.policy.zones[0].name.clone();
-    let reason = |pattern: &str| {
-        let pattern = PathPattern::parse(&format!("{}/{pattern}", dir.path().display())).unwrap();
-        let grant = Grant {
-            zone: zone.clone(),
-            subtrees: vec![],
-            ops: holdfast_policy::OpSet::GUARDED,
-            files: 1,
-            bytes: 0,
-            tenants: 1,
-        };
-        let mut lookup = Lookup::new(&plan, None).unwrap();
-        let looking = &mut Looking::default();
-        let zones = [zone.as_str()];
-        let outcome = pattern_places(&grant, &pattern, &zones, &mut lookup, looking);
-        outcome.unwrap_err().reason
-    };
-    assert_eq!(reason("a"), RefusedReason::OutsideZone);
-    assert_eq!(reason("*"), RefusedReason::OutsideZone);
-    assert_eq!(reason("link"), RefusedReason::OutsideZone);
-    assert_eq!(reason("link*"), RefusedReason::NothingMatches, "no glob leads to a link");
-    assert_eq!(reason("b"), RefusedReason::NothingMatches);
-    assert_eq!(reason("b*"), RefusedReason::NothingMatches);
-}
-
-#[test]
 fn a_long_command_line_is_cut() {
     let long = RunBody { argv: vec!["x".to_owned(), "ä".repeat(5000)], ..run() };
     assert_eq!(command_line(&long).chars().count(), MOST_COMMAND + 1);
@@ -218,7 +207,7 @@ fn a_long_command_line_is_cut() {
 fn the_kernel_is_told_what_was_signed() {
     let mut entry = test_entries::entry("a");
     entry.bound.unit = Some(UnitRef { id: 7, path: None });
-    let place = abi::Learned { ino: 5, ..abi::Learned::default() };
+    let place = Learned { ino: 5, ..Learned::default() };
     let opening = Opening { ops: vec![3], places: vec![vec![place]], ..opening(entry.clone()) };
     let told = desired(&entry, &opening);
     assert_eq!((told.serial, told.until_ns), (entry.serial, entry.until_ns));

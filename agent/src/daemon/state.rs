@@ -155,11 +155,13 @@ impl State {
             }
             Event::TrustRead(submission, trust) => self.trust_read(*submission, trust, now),
             Event::AllowanceResolved(judged, resolved) => {
-                self.allowance_resolved(*judged, resolved)
+                self.allowance_resolved(*judged, resolved, now)
             }
             Event::AllowanceOpened(opening, outcome) => {
                 self.allowance_opened(*opening, outcome, now)
             }
+            Event::Learn(file, reply) => vec![Action::Learn(file, reply)],
+            Event::CommandChecked(joining, outcome) => self.command_checked(*joining, outcome, now),
             Event::AllowanceJoined(joining, outcome) => {
                 self.allowance_joined(*joining, outcome, now)
             }

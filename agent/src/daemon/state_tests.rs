@@ -60,6 +60,8 @@ pub(in crate::daemon) fn words(actions: &[Action]) -> Vec<&'static str> {
         A::ReadTrust(_) => "trust",
         A::Resolve(_) => "resolve",
         A::OpenAllowance(_) => "open",
+        A::Learn(..) => "learn",
+        A::CheckCommand(_) => "check command",
         A::Join(_) => "join",
         A::CloseAllowance(_) => "close",
         A::CloseUnknown(_) => "close unknown",

@@ -118,6 +118,8 @@ reasons! {
     OutsideZone = "outside_zone",
     /// Its patterns lead to too many directories.
     TooManySubtrees = "too_many_subtrees",
+    /// The files that it names could not be looked at in time.
+    TooSlow = "too_slow",
     /// It binds to nobody, and was not started with `holdfast run`.
     Unbound = "unbound",
     /// It is for another user.

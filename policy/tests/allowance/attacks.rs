@@ -185,6 +185,7 @@ const OF_THE_HOST: &[RefusedReason] = &[
     RefusedReason::NothingMatches,
     RefusedReason::OutsideZone,
     RefusedReason::TooManySubtrees,
+    RefusedReason::TooSlow,
     RefusedReason::Unbound,
     RefusedReason::WrongUser,
     RefusedReason::WrongUnit,

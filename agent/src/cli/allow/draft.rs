@@ -287,7 +287,9 @@ fn blanks(text: &str) -> Vec<String> {
 /// A command and its script, as they are now.
 fn command(path: &Path, script: Option<&Path>) -> Value<BoundCommand> {
     let executable = find(path.as_os_str()).map_err(|failure| format!("--command: {failure}"))?;
-    let (path, sha256) = hashed("--command", &executable.real)?;
+    // By the name it is called by, in the directory where that really is: one file can be many commands.
+    let named = executable.named().map_err(|error| format!("--command: {error}"))?;
+    let (path, sha256) = hashed("--command", &named)?;
     let script = script.map(|script| {
         let real = script.canonicalize();
         let real = real.map_err(|error| format!("--script: {}: {error}", script.display()))?;

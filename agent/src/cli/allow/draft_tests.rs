@@ -162,7 +162,7 @@ fn a_command_is_bound_by_what_is_in_its_files() {
     };
     let bind = Draft::of(&bound).unwrap().finish(&AROUND).unwrap().bind;
     let command = bind.command.unwrap();
-    assert!(command.path.starts_with('/'), "{}", command.path);
+    assert!(command.path.starts_with('/') && command.path.ends_with("/sh"), "{}", command.path);
     let (path, sha256) = command.script.unwrap();
     assert_eq!(path, script.canonicalize().unwrap().to_str().unwrap());
     assert_eq!(sha256, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");

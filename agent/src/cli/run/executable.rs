@@ -21,6 +21,19 @@ pub(in crate::cli) struct Executable {
     pub(in crate::cli) real: PathBuf,
 }
 
+impl Executable {
+    /// Its own name, in the directory where that really is.
+    pub(in crate::cli) fn named(&self) -> io::Result<PathBuf> {
+        match (self.path.parent(), self.path.file_name()) {
+            (Some(directory), Some(name)) => {
+                let here = directory.as_os_str().is_empty();
+                Ok(if here { Path::new(".") } else { directory }.canonicalize()?.join(name))
+            }
+            _ => Ok(self.real.clone()),
+        }
+    }
+}
+
 /// Why it cannot be started.
 #[derive(Debug, Error)]
 pub(in crate::cli) enum NoExecutable {
@@ -138,6 +151,7 @@ mod tests {
         let found = find_in(OsStr::new("link"), OsStr::new(&path)).unwrap();
         assert_eq!(found.path, dir.path().join("link"));
         assert_eq!(found.real, dir.path().join("tool").canonicalize().unwrap());
+        assert_eq!(found.named().unwrap(), dir.path().canonicalize().unwrap().join("link"));
         let by_path = find_in(dir.path().join("tool").as_os_str(), OsStr::new("")).unwrap();
         assert_eq!(by_path.real, found.real);
     }
