@@ -122,6 +122,14 @@ pub(crate) fn count(n: u64, noun: &str) -> String {
     if n == 1 { format!("1 {noun}") } else { format!("{n} {noun}s") }
 }
 
+/// A text of at most so many characters: of a longer one the start, and `…`.
+pub(crate) fn clipped(text: &str, most: usize) -> String {
+    match text.char_indices().nth(most) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
 fn push_hex_escapes(text: &mut String, bytes: &[u8]) {
     for byte in bytes {
         let _ = write!(text, "\\x{byte:02x}");
@@ -136,6 +144,12 @@ fn steers_text(c: char) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_long_text_is_clipped_between_characters() {
+        assert_eq!((clipped("äöü", 3).as_str(), clipped("äöü", 2).as_str()), ("äöü", "äö…"));
+        assert_eq!((clipped("", 0).as_str(), clipped("a", 0).as_str()), ("", "…"));
+    }
 
     #[test]
     fn every_byte_survives_a_json_document() {

@@ -148,13 +148,22 @@ pub unsafe extern "C" fn hf_pay(
     let tenant = if request.cost.tenant == 0 {
         core::ptr::null_mut()
     } else {
-        let tenant = tenant(serial, index, request.cost.tenant);
+        let key = GrantTenantKey { serial, tenant: request.cost.tenant, index, pad: 0 };
+        let tenant = match GRANT_TENANTS.get_ptr_mut(key) {
+            Some(known) => known,
+            // What a spent grant refuses anyway leaves no entry behind: all allowances share the room. Without the lock this is
+            // no more than a guess, and whatever it lets pass is decided below.
+            None if !(*grant).covers(&request.cost, true) => return 0,
+            None => new_tenant(&key),
+        };
         if tenant.is_null() {
             // No room to count it.
             return 0;
         }
         tenant
     };
+    // The verifier wants the pointer itself to be tested, and not what the compiler knows it follows from.
+    let tenant = opaque(tenant as u64) as *mut GrantTenant;
     let lock = (&raw mut (*grant).lock).cast();
     bpf_spin_lock(lock);
     let covered = (*grant).take(&request.cost, tenant.as_mut());
@@ -176,13 +185,9 @@ pub unsafe extern "C" fn hf_pay(
     1
 }
 
-/// The entry of a tenant, made if need be.
+/// The entry of a tenant that has none; null if there is no room.
 #[inline(always)]
-unsafe fn tenant(serial: u64, index: u32, tenant: u64) -> *mut GrantTenant {
-    let key = GrantTenantKey { serial, tenant, index, pad: 0 };
-    if let Some(entry) = GRANT_TENANTS.get_ptr_mut(key) {
-        return entry;
-    }
+unsafe fn new_tenant(key: &GrantTenantKey) -> *mut GrantTenant {
     // A concurrent caller may have made it: either way it is there afterwards, unless the table is full.
     let _ = GRANT_TENANTS.insert(key, GrantTenant { ops: 0 }, BPF_NOEXIST.into());
     GRANT_TENANTS.get_ptr_mut(key).unwrap_or(core::ptr::null_mut())

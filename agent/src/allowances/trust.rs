@@ -94,10 +94,9 @@ fn open(path: &Path, own: u32) -> io::Result<File> {
     }
     for dir in directories(path)? {
         let metadata = fs::metadata(&dir)?;
-        // Nobody can replace another's file in a sticky directory.
-        if metadata.mode() & 0o1000 == 0 {
-            only(&metadata, own, "its directory")?;
-        }
+        // In a sticky directory nobody can replace another's file, but whom the directory belongs to.
+        let check = if metadata.mode() & 0o1000 == 0 { only } else { owned };
+        check(&metadata, own, "its directory")?;
     }
     Ok(file)
 }
@@ -154,6 +153,15 @@ mod tests {
         mode(dir.path(), 0o777);
         let error = open(&path, own()).unwrap_err().to_string();
         assert!(error.contains("its directory"), "{error}");
+        mode(dir.path(), 0o1777);
+        assert!(open(&path, own()).is_ok(), "sticky");
+        if own() == 0 {
+            // Whom a sticky directory belongs to can replace what is in it.
+            std::os::unix::fs::chown(dir.path(), Some(12_345), None).unwrap();
+            let error = open(&path, 0).unwrap_err().to_string();
+            assert!(error.contains("its directory belongs to user 12345"), "{error}");
+            std::os::unix::fs::chown(dir.path(), Some(0), None).unwrap();
+        }
         mode(dir.path(), 0o700);
         let metadata = fs::metadata(&path).unwrap();
         if metadata.uid() == 0 {

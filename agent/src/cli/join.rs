@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::{Exit, Failure};
+use super::{Exit, Failure, out};
 use crate::api::ErrorReport;
 use crate::control::SOCKET;
 use crate::text;
@@ -70,7 +70,7 @@ pub(super) fn run(run_dir: &Path, args: &JoinArgs) -> Failure {
         Ok(real) if real == args.real => {}
         Ok(_) => {
             let message =
-                format!("{} leads elsewhere than a moment ago", args.executable.display());
+                format!("{} leads elsewhere than a moment ago", out::path(&args.executable));
             return Failure::new(Exit::NotRun, message);
         }
         Err(error) => return not_started(args, &error),
@@ -90,7 +90,7 @@ fn not_started(args: &JoinArgs, error: &io::Error) -> Failure {
         io::ErrorKind::NotFound => Exit::NotFound,
         _ => Exit::NotExecutable,
     };
-    Failure::new(exit, format!("cannot start {}: {error}", args.executable.display()))
+    Failure::new(exit, format!("cannot start {}: {error}", out::path(&args.executable)))
 }
 
 /// Asks to be let in.
@@ -100,7 +100,7 @@ fn join(socket: &Path, id: &str) -> Result<(), Failure> {
     let answer = answer.map_err(|error| {
         let message = format!(
             "the agent cannot be reached on {}: {error}; nothing was run",
-            socket.display()
+            out::path(socket)
         );
         Failure::new(Exit::NotRun, message)
     })?;

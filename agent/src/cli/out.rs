@@ -1,6 +1,7 @@
 //! Printing: to a terminal, a pipe or a file, without ever panicking because the reader went away.
 
 use std::io::{self, Write as _};
+use std::path::Path;
 
 use serde::Serialize;
 
@@ -31,6 +32,17 @@ pub(super) fn fail(exit: Exit, message: &str) -> Exit {
         let _ = writeln!(err, "holdfast: {message}");
     }
     exit
+}
+
+/// Says something beside the outcome.
+pub(super) fn note(message: &str) {
+    // There is nobody to tell if standard error is gone.
+    let _ = writeln!(io::stderr().lock(), "holdfast: {message}");
+}
+
+/// A path, safe for a terminal.
+pub(super) fn path(path: &Path) -> String {
+    text::for_terminal(path.as_os_str().as_encoded_bytes())
 }
 
 /// A name from the agent, safe for a terminal.

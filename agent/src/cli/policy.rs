@@ -17,7 +17,7 @@ pub(super) fn check(file: &Path, json: bool) -> Result<Exit, Failure> {
             } else {
                 let zones = policy.zones.len();
                 let s = if zones == 1 { "" } else { "s" };
-                out::text(&format!("{}: ok, {zones} zone{s}", file.display()))?;
+                out::text(&format!("{}: ok, {zones} zone{s}", out::path(file)))?;
             }
             Ok(Exit::Ok)
         }

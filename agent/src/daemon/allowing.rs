@@ -2,7 +2,8 @@
 //! rest of the state: no I/O, time comes in, actions go out.
 
 use holdfast_policy::allowance::{
-    Allowance, Checked, Evidence, Grant, Refused, RefusedReason, SignatureFile, Signer, check,
+    Allowance, Checked, Evidence, Grant, MAX_SIGNATURES, Refused, RefusedReason, SignatureFile,
+    Signer, check,
 };
 use sha2::{Digest as _, Sha256};
 use tracing::Level;
@@ -18,15 +19,25 @@ use crate::clock::Now;
 use crate::report;
 use crate::text;
 
+/// Characters of a name that are kept in the audit log.
+const MOST_NAME: usize = 1024;
+
 impl State {
     /// Somebody submits an allowance. That it is another host's has to be seen whatever else is wrong here, so that the document
     /// is judged first.
     pub(super) fn submitted(
         &mut self,
-        body: SubmitBody,
+        mut body: SubmitBody,
         person: Person,
         reply: Reply,
     ) -> Vec<Action> {
+        // Whoever submits it names these, and they go into messages and a log that is kept for years.
+        let name = |name: &String| text::clipped(name, MOST_NAME);
+        body.path = name(&body.path);
+        body.signatures.truncate(MAX_SIGNATURES + 1);
+        for file in &mut body.signatures {
+            file.name = name(&file.name);
+        }
         let digest = text::hex(&Sha256::digest(body.document.as_bytes()));
         let id = Allowance::parse(&body.path, &body.document).ok().map(|allowance| allowance.id);
         let signers = Vec::new();
@@ -35,7 +46,7 @@ impl State {
             allowance: submission.reference(),
             path: submission.body.path.clone(),
             signatures: submission.body.signatures.iter().map(|file| file.name.clone()).collect(),
-            command: submission.body.run.as_ref().map(|run| run.executable.clone()),
+            command: submission.body.run.as_ref().map(|run| name(&run.executable)),
             person: submission.person.clone(),
         };
         vec![Action::Record(Box::new(record)), Action::ReadTrust(Box::new(submission))]

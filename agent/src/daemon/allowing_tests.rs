@@ -119,6 +119,22 @@ fn what_is_submitted_is_recorded_before_anything_is_looked_at() {
 }
 
 #[test]
+fn what_is_submitted_makes_no_record_without_bounds() {
+    let mut state = remembering(vec![]);
+    let (submission, _answer) = submission(true);
+    let (reply, _) = oneshot::channel();
+    let long = "x".repeat(1 << 20);
+    let mut body = Box::new(submission.body);
+    let file = crate::api::SignatureBody { name: long.clone(), text: String::new() };
+    (body.path, body.signatures) = (long.clone(), vec![file; 1000]);
+    body.run.as_mut().unwrap().executable = long;
+    let person = test_entries::person();
+    let actions = state.handle(Event::Asked(Ask::SubmitAllowance { body, person }, reply), at(5));
+    let record = records(&actions)[0].to_string();
+    assert!(record.len() < 40_000, "{} bytes", record.len());
+}
+
+#[test]
 fn a_refusal_is_recorded_counted_logged_and_answered() {
     let mut state = remembering(vec![]);
     let (submission, mut answer) = submission(false);

@@ -27,6 +27,7 @@ use crate::audit::Record;
 use crate::clock::Now;
 use crate::kernel::{self, DesiredAllowance, DesiredGrant};
 use crate::report;
+use crate::text;
 
 /// Characters of a command line that are kept.
 const MOST_COMMAND: usize = 1024;
@@ -335,11 +336,7 @@ fn user(name: &str) -> Result<UserRef, Refused> {
 fn command_line(run: &RunBody) -> String {
     let arguments = run.argv.iter().skip(1).map(String::as_str);
     let words: Vec<&str> = std::iter::once(run.executable.as_str()).chain(arguments).collect();
-    let line = words.join(" ");
-    match line.char_indices().nth(MOST_COMMAND) {
-        Some((end, _)) => format!("{}…", &line[..end]),
-        None => line,
-    }
+    text::clipped(&words.join(" "), MOST_COMMAND)
 }
 
 fn activated(entry: &Entry, now: Now) -> Record {

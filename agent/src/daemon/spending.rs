@@ -260,6 +260,17 @@ impl State {
             actions.extend(self.closing(&id, Why::Revoked, Some(by), reply));
             return actions;
         }
+        if is_open {
+            // The programs may be there all the same, and go on spending.
+            let text = format!(
+                "`{id}` is revoked, but the agent has no hold of the guard, so that it is not closed in the kernel: that is done \
+                 once the guard is up\n  help: see `holdfast status`; the command can be stopped with kill"
+            );
+            actions.push(Action::Log(Level::ERROR, text.clone()));
+            let answer = Answer::Error(Refusal::Failed, text);
+            actions.extend(reply.map(|reply| Action::Send(reply, answer)));
+            return actions;
+        }
         let answer = report::allowance_of(&self.allowances, &id, now)
             .map_or_else(|| no_such_allowance(&id), |report| super::json(&report));
         actions.extend(reply.map(|reply| Action::Send(reply, answer)));

@@ -237,6 +237,27 @@ fn an_id_can_be_revoked_before_it_is_ever_seen() {
     assert_eq!(report(&sent(actions, &mut answer)).state, "revoked");
 }
 
+/// The programs outlive an agent that cannot get hold of them: it was answered as if nothing could be spent any more.
+#[test]
+fn what_is_revoked_without_a_guard_is_said_to_be_open() {
+    let mut state = remembering(vec![test_entries::entry("a")]);
+    state.guarding.started = Some(Err("no".to_owned()));
+    let (mut actions, mut answer) = ask(&mut state, revoke("a"));
+    let Some(A::SaveRevoked(revoking)) = actions.pop() else { panic!("not written") };
+    let actions = state.handle(Event::RevokedSaved(revoking, Ok(())), at(20));
+    assert_eq!(words(&actions), ["record", "log", "log", "send"]);
+    let Answer::Error(Refusal::Failed, message) = sent(actions, &mut answer) else {
+        panic!("no error")
+    };
+    assert!(message.contains("not closed in the kernel"), "{message}");
+    // Once the guard is up, it is.
+    state.guarding.started = Some(Ok(crate::kernel::Started::Adopted));
+    let rows = vec![test_entries::row(state.allowances.get("a").unwrap(), 1)];
+    let survey = Survey { rows, ..Survey::default() };
+    let actions = state.handle(Event::AllowancesSurveyed(Ok(survey), None), at(21));
+    assert_eq!(words(&actions), ["close"]);
+}
+
 #[test]
 fn a_revocation_that_cannot_be_written_still_closes_what_is_open() {
     let mut state = remembering(vec![test_entries::entry("a")]);

@@ -3,7 +3,10 @@
 //! What makes an allowance count is its entry in `ALLOWANCES`, written last and removed first. Everything else is found only
 //! through its serial.
 
-use std::{collections::HashMap, os::fd::BorrowedFd};
+use std::{
+    collections::{HashMap, HashSet},
+    os::fd::BorrowedFd,
+};
 
 use aya::maps::{HashMap as MapOfBoth, MapData, MapError};
 use holdfast_abi as abi;
@@ -70,7 +73,7 @@ pub(super) fn open(maps: &mut Maps, desired: &DesiredAllowance) -> Result<(), Ke
     let opened = write(maps, desired);
     if opened.is_err() {
         // What was written so far means nothing without its entry, but takes room.
-        let _ = clear(maps, desired.serial);
+        let _ = clear(maps, &|serial| serial == desired.serial);
     }
     opened
 }
@@ -176,7 +179,7 @@ pub(super) fn close(maps: &mut Maps, serial: u64) -> Result<Option<AllowanceRow>
         Ok(conf) => conf,
         Err(MapError::KeyNotFound) => {
             // An agent that was killed while it closed it may have left the rest behind.
-            clear(maps, serial)?;
+            clear(maps, &|found| found == serial)?;
             return Ok(None);
         }
         Err(error) => return Err(refused(error)),
@@ -185,7 +188,7 @@ pub(super) fn close(maps: &mut Maps, serial: u64) -> Result<Option<AllowanceRow>
     // An op that found it open may still be spending it.
     std::thread::sleep(GRACE);
     let grants = grants(maps, serial, conf.grants)?;
-    clear(maps, serial)?;
+    clear(maps, &|found| found == serial)?;
     if maps.allowances.keys().next().is_none() {
         let control = maps.control()?;
         maps.set_control(abi::Control { flags: control.flags & !abi::FLAG_ALLOWANCES, ..control })?;
@@ -193,31 +196,46 @@ pub(super) fn close(maps: &mut Maps, serial: u64) -> Result<Option<AllowanceRow>
     Ok(Some(AllowanceRow { serial, conf, grants }))
 }
 
-/// Removes what belongs to a serial that has no entry (any more).
-fn clear(maps: &mut Maps, serial: u64) -> Result<(), KernelError> {
-    for (key, bound) in entries(&maps.binds, 0, CLEAR)? {
-        if bound == serial {
-            remove(&mut maps.binds, &key)?;
-        }
+/// Removes what agents before this one have left behind, killed while they opened or closed an allowance: it means nothing, but
+/// takes room, and a user or unit that is bound cannot be bound again. How many entries that was.
+pub(super) fn clear_leftovers(maps: &mut Maps) -> Result<usize, KernelError> {
+    let open: HashSet<u64> = keys(&maps.allowances)?.into_iter().collect();
+    clear(maps, &|serial| !open.contains(&serial))
+}
+
+/// Removes everything that is found through these serials, which have no entry in `ALLOWANCES` (any more). How much that was.
+fn clear(maps: &mut Maps, is_over: &dyn Fn(u64) -> bool) -> Result<usize, KernelError> {
+    let binds = entries(&maps.binds, 0, CLEAR)?.into_iter();
+    let binds: Vec<_> = binds.filter(|(_, serial)| is_over(*serial)).map(|(key, _)| key).collect();
+    let cleared = [
+        remove_all(&mut maps.binds, binds)?,
+        remove_over(&mut maps.subtrees, |key| is_over(key.serial))?,
+        remove_over(&mut maps.grant_tenants, |key| is_over(key.serial))?,
+        remove_over(&mut maps.grants, |key| is_over(key.serial))?,
+    ];
+    Ok(cleared.iter().sum())
+}
+
+fn remove_over<K: aya::Pod, V: aya::Pod>(
+    map: &mut MapOf<K, V>,
+    is_over: impl Fn(&K) -> bool,
+) -> Result<usize, KernelError> {
+    let over: Vec<K> = keys(map)?.into_iter().filter(is_over).collect();
+    remove_all(map, over)
+}
+
+fn remove_all<K: aya::Pod, V: aya::Pod>(
+    map: &mut MapOf<K, V>,
+    over: Vec<K>,
+) -> Result<usize, KernelError> {
+    for key in &over {
+        map.remove(key).map_err(|error| KernelError::refused(CLEAR, error))?;
     }
-    for key in keys(&maps.subtrees)?.into_iter().filter(|key| key.serial == serial) {
-        remove(&mut maps.subtrees, &key)?;
-    }
-    for key in keys(&maps.grant_tenants)?.into_iter().filter(|key| key.serial == serial) {
-        remove(&mut maps.grant_tenants, &key)?;
-    }
-    for key in keys(&maps.grants)?.into_iter().filter(|key| key.serial == serial) {
-        remove(&mut maps.grants, &key)?;
-    }
-    Ok(())
+    Ok(over.len())
 }
 
 fn keys<K: aya::Pod, V: aya::Pod>(map: &MapOf<K, V>) -> Result<Vec<K>, KernelError> {
     map.keys().collect::<Result<_, _>>().map_err(|error| KernelError::refused(CLEAR, error))
-}
-
-fn remove<K: aya::Pod, V: aya::Pod>(map: &mut MapOf<K, V>, key: &K) -> Result<(), KernelError> {
-    map.remove(key).map_err(|error| KernelError::refused(CLEAR, error))
 }
 
 #[cfg(test)]

@@ -200,7 +200,11 @@ impl Guard {
         probe::require_lsm()?;
         let pins = Pins::new(&options.pin_dir);
         prove::prepare(&options.canary_dir)?;
-        let (maps, started) = load::start(&pins, options.trace_ops)?;
+        let (mut maps, started) = load::start(&pins, options.trace_ops)?;
+        let cleared = allowances::clear_leftovers(&mut maps)?;
+        if cleared > 0 {
+            tracing::info!(entries = cleared, "cleared what an earlier agent left of allowances");
+        }
         let events = Some(maps::open_events(&pins.maps)?);
         let canary_dir = options.canary_dir.clone();
         let applied = Instant::now();

@@ -168,27 +168,33 @@ impl GrantAccount {
         }
     }
 
+    /// Whether `cost` is covered, by an op in a tenant in which nothing was spent yet if `is_new_tenant`. Certain only under the
+    /// lock.
+    #[inline(always)]
+    pub fn covers(&self, cost: &Cost, is_new_tenant: bool) -> bool {
+        let used_files = self.used_files.wrapping_add(Self::files_of(cost));
+        let used_bytes = self.used_bytes.wrapping_add(cost.bytes);
+        let overflows = used_files < self.used_files || used_bytes < self.used_bytes;
+        !overflows
+            && used_files <= self.files
+            && used_bytes <= self.bytes
+            && (!is_new_tenant || self.used_tenants < self.tenants)
+    }
+
     /// Spends `cost`, of which all is covered or nothing. `tenant` is the entry of the op's tenant; `None` above all tenants.
     /// To be called under the lock.
     #[inline(always)]
     pub fn take(&mut self, cost: &Cost, tenant: Option<&mut GrantTenant>) -> bool {
-        let used_files = self.used_files.wrapping_add(Self::files_of(cost));
-        let used_bytes = self.used_bytes.wrapping_add(cost.bytes);
-        let overflows = used_files < self.used_files || used_bytes < self.used_bytes;
-        if overflows || used_files > self.files || used_bytes > self.bytes {
+        let is_new_tenant = tenant.as_ref().is_some_and(|tenant| tenant.ops == 0);
+        if !self.covers(cost, is_new_tenant) {
             return false;
         }
         if let Some(tenant) = tenant {
-            if tenant.ops == 0 {
-                if self.used_tenants >= self.tenants {
-                    return false;
-                }
-                self.used_tenants += 1;
-            }
+            self.used_tenants += is_new_tenant as u64;
             tenant.ops += 1;
         }
-        self.used_files = used_files;
-        self.used_bytes = used_bytes;
+        self.used_files = self.used_files.wrapping_add(Self::files_of(cost));
+        self.used_bytes = self.used_bytes.wrapping_add(cost.bytes);
         self.used_ops += 1;
         true
     }
@@ -249,6 +255,21 @@ mod tests {
         assert!(grant.take(&cost(1, 40), Some(&mut tenant)));
         assert!(!grant.take(&cost(1, 0), Some(&mut tenant)), "files");
         assert_eq!((grant.used_files, grant.used_bytes, grant.used_ops), (2, 100, 2));
+    }
+
+    /// A grant that was spent, in any respect, has no use for a tenant's entry: they would take the room of other allowances.
+    #[test]
+    fn what_is_spent_covers_no_new_tenant() {
+        let grant = |used_files, used_bytes, used_tenants| {
+            let new = GrantAccount::new(1, 1, 2, 100, 1);
+            GrantAccount { used_files, used_bytes, used_tenants, ..new }
+        };
+        assert!(grant(1, 60, 0).covers(&cost(1, 40), true));
+        for spent in [grant(2, 0, 0), grant(1, 61, 0), grant(1, 60, 1)] {
+            assert!(!spent.covers(&cost(1, 40), true), "{spent:?}");
+        }
+        assert!(grant(1, 60, 1).covers(&cost(1, 40), false), "a tenant that it was spent in");
+        assert!(!grant(u64::MAX, 0, 0).covers(&cost(1, 0), false), "no way round");
     }
 
     #[test]

@@ -143,6 +143,10 @@ const ATTACKS: &[Attack] = &[
         RefusedReason::OtherHost, "is for ffffffffffffffffffffffffffffffff"),
     attack("a host that calls itself like another's machine id", |c| { c.write("web1", "eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee");
         c.host.name = "e".repeat(32); }, RefusedReason::OtherHost, "this is `eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee`"),
+    attack("another host's, with a signature that says nothing", |c| { c.write("web1", "web6"); c.signatures.push(file("dave", String::new())); },
+        RefusedReason::OtherHost, "is for web6"),
+    attack("another host's, with too many signatures", |c| { c.write("web1", "web7");
+        c.signatures.extend((0..40).map(|n| file(&format!("x{n}"), String::new()))); }, RefusedReason::OtherHost, "is for web7"),
     attack("every host", |c| c.write("web1", "*"), RefusedReason::AnyHost, "for every host"),
     // The time.
     attack("before its time", |c| c.now -= 86_400, RefusedReason::NotYetValid, "good from 2026-07-01T20:00:00Z"),

@@ -6,6 +6,7 @@
 
 use std::ffi::CString;
 use std::io;
+use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::ptr;
@@ -39,6 +40,70 @@ pub(crate) fn ptrace(request: Trace, pid: i32) -> io::Result<()> {
         libc::ptrace(request, pid, ptr::null_mut::<libc::c_void>(), libc::c_long::from(data))
     };
     if outcome == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// A pinned BPF map: bpf(2), with the commands and the shape of `union bpf_attr` that include/uapi/linux/bpf.h has.
+#[derive(Debug)]
+pub(crate) struct PinnedMap(OwnedFd);
+
+#[repr(C)]
+struct Element {
+    map: u32,
+    pad: u32,
+    key: u64,
+    value: u64,
+    flags: u64,
+}
+
+#[repr(C)]
+struct Pin {
+    path: u64,
+    fd: u32,
+    flags: u32,
+}
+
+impl PinnedMap {
+    pub(crate) fn open(path: &Path) -> io::Result<Self> {
+        const BPF_OBJ_GET: libc::c_long = 7;
+        let path = CString::new(path.as_os_str().as_bytes())?;
+        let pin = Pin { path: path.as_ptr() as u64, fd: 0, flags: 0 };
+        // SAFETY: the path is a string with an end, and lives until after the call, as does what leads to it.
+        let fd =
+            unsafe { libc::syscall(libc::SYS_bpf, BPF_OBJ_GET, &raw const pin, size_of::<Pin>()) };
+        let fd = i32::try_from(fd).map_err(io::Error::other)?;
+        if fd == -1 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: the kernel has just made this descriptor, and nobody else has it.
+        Ok(Self(unsafe { OwnedFd::from_raw_fd(fd) }))
+    }
+
+    /// Adds an entry that is not there. Key and value have to be as long as the map's.
+    pub(crate) fn insert<K, V>(&self, key: &K, value: &V) -> io::Result<()> {
+        const BPF_MAP_UPDATE_ELEM: libc::c_long = 2;
+        const BPF_NOEXIST: u64 = 1;
+        self.element(BPF_MAP_UPDATE_ELEM, key, ptr::from_ref(value) as u64, BPF_NOEXIST)
+    }
+
+    /// Whether there is an entry. The value has room for one of the map's.
+    pub(crate) fn has<K, V>(&self, key: &K, value: &mut V) -> io::Result<bool> {
+        const BPF_MAP_LOOKUP_ELEM: libc::c_long = 1;
+        match self.element(BPF_MAP_LOOKUP_ELEM, key, ptr::from_mut(value) as u64, 0) {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn element<K>(&self, command: libc::c_long, key: &K, value: u64, flags: u64) -> io::Result<()> {
+        let map = self.0.as_raw_fd().cast_unsigned();
+        let element = Element { map, pad: 0, key: ptr::from_ref(key) as u64, value, flags };
+        // SAFETY: key and value are the map's by contract of the callers, and live until after the call.
+        let outcome = unsafe {
+            libc::syscall(libc::SYS_bpf, command, &raw const element, size_of::<Element>())
+        };
+        if outcome == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    }
 }
 
 /// truncate(2), which takes a path.

@@ -75,6 +75,7 @@ pub(crate) const ALL: &[&[Scenario]] = &[
     allowances::tree::SCENARIOS,
     allowances::run::SCENARIOS,
     allowances::agent::SCENARIOS,
+    allowances::room::SCENARIOS,
     allowances::attacks::SCENARIOS,
     allowances::reboot::SCENARIOS,
 ];

@@ -13,7 +13,7 @@ use super::field::{self, Value};
 use super::grant::GrantWords;
 use super::time;
 use crate::cli::run::find;
-use crate::cli::{Exit, Failure};
+use crate::cli::{Exit, Failure, out};
 use crate::text;
 
 /// What is known so far.
@@ -292,14 +292,14 @@ fn command(path: &Path, script: Option<&Path>) -> Value<BoundCommand> {
     let (path, sha256) = hashed("--command", &named)?;
     let script = script.map(|script| {
         let real = script.canonicalize();
-        let real = real.map_err(|error| format!("--script: {}: {error}", script.display()))?;
+        let real = real.map_err(|error| format!("--script: {}: {error}", out::path(script)))?;
         hashed("--script", &real)
     });
     Ok(BoundCommand { path, sha256, script: script.transpose()? })
 }
 
 fn hashed(flag: &str, path: &Path) -> Value<(String, String)> {
-    let shown = path.display();
+    let shown = out::path(path);
     let name = path.to_str().ok_or_else(|| format!("{flag}: {shown} is not UTF-8 text"))?;
     let digest = digest(path).map_err(|error| format!("{flag}: cannot read {shown}: {error}"))?;
     Ok((name.to_owned(), digest))

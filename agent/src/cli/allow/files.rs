@@ -10,7 +10,7 @@ use holdfast_policy::allowance::{
 };
 use sha2::{Digest as _, Sha256};
 
-use super::super::{Exit, Failure};
+use super::super::{Exit, Failure, out};
 use crate::text;
 
 /// A document as it was read.
@@ -25,7 +25,7 @@ pub(in crate::cli) struct Document {
 impl Document {
     /// Reads a file, whatever it says.
     pub(in crate::cli) fn read(file: &Path) -> Result<Self, Failure> {
-        let path = file.display().to_string();
+        let path = out::path(file);
         let bytes = read(file, MAX_DOCUMENT, "the allowance")?;
         let text = String::from_utf8(bytes).map_err(|error| {
             let at = error.utf8_error().valid_up_to();
@@ -45,7 +45,9 @@ impl Document {
     }
 }
 
-/// The signatures named, or else those found beside the document.
+/// The signatures named, or else those found beside the document. One that cannot be read is presented as one that says nothing,
+/// and of too many only as many as show that: the judgement refuses both, but not before it has looked whether the document was
+/// signed for another host, which has to be seen whatever else is wrong.
 pub(in crate::cli) fn signatures(
     document: &Path,
     named: &[PathBuf],
@@ -58,14 +60,14 @@ pub(in crate::cli) fn signatures(
         named
     };
     if files.len() > MAX_SIGNATURES {
-        let message = format!(
-            "{} has {} signature files, {MAX_SIGNATURES} can be\n  help: name those that count with --sig",
-            document.display(),
+        out::note(&format!(
+            "{} has {} signature files, {MAX_SIGNATURES} can be: name those that count with --sig",
+            out::path(document),
             files.len()
-        );
-        return Err(bad(message));
+        ));
     }
-    files.iter().map(|file| signature(file)).collect()
+    let read = if named.is_empty() { read_beside } else { read };
+    Ok(files.iter().take(MAX_SIGNATURES + 1).map(|file| signature(file, read)).collect())
 }
 
 /// `FILE.sig` and `FILE.*.sig`, in the order of their names.
@@ -75,7 +77,7 @@ fn beside(document: &Path) -> Result<Vec<PathBuf>, Failure> {
     };
     let directory = directory(document);
     let unreadable = |error: io::Error| {
-        Failure::new(Exit::Failure, format!("cannot look into {}: {error}", directory.display()))
+        Failure::new(Exit::Failure, format!("cannot look into {}: {error}", out::path(directory)))
     };
     let mut prefix = name.as_encoded_bytes().to_vec();
     prefix.push(b'.');
@@ -100,11 +102,26 @@ pub(super) fn directory(file: &Path) -> &Path {
     }
 }
 
-fn signature(file: &Path) -> Result<SignatureFile, Failure> {
-    let bytes = read(file, MAX_SIGNATURE, "the signature")?;
+type Read = fn(&Path, usize, &str) -> Result<Vec<u8>, Failure>;
+
+fn signature(file: &Path, read: Read) -> SignatureFile {
+    let bytes = read(file, MAX_SIGNATURE, "the signature").unwrap_or_else(|failure| {
+        out::note(&failure.message);
+        Vec::new()
+    });
     // What is not text is no signature either: the judgement says so.
     let text = String::from_utf8_lossy(&bytes).into_owned();
-    Ok(SignatureFile { name: file.display().to_string(), text })
+    SignatureFile { name: out::path(file), text }
+}
+
+/// The same for a file that nobody has named: it may be a pipe that nobody ever writes to.
+fn read_beside(file: &Path, most: usize, what: &str) -> Result<Vec<u8>, Failure> {
+    match file.metadata() {
+        Ok(metadata) if !metadata.is_file() => {
+            Err(bad(format!("cannot read {what} {}: it is no regular file", out::path(file))))
+        }
+        _ => read(file, most, what),
+    }
 }
 
 /// A file's content, one byte more than `most` at most: whoever reads it says that it is too long.
@@ -112,7 +129,7 @@ pub(super) fn read(file: &Path, most: usize, what: &str) -> Result<Vec<u8>, Fail
     let mut bytes = Vec::new();
     File::open(file)
         .and_then(|open| open.take(most as u64 + 1).read_to_end(&mut bytes))
-        .map_err(|error| bad(format!("cannot read {what} {}: {error}", file.display())))?;
+        .map_err(|error| bad(format!("cannot read {what} {}: {error}", out::path(file))))?;
     Ok(bytes)
 }
 
@@ -144,8 +161,37 @@ mod tests {
         };
         assert_eq!(texts(&[]), ["a.toml.bob.sig", "a.toml.sig"]);
         assert_eq!(texts(&[dir.path().join("b.toml.sig")]), ["b.toml.sig"]);
-        assert!(signatures(&file, &[dir.path().join("none.sig")]).is_err());
+        assert_eq!(
+            texts(&[dir.path().join("none.sig"), dir.path().join("b.toml.sig")]),
+            ["", "b.toml.sig"]
+        );
         assert_eq!(directory(Path::new("a.toml")), Path::new("."));
+    }
+
+    /// The agent never heard of a document of another host, because of a file that lay beside it.
+    #[test]
+    fn what_cannot_be_read_keeps_nothing_from_being_presented() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("a.toml");
+        std::fs::write(dir.path().join("a.toml.alice.sig"), "signed").unwrap();
+        let pipe = dir.path().join("a.toml.bob.sig");
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        std::fs::create_dir(dir.path().join("a.toml.carol.sig")).unwrap();
+        std::os::unix::fs::symlink("nowhere", dir.path().join("a.toml.dave.sig")).unwrap();
+        let texts: Vec<_> =
+            signatures(&file, &[]).unwrap().into_iter().map(|file| file.text).collect();
+        assert_eq!(texts, ["signed", "", "", ""]);
+        for n in 0..2 * MAX_SIGNATURES {
+            std::fs::write(dir.path().join(format!("a.toml.x{n}.sig")), "x").unwrap();
+        }
+        let presented = signatures(&file, &[]).unwrap();
+        assert_eq!((presented.len(), presented[0].text.as_str()), (MAX_SIGNATURES + 1, "signed"));
+    }
+
+    #[test]
+    fn a_path_cannot_control_the_terminal() {
+        let failure = Document::read(Path::new("/nonexistent/\x1b[2J\n.toml")).unwrap_err();
+        assert!(!failure.message.chars().any(char::is_control), "{:?}", failure.message);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use holdfast_policy::sshsig::PublicKey;
 
 use super::files::bad;
-use crate::cli::Failure;
+use crate::cli::{Failure, out};
 
 /// Keys as ssh-keygen names them, best first.
 const NAMES: [&str; 5] = ["id_ed25519_sk", "id_ecdsa_sk", "id_ed25519", "id_ecdsa", "id_rsa"];
@@ -28,7 +28,7 @@ pub(super) fn default_key(home: Option<&Path>) -> Result<PathBuf, Failure> {
     let message = format!(
         "no key to sign with in {}; looked for {} and the .pub file of each\n  help: name one with --key, or make one with \
          `ssh-keygen -t ed25519`",
-        directory.display(),
+        out::path(&directory),
         NAMES.join(", ")
     );
     Err(bad(message))

@@ -49,7 +49,7 @@ pub(super) fn write_new(file: &Path, text: &str, what: &str) -> Result<(), Failu
         } else {
             ""
         };
-        Failure::new(Exit::Failure, format!("cannot {what} {}: {error}{help}", file.display()))
+        Failure::new(Exit::Failure, format!("cannot {what} {}: {error}{help}", out::path(file)))
     })
 }
 
@@ -81,7 +81,7 @@ fn written(file: &Path, allowance: &Allowance) -> String {
             format!("or `holdfast allow submit {name}`, for every process it is bound to"),
         ]);
     }
-    format!("wrote {}\n\n{}\nnext:\n{}", file.display(), allowance.summary(), out::table(&rows, 2))
+    format!("wrote {}\n\n{}\nnext:\n{}", out::path(file), allowance.summary(), out::table(&rows, 2))
 }
 
 #[cfg(test)]

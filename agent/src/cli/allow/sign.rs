@@ -55,7 +55,7 @@ impl Signing {
         format!(
             "{}\nwhat is signed, with {}:\n\n{}",
             self.allowance.summary(),
-            out::name(&self.key.display().to_string(), None),
+            out::path(&self.key),
             self.document.text
         )
     }
@@ -72,7 +72,7 @@ impl Signing {
             "signed with {} {}: {}",
             verified.key.algorithm(),
             verified.key.fingerprint(),
-            kept.display()
+            out::path(&kept)
         ))
     }
 }
@@ -131,12 +131,12 @@ fn keep(
         }
         let message = format!(
             "{} is by this key and of another text\n  help: it counts for nothing here: remove it, and sign again",
-            place.display()
+            out::path(&place)
         );
         return Err(Failure::new(Exit::Failure, message));
     }
     let message =
-        format!("no name is free for the signature beside {}: make room there", file.display());
+        format!("no name is free for the signature beside {}: make room there", out::path(file));
     Err(Failure::new(Exit::Failure, message))
 }
 
@@ -156,7 +156,7 @@ impl Room {
         let path = std::env::temp_dir().join(name);
         let made = DirBuilder::new().mode(0o700).create(&path);
         made.map_err(|error| {
-            Failure::new(Exit::Failure, format!("cannot make {}: {error}", path.display()))
+            Failure::new(Exit::Failure, format!("cannot make {}: {error}", out::path(&path)))
         })?;
         Ok(Self(path))
     }

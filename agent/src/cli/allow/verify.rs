@@ -76,7 +76,7 @@ fn host(named: Option<&str>) -> HostNames {
 
 fn signers(file: &Path) -> Result<Signers, Failure> {
     let bytes = keys(file, "who may sign in")?;
-    let path = file.display().to_string();
+    let path = out::path(file);
     let text = String::from_utf8(bytes).map_err(|_| bad(format!("{path} is not UTF-8 text")))?;
     Signers::parse(&path, &text).map_err(|problems| bad(problems.to_string()))
 }
@@ -86,14 +86,16 @@ fn revoked(named: Option<&Path>, policy: &Policy) -> Result<RevokedKeys, Failure
         return Ok(RevokedKeys::default());
     };
     let text = keys(file, "the revoked keys in")?;
-    RevokedKeys::parse(&file.display().to_string(), &text)
-        .map_err(|problems| bad(problems.to_string()))
+    RevokedKeys::parse(&out::path(file), &text).map_err(|problems| bad(problems.to_string()))
 }
 
 fn keys(file: &Path, what: &str) -> Result<Vec<u8>, Failure> {
     let bytes = read(file, MAX_KEYS, what)?;
     if bytes.len() > MAX_KEYS {
-        return Err(bad(format!("{} is larger than 1 MiB: check that this is it", file.display())));
+        return Err(bad(format!(
+            "{} is larger than 1 MiB: check that this is it",
+            out::path(file)
+        )));
     }
     Ok(bytes)
 }

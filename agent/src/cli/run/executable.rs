@@ -9,6 +9,9 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{Access, access};
 use thiserror::Error;
 
+use crate::cli::out;
+use crate::text;
+
 /// Where commands are looked for if PATH is not set, as execvp(3) does.
 const DEFAULT_PATH: &str = "/bin:/usr/bin";
 
@@ -57,7 +60,7 @@ pub(in crate::cli) fn find(name: &OsStr) -> Result<Executable, NoExecutable> {
 }
 
 fn find_in(name: &OsStr, path: &OsStr) -> Result<Executable, NoExecutable> {
-    let shown = name.display().to_string();
+    let shown = text::for_terminal(name.as_encoded_bytes());
     if name.is_empty() {
         return Err(NoExecutable::NotFound("``".to_owned()));
     }
@@ -80,10 +83,7 @@ fn find_in(name: &OsStr, path: &OsStr) -> Result<Executable, NoExecutable> {
 /// Whether this can be started; `None` if nothing is there.
 fn look(path: &Path) -> Option<Result<Executable, NoExecutable>> {
     let wrong = |why: &str| {
-        Some(Err(NoExecutable::NotExecutable {
-            path: path.display().to_string(),
-            why: why.to_owned(),
-        }))
+        Some(Err(NoExecutable::NotExecutable { path: out::path(path), why: why.to_owned() }))
     };
     let real = match path.canonicalize() {
         Ok(real) => real,

@@ -8,6 +8,7 @@ pub(super) mod exact;
 pub(super) mod firstserver;
 pub(super) mod outside;
 pub(super) mod reboot;
+pub(super) mod room;
 pub(super) mod run;
 pub(super) mod tree;
 
