@@ -43,6 +43,25 @@ pub(crate) fn parse_stream(text: &str) -> Result<Vec<Value>> {
         .collect())
 }
 
+/// `holdfast audit ARGS`.
+pub(crate) fn holdfast_audit<S: AsRef<OsStr>>(
+    args: impl IntoIterator<Item = S>,
+) -> Result<Outcome> {
+    Tool::new(agent::BINARY).arg("audit").args(args).run()
+}
+
+/// `holdfast audit verify --json` on a directory: how it ended and what it said.
+pub(crate) fn verify(dir: &Path, more: &[&str]) -> Result<(Outcome, Value)> {
+    let outcome = Tool::new(agent::BINARY)
+        .args(["audit", "verify", "--json", "--dir"])
+        .arg(dir)
+        .args(more)
+        .run()?;
+    let value = serde_json::from_str(&outcome.stdout)
+        .with_context(|| outcome.describe("should have printed JSON"))?;
+    Ok((outcome, value))
+}
+
 /// The records of the audit log.
 pub(crate) fn audit() -> Result<Vec<Value>> {
     audit_in(&Path::new(agent::STATE_DIR).join("audit"))
