@@ -204,6 +204,9 @@ pub(crate) fn sentence(entry: &Entry) -> Option<String> {
             }
             .to_owned()
         }
+        "unpin" if entry.number(&["pins"]) == Some(0) => {
+            format!("nothing was pinned when user {} wanted the guard off", number(&["uid"]))
+        }
         "unpin" => format!(
             "THE GUARD WAS TAKEN OFF by user {} ({} pins)",
             number(&["uid"]),
