@@ -284,6 +284,7 @@ fn a_log_that_lost_its_end_says_so_and_uses_no_number_twice() {
     // All of it gone.
     fs::remove_file(segment(&dir, 1)).unwrap();
     fs::remove_file(segment(&dir, 2)).unwrap();
+    assert!(bad(&dir).means.contains("all of the log was taken away"));
     assert!(write(&dir, 1).news[0].contains("RECORDS ARE MISSING"));
     assert!(!check(&dir).sound);
 }

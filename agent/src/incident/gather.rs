@@ -87,7 +87,7 @@ pub(crate) struct Ops {
 pub(crate) struct Hold {
     /// Who was held.
     pub(crate) actors: Vec<String>,
-    /// Threads that were held.
+    /// How often a thread was held.
     pub(crate) held: u64,
     /// How they ended, and how many.
     pub(crate) ended: BTreeMap<String, u64>,

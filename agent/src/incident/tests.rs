@@ -87,7 +87,7 @@ fn what_was_recorded_is_told_with_its_limits() {
         "customers: 3 tenants in these records",
         "user 0 (login user 1000), /cron.service: 3 ops",
         "bob in customers: 1 op: 2 files",
-        "hold 7 in customers: 1 thread held",
+        "hold 7 in customers: 1 pause\n",
         "decided  2012-06-20T00:00:20.000Z: 3 files released by user 0 (login user 4242)",
         "ended    1 released",
         "signed   alice@example.com, bob@example.com",

@@ -57,11 +57,7 @@ pub(crate) fn text(incident: &Incident, log: &Summary, now: Now) -> String {
         line("  nobody");
     }
     for ((number, zone), hold) in &incident.holds {
-        line(&format!(
-            "  hold {number} in {}: {} held",
-            for_text(zone),
-            count(hold.held, "thread")
-        ));
+        line(&format!("  hold {number} in {}: {}", for_text(zone), count(hold.held, "pause")));
         hold.actors
             .iter()
             .take(TABLE)

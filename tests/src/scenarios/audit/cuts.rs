@@ -45,13 +45,15 @@ fn while_releasing(ctx: &mut Ctx<'_>, disk: &Disk) -> Result<()> {
     let unit = ctx.unit("rm")?;
     let rm = hold::rm(&tree, 0..1, &unit).start()?;
     let id = ctx.held_at(&tree, rm.pid(), 3)?.id;
-    let (acknowledged, over) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
+    let releases = Arc::new(Releases::default());
     let releaser = {
-        let (acknowledged, over) = (Arc::clone(&acknowledged), Arc::clone(&over));
+        let releases = Arc::clone(&releases);
         std::thread::spawn(move || -> Result<()> {
-            while !over.load(Ordering::Relaxed) {
-                if release(id)? {
-                    acknowledged.fetch_add(1, Ordering::SeqCst);
+            while !releases.over.load(Ordering::Relaxed) {
+                if releases.paused.load(Ordering::Relaxed) {
+                    std::thread::sleep(Duration::from_millis(5));
+                } else if release(id)? {
+                    releases.acknowledged.fetch_add(1, Ordering::SeqCst);
                 }
             }
             Ok(())
@@ -59,11 +61,11 @@ fn while_releasing(ctx: &mut Ctx<'_>, disk: &Disk) -> Result<()> {
     };
     let outcome = (|| {
         until("the first releases", Duration::from_secs(60), || {
-            Ok((acknowledged.load(Ordering::SeqCst) > 3).then_some(()))
+            Ok((releases.acknowledged.load(Ordering::SeqCst) > 3).then_some(()))
         })?;
-        all_cuts(ctx, disk, &acknowledged)
+        all_cuts(ctx, disk, &releases)
     })();
-    over.store(true, Ordering::Relaxed);
+    releases.over.store(true, Ordering::Relaxed);
     let released = releaser.join().ok().context("the releaser panicked")?;
     for hold in ctx.holds()? {
         hold.kill()?;
@@ -72,26 +74,35 @@ fn while_releasing(ctx: &mut Ctx<'_>, disk: &Disk) -> Result<()> {
     outcome.and(released)
 }
 
-fn all_cuts(ctx: &mut Ctx<'_>, disk: &Disk, acknowledged: &AtomicU64) -> Result<()> {
+/// What the releaser does, and has done.
+#[derive(Debug, Default)]
+struct Releases {
+    acknowledged: AtomicU64,
+    /// While a state of the disk is looked at, so that the log does not grow without end.
+    paused: AtomicBool,
+    over: AtomicBool,
+}
+
+fn all_cuts(ctx: &mut Ctx<'_>, disk: &Disk, releases: &Releases) -> Result<()> {
     let (mut at, mut torn, mut segments) = (Vec::new(), 0, 0);
     let mut random = u64::from(std::process::id()) | 1;
     for n in 0..CUTS {
         random ^= random << 13;
         random ^= random >> 7;
         random ^= random << 17;
-        std::thread::sleep(Duration::from_millis(random % 300));
-        let before = acknowledged.load(Ordering::SeqCst);
+        releases.paused.store(false, Ordering::Relaxed);
+        std::thread::sleep(Duration::from_millis(30 + random % 200));
+        let before = releases.acknowledged.load(Ordering::SeqCst);
         let image = disk.cut()?;
+        releases.paused.store(true, Ordering::Relaxed);
         let found =
             look(&image, before).with_context(|| format!("cut {n}, {before} acknowledged"))?;
         at.push(before);
         torn += u64::from(found.0);
         segments = found.1;
     }
-    check!(
-        at.windows(2).filter(|pair| pair[0] < pair[1]).count() > CUTS / 2,
-        "releases went on: {at:?}"
-    );
+    let went_on = at.windows(2).filter(|pair| pair[0] < pair[1]).count();
+    check!(went_on > CUTS * 3 / 4, "releases went on between {went_on} of the cuts only: {at:?}");
     let last = at.last().copied().unwrap_or_default();
     ctx.lab.note(format!(
         "{CUTS} cuts over {last} releases in {segments} segments; {torn} had a torn end"

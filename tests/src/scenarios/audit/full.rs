@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::{key, log_dir};
 use crate::harness::hold::{self, Hold};
 use crate::harness::tool::Running;
-use crate::harness::{Budget, Ctx, Tool, Tree, check, check_eq, cli, policy, until};
+use crate::harness::{Budget, Ctx, Tool, Tree, Unit, check, check_eq, cli, policy, until};
 use crate::runner::Scenario;
 
 pub(crate) const SCENARIOS: &[Scenario] = &[
@@ -75,7 +75,7 @@ fn policy(ctx: &Ctx<'_>, tree: &Tree, budget: u64, on_failure: &str) -> String {
 }
 
 /// Somebody who is held, before a disk that is full.
-fn held(ctx: &mut Ctx<'_>, on_failure: &str) -> Result<(Tree, Running, Hold)> {
+fn held(ctx: &mut Ctx<'_>, on_failure: &str) -> Result<(Tree, Unit, Running, Hold)> {
     let tree = ctx.tree(2, 60)?;
     let zone = ctx.hold_zone(&tree, Budget::files(BUDGET));
     let text = policy(ctx, &tree, BUDGET, on_failure);
@@ -84,7 +84,7 @@ fn held(ctx: &mut Ctx<'_>, on_failure: &str) -> Result<(Tree, Running, Hold)> {
     let rm = hold::rm(&tree, 0..2, &unit).start()?;
     let held = ctx.held_at(&tree, rm.pid(), BUDGET)?;
     fill()?;
-    Ok((tree, rm, held))
+    Ok((tree, unit, rm, held))
 }
 
 /// It is said everywhere.
@@ -114,7 +114,7 @@ fn releases(ctx: &Ctx<'_>) -> Result<Vec<Value>> {
 }
 
 fn denies(ctx: &mut Ctx<'_>) -> Result<()> {
-    let (tree, rm, held) = held(ctx, "deny")?;
+    let (tree, _unit, rm, held) = held(ctx, "deny")?;
     is_loud(ctx)?;
     let id = held.id.to_string();
     let refused = hold::run(["release", &id, "--files", "3"])?.code(1)?;
@@ -140,7 +140,7 @@ fn denies(ctx: &mut Ctx<'_>) -> Result<()> {
 }
 
 fn goes_on(ctx: &mut Ctx<'_>) -> Result<()> {
-    let (tree, rm, held) = held(ctx, "continue")?;
+    let (tree, _unit, rm, held) = held(ctx, "continue")?;
     is_loud(ctx)?;
     held.release(3)?;
     ctx.held_at(&tree, rm.pid(), BUDGET + 3)?.kill()?;

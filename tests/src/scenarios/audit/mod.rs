@@ -145,7 +145,7 @@ fn summed_up(ctx: &mut Ctx<'_>) -> Result<()> {
     let text = report(&[])?.ok()?.stdout;
     for part in [
         "VERIFIED",
-        "1 thread held",
+        ": 2 pauses\n",
         "3 files released by user 0",
         "ended    1 released",
         "NOT KNOWN",
