@@ -7,6 +7,7 @@
 //! is kept aside, and records that could not be written are counted; both are records.
 
 mod chain;
+mod check;
 mod key;
 mod log;
 mod mark;
@@ -17,6 +18,7 @@ mod record;
 mod recover;
 pub(crate) mod segments;
 mod verify;
+mod writer;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -24,11 +26,12 @@ use std::time::Duration;
 
 use thiserror::Error;
 
+pub(crate) use check::verify;
 pub(crate) use key::{PUBLIC_FILE, PublicKey};
 pub(crate) use log::{AuditFacts, AuditLog};
 pub(crate) use record::{AllowanceRef, HoldRef, Pause, PolicyZone, Record};
 pub(crate) use recover::Recovered;
-pub(crate) use verify::{Expected, Summary, verify};
+pub(crate) use verify::{Expected, Summary};
 #[cfg(test)]
 pub(crate) use {chain::Hash, verify::Bad};
 

@@ -1,5 +1,5 @@
 //! Reads the records of a log, across its segments and the log before them, oldest first. It checks nothing: that is
-//! [`super::verify`]'s.
+//! [`super::verify()`]'s.
 
 use std::fs::File;
 use std::io::{self, BufRead as _, BufReader};

@@ -49,7 +49,7 @@ fn log() -> Log {
     }
     log.close(now(RECORDS)).unwrap();
     let (key, audit) = (log.public(), dir.path().join("audit"));
-    assert!(super::verify(&audit, &[key], &[]).unwrap().sound);
+    assert!(crate::audit::verify(&audit, &[key], &[]).unwrap().sound);
     let mut lines = Vec::new();
     for number in segments::list(&audit).unwrap() {
         let text = segments::read_from(&audit.join(segments::name(number)), 0).unwrap();
