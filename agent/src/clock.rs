@@ -56,6 +56,38 @@ pub(crate) fn rfc3339(wall_ns: i64) -> String {
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millis:03}Z")
 }
 
+/// Seconds since 1970 of a time as [`rfc3339`] writes it.
+pub(crate) fn parse_rfc3339(text: &str) -> Option<i64> {
+    parse_rfc3339_millis(text).map(|millis| millis.div_euclid(1000))
+}
+
+/// Milliseconds since 1970 of a time as [`rfc3339`] writes it: in UTC, with milliseconds.
+pub(crate) fn parse_rfc3339_millis(text: &str) -> Option<i64> {
+    let bytes = text.as_bytes();
+    let shape = b"dddd-dd-ddTdd:dd:dd.dddZ";
+    let fits = bytes.len() == shape.len()
+        && bytes.iter().zip(shape).all(|(byte, wanted)| match wanted {
+            b'd' => byte.is_ascii_digit(),
+            other => byte == other,
+        });
+    let number = |from: usize, to: usize| text.get(from..to)?.parse::<i64>().ok();
+    if !fits {
+        return None;
+    }
+    let days = days_from_civil(number(0, 4)?, number(5, 7)?, number(8, 10)?);
+    let of_day = number(11, 13)? * 3600 + number(14, 16)? * 60 + number(17, 19)?;
+    Some((days * 86_400 + of_day) * 1000 + number(20, 23)?)
+}
+
+/// Days from 1970-01-01 to a date of the Gregorian calendar (days_from_civil of the same source).
+fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
+    let year = if month <= 2 { year - 1 } else { year };
+    let (era, year_of_era) = (year.div_euclid(400), year.rem_euclid(400));
+    let shifted = if month > 2 { month - 3 } else { month + 9 };
+    let day_of_year = (153 * shifted + 2) / 5 + day - 1;
+    era * 146_097 + year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year - 719_468
+}
+
 /// A duration in its two largest units, such as `2h 5m`.
 pub(crate) fn words(duration: Duration) -> String {
     let seconds = duration.as_secs();
@@ -93,6 +125,24 @@ mod tests {
         assert_eq!(rfc3339(951_827_696_789_000_000), "2000-02-29T12:34:56.789Z");
         assert_eq!(rfc3339(1_340_150_400_000_000_000), "2012-06-20T00:00:00.000Z");
         assert_eq!(rfc3339(4_107_542_399_999_999_999), "2100-02-28T23:59:59.999Z");
+    }
+
+    #[test]
+    fn what_was_written_is_read_again() {
+        for nanos in
+            [0, 951_827_696_789_000_000, 1_340_150_400_000_000_000, 4_107_542_399_999_000_000]
+        {
+            assert_eq!(parse_rfc3339_millis(&rfc3339(nanos)), Some(nanos / 1_000_000));
+        }
+        for text in [
+            "",
+            "2012-06-20",
+            "2012-06-20T00:00:00Z",
+            "2012-06-20T00:00:00.000+",
+            "2012-06-20T00:00:00.0\u{e4}Z",
+        ] {
+            assert_eq!(parse_rfc3339(text), None, "{text}");
+        }
     }
 
     #[test]

@@ -10,6 +10,7 @@ mod clock;
 mod control;
 mod daemon;
 mod holds;
+mod incident;
 pub mod kernel;
 mod metrics;
 mod report;

@@ -10,6 +10,7 @@
 #![forbid(unsafe_code)]
 
 pub mod allowance;
+mod audit;
 mod budget;
 pub mod decide;
 mod glob;
@@ -23,8 +24,10 @@ pub mod signers;
 mod signing;
 pub mod sshsig;
 mod units;
+mod widens;
 mod words;
 
+pub use audit::OnAuditFailure;
 pub use budget::{Budget, OpSet};
 pub use glob::Component;
 pub use model::{

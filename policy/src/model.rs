@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use holdfast_abi::{Mode, OnTrip};
 
+use crate::audit::OnAuditFailure;
 use crate::budget::Budget;
 use crate::pattern::PathPattern;
 use crate::problem::{Fault, Mistakes, Problems, Source};
@@ -34,6 +35,8 @@ pub struct Policy {
     pub zones: Vec<Zone>,
     /// Who can sign allowances.
     pub signing: Signing,
+    /// What becomes of decisions while the audit log cannot be written.
+    pub on_audit_failure: OnAuditFailure,
 }
 
 /// A named set of directory trees.

@@ -18,6 +18,7 @@ use crate::problem::Mistakes;
 pub(crate) struct RawPolicy {
     pub(crate) zones: Field<Vec<RawZone>>,
     pub(crate) signing: RawSigning,
+    pub(crate) on_audit_failure: Field<String>,
 }
 
 /// One `[[zone]]`.
@@ -53,11 +54,12 @@ pub(crate) struct RawBudget {
 /// Reads a document as far as it can be read.
 pub(crate) fn read(text: &str, mistakes: &mut Mistakes) -> RawPolicy {
     let document = document(text, mistakes);
-    let known = ["zone", "allowances", "group", "trust"];
+    let known = ["zone", "allowances", "group", "trust", "on_audit_failure"];
     let mut table = Table::new(document.get_ref(), "a policy", &known, mistakes);
     RawPolicy {
         zones: table.tables("zone", "[[zone]]", zone),
         signing: RawSigning::read(&mut table),
+        on_audit_failure: table.text("on_audit_failure", "deny"),
     }
 }
 

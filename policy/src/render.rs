@@ -16,10 +16,9 @@ use crate::units::{Window, format_bytes, format_time};
 /// The policy as a policy file: reading it again gives the same policy.
 impl fmt::Display for Policy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, zone) in self.zones.iter().enumerate() {
-            if index > 0 {
-                writeln!(f)?;
-            }
+        writeln!(f, "on_audit_failure = {}", string(self.on_audit_failure.word()))?;
+        for zone in &self.zones {
+            writeln!(f)?;
             zone.fmt(f)?;
         }
         write!(f, "\n{}", self.signing)
@@ -93,7 +92,8 @@ pub(crate) fn string(text: &str) -> String {
 
 impl Serialize for Policy {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut policy = serializer.serialize_struct("Policy", 4)?;
+        let mut policy = serializer.serialize_struct("Policy", 5)?;
+        policy.serialize_field("on_audit_failure", self.on_audit_failure.word())?;
         policy.serialize_field("zones", &self.zones)?;
         policy.serialize_field("allowances", &signing::Settings(&self.signing))?;
         policy.serialize_field("groups", &self.signing.groups)?;

@@ -12,6 +12,7 @@ use std::collections::HashMap;
 
 use holdfast_abi::{MAX_TENANT_DEPTH, MAX_ZONES, Mode};
 
+use crate::audit::OnAuditFailure;
 use crate::model::{Policy, Role, Zone, ZoneName};
 use crate::pattern::PathPattern;
 use crate::problem::{Fault, Mistakes, Source};
@@ -54,7 +55,22 @@ pub(crate) fn resolve(raw: &RawPolicy, source: &Source<'_>, mistakes: &mut Mista
         all_paths.add(index, &shown, &paths, mistakes);
         resolved.extend(zone(raw, name, paths, source, mistakes));
     }
-    Policy { zones: resolved, signing: signing::resolve(&raw.signing, source, mistakes) }
+    Policy {
+        zones: resolved,
+        signing: signing::resolve(&raw.signing, source, mistakes),
+        on_audit_failure: on_audit_failure(&raw.on_audit_failure, mistakes),
+    }
+}
+
+/// Left out, or wrong (which is a mistake of its own): the stricter one.
+fn on_audit_failure(field: &Field<String>, mistakes: &mut Mistakes) -> OnAuditFailure {
+    let given = match field {
+        Field::Given(given) => {
+            word(given, "on_audit_failure", OnAuditFailure::ALL, OnAuditFailure::word, mistakes)
+        }
+        Field::Missing | Field::Bad => None,
+    };
+    given.unwrap_or_default()
 }
 
 fn no_zones() -> Fault {

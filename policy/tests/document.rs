@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use holdfast_abi::{MAX_BUDGETS, Mode, OnTrip, Op, Per, Who};
 use holdfast_policy::{
-    Budget, DEFAULT_HOLD_TIMEOUT, Group, MAX_HOLD_TIMEOUT, MIN_HOLD_TIMEOUT, Need, OpSet,
-    PathPattern, Policy, Role, Signing, Trust, Window, Zone, ZoneName,
+    Budget, DEFAULT_HOLD_TIMEOUT, Group, MAX_HOLD_TIMEOUT, MIN_HOLD_TIMEOUT, Need, OnAuditFailure,
+    OpSet, PathPattern, Policy, Role, Signing, Trust, Window, Zone, ZoneName,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -98,7 +98,9 @@ fn shown_to_people_nothing_is_left_to_defaults() {
         "zone = [{ name = 'z', role = 'backup', paths = ['/a', '/b/*'], budget = [{ per = 'zone', \
          who = 'owners', ops = ['move_out', 'remove'], files = 5, window = '3600s' }] }]",
     );
-    let expected = r#"[[zone]]
+    let expected = r#"on_audit_failure = "deny"
+
+[[zone]]
 name = "z"
 role = "backup"
 paths = ["/a", "/b/*"]
@@ -212,7 +214,7 @@ fn shown_to_programs_it_has_the_same_words() {
         "zone = [{ name = 'z', role = 'backup', paths = ['/a'], budget = [{ per = 'zone', \
          ops = ['remove'], bytes = '1KiB', window = '1h' }] }]",
     );
-    let expected = serde_json::json!({ "zones": [{
+    let expected = serde_json::json!({ "on_audit_failure": "deny", "zones": [{
         "name": "z", "role": "backup", "paths": ["/a"], "tenant_depth": 1, "mode": "observe",
         "on_trip": "deny", "hold_timeout": null, "hold_timeout_seconds": null, "tell_terminal": null,
         "budgets": [{
@@ -338,27 +340,29 @@ fn some_signing() -> impl Strategy<Value = Signing> {
 }
 
 fn some_policy() -> impl Strategy<Value = Policy> {
-    (vec(some_zone(), 1..5), some_signing()).prop_map(|(mut zones, signing)| {
-        zones.sort_by(|a, b| a.name.cmp(&b.name));
-        zones.dedup_by(|a, b| a.name == b.name);
-        for zone in &mut zones {
-            let mut seen = Vec::new();
-            zone.budgets.retain(|budget| {
-                let id = budget.id(&zone.name);
-                let new = !seen.contains(&id);
-                seen.push(id);
-                new
+    (vec(some_zone(), 1..5), some_signing(), select(OnAuditFailure::ALL)).prop_map(
+        |(mut zones, signing, on_audit_failure)| {
+            zones.sort_by(|a, b| a.name.cmp(&b.name));
+            zones.dedup_by(|a, b| a.name == b.name);
+            for zone in &mut zones {
+                let mut seen = Vec::new();
+                zone.budgets.retain(|budget| {
+                    let id = budget.id(&zone.name);
+                    let new = !seen.contains(&id);
+                    seen.push(id);
+                    new
+                });
+            }
+            // Names such as `a` and `a0` could give the same directory.
+            let mut paths: Vec<PathPattern> = Vec::new();
+            zones.retain(|zone| {
+                let free = zone.paths.iter().all(|path| !paths.iter().any(|p| p.may_overlap(path)));
+                paths.extend(zone.paths.iter().cloned());
+                free
             });
-        }
-        // Names such as `a` and `a0` could give the same directory.
-        let mut paths: Vec<PathPattern> = Vec::new();
-        zones.retain(|zone| {
-            let free = zone.paths.iter().all(|path| !paths.iter().any(|p| p.may_overlap(path)));
-            paths.extend(zone.paths.iter().cloned());
-            free
-        });
-        Policy { zones, signing }
-    })
+            Policy { zones, signing, on_audit_failure }
+        },
+    )
 }
 
 proptest! {

@@ -440,6 +440,12 @@ fn help_names_what_was_probably_meant() {
     let help = |text: &str| problems(text).iter().next().unwrap().help.clone();
     let zone = "[[zone]]\nname = \"a\"\nrole = \"primary\"\npaths = [\"/a\"]\n";
     let with = |line: &str| help(&format!("{zone}{BUDGET}{line}\n"));
+    assert!(
+        Policy::parse("p", "on_audit_failure = \"allow\"")
+            .unwrap_err()
+            .to_string()
+            .contains("there is no on_audit_failure `allow`")
+    );
     assert!(with("tennants = 1").starts_with("did you mean `tenants`?"));
     assert!(with("ops = [\"move-out\"]").starts_with("did you mean `move_out`?"));
     assert!(with("ops = [\"device\"]").contains("guarded are remove, replace, truncate"));

@@ -4,6 +4,7 @@
 //! Shapes only: nothing here reads, decides or prints.
 
 mod allowance;
+mod audit;
 mod event;
 mod explain;
 mod hold;
@@ -15,6 +16,7 @@ pub(crate) use allowance::{
     AllowanceList, AllowanceReport, BindReport, ClosedReport, GrantReport, RefusedReport, RunBody,
     SignatureBody, SignerReport, Spent, SubmitBody,
 };
+pub(crate) use audit::AuditStatus;
 pub(crate) use event::{BudgetLeft, Cost, EventLine, EventReport, Tenant, UnitRef, Until};
 pub(crate) use explain::{Caller, ExplainBudget, Explanation, Removal};
 pub(crate) use hold::{

@@ -42,6 +42,9 @@ pub(crate) struct Status {
     pub(crate) allowances: Vec<OpenAllowance>,
     /// The zones.
     pub(crate) zones: Vec<ZoneStatus>,
+    /// The audit log.
+    #[serde(default)]
+    pub(crate) audit: super::AuditStatus,
     /// Accounts (budget and actor) the kernel keeps.
     pub(crate) accounts: u64,
     /// Events in memory.

@@ -21,12 +21,6 @@ pub(crate) enum Record {
         pid: u32,
         /// Which boot this is; `time_ns` values of different boots cannot be compared.
         boot_id: Option<String>,
-        /// What a crash cut short at the end of the log.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        torn: Option<Torn>,
-        /// Lines at the end of the log that are no records; they were left where they are.
-        #[serde(skip_serializing_if = "is_zero")]
-        unreadable_lines: u64,
     },
     /// The agent ends; what is pinned stays in force.
     Stop {
@@ -45,7 +39,8 @@ pub(crate) enum Record {
     },
     /// A policy was put in force, or was refused.
     Policy {
-        /// `in_force`, `not_enforced` (accepted, but there is no guard) or `refused`.
+        /// `accepted` (a wider one, on the disk before it is put in force), `in_force`, `not_enforced` (accepted, but there is
+        /// no guard) or `refused`.
         outcome: &'static str,
         /// `start`, `reload` or `roots` (the policy is the same; its directories changed).
         cause: &'static str,
@@ -94,17 +89,30 @@ pub(crate) enum Record {
         /// How long it was held.
         held_seconds: f64,
     },
-    /// Somebody released a hold.
+    /// Somebody releases a hold. On the disk before anything is released.
     Release {
         /// Which, and to whom it applied.
         #[serde(flatten)]
         hold: HoldRef,
-        /// Files released; absent if budgets were reset.
+        /// Files released; absent if budgets are reset.
         files: Option<u64>,
         /// Until when they can be spent.
         until: Option<Until>,
+        /// Whether budgets are reset instead.
+        budget_reset: bool,
+        /// Who does it.
+        person: Person,
+    },
+    /// What a release came to.
+    ReleaseOutcome {
+        /// Which, and whom it let go on.
+        #[serde(flatten)]
+        hold: HoldRef,
         /// Budgets that were reset; absent if files were released.
         budgets_reset: Option<usize>,
+        /// Why nothing was released, if so.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        error: Option<String>,
         /// Who did it.
         person: Person,
     },
@@ -244,6 +252,20 @@ pub(crate) enum Record {
     },
 }
 
+impl Record {
+    /// Whether it is about what processes do, of which there can be very many, rather than what people and the agent decide.
+    pub(crate) const fn is_event(&self) -> bool {
+        matches!(
+            self,
+            Self::Verdict { .. }
+                | Self::Hold { .. }
+                | Self::Throttle { .. }
+                | Self::HoldEnd { .. }
+                | Self::AllowanceSpend { .. }
+        )
+    }
+}
+
 /// A pause as it began.
 #[derive(Debug, Serialize)]
 pub(crate) struct Pause {
@@ -288,15 +310,6 @@ pub(crate) struct AllowanceRef {
     pub(crate) signers: Vec<SignerReport>,
 }
 
-/// The end of a log that a crash cut short.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub(crate) struct Torn {
-    /// How many bytes.
-    pub(crate) bytes: u64,
-    /// Where they are now.
-    pub(crate) kept_in: String,
-}
-
 /// A zone as a policy puts it in force.
 #[derive(Debug, Serialize)]
 pub(crate) struct PolicyZone {
@@ -311,10 +324,6 @@ pub(crate) struct PolicyZone {
     pub(crate) kept_roots: usize,
     /// Paths that do not exist.
     pub(crate) missing: Vec<String>,
-}
-
-fn is_zero(n: &u64) -> bool {
-    *n == 0
 }
 
 fn no_roots(n: &usize) -> bool {

@@ -1,27 +1,75 @@
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 
 use serde_json::Value;
 use tempfile::TempDir;
 
 use super::*;
+use crate::clock::Now;
 
 const NOW: Now = Now { boot_ns: 1, wall_ns: 1_340_150_400_000_000_000 };
+
+fn at(seconds: u64) -> Now {
+    let nanos = seconds * 1_000_000_000;
+    Now { boot_ns: NOW.boot_ns + nanos, wall_ns: NOW.wall_ns + nanos as i64 }
+}
 
 fn record() -> Record {
     Record::Stop { signal: "SIGTERM", lost: 0 }
 }
 
-fn path(dir: &TempDir) -> PathBuf {
-    dir.path().join("audit/audit.jsonl")
+/// One that is as long as a verdict can be.
+fn long(length: usize) -> Record {
+    Record::Adopt { started: None, error: Some("x".repeat(length)) }
+}
+
+fn audit(dir: &TempDir) -> PathBuf {
+    dir.path().join("audit")
+}
+
+fn segment(dir: &TempDir, number: u64) -> PathBuf {
+    audit(dir).join(segments::name(number))
+}
+
+fn open(dir: &TempDir) -> (AuditLog, Recovered) {
+    AuditLog::open(dir.path(), NOW).unwrap()
+}
+
+fn small(dir: &TempDir) -> AuditLog {
+    let limits = Limits { segment_bytes: 2000, checkpoint_records: 5, ..Limits::default() };
+    AuditLog::start(dir.path(), limits, NOW).unwrap().0
 }
 
 fn lines(dir: &TempDir) -> Vec<Value> {
-    let text = fs::read_to_string(path(dir)).unwrap();
+    let numbers = segments::list(&audit(dir)).unwrap();
+    let texts = numbers.iter().map(|number| fs::read_to_string(segment(dir, *number)).unwrap());
+    let text: String = texts.collect();
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
+fn kinds(dir: &TempDir) -> Vec<String> {
+    lines(dir).iter().map(|line| line["type"].as_str().unwrap().to_owned()).collect()
+}
+
+fn check(dir: &TempDir) -> Summary {
+    verify(&audit(dir), &[], &[]).unwrap()
+}
+
+fn sound(dir: &TempDir) -> Summary {
+    let summary = check(dir);
+    assert!(summary.sound, "{:?}", summary.bad);
+    let numbered: Vec<_> = lines(dir).iter().map(|line| line["seq"].as_u64().unwrap()).collect();
+    assert!(numbered.windows(2).all(|pair| pair[1] == pair[0] + 1), "{numbered:?}");
+    summary
+}
+
+/// What is wrong.
+fn bad(dir: &TempDir) -> Bad {
+    check(dir).bad.expect("something is wrong")
+}
+
 fn write(dir: &TempDir, records: usize) -> Recovered {
-    let (mut log, recovered) = AuditLog::open(dir.path(), NOW).unwrap();
+    let (mut log, recovered) = open(dir);
     for _ in 0..records {
         log.append(&record(), NOW);
     }
@@ -30,18 +78,16 @@ fn write(dir: &TempDir, records: usize) -> Recovered {
 }
 
 #[test]
-fn numbers_go_on_after_a_restart() {
+fn numbers_and_the_chain_go_on_after_a_restart() {
     let dir = TempDir::new().unwrap();
     assert_eq!(write(&dir, 2), Recovered::default());
     let recovered = write(&dir, 1);
-    assert_eq!((recovered.last_seq, recovered.torn), (Some(2), None));
-    let lines = lines(&dir);
-    let seqs: Vec<_> = lines.iter().map(|line| line["seq"].as_u64().unwrap()).collect();
-    assert_eq!(seqs, [1, 2, 3]);
-    assert_eq!(lines[0]["time"], "2012-06-20T00:00:00.000Z");
-    assert_eq!(lines[0]["type"], "stop");
-    assert!(lines[0]["prev"].is_null() && lines[0].get("prev").is_some());
-    assert_eq!(fs::metadata(path(&dir)).unwrap().permissions().mode() & 0o7777, 0o600);
+    assert_eq!((recovered.last_seq, recovered.news), (Some(3), vec![]));
+    assert_eq!(kinds(&dir), ["head", "stop", "stop", "stop"]);
+    let summary = sound(&dir);
+    assert_eq!((summary.records, summary.signed_seq, summary.unsigned), (4, Some(1), 3));
+    assert_eq!(lines(&dir)[0]["time"], "2012-06-20T00:00:00.000Z");
+    assert_eq!(fs::metadata(segment(&dir, 1)).unwrap().permissions().mode() & 0o7777, 0o600);
 }
 
 /// A verdict once had its own `time` beside the record's: two fields of one name, of which readers keep either.
@@ -51,92 +97,313 @@ fn no_record_has_a_field_twice() {
     let event =
         crate::report::event(&decided, Some("z"), None, false, crate::report::test_events::NOW);
     let dir = TempDir::new().unwrap();
-    let (mut log, _) = AuditLog::open(dir.path(), NOW).unwrap();
+    let (mut log, _) = open(&dir);
     log.append(&Record::Verdict { event: Box::new(event) }, NOW);
     log.sync().unwrap();
-    let text = fs::read_to_string(path(&dir)).unwrap();
-    let (outer, inner) = text.split_once("\"event\":{").unwrap();
+    let text = fs::read_to_string(segment(&dir, 1)).unwrap();
+    let (outer, inner) = text.lines().nth(1).unwrap().split_once("\"event\":{").unwrap();
     assert_eq!(outer.matches("\"time\":").count(), 1, "{outer}");
     assert!(inner.contains("\"zone\":\"z\""), "{inner}");
-    assert_eq!(lines(&dir)[0]["type"], "verdict");
+    assert_eq!(kinds(&dir)[1], "verdict");
 }
 
 #[test]
-fn a_line_that_a_crash_cut_short_is_kept_aside() {
+fn an_unsigned_record_is_signed_after_some_seconds_and_an_idle_log_does_not_grow() {
+    let dir = TempDir::new().unwrap();
+    let (mut log, _) = open(&dir);
+    log.append(&record(), at(0));
+    for (second, signed) in [(0, 1), (2, 1), (3, 3), (4, 3), (100, 3)] {
+        log.tend(at(second)).unwrap();
+        assert_eq!(sound(&dir).signed_seq, Some(signed), "second {second}");
+    }
+    assert_eq!(log.facts().signed.unwrap().head.seq, 3);
+    for _ in 0..2500 {
+        log.append(&record(), at(100));
+    }
+    log.close(at(100)).unwrap();
+    let summary = sound(&dir);
+    assert_eq!((summary.unsigned, summary.signatures), (0, 1 + 1 + 2 + 1));
+    assert_eq!(summary.records, 3 + 2500 + 3);
+}
+
+#[test]
+fn what_takes_effect_afterwards_is_signed_and_on_the_disk() {
+    let dir = TempDir::new().unwrap();
+    let (mut log, _) = open(&dir);
+    log.append(&record(), NOW);
+    log.record_first(&long(1), false, NOW).unwrap();
+    assert_eq!(kinds(&dir), ["head", "stop", "adopt", "checkpoint"]);
+    let facts = log.facts();
+    assert_eq!((facts.waiting, facts.unsigned, facts.written), (0, 0, 3));
+    assert_eq!(sound(&dir).signed_seq, Some(4));
+}
+
+#[test]
+fn segments_are_closed_with_a_signature_and_chained() {
+    let dir = TempDir::new().unwrap();
+    let mut log = small(&dir);
+    for _ in 0..40 {
+        log.append(&record(), NOW);
+        log.flush().unwrap();
+    }
+    log.close(NOW).unwrap();
+    let numbers = segments::list(&audit(&dir)).unwrap();
+    assert!(numbers.len() > 3 && numbers[0] == 1, "{numbers:?}");
+    for number in &numbers {
+        let text = fs::read_to_string(segment(&dir, *number)).unwrap();
+        assert!(text.lines().next().unwrap().contains("\"type\":\"head\""), "{text}");
+        assert!(text.lines().last().unwrap().contains("\"type\":\"checkpoint\""), "{text}");
+        assert!(text.len() < 3500, "{} bytes", text.len());
+    }
+    let summary = sound(&dir);
+    assert_eq!((summary.segments, summary.unsigned), (numbers.len() as u64, 0));
+    // One that is in between is missed, and so is the last; older ones may be kept elsewhere.
+    let aside = dir.path().join("aside");
+    for (number, means) in [(2, "missing"), (*numbers.last().unwrap(), "cut off")] {
+        fs::rename(segment(&dir, number), &aside).unwrap();
+        let bad = bad(&dir);
+        assert!(bad.means.contains(means), "{bad:?}");
+        fs::rename(&aside, segment(&dir, number)).unwrap();
+    }
+    fs::remove_file(segment(&dir, 1)).unwrap();
+    assert!(sound(&dir).notes[0].contains("nothing before it was checked"));
+}
+
+#[test]
+fn a_line_that_a_crash_cut_short_is_kept_aside_and_recorded() {
     let dir = TempDir::new().unwrap();
     write(&dir, 3);
-    let whole = fs::read(path(&dir)).unwrap();
-    fs::write(path(&dir), &whole[..whole.len() - 10]).unwrap();
+    let whole = fs::read(segment(&dir, 1)).unwrap();
+    fs::write(segment(&dir, 1), &whole[..whole.len() - 10]).unwrap();
+    assert!(check(&dir).notes.iter().any(|note| note.contains("no whole line")));
     let recovered = write(&dir, 1);
-    assert_eq!(recovered.last_seq, Some(2));
-    let torn = recovered.torn.unwrap();
-    let kept = fs::read(dir.path().join("audit").join(&torn.kept_in)).unwrap();
-    assert_eq!(kept.len() as u64, torn.bytes);
+    assert_eq!(recovered.last_seq, Some(3));
+    assert!(recovered.news[0].contains("cut short by a crash"), "{:?}", recovered.news);
+    assert_eq!(kinds(&dir), ["head", "stop", "stop", "torn", "stop"]);
+    let torn = &lines(&dir)[3];
+    let kept = fs::read(audit(&dir).join(torn["kept_in"].as_str().unwrap())).unwrap();
+    assert_eq!(torn["bytes"], kept.len());
+    assert_eq!(torn["sha256"], Hash::of(&kept).to_string());
     assert!(whole.windows(kept.len()).any(|part| part == kept));
-    let seqs: Vec<_> = lines(&dir).iter().map(|line| line["seq"].as_u64().unwrap()).collect();
-    assert_eq!(seqs, [1, 2, 3], "the number of the lost record is used again");
+    assert!(sound(&dir).notes.iter().any(|note| note.contains("a crash cut")));
+}
+
+/// Wherever a crash cuts what was not on the disk for certain, and whatever is found in its place.
+#[test]
+fn every_cut_after_the_last_signed_head_is_repaired() {
+    let source = TempDir::new().unwrap();
+    let (mut log, _) = open(&source);
+    log.append(&record(), NOW);
+    log.close(NOW).unwrap();
+    let signed = fs::metadata(segment(&source, 1)).unwrap().len() as usize;
+    for _ in 0..3 {
+        log.append(&record(), NOW);
+    }
+    log.sync().unwrap();
+    drop(log);
+    let whole = fs::read(segment(&source, 1)).unwrap();
+    for cut in (signed..whole.len()).step_by(7).chain([whole.len()]) {
+        for rest in [b"".as_slice(), &[0; 300], b"\n", b"{}\n", b"garbage\nmore\n"] {
+            let dir = copy(&source);
+            fs::write(segment(&dir, 1), [&whole[..cut], rest].concat()).unwrap();
+            write(&dir, 1);
+            let summary = check(&dir);
+            assert!(summary.sound, "cut at {cut}, then {rest:?}: {:?}", summary.bad);
+            let kept = fs::read(segment(&dir, 1)).unwrap();
+            assert_eq!(kept[..signed], whole[..signed], "what was signed is as it was");
+        }
+    }
+}
+
+/// The state directory as a disk would have it.
+fn copy(source: &TempDir) -> TempDir {
+    let dir = TempDir::new().unwrap();
+    fs::create_dir(audit(&dir)).unwrap();
+    for below in ["", "audit"] {
+        for entry in fs::read_dir(source.path().join(below)).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_file() {
+                fs::copy(&path, dir.path().join(below).join(path.file_name().unwrap())).unwrap();
+            }
+        }
+    }
+    dir
 }
 
 #[test]
-fn a_file_that_was_only_made_longer_is_repaired() {
-    // What a crash can leave on a filesystem that allocates late: zeroes without end of line.
+fn a_crash_between_making_a_segment_and_its_first_record_is_mended() {
     let dir = TempDir::new().unwrap();
-    write(&dir, 1);
-    let mut bytes = fs::read(path(&dir)).unwrap();
-    let length = bytes.len() as u64;
-    bytes.extend(vec![0; 200_000]);
-    fs::write(path(&dir), bytes).unwrap();
-    let recovered = write(&dir, 0);
-    assert_eq!((recovered.length, recovered.last_seq), (length, Some(1)));
-    assert_eq!(recovered.torn.unwrap().bytes, 200_000);
-}
-
-#[test]
-fn a_log_of_nothing_but_a_torn_line() {
-    let dir = TempDir::new().unwrap();
-    write(&dir, 0);
-    fs::write(path(&dir), b"{\"seq\":1,\"ty").unwrap();
-    let recovered = write(&dir, 1);
-    assert_eq!((recovered.length, recovered.last_seq), (0, None));
-    assert_eq!(recovered.torn.unwrap().bytes, 12);
-    assert_eq!(lines(&dir).len(), 1);
-}
-
-#[test]
-fn lines_that_are_no_records_stay_and_are_counted() {
-    let dir = TempDir::new().unwrap();
+    for text in ["", "{\"seq\":1,\"ti"] {
+        fs::create_dir_all(audit(&dir)).unwrap();
+        fs::write(segment(&dir, 1), text).unwrap();
+        write(&dir, 1);
+        assert_eq!(sound(&dir).segments, 1);
+        fs::remove_dir_all(audit(&dir)).unwrap();
+    }
     write(&dir, 2);
-    let mut text = fs::read_to_string(path(&dir)).unwrap();
-    text.push_str(&format!("not json\n{}\n\n", "x".repeat(150_000)));
-    fs::write(path(&dir), &text).unwrap();
+    // With and without the note of the last head.
+    for text in ["", "{\"seq\":4,\"ti", "\0\0\0"] {
+        let number = sound(&dir).segments + 1;
+        let before = sound(&dir).last_seq;
+        fs::write(segment(&dir, number), text).unwrap();
+        let (mut log, recovered) = open(&dir);
+        assert_eq!(recovered.last_seq, before);
+        log.append(&record(), NOW);
+        log.close(NOW).unwrap();
+        assert_eq!(sound(&dir).segments, number);
+    }
+}
+
+#[test]
+fn a_log_that_lost_its_end_says_so_and_uses_no_number_twice() {
+    let dir = TempDir::new().unwrap();
+    let (mut log, _) = open(&dir);
+    for _ in 0..5 {
+        log.append(&record(), NOW);
+    }
+    log.close(NOW).unwrap();
+    drop(log);
+    let whole = fs::read_to_string(segment(&dir, 1)).unwrap();
+    let cut: String = whole.split_inclusive('\n').take(3).collect();
+    fs::write(segment(&dir, 1), &cut).unwrap();
+    let before = bad(&dir);
+    assert!(
+        before.what.contains("ends with record 3") && before.means.contains("cut off"),
+        "{before:?}"
+    );
     let recovered = write(&dir, 1);
-    assert_eq!((recovered.last_seq, recovered.unreadable_lines), (Some(2), 3));
-    let after = fs::read_to_string(path(&dir)).unwrap();
-    assert!(after.starts_with(&text));
-    assert!(after[text.len()..].starts_with("{\"seq\":3,"), "{}", &after[text.len()..]);
+    assert!(recovered.news[0].contains("RECORDS ARE MISSING"), "{:?}", recovered.news);
+    assert_eq!(fs::read_to_string(segment(&dir, 1)).unwrap(), cut, "it is left as it was found");
+    let text = fs::read_to_string(segment(&dir, 2)).unwrap();
+    assert!(text.starts_with("{\"seq\":8,") && text.contains("\"why\":\"behind\""), "{text}");
+    assert!(text.contains("\"type\":\"behind\",\"expected_seq\":7"), "{text}");
+    let after = bad(&dir);
+    assert_eq!((after.seq, after.file.as_str(), after.line), (Some(8), "audit-000002.jsonl", 1));
+    // All of it gone.
+    fs::remove_file(segment(&dir, 1)).unwrap();
+    fs::remove_file(segment(&dir, 2)).unwrap();
+    assert!(bad(&dir).means.contains("all of the log was taken away"));
+    assert!(write(&dir, 1).news[0].contains("RECORDS ARE MISSING"));
+    assert!(!check(&dir).sound);
+}
+
+#[test]
+fn a_log_that_was_changed_while_no_agent_ran_is_left_alone() {
+    let dir = TempDir::new().unwrap();
+    let (mut log, _) = open(&dir);
+    for _ in 0..3 {
+        log.append(&record(), NOW);
+    }
+    log.close(NOW).unwrap();
+    drop(log);
+    let text = fs::read_to_string(segment(&dir, 1)).unwrap();
+    let (last, edited) = (text.rfind("checkpoint").unwrap(), "Checkpoint");
+    let mut edited_text = text.clone();
+    edited_text.replace_range(last..last + edited.len(), edited);
+    fs::write(segment(&dir, 1), &edited_text).unwrap();
+    let recovered = write(&dir, 1);
+    assert!(recovered.news[0].contains("WAS CHANGED"), "{:?}", recovered.news);
+    assert_eq!(fs::read_to_string(segment(&dir, 1)).unwrap(), edited_text);
+    assert_eq!(bad(&dir).file, "audit-000001.jsonl");
+    assert_eq!(kinds(&dir)[5..], ["head", "damaged", "stop"]);
+}
+
+/// Without the note of the last head nobody knows what was signed: whole records are not moved aside.
+#[test]
+fn without_the_note_records_after_a_change_are_left_alone() {
+    let dir = TempDir::new().unwrap();
+    write(&dir, 3);
+    let text = fs::read_to_string(segment(&dir, 1)).unwrap();
+    let edited = text.replacen("\"signal\"", "\"Signal\"", 1);
+    fs::write(segment(&dir, 1), &edited).unwrap();
+    let recovered = write(&dir, 1);
+    assert!(recovered.news[0].contains("WAS CHANGED"), "{:?}", recovered.news);
+    assert_eq!(fs::read_to_string(segment(&dir, 1)).unwrap(), edited);
+    assert_eq!((bad(&dir).file.as_str(), bad(&dir).line), ("audit-000001.jsonl", 3));
+}
+
+#[test]
+fn a_segment_that_is_changed_or_taken_away_under_the_agent_is_noticed() {
+    type Change = fn(&Path);
+    let changes: [(&str, Change); 4] = [
+        ("it is gone", |path| fs::remove_file(path).unwrap()),
+        ("another file", |path| {
+            let text = fs::read(path).unwrap();
+            fs::remove_file(path).unwrap();
+            fs::write(path, text).unwrap();
+        }),
+        ("bytes long instead", |path| fs::write(path, "").unwrap()),
+        ("bytes long instead", |path| {
+            let text = fs::read_to_string(path).unwrap();
+            fs::write(path, text + "{}\n").unwrap();
+        }),
+    ];
+    for (what, change) in changes {
+        let dir = TempDir::new().unwrap();
+        let (mut log, _) = open(&dir);
+        log.append(&record(), NOW);
+        log.sync().unwrap();
+        change(&segment(&dir, 1));
+        log.append(&record(), NOW);
+        log.close(NOW).unwrap();
+        let text = fs::read_to_string(segment(&dir, 2)).unwrap();
+        assert!(text.starts_with("{\"seq\":3,") && text.contains(what), "{what}: {text}");
+        assert!(!check(&dir).sound, "{what}");
+        log.append(&record(), NOW);
+        log.close(NOW).unwrap();
+        assert_eq!(segments::list(&audit(&dir)).unwrap().last(), Some(&2), "once is enough");
+    }
+}
+
+#[test]
+fn the_log_of_a_former_version_is_named_by_its_hash() {
+    let dir = TempDir::new().unwrap();
+    fs::create_dir(audit(&dir)).unwrap();
+    let old = "{\"seq\":1,\"time\":\"x\",\"prev\":null,\"type\":\"start\"}\n{\"seq\":2,\"time\":\"x\",\"prev\":null,\"type\":\"stop\"}\n{\"seq";
+    fs::write(audit(&dir).join("audit.jsonl"), old).unwrap();
+    assert_eq!(write(&dir, 1).last_seq, Some(2));
+    let head = &lines(&dir)[0];
+    assert_eq!((head["seq"].as_u64(), head["why"].as_str()), (Some(3), Some("taken_over")));
+    let hash = Hash::of(old.as_bytes()).to_string();
+    assert_eq!(
+        (head["prev"].as_str(), head["previous_log"]["sha256"].as_str()),
+        (Some(&*hash), Some(&*hash))
+    );
+    sound(&dir);
+    fs::write(audit(&dir).join("audit.jsonl"), old.replace("stop", "Stop")).unwrap();
+    assert_eq!(bad(&dir).file, "audit.jsonl");
+    fs::remove_file(audit(&dir).join("audit.jsonl")).unwrap();
+    assert!(sound(&dir).notes.iter().any(|note| note.contains("is not here")));
+}
+
+#[test]
+fn a_new_key_begins_a_segment_and_has_to_be_vouched_for() {
+    let dir = TempDir::new().unwrap();
+    let (mut log, _) = open(&dir);
+    let first = log.public();
+    log.append(&record(), NOW);
+    log.close(NOW).unwrap();
+    drop(log);
+    fs::remove_file(dir.path().join(key::FILE)).unwrap();
+    let (mut log, recovered) = open(&dir);
+    assert_eq!(recovered.news, [""; 0]);
+    let second = log.public();
+    log.append(&record(), NOW);
+    log.close(NOW).unwrap();
+    assert!(bad(&dir).what.contains("another key signs from here on"));
+    let with = |keys: &[PublicKey]| verify(&audit(&dir), keys, &[]).unwrap();
+    let both = with(&[first, second]);
+    assert!(both.sound && both.key_given, "{:?}", both.bad);
+    assert!(!with(&[first]).sound && !with(&[second]).sound);
 }
 
 #[test]
 fn a_second_writer_is_refused() {
     let dir = TempDir::new().unwrap();
-    let (_log, _) = AuditLog::open(dir.path(), NOW).unwrap();
+    let (_log, _) = open(&dir);
     assert!(matches!(AuditLog::open(dir.path(), NOW), Err(AuditError::InUse { .. })));
+    assert!(AuditLog::start(dir.path(), Limits::default(), NOW).is_err());
 }
 
-#[test]
-fn records_that_cannot_be_written_are_counted_and_leave_nothing_behind() {
-    let dir = TempDir::new().unwrap();
-    let (mut log, _) = AuditLog::open(dir.path(), NOW).unwrap();
-    log.append(&record(), NOW);
-    log.flush().unwrap();
-    let file = std::mem::replace(&mut log.file, File::open("/dev/null").unwrap());
-    log.append(&record(), NOW);
-    log.append(&record(), NOW);
-    assert!(log.flush().is_err());
-    assert_eq!(log.lost(), 2);
-    log.file = file;
-    log.append(&record(), NOW);
-    log.sync().unwrap();
-    let seqs: Vec<_> = lines(&dir).iter().map(|line| line["seq"].as_u64().unwrap()).collect();
-    assert_eq!(seqs, [1, 2]);
-}
+#[path = "trouble_tests.rs"]
+mod trouble;

@@ -25,6 +25,7 @@ pub(super) async fn run(dirs: Dirs, args: AgentArgs) -> Result<Exit, Failure> {
         pin_dir: dirs.pin_dir,
         metrics: args.metrics,
         trace_ops: args.trace_ops,
+        audit_segment: args.audit_segment,
     };
     daemon::run(options).await?;
     Ok(Exit::Ok)

@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::{Client, Dirs, Exit, Failure, out};
-use crate::api::Status;
+use crate::api::{AuditStatus, Status};
 use crate::daemon;
 use crate::holds::is_paused_now;
 use crate::kernel;
@@ -117,6 +117,7 @@ fn agent(status: &Status) -> Vec<Finding> {
         // Nothing is wrong with the host: the guard has done what it is there for.
         checks.push(finding("paused", true, format!("{paused}: see `holdfast hold list`"), None));
     }
+    checks.extend(audit(&status.audit));
     if let Some(address) = &status.metrics {
         checks.push(metrics(address));
     }
@@ -129,6 +130,22 @@ fn agent(status: &Status) -> Vec<Finding> {
         ));
     }
     checks
+}
+
+/// Whether what is decided can be written down.
+fn audit(audit: &AuditStatus) -> Option<Finding> {
+    let Some(error) = &audit.error else {
+        let head = audit.head_seq?;
+        return Some(finding("audit", true, format!("signed up to record {head}"), None));
+    };
+    let since = audit.failing_since.as_deref().unwrap_or("?");
+    let lost = audit.lost;
+    let found = format!(
+        "cannot be written since {since}: {error}; {lost} records are lost, on_audit_failure is \"{}\"",
+        audit.on_failure
+    );
+    let fix = "free or mend the disk of the state directory: it is tried again every second; ops within budget go on meanwhile";
+    Some(finding("audit", false, found, Some(fix.to_owned())))
 }
 
 fn policy(path: &Path) -> Finding {

@@ -4,6 +4,7 @@
 
 mod agent;
 mod allow;
+mod audit;
 mod client;
 mod doctor;
 mod events;
@@ -96,6 +97,9 @@ enum Command {
     /// Become a command of `holdfast run`
     #[command(name = "__join", hide = true)]
     Join(join::JoinArgs),
+    /// Check, read and sum up the audit log, without an agent
+    #[command(subcommand)]
+    Audit(audit::AuditCommand),
     /// Look whether this host can enforce; every failure comes with its fix
     Doctor(Json),
     /// Check, show or reload the policy
@@ -139,6 +143,23 @@ struct AgentArgs {
     /// Show every op in a zone as an event, also those within budget
     #[arg(long)]
     trace_ops: bool,
+    /// Size at which a segment of the audit log is full, and the next begins; none is ever deleted
+    #[arg(
+        long,
+        value_name = "SIZE",
+        env = "HOLDFAST_AUDIT_SEGMENT",
+        default_value = "16MiB",
+        value_parser = segment_size
+    )]
+    audit_segment: u64,
+}
+
+/// A segment is read as a whole when the agent starts.
+fn segment_size(text: &str) -> Result<u64, String> {
+    match holdfast_policy::parse_bytes(text) {
+        Ok(size @ 4096..=1_073_741_824) => Ok(size),
+        Ok(_) | Err(_) => Err("write a size from 4KiB to 1GiB, as in 16MiB".to_owned()),
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -286,6 +307,7 @@ async fn run(dirs: Dirs, command: Command) -> Result<ExitCode, Failure> {
         Command::Run(args) => return run::run(&client, &dirs, &args).await,
         Command::Join(_) => unreachable!("it is run without a runtime"),
         Command::Allow(command) => allow::run(&client, &command).await,
+        Command::Audit(command) => audit::run(&dirs, &command).await,
         Command::Agent(args) => agent::run(dirs, args).await,
         Command::Status(args) => status::run(&client, args.json).await,
         Command::Events(args) => events::run(&client, args.follow, args.json).await,

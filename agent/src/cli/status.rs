@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::allow::status_line;
 use super::{Client, Exit, Failure, out};
-use crate::api::{BudgetStatus, Status, ZoneStatus};
+use crate::api::{AuditStatus, BudgetStatus, Status, ZoneStatus};
 use crate::{clock, text};
 
 pub(super) async fn run(client: &Client, json: bool) -> Result<Exit, Failure> {
@@ -43,6 +43,9 @@ fn render(status: &Status) -> String {
             policy.loaded
         ),
     );
+    if let Some(audit) = audit(&status.audit) {
+        push(&mut page, &audit);
+    }
     for warning in &status.warnings {
         push(&mut page, &format!("WARNING {}", warning.replace('\n', "\n        ")));
     }
@@ -51,6 +54,32 @@ fn render(status: &Status) -> String {
         page.push_str(&render_zone(zone));
     }
     page
+}
+
+/// An agent of another version says nothing about its log.
+fn audit(audit: &AuditStatus) -> Option<String> {
+    if audit.on_failure.is_empty() {
+        return None;
+    }
+    if let Some(error) = &audit.error {
+        let since = audit.failing_since.as_deref().unwrap_or("?");
+        let then = if audit.on_failure == "deny" {
+            "releases, allowances and wider policies are refused until it can"
+        } else {
+            "releases, allowances and policies take effect all the same, without a record on the disk"
+        };
+        return Some(format!(
+            "AUDIT   THE LOG CANNOT BE WRITTEN since {since}: {}\n        {then}; {} wait, {} are lost",
+            out::name(error, None),
+            text::count(audit.waiting, "record"),
+            audit.lost,
+        ));
+    }
+    let head = audit.head_seq.map_or_else(
+        || "nothing signed yet".to_owned(),
+        |seq| format!("signed up to record {seq}"),
+    );
+    Some(format!("audit   {head}, {} not yet; {}", audit.unsigned, text::size(audit.bytes)))
 }
 
 fn level(status: &Status) -> String {

@@ -117,7 +117,7 @@ fn record(dirs: &Dirs, pins: usize, forced: bool, paused: Vec<u32>) {
     let written = AuditLog::open(&dirs.state_dir, now).map_err(|error| error.to_string()).and_then(
         |(mut log, _)| {
             log.append(&record, now);
-            log.sync().map_err(|error| error.to_string())
+            log.close(now).map_err(|error| error.to_string())
         },
     );
     if let Err(error) = written {

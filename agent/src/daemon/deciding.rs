@@ -38,8 +38,14 @@ impl State {
             Ok(done) => done,
             Err(error) => {
                 self.book.postpone(hold, now);
-                let text = format!("hold {hold}: the kernel refused the decision: {error}");
+                let text = format!("hold {hold}: nothing was decided: {error}");
                 let mut actions = vec![Action::Log(Level::ERROR, text.clone())];
+                if let Some(person) = person.filter(|_| decision.lets_go()) {
+                    let hold = self.hold_ref(hold, &key, Delivered::default());
+                    let (budgets_reset, error) = (None, Some(error));
+                    let outcome = Record::ReleaseOutcome { hold, budgets_reset, error, person };
+                    actions.push(Action::Record(Box::new(outcome)));
+                }
                 actions.extend(
                     reply.map(|reply| Action::Send(reply, Answer::Error(Refusal::Failed, text))),
                 );
@@ -90,21 +96,31 @@ impl State {
     ) -> Record {
         let budgets = done.budgets;
         let hold = self.hold_ref(hold, key, done.continued);
-        let (files, until) = released(decision, now);
         match (decision, person) {
             (Decision::Deny { until_ns }, _) => {
                 Record::Expire { hold, until: report::until(until_ns, now) }
             }
+            // Who released how much is in the log already.
             (Decision::Release { .. } | Decision::ResetBudgets, Some(person)) => {
                 let reset = decision == Decision::ResetBudgets;
                 let budgets_reset = reset.then_some(budgets);
-                Record::Release { hold, files, until, budgets_reset, person }
+                Record::ReleaseOutcome { hold, budgets_reset, error: None, person }
             }
             // Nobody but a person releases.
             (Decision::Retry | Decision::Release { .. } | Decision::ResetBudgets, _) => {
                 Record::HoldRetry { hold }
             }
         }
+    }
+
+    /// What has to be in the log before a person's decision takes effect; `None` if it lets nothing go.
+    pub(super) fn release_record(&self, decide: &Decide, now: Now) -> Option<Record> {
+        let Decide { hold, key, decision, person, .. } = decide;
+        let person = person.clone().filter(|_| decision.lets_go())?;
+        let hold = self.hold_ref(*hold, key, Delivered::default());
+        let (files, until) = released(*decision, now);
+        let budget_reset = *decision == Decision::ResetBudgets;
+        Some(Record::Release { hold, files, until, budget_reset, person })
     }
 
     /// Processes of a hold were killed.

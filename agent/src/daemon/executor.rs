@@ -6,6 +6,7 @@ use std::os::fd::AsFd as _;
 use std::path::PathBuf;
 
 use holdfast_abi as abi;
+use holdfast_policy::OnAuditFailure;
 use holdfast_policy::decide::Released;
 use tokio::sync::{broadcast, mpsc};
 use tracing::{Level, debug, error, info, warn};
@@ -16,7 +17,7 @@ use super::message::{Action, Answer, Applied, Ask, Cause, Decided, Event, Refusa
 use super::plan::{self, Plan};
 use super::source::Source;
 use super::state::State;
-use super::{Options, json, locate};
+use super::{Options, json, locate, records};
 use crate::allowances::Store;
 use crate::api::{HoldList, PolicyReport};
 use crate::audit::{AuditLog, Record};
@@ -98,7 +99,7 @@ impl Executor {
                 return Some(Event::Surveyed { found, stale: self.is_stale() });
             }
             Action::Apply(plan, cause, reply) => {
-                let outcome = self.apply(&plan, cause, state);
+                let outcome = self.apply(&plan, cause, state, now);
                 return Some(Event::Applied(plan, cause, outcome, reply));
             }
             Action::Prove => {
@@ -111,7 +112,7 @@ impl Executor {
             }
             Action::Pace => self.pace(&state.book, now),
             Action::Decide(decide) => {
-                let outcome = self.decide(&decide, &state.book);
+                let outcome = self.decide(&decide, state, now);
                 return Some(Event::HoldDecided(decide, outcome));
             }
             Action::Kill(kill) => {
@@ -162,7 +163,8 @@ impl Executor {
             Action::CountAllowance(count) => self.metrics.count_allowance(count),
             Action::Record(record) => self.audit.append(&record, now),
             Action::SyncAudit => {
-                self.sync_audit();
+                let outcome = self.audit.tend(now);
+                self.note_audit(outcome);
             }
             // Nobody may be listening.
             Action::Publish(line) => drop(self.followers.send(line)),
@@ -175,7 +177,8 @@ impl Executor {
             Action::Send(reply, answer) => drop(reply.send(answer)),
             Action::Stop(signal) => {
                 self.audit.append(&Record::Stop { signal, lost: self.audit.lost() }, now);
-                self.sync_audit();
+                let outcome = self.audit.close(now);
+                self.note_audit(outcome);
                 self.stopped = true;
             }
         }
@@ -193,12 +196,33 @@ impl Executor {
         self.note_audit(outcome);
     }
 
-    /// Writes the audit log to the disk. Whether everything that was added since the last time is there.
-    pub(super) fn sync_audit(&mut self) -> bool {
-        let outcome = self.audit.sync();
-        let is_written = outcome.is_ok();
+    /// Has a record on the disk, signed, before what it tells takes effect. Where the log cannot be written `on_audit_failure` of the
+    /// policy in force says whether that goes on.
+    pub(super) fn record_first(
+        &mut self,
+        record: &Record,
+        state: &State,
+        now: Now,
+    ) -> Result<(), String> {
+        let on_failure = state.plan.policy.on_audit_failure;
+        let keep = on_failure == OnAuditFailure::Continue;
+        let outcome = self.audit.record_first(record, keep, now);
+        let why = outcome.as_ref().err().map(ToString::to_string);
         self.note_audit(outcome);
-        is_written
+        match (why, on_failure) {
+            (None, _) => Ok(()),
+            (Some(why), OnAuditFailure::Continue) => {
+                error!(
+                    error = why,
+                    "something takes effect that is not in the audit log (on_audit_failure = \"continue\"): its record waits in memory"
+                );
+                Ok(())
+            }
+            (Some(why), OnAuditFailure::Deny) => Err(format!(
+                "it has to be in the audit log first, and that cannot be written: {why}\n  help: free the disk of the state \
+                 directory, and try again; nothing was changed (on_audit_failure = \"deny\")"
+            )),
+        }
     }
 
     /// Says it once when the audit log starts to fail, and once when it works again.
@@ -211,7 +235,11 @@ impl Executor {
             Ok(()) => {}
             Err(error) => {
                 if !self.audit_failing {
-                    error!(%error, lost = self.audit.lost(), "the audit log cannot be written: is the disk full?");
+                    error!(
+                        %error,
+                        lost = self.audit.lost(),
+                        "THE AUDIT LOG CANNOT BE WRITTEN: is the disk full? What needs a record is decided by on_audit_failure"
+                    );
                 }
                 self.audit_failing = true;
             }
@@ -230,7 +258,17 @@ impl Executor {
         Ok(started)
     }
 
-    fn apply(&mut self, plan: &Plan, cause: Cause, state: &State) -> Result<Applied, String> {
+    fn apply(
+        &mut self,
+        plan: &Plan,
+        cause: Cause,
+        state: &State,
+        now: Now,
+    ) -> Result<Applied, String> {
+        let widens = || plan.policy.widens(&state.plan.policy);
+        if self.guard.is_some() && cause == Cause::Reload && widens() {
+            self.record_first(&records::policy_accepted(plan), state, now)?;
+        }
         let Some(guard) = &mut self.guard else {
             return Ok(Applied::NoGuard);
         };
@@ -345,7 +383,7 @@ impl Executor {
 
     pub(super) fn facts(&self) -> Facts {
         let mut facts = Facts {
-            audit_lost: self.audit.lost(),
+            audit: self.audit.facts(),
             metrics: self.metrics_address.clone(),
             ..Facts::default()
         };

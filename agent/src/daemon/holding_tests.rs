@@ -108,6 +108,14 @@ fn a_release_is_written_down_and_answered_with_who_went_on() {
         Decision::Release { files: 5, until_ns },
         "as long as a hold lasts"
     );
+    let before = state.release_record(&decide, at(20)).unwrap();
+    let record = serde_json::to_value(before).unwrap();
+    assert_eq!(
+        (&record["type"], &record["files"], &record["hold"]),
+        (&"release".into(), &5.into(), &7.into()),
+        "before anything is released"
+    );
+    assert_eq!(record["person"]["login_uid"], 1000);
     let continued = Delivered { to: vec![100], failed: vec![(101, "no".to_owned())] };
     let actions = state.handle(
         Event::HoldDecided(decide, Ok(Done { at_ns: 20_000_000_000, budgets: 0, continued })),
@@ -115,11 +123,7 @@ fn a_release_is_written_down_and_answered_with_who_went_on() {
     );
     assert_eq!(words(&actions), ["record", "log", "send"]);
     let record = &records(&actions)[0];
-    assert_eq!(
-        (&record["type"], &record["files"], &record["hold"]),
-        (&"release".into(), &5.into(), &7.into())
-    );
-    assert_eq!(record["person"]["login_uid"], 1000);
+    assert_eq!((&record["type"], &record["hold"]), (&"release_outcome".into(), &7.into()));
     assert_eq!(record["processes"], serde_json::json!([100]));
     send(actions);
     let Answer::Json(json) = answer.try_recv().unwrap() else { panic!("no answer") };
@@ -143,7 +147,7 @@ fn a_reset_says_how_many_budgets_started_anew() {
     let done = Done { budgets: 2, ..Done::default() };
     let actions = state.handle(Event::HoldDecided(decide, Ok(done)), at(20));
     let record = &records(&actions)[0];
-    assert_eq!((&record["budgets_reset"], &record["files"]), (&2.into(), &Value::Null));
+    assert_eq!((&record["budgets_reset"], &record["type"]), (&2.into(), &"release_outcome".into()));
     send(actions);
     let Answer::Json(json) = answer.try_recv().unwrap() else { panic!("no answer") };
     assert!(json.contains("\"budgets_reset\":2"), "{json}");

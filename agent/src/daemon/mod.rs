@@ -36,7 +36,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::{error, info};
 
-use crate::audit::{AuditError, AuditLog};
+use crate::audit::{AuditError, AuditLog, Limits};
 use crate::clock::Now;
 use crate::control;
 use crate::kernel::EventStream;
@@ -71,6 +71,8 @@ pub(crate) struct Options {
     pub(crate) metrics: MetricsAddress,
     /// Event every op.
     pub(crate) trace_ops: bool,
+    /// How long a segment of the audit log can be, in bytes.
+    pub(crate) audit_segment: u64,
 }
 
 /// Why the daemon cannot start.
@@ -83,7 +85,7 @@ pub(crate) enum DaemonError {
     #[error("{0}")]
     Lock(#[from] LockError),
     /// The audit log.
-    #[error("the audit log: {0}\n  help: the agent does not run without one; check --state-dir")]
+    #[error("the audit log: {0}\n  help: is another agent running, or `holdfast unpin`?")]
     Audit(#[from] AuditError),
     /// A directory.
     #[error("cannot make {}: {source}", path.display())]
@@ -121,10 +123,14 @@ impl Inbox {
 pub(crate) async fn run(options: Options) -> Result<(), DaemonError> {
     let now = Now::read();
     make_dir(&options.run_dir, 0o755)?;
-    make_dir(&options.state_dir, 0o700)?;
+    if let Err(error) = make_dir(&options.state_dir, 0o700) {
+        // Guarding goes on without: the audit log and allowances say so, each in its way.
+        error!("{error}");
+    }
     let _lock = AgentLock::take(&options.run_dir)?;
     let plan = plan::Plan::read(&options.policy, now)?;
-    let (audit, recovered) = AuditLog::open(&options.state_dir, now)?;
+    let limits = Limits { segment_bytes: options.audit_segment, ..Limits::default() };
+    let (audit, recovered) = AuditLog::start(&options.state_dir, limits, now)?;
 
     let (sender, questions) = mpsc::channel(INBOX);
     let inbox = Inbox(sender);

@@ -221,9 +221,10 @@ impl Executor {
             ..Change::default()
         };
         self.write(&change).map_err(|why| (unwritable("what was used before", why), None))?;
-        self.audit.append(&activated(&entry, now), now);
-        if !self.sync_audit() {
-            let refused = unwritable("the audit log", "see the agent's log".to_owned());
+        if let Err(why) = self.record_first(&activated(&entry, now), state, now) {
+            let help =
+                "nothing was opened, and it can be submitted again once the log can be written";
+            let refused = Refused::new(RefusedReason::StateUnreadable, why, help);
             return Err(self.failed(entry, refused));
         }
         let outcome = match &mut self.guard {

@@ -1,6 +1,7 @@
 use std::path::PathBuf;
 
 use holdfast_abi::Learned;
+use holdfast_policy::OnAuditFailure;
 use tokio::sync::oneshot;
 
 use super::super::Options;
@@ -23,6 +24,7 @@ fn executor(dir: &tempfile::TempDir) -> Executor {
         pin_dir: dir.path().to_owned(),
         metrics: MetricsAddress::Off,
         trace_ops: false,
+        audit_segment: 1 << 20,
     };
     let (audit, _) = AuditLog::open(dir.path(), NOW).unwrap();
     Executor::new(options, audit, Metrics::new().unwrap(), None)
@@ -52,7 +54,7 @@ fn opening(entry: Entry) -> Opening {
 }
 
 fn audit(dir: &tempfile::TempDir) -> String {
-    std::fs::read_to_string(dir.path().join("audit/audit.jsonl")).unwrap()
+    std::fs::read_to_string(dir.path().join("audit/audit-000001.jsonl")).unwrap()
 }
 
 fn own_uid() -> u32 {
@@ -103,6 +105,36 @@ fn without_a_store_nothing_is_opened_or_recorded_as_open() {
     assert_eq!((refused.reason, failed), (RefusedReason::StateUnreadable, None));
     assert!(!audit(&dir).contains("allowance_activate"));
     assert_eq!(std::fs::read(dir.path().join("allowances.redb")).unwrap(), b"broken");
+}
+
+/// A full disk lets nobody through unseen, unless the policy says so.
+#[test]
+fn what_cannot_be_recorded_does_not_take_effect_unless_the_policy_says_so() {
+    for on_failure in OnAuditFailure::ALL {
+        let dir = tempfile::tempdir().unwrap();
+        let mut executor = executor(&dir);
+        executor.load_allowances().unwrap();
+        let mut state = test_guarded();
+        state.plan.policy.on_audit_failure = *on_failure;
+        executor.audit.fail_writes(true);
+        let entry = test_entries::entry("a");
+        let (refused, failed) = executor.open_allowance(&opening(entry), &state, NOW).unwrap_err();
+        // It is not opened in either case, as there is no guard: how far it came tells.
+        let deny = *on_failure == OnAuditFailure::Deny;
+        let reason = if deny { RefusedReason::StateUnreadable } else { RefusedReason::NoGuard };
+        assert_eq!(refused.reason, reason);
+        assert_eq!(
+            refused.message.contains("on_audit_failure = \"deny\""),
+            deny,
+            "{}",
+            refused.message
+        );
+        assert!(!failed.unwrap().is_used(), "it can be submitted again");
+        executor.audit.fail_writes(false);
+        executor.audit.close(NOW).unwrap();
+        assert_eq!(audit(&dir).contains("\"type\":\"allowance_activate\""), !deny);
+        assert!(audit(&dir).contains("\"type\":\"unwritable\""));
+    }
 }
 
 #[test]

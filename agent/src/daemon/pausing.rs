@@ -60,7 +60,19 @@ impl Executor {
     }
 
     /// Writes down a decision, then continues whoever is paused by then, so that they notice.
-    pub(super) fn decide(&mut self, decide: &Decide, book: &Book) -> Result<Done, String> {
+    /// What a person lets go is in the audit log first.
+    pub(super) fn decide(
+        &mut self,
+        decide: &Decide,
+        state: &State,
+        now: Now,
+    ) -> Result<Done, String> {
+        if self.guard.is_none() {
+            return Err("there is no guard".to_owned());
+        }
+        if let Some(record) = state.release_record(decide, now) {
+            self.record_first(&record, state, now)?;
+        }
         let guard = self.guard.as_mut().ok_or("there is no guard")?;
         let key = &decide.key;
         let written = match decide.decision {
@@ -74,7 +86,7 @@ impl Executor {
         let budgets = written.map_err(|error| error.to_string())?;
         let at_ns = kernel::boot_time_ns();
         let continued = match threads(guard, decide.hold) {
-            Ok(threads) => self.send(&threads, &[Signal::CONT], book),
+            Ok(threads) => self.send(&threads, &[Signal::CONT], &state.book),
             Err(error) => {
                 // It is decided; surveys continue those who have not noticed.
                 warn!(%error, hold = decide.hold, "what is held cannot be read");

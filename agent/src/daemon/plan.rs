@@ -172,13 +172,9 @@ mod tests {
         assert!(keeps(&reordered, Cause::Reload));
         assert!(!keeps(&fewer, Cause::Reload));
         assert!(
-            !fewer
-                .desired(
-                    Cause::Reload,
-                    &Policy { zones: vec![], signing: holdfast_policy::Signing::default() }
-                )
-                .zones[0]
-                .keep_roots
+            !fewer.desired(Cause::Reload, &Policy { zones: vec![], ..before.policy.clone() }).zones
+                [0]
+            .keep_roots
         );
         let more = before.desired(Cause::Reload, &fewer.policy);
         assert!(!more.zones[0].keep_roots);

@@ -5,19 +5,17 @@ use std::os::unix::ffi::OsStrExt as _;
 
 use super::message::Cause;
 use super::plan::Plan;
-use crate::audit::{PolicyZone, Record, Recovered};
+use crate::audit::{PolicyZone, Record};
 use crate::kernel::Started;
 use crate::text;
 
 /// The agent starts.
-pub(super) fn start(recovered: Recovered, boot_id: Option<String>) -> Record {
+pub(super) fn start(boot_id: Option<String>) -> Record {
     Record::Start {
         version: env!("CARGO_PKG_VERSION"),
         abi: holdfast_abi::ABI_VERSION,
         pid: std::process::id(),
         boot_id,
-        torn: recovered.torn,
-        unreadable_lines: recovered.unreadable_lines,
     }
 }
 
@@ -63,6 +61,16 @@ pub(super) fn policy(
         sha256: Some(plan.origin.sha256.clone()),
         error: None,
         zones: zones.collect(),
+    }
+}
+
+/// A plan is about to be put in force.
+pub(super) fn policy_accepted(plan: &Plan) -> Record {
+    match policy(plan, Cause::Reload, true, &BTreeMap::new()) {
+        Record::Policy { cause, path, sha256, error, zones, .. } => {
+            Record::Policy { outcome: "accepted", cause, path, sha256, error, zones }
+        }
+        other => other,
     }
 }
 

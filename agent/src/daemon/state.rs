@@ -96,21 +96,14 @@ impl State {
     /// What to do first.
     pub(crate) fn begin(&self, recovered: Recovered, boot_id: Option<String>) -> Vec<Action> {
         let mut actions = Vec::new();
-        if let Some(torn) = &recovered.torn {
+        actions.extend(recovered.news.into_iter().map(|news| Action::Log(Level::ERROR, news)));
+        if let Some(why) = recovered.unavailable {
             let message = format!(
-                "the last {} bytes of the audit log were cut short by a crash; they are kept in {}",
-                torn.bytes, torn.kept_in
-            );
-            actions.push(Action::Log(Level::WARN, message));
-        }
-        if recovered.unreadable_lines > 0 {
-            let message = format!(
-                "{} lines at the end of the audit log are no records",
-                recovered.unreadable_lines
+                "THE AUDIT LOG CANNOT BE OPENED: {why}; what needs a record is decided by on_audit_failure until it can"
             );
             actions.push(Action::Log(Level::ERROR, message));
         }
-        actions.push(Action::Record(Box::new(records::start(recovered, boot_id))));
+        actions.push(Action::Record(Box::new(records::start(boot_id))));
         // Before the guard: what the kernel has is compared with it.
         actions.push(Action::LoadAllowances);
         actions.push(Action::StartGuard);
@@ -424,9 +417,8 @@ impl State {
         let mut actions = Vec::new();
         if !known {
             let (path, sha256) = (&plan.origin.path, Some(plan.origin.sha256.clone()));
-            let message = format!(
-                "the kernel side refused the policy; what was in force before stays: {error}"
-            );
+            let message =
+                format!("the policy is not put in force; what was in force before stays: {error}");
             actions.push(Action::Record(Box::new(records::policy_refused(
                 path, sha256, cause, &error,
             ))));

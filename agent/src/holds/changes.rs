@@ -116,6 +116,14 @@ pub(crate) enum Decision {
 }
 
 impl Decision {
+    /// Whether it lets anything through.
+    pub(crate) const fn lets_go(self) -> bool {
+        match self {
+            Self::Release { .. } | Self::ResetBudgets => true,
+            Self::Retry | Self::Deny { .. } => false,
+        }
+    }
+
     /// How a thread ends its pause that goes on after this.
     pub(super) const fn outcome(self) -> Outcome {
         match self {

@@ -4,6 +4,7 @@
 //! No label names a path, a process or a user.
 
 mod allowances;
+mod audit;
 mod few;
 mod monotonic;
 mod pauses;
@@ -33,7 +34,7 @@ pub(crate) struct Metrics {
     trips: Monotonic,
     lost: Monotonic,
     suppressed: Monotonic,
-    audit_lost: Monotonic,
+    audit: audit::Audit,
     left: [IntGaugeVec; 3],
     limit: [IntGaugeVec; 3],
     zone_mode: IntGaugeVec,
@@ -92,12 +93,7 @@ impl Metrics {
                 "Events left out because their actor sent enough already.",
                 &["zone"],
             )?,
-            audit_lost: counters(
-                r,
-                "audit_records_lost_total",
-                "Audit records that could not be written.",
-                &[],
-            )?,
+            audit: audit::Audit::new(r)?,
             left: [
                 gauges(r, "budget_left_files", "Files the tightest actor has left.", budget)?,
                 gauges(r, "budget_left_bytes", "Bytes the tightest actor has left.", budget)?,
@@ -213,7 +209,7 @@ impl Metrics {
             self.lost.reached(slot, &[name], counters.events_lost);
             self.suppressed.reached(slot, &[name], counters.events_suppressed);
         }
-        self.audit_lost.reached(0, &[], facts.audit_lost);
+        self.audit.show(&facts.audit);
     }
 
     fn show_budgets(&self, state: &State, facts: &Facts, now: Now) {

@@ -31,7 +31,12 @@ fn facts(ops: u64, given_back: u64) -> Facts {
             3,
             ZoneCounters { trips: 2, events_suppressed: 9, ..ZoneCounters::default() },
         )],
-        audit_lost: 1,
+        audit: crate::audit::AuditFacts {
+            written: 12,
+            lost: 1,
+            failures: 3,
+            ..crate::audit::AuditFacts::default()
+        },
         ..Facts::default()
     }
 }
@@ -56,7 +61,11 @@ fn the_page_says_what_the_kernel_counted() {
         ("holdfast_trips_total{zone=\"customers\"}", "2"),
         ("holdfast_events_suppressed_total{zone=\"customers\"}", "9"),
         ("holdfast_events_lost_total{zone=\"customers\"}", "0"),
-        ("holdfast_audit_records_lost_total", "1"),
+        ("holdfast_audit_lost_total", "1"),
+        ("holdfast_audit_records_total", "12"),
+        ("holdfast_audit_write_failures_total", "3"),
+        ("holdfast_audit_writable", "1"),
+        ("holdfast_audit_head_seq", "0"),
         (
             "holdfast_budget_limit_files{budget=\"operators per unit, 10m\",zone=\"customers\"}",
             "200",

@@ -9,6 +9,7 @@ use super::{Ledger, coverage_ops};
 use crate::api::{
     Cost, CoverageStatus, EventsStatus, OpsRow, PolicyStatus, RootRef, Status, ZoneStatus,
 };
+use crate::audit::AuditFacts;
 use crate::clock::Now;
 use crate::daemon::{Standing, State, started_word};
 use crate::kernel::{ActiveZone, CounterRow, Outcome};
@@ -29,8 +30,8 @@ pub(crate) struct Facts {
     pub(crate) errors: Vec<String>,
     /// New processes that did not get the mark of the allowance they were started under.
     pub(crate) marks_lost: u64,
-    /// Audit records that could not be written.
-    pub(crate) audit_lost: u64,
+    /// The audit log.
+    pub(crate) audit: AuditFacts,
     /// Address of the metrics page, or why there is none.
     pub(crate) metrics: Option<Result<String, String>>,
 }
@@ -151,6 +152,7 @@ pub(crate) fn status(
         paused: state.book.count(),
         allowances: super::open_allowances(&state.allowances, now),
         zones: zones.map(|index| zone(state, index, facts, now, unit)).collect(),
+        audit: super::audit(state, &facts.audit),
         accounts: facts.ledger.count(),
         events: EventsStatus { kept: state.ring.kept(), dropped: state.ring.dropped() },
     }
@@ -183,11 +185,9 @@ fn warnings(state: &State, facts: &Facts) -> Vec<String> {
         warnings.push(format!("new directories are not guarded: {error}"));
     }
     warnings.extend(state.plan.skipped.iter().map(|problem| format!("not guarded: {problem}")));
-    if facts.audit_lost > 0 {
-        let lost = facts.audit_lost;
-        warnings.push(format!(
-            "{lost} audit records could not be written: is the disk of the state directory full?"
-        ));
+    if facts.audit.lost > 0 {
+        let lost = facts.audit.lost;
+        warnings.push(format!("{lost} audit records could not be kept: they are lost"));
     }
     if let Some(why) = state.allowances.unreadable() {
         warnings

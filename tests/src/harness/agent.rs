@@ -30,6 +30,8 @@ pub(crate) struct Lab {
     /// Starts that failed, one after another.
     failed_starts: u32,
     trash: Vec<PathBuf>,
+    /// Size of the audit log's segments, if not the default.
+    segment: Option<&'static str>,
     /// What the running scenario has to say besides having passed.
     notes: Vec<String>,
 }
@@ -102,10 +104,18 @@ impl Lab {
         if trace {
             command.arg("--trace-ops");
         }
+        if let Some(size) = self.segment {
+            command.args(["--audit-segment", size]);
+        }
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         self.agent = Some(command.spawn().with_context(|| format!("cannot start {BINARY}"))?);
         self.trace = trace;
         Ok(())
+    }
+
+    /// Agents that are started from now on have segments of that size.
+    pub(crate) fn audit_segment(&mut self, size: Option<&'static str>) {
+        self.segment = size;
     }
 
     pub(crate) fn pid(&self) -> Result<u32> {

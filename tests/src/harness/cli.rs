@@ -43,11 +43,45 @@ pub(crate) fn parse_stream(text: &str) -> Result<Vec<Value>> {
         .collect())
 }
 
+/// `holdfast audit ARGS`.
+pub(crate) fn holdfast_audit<S: AsRef<OsStr>>(
+    args: impl IntoIterator<Item = S>,
+) -> Result<Outcome> {
+    Tool::new(agent::BINARY).arg("audit").args(args).run()
+}
+
+/// `holdfast audit verify --json` on a directory: how it ended and what it said.
+pub(crate) fn verify(dir: &Path, more: &[&str]) -> Result<(Outcome, Value)> {
+    let outcome = Tool::new(agent::BINARY)
+        .args(["audit", "verify", "--json", "--dir"])
+        .arg(dir)
+        .args(more)
+        .run()?;
+    let value = serde_json::from_str(&outcome.stdout)
+        .with_context(|| outcome.describe("should have printed JSON"))?;
+    Ok((outcome, value))
+}
+
 /// The records of the audit log.
 pub(crate) fn audit() -> Result<Vec<Value>> {
-    let path = Path::new(agent::STATE_DIR).join("audit/audit.jsonl");
-    let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
-    parse_stream(&text)
+    audit_in(&Path::new(agent::STATE_DIR).join("audit"))
+}
+
+/// The records of the log in a directory, across its segments.
+pub(crate) fn audit_in(dir: &Path) -> Result<Vec<Value>> {
+    let mut segments = Vec::new();
+    for entry in fs::read_dir(dir).with_context(|| dir.display().to_string())? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == "jsonl") {
+            segments.push(path);
+        }
+    }
+    segments.sort();
+    let mut records = Vec::new();
+    for path in segments {
+        records.extend(parse_stream(&fs::read_to_string(&path)?)?);
+    }
+    Ok(records)
 }
 
 /// A field as text; empty where it is missing.

@@ -8,6 +8,7 @@ pub(crate) mod allowance;
 pub(crate) mod cli;
 pub(crate) mod clock;
 pub(crate) mod ctx;
+pub(crate) mod device;
 pub(crate) mod helper;
 pub(crate) mod hold;
 pub(crate) mod metrics;

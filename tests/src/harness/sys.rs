@@ -156,3 +156,68 @@ pub(crate) fn adjtimex_offset(seconds: i64) -> io::Result<()> {
     let outcome = unsafe { libc::adjtimex(&raw mut timex) };
     if outcome == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
+
+/// What device-mapper is asked for (linux/dm-ioctl.h, 6.1).
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Mapper {
+    /// A new device.
+    Create,
+    /// Take a device away.
+    Remove,
+    /// Put the table in force that was loaded, or go on.
+    Resume,
+    /// Let what is under way end and hold back what comes, without writing out the filesystem on it or what is waiting.
+    Suspend,
+    /// Load a table.
+    Load,
+}
+
+const DM_IOCTL_LEN: usize = 312;
+const DM_NAME: std::ops::Range<usize> = 48..48 + 128;
+
+/// One request to /dev/mapper/control about the device of that name; `table` is its one target with its length in sectors. Returns
+/// the device's minor number.
+pub(crate) fn mapper(
+    control: &std::fs::File,
+    request: Mapper,
+    name: &str,
+    table: Option<(u64, &str, &str)>,
+) -> io::Result<u32> {
+    use std::os::fd::AsRawFd as _;
+    const SUSPEND: u32 = 1 << 1;
+    const SKIP_LOCKFS: u32 = 1 << 10;
+    const NOFLUSH: u32 = 1 << 11;
+    let (number, flags) = match request {
+        Mapper::Create => (3_u64, 0),
+        Mapper::Remove => (4, 0),
+        Mapper::Resume => (6, 0),
+        Mapper::Suspend => (6, SUSPEND | SKIP_LOCKFS | NOFLUSH),
+        Mapper::Load => (9, 0),
+    };
+    let mut data = vec![0_u8; 1024];
+    let length = data.len() as u32;
+    let mut put = |at: usize, value: u32| data[at..at + 4].copy_from_slice(&value.to_ne_bytes());
+    // version, size of all, start of the targets, how many, flags
+    for (at, value) in [(0, 4), (12, length), (16, DM_IOCTL_LEN as u32), (28, flags)] {
+        put(at, value);
+    }
+    put(20, u32::from(table.is_some()));
+    data[DM_NAME][..name.len()].copy_from_slice(name.as_bytes());
+    if let Some((sectors, target, arguments)) = table {
+        let spec = &mut data[DM_IOCTL_LEN..];
+        spec[8..16].copy_from_slice(&sectors.to_ne_bytes());
+        spec[24..24 + target.len()].copy_from_slice(target.as_bytes());
+        spec[40..40 + arguments.len()].copy_from_slice(arguments.as_bytes());
+    }
+    let code = (3 << 30) | ((DM_IOCTL_LEN as u64) << 16) | (0xfd << 8) | number;
+    // SAFETY: the kernel reads and writes at most as many bytes as the buffer says that it has, and it lives until after the call.
+    let outcome = unsafe { libc::ioctl(control.as_raw_fd(), code, data.as_mut_ptr()) };
+    if outcome == -1 {
+        return Err(io::Error::last_os_error());
+    }
+    let mut dev = [0; 8];
+    dev.copy_from_slice(&data[40..48]);
+    // new_encode_dev: the low byte of the minor, 12 bits of the major, the rest of the minor.
+    let dev = u64::from_ne_bytes(dev);
+    Ok(((dev & 0xff) | ((dev >> 12) & 0xf_ff00)) as u32)
+}

@@ -5,6 +5,7 @@
 
 mod accounting;
 mod allowances;
+mod audit;
 mod budgets;
 mod concurrent;
 mod differential;
@@ -53,6 +54,10 @@ pub(crate) const ALL: &[&[Scenario]] = &[
     proof::SCENARIOS,
     differential::SCENARIOS,
     evasions::SCENARIOS,
+    audit::SCENARIOS,
+    audit::full::SCENARIOS,
+    audit::cuts::SCENARIOS,
+    audit::power::SCENARIOS,
     holds::release::SCENARIOS,
     holds::many::SCENARIOS,
     holds::signals::SCENARIOS,

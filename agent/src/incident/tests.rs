@@ -1,0 +1,210 @@
+use serde_json::{Value, json};
+
+use super::*;
+use crate::audit::Summary;
+use crate::audit::read::Entry;
+use crate::clock::{Now, rfc3339};
+
+const START: i64 = 1_340_150_400_000;
+const NOW: Now = Now { boot_ns: 0, wall_ns: (START + 3_600_000) * 1_000_000 };
+const EVIL: &str = "<script>alert(1)</script>\"'\u{1b}[2J\u{202e}";
+
+struct Log {
+    entries: Vec<Entry>,
+}
+
+impl Log {
+    fn add(&mut self, second: i64, kind: &str, mut value: Value) {
+        let seq = self.entries.len() as u64 + 1;
+        let fields = value.as_object_mut().unwrap();
+        fields.insert("seq".into(), seq.into());
+        fields.insert("time".into(), rfc3339((START + second * 1000) * 1_000_000).into());
+        fields.insert("type".into(), kind.into());
+        self.entries.push(Entry::parse("f", seq, value.to_string().as_bytes()).unwrap());
+    }
+
+    fn verdict(&mut self, second: i64, verdict: &str, tenant: &str, suppressed: u32) {
+        let event = json!({
+            "zone": "customers", "op": "remove", "verdict": verdict, "trip": second == 10, "files": 2, "bytes": 2048,
+            "tenant": {"name": tenant}, "path": format!("/srv/{tenant}/{EVIL}"), "unit": {"id": 7, "path": "/cron.service"},
+            "uid": 0, "login_uid": 1000, "pid": 4, "comm": EVIL, "suppressed": suppressed,
+        });
+        self.add(second, "verdict", json!({ "event": event }));
+    }
+}
+
+/// A night as one would want to read about it.
+fn log() -> Log {
+    let mut log = Log { entries: vec![] };
+    log.add(0, "head", json!({"host": "web1"}));
+    let person = json!({"uid": 0, "login_uid": 4242, "pid": 9, "comm": "holdfast"});
+    let signers = json!([{"person": "alice@example.com"}, {"person": "bob@example.com"}]);
+    let grants = |files: u64| json!([{"zone": "customers", "files": {"spent": files}, "bytes": {"spent": files * 10}}]);
+    log.add(1, "allowance_activate", json!({"id": "CHG-1", "signers": signers, "reason": EVIL, "requested_by": "carol", "person": person, "grants": grants(0)}));
+    log.add(5, "allowance_spend", json!({"id": "CHG-1", "signers": signers, "grants": grants(30)}));
+    log.verdict(10, "hold", "alice", 0);
+    log.verdict(11, "hold", "bob", 5);
+    log.verdict(12, "observe", "carol", 0);
+    log.add(
+        13,
+        "hold",
+        json!({"hold": 7, "zone": "customers", "event": log.entries[3].value["event"]}),
+    );
+    log.add(20, "release", json!({"hold": 7, "zone": "customers", "files": 3, "person": person}));
+    log.add(21, "hold_end", json!({"hold": 7, "zone": "customers", "pid": 4, "outcome": "released", "held_seconds": 8.0}));
+    log.add(
+        25,
+        "allowance_close",
+        json!({"id": "CHG-1", "why": "finished", "signers": signers, "grants": grants(100)}),
+    );
+    log.add(26, "lost", json!({"records": 4, "from": "a", "to": "b"}));
+    log.add(27, "from_the_future", json!({"zone": "customers"}));
+    log.verdict(4000, "deny", "late", 0);
+    log
+}
+
+fn gather(since: i64, until: i64, zone: Option<&str>) -> Incident {
+    let mut incident =
+        Incident::new(START + since * 1000, START + until * 1000, zone.map(str::to_owned));
+    log().entries.iter().for_each(|entry| incident.take(entry));
+    incident
+}
+
+fn sound() -> Summary {
+    Summary { sound: true, records: 13, segments: 1, signatures: 2, ..Summary::default() }
+}
+
+#[test]
+fn what_was_recorded_is_told_with_its_limits() {
+    let page = text(&gather(0, 60, None), &sound(), NOW);
+    for part in [
+        "host      web1, zones: all",
+        "log       VERIFIED: 13 records in 1 segment, 2 signatures checked",
+        "log       the key is the log's own word",
+        "gap       2012-06-20T00:00:26.000Z: 4 records were lost, from a to b",
+        "customers: held: 2 ops: 4 files, 4.0 KiB stopped (and 5 events left out)",
+        "customers: went on (the zone only observes): 1 op: 2 files, 2.0 KiB destroyed",
+        "customers: 3 tenants in these records",
+        "user 0 (login user 1000), /cron.service: 3 ops",
+        "bob in customers: 1 op: 2 files",
+        "hold 7 in customers: 1 pause\n",
+        "decided  2012-06-20T00:00:20.000Z: 3 files released by user 0 (login user 4242)",
+        "ended    1 released",
+        "signed   alice@example.com, bob@example.com",
+        "spent    100 files, 1000 B",
+        "(2 such records, the last at 2012-06-20T00:00:11.000Z)",
+        "a record of type from_the_future",
+        "At least 5 events were left out",
+    ] {
+        assert!(page.contains(part), "{part:?} in\n{page}");
+    }
+    assert!(!page.contains("late in customers"), "{page}");
+    assert!(
+        !page.chars().any(|c| c.is_control() && c != '\n') && !page.contains('\u{202e}'),
+        "{page:?}"
+    );
+}
+
+#[test]
+fn only_what_is_of_that_time_and_zone_counts() {
+    let later = gather(6, 60, None);
+    let page = text(&later, &sound(), NOW);
+    assert!(page.contains("spent    70 files, 700 B"), "30 were spent before: {page}");
+    assert!(!page.contains("opened "), "{page}");
+    let other = gather(0, 60, Some("backups"));
+    assert_eq!((other.records, other.points.len()), (1, 0), "the lost records are about all zones");
+    let page = text(&other, &sound(), NOW);
+    assert!(
+        page.contains("nothing that was recorded") && page.contains("ALLOWANCES\n  none"),
+        "{page}"
+    );
+    assert!(page.contains("Ops within budget are not in the log"), "{page}");
+}
+
+#[test]
+fn a_log_that_is_not_sound_is_said_first() {
+    let bad = crate::audit::Bad {
+        file: "audit-000001.jsonl".to_owned(),
+        line: 7,
+        seq: Some(9),
+        what: EVIL.to_owned(),
+        means: "it was changed",
+    };
+    let log = Summary { sound: false, bad: Some(bad), ..sound() };
+    let page = text(&gather(0, 60, None), &log, NOW);
+    assert!(
+        page.lines().nth(2).unwrap().contains("NOT SOUND: audit-000001.jsonl:7, record 9"),
+        "{page}"
+    );
+    let page = html(&gather(0, 60, None), &log, NOW);
+    let seal = page.find("class=\"seal bad\"").unwrap();
+    assert!(seal < page.find("<h2>").unwrap());
+}
+
+#[test]
+fn the_page_needs_nothing_else_and_nothing_in_it_runs() {
+    let page = html(&gather(0, 60, None), &sound(), NOW);
+    for part in [
+        "<!doctype html>",
+        "class=\"seal good\"",
+        "default-src 'none'",
+        "prefers-color-scheme:dark",
+        "@media print",
+        "&lt;script&gt;alert(1)&lt;/script&gt;&quot;&#39;",
+        "alice@example.com",
+        "class=\"gone\"",
+        "class=\"stopped\"",
+        "class=\"line\"",
+        "At least 5 events were left out",
+    ] {
+        assert!(page.contains(part), "{part:?} in\n{page}");
+    }
+    for never in [
+        "<script", "http://", "https://", "src=", "url(", "@import", "<link", "<img", "\u{1b}",
+        "\u{202e}",
+    ] {
+        assert!(!page.contains(never), "{never:?}");
+    }
+    // Every element is closed, in order.
+    let mut open = Vec::new();
+    for tag in page.split('<').skip(1).filter_map(|rest| rest.split_once('>').map(|(tag, _)| tag)) {
+        let name = tag.trim_start_matches('/').split([' ', '/']).next().unwrap();
+        if tag.starts_with('/') {
+            assert_eq!(open.pop().as_deref(), Some(name), "in {open:?}");
+        } else if !tag.starts_with('!') && !tag.ends_with('/') && !["meta", "br"].contains(&name) {
+            open.push(name.to_owned());
+        }
+    }
+    assert_eq!(open, [""; 0]);
+    let empty = html(&gather(5000, 5001, None), &sound(), NOW);
+    assert!(
+        !empty.contains("<svg") && empty.contains("Nothing that was recorded"),
+        "no plot of nothing"
+    );
+}
+
+#[test]
+fn a_plot_shows_each_file_once() {
+    let incident = gather(0, 5000, None);
+    let plot = super::plot::files(&incident).unwrap();
+    let shown = plot.split("<title>").filter_map(|part| part.split_once(" files</title>"));
+    let files: u64 = shown.filter_map(|(files, _)| files.parse::<u64>().ok()).sum();
+    assert_eq!(files, incident.points.iter().map(|point| point.files).sum::<u64>());
+    assert_eq!(
+        super::plot::tenants(&incident).unwrap().matches('V').count(),
+        1 + 4,
+        "an axis and four tenants"
+    );
+}
+
+#[test]
+fn a_long_night_has_its_limits_and_says_so() {
+    let mut incident = Incident::new(i64::MIN, i64::MAX, None);
+    let mut log = Log { entries: vec![] };
+    for n in 0..1500 {
+        log.add(n * 100, "coverage", json!({"complete": false}));
+    }
+    log.entries.iter().for_each(|entry| incident.take(entry));
+    assert_eq!((incident.timeline.len(), incident.rows_left_out), (1000, 500));
+    assert!(incident.unknown().iter().any(|what| what.starts_with("500 more rows")));
+}
