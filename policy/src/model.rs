@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use holdfast_abi::{Mode, OnTrip};
 
+use crate::break_glass::BreakGlass;
 use crate::budget::Budget;
 use crate::pattern::PathPattern;
 use crate::problem::{Fault, Mistakes, Problems, Source};
@@ -34,6 +35,8 @@ pub struct Policy {
     pub zones: Vec<Zone>,
     /// Who can sign allowances.
     pub signing: Signing,
+    /// The emergency override. Without it none can be opened.
+    pub break_glass: Option<BreakGlass>,
 }
 
 /// A named set of directory trees.

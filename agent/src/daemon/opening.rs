@@ -435,6 +435,8 @@ fn desired(entry: &Entry, opening: &Opening) -> DesiredAllowance {
         tree: entry.bound.tree.is_some(),
         unit: entry.bound.unit.as_ref().map(|unit| unit.id),
         user: entry.bound.user.as_ref().map(|user| user.uid),
+        zone: None,
+        break_glass: false,
         grants: grants.collect(),
     }
 }

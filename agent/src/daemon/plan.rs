@@ -175,7 +175,11 @@ mod tests {
             !fewer
                 .desired(
                     Cause::Reload,
-                    &Policy { zones: vec![], signing: holdfast_policy::Signing::default() }
+                    &Policy {
+                        zones: vec![],
+                        signing: holdfast_policy::Signing::default(),
+                        break_glass: None,
+                    }
                 )
                 .zones[0]
                 .keep_roots
