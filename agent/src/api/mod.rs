@@ -4,6 +4,7 @@
 //! Shapes only: nothing here reads, decides or prints.
 
 mod allowance;
+mod break_glass;
 mod event;
 mod explain;
 mod hold;
@@ -14,6 +15,10 @@ use serde::{Deserialize, Serialize};
 pub(crate) use allowance::{
     AllowanceList, AllowanceReport, BindReport, ClosedReport, GrantReport, RefusedReport, RunBody,
     SignatureBody, SignerReport, Spent, SubmitBody,
+};
+pub(crate) use break_glass::{
+    ChallengeReport, CodeReport, CodesReport, GlassBody, GlassReport, GlassStatus, NewCode,
+    NewCodesBody, NewCodesReport, ProofBody, Secret, WantedBody,
 };
 pub(crate) use event::{BudgetLeft, Cost, EventLine, EventReport, Tenant, UnitRef, Until};
 pub(crate) use explain::{Caller, ExplainBudget, Explanation, Removal};

@@ -7,6 +7,10 @@ mod allowance;
 mod allowing;
 mod deciding;
 mod executor;
+mod glass;
+mod glass_doing;
+mod glass_open;
+mod glass_opening;
 mod holding;
 mod locate;
 mod lock;
@@ -42,6 +46,7 @@ use crate::metrics::{self, Metrics, MetricsAddress};
 use executor::Executor;
 
 pub(crate) use allowance::AllowanceCount;
+pub(crate) use glass::{GlassAsk, GlassCount};
 pub(crate) use lock::{AgentLock, LockError};
 pub(crate) use message::{Answer, Ask, Decided, Refusal};
 pub(crate) use plan::{PlanError, parse_file};

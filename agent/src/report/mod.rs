@@ -1,6 +1,7 @@
 //! Puts what the agent and the kernel know into the documents of [`crate::api`]. It only reads what it is given.
 
 mod allowances;
+mod break_glass;
 mod budgets;
 mod coverage;
 mod event;
@@ -12,6 +13,7 @@ pub(crate) use allowances::{
     allowance, allowance_of, allowance_ref, allowances, bind as allowance_bind,
     grants as allowance_grants, open_allowances,
 };
+pub(crate) use break_glass::{codes as glass_codes, glass, glass_status};
 pub(crate) use budgets::{Ledger, Left};
 pub(crate) use coverage::{coverage_ops, coverage_why};
 pub(crate) use event::{event, trip_message};
