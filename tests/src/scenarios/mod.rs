@@ -5,6 +5,7 @@
 
 mod accounting;
 mod allowances;
+mod break_glass;
 mod budgets;
 mod concurrent;
 mod differential;
@@ -77,4 +78,9 @@ pub(crate) const ALL: &[&[Scenario]] = &[
     allowances::agent::SCENARIOS,
     allowances::attacks::SCENARIOS,
     allowances::reboot::SCENARIOS,
+    break_glass::night::SCENARIOS,
+    break_glass::reach::SCENARIOS,
+    break_glass::codes::SCENARIOS,
+    break_glass::agent::SCENARIOS,
+    break_glass::reboot::SCENARIOS,
 ];
