@@ -5,6 +5,7 @@
 mod allowances;
 mod api;
 mod audit;
+mod break_glass;
 mod cli;
 mod clock;
 mod control;

@@ -1,4 +1,4 @@
-//! Signed allowances: whether one covers an op, spending it, and the mark by which a process tree is known.
+//! Signed allowances, and the break-glass: whether one covers an op, spending it, and the mark by which a process tree is known.
 //!
 //! What is covered is spent there and no budget is asked. Whatever does not fit, in any respect, is left to the budgets: nothing
 //! here ever denies.
@@ -13,7 +13,7 @@ use aya_ebpf::{
     programs::LsmContext,
 };
 use holdfast_abi::{
-    AllowanceConf, BindKey, GrantKey, GrantTenant, GrantTenantKey, MAX_DEPTH, MAX_GRANTS, Mark,
+    AllowanceConf, BindKey, GrantAccount, GrantKey, GrantTenant, GrantTenantKey, MAX_DEPTH, MAX_GRANTS, Mark,
     Reason, SubtreeKey, zone_index,
 };
 
@@ -24,8 +24,8 @@ use crate::{
     maps::{ALLOWANCES, BINDS, GRANT_TENANTS, GRANTS, MARKS, MARKS_LOST, SUBTREES, ZONES},
 };
 
-/// Where an op looks for an allowance, in this order: its process tree's, its unit's, its user's.
-const SOURCES: u32 = 3;
+/// Where an op looks for an allowance, in this order: its process tree's, its unit's, its user's, its zone's.
+const SOURCES: u32 = 4;
 
 /// Spends an allowance for `request`, if one covers it. Returns 1 if so, and leaves in `request` that it did.
 ///
@@ -42,7 +42,8 @@ pub unsafe extern "C" fn hf_allow(request: *mut Request, inflight: *mut InFlight
         let serial = match source {
             0 => mark,
             1 => bound(BindKey::UNIT, (*request).unit),
-            _ => bound(BindKey::USER, user(&*request) as u64),
+            2 => bound(BindKey::USER, user(&*request) as u64),
+            _ => bound(BindKey::ZONE, zone_id(&*request)),
         };
         if serial == 0 {
             continue;
@@ -51,10 +52,21 @@ pub unsafe extern "C" fn hf_allow(request: *mut Request, inflight: *mut InFlight
         if !is_for(allowance, &*request, serial == mark) {
             continue;
         }
-        let grants = hf_grants(serial, request);
+        let is_break_glass = allowance.kind == AllowanceConf::BREAK_GLASS;
+        let grants = if !is_break_glass {
+            hf_grants(serial, request)
+        } else if (*request).is_strict != 0 {
+            // It may be another zone's.
+            0
+        } else {
+            // Wherever it is in the grant's zone.
+            opaque(1) as u32
+        };
         for index in 0..MAX_GRANTS as u32 {
             if grants & (1 << index) != 0 && hf_pay(serial, index, request, inflight) != 0 {
-                (*request).reason = Reason::Allowance as u8;
+                let reason =
+                    if is_break_glass { Reason::BreakGlass } else { Reason::Allowance };
+                (*request).reason = reason as u8;
                 return 1;
             }
         }
@@ -77,7 +89,22 @@ fn user(request: &Request) -> u32 {
     if login == u32::MAX { request.uid } else { login }
 }
 
-/// Serial of the allowance that is bound to a unit or user; 0 for none.
+/// Whether an allowance or break-glass covers the op of a request with this reason.
+#[inline(always)]
+pub fn is_covered(reason: u8) -> bool {
+    reason == Reason::Allowance as u8 || reason == Reason::BreakGlass as u8
+}
+
+/// The number that stands for the name of the op's zone; 0 if it has none.
+#[inline(always)]
+unsafe fn zone_id(request: &Request) -> u64 {
+    match ZONES.get(zone_index(request.bank, request.zone)) {
+        Some(zone) => zone.id,
+        None => 0,
+    }
+}
+
+/// Serial of what is bound to a unit, user or zone; 0 for none.
 #[inline(always)]
 unsafe fn bound(kind: u32, id: u64) -> u64 {
     match BINDS.get(BindKey { id, kind, pad: 0 }) {
@@ -145,7 +172,8 @@ pub unsafe extern "C" fn hf_pay(
     if zone.id != (*grant).zone || (*grant).ops & (1 << (request.op & 7)) == 0 {
         return 0;
     }
-    let tenant = if request.cost.tenant == 0 {
+    let any_tenants = (*grant).tenants == GrantAccount::ANY_TENANTS;
+    let tenant = if request.cost.tenant == 0 || any_tenants {
         core::ptr::null_mut()
     } else {
         let key = GrantTenantKey { serial, tenant: request.cost.tenant, index, pad: 0 };
@@ -167,13 +195,16 @@ pub unsafe extern "C" fn hf_pay(
     let lock = (&raw mut (*grant).lock).cast();
     bpf_spin_lock(lock);
     let covered = (*grant).take(&request.cost, tenant.as_mut());
+    if covered {
+        (*grant).count(request.op);
+    }
     let files_left = (*grant).files.wrapping_sub((*grant).used_files);
     let bytes_left = (*grant).bytes.wrapping_sub((*grant).used_bytes);
     bpf_spin_unlock(lock);
     if !covered {
         return 0;
     }
-    inflight.remember_grant(serial, index, &request.cost);
+    inflight.remember_grant(serial, index, request.op, &request.cost);
     let outcome = &mut inflight.outcome;
     outcome.allowance = serial;
     outcome.budget = opaque(0);
@@ -195,7 +226,7 @@ unsafe fn new_tenant(key: &GrantTenantKey) -> *mut GrantTenant {
 
 /// Gives back what a failed op has spent of a grant, if the allowance is still open.
 #[inline(always)]
-pub unsafe fn return_grant(serial: u64, index: u32, cost: &holdfast_abi::Cost) {
+pub unsafe fn return_grant(serial: u64, index: u32, op: u8, cost: &holdfast_abi::Cost) {
     let Some(grant) = GRANTS.get_ptr_mut(GrantKey { serial, index, pad: 0 }) else { return };
     let cost = *cost;
     let key = GrantTenantKey { serial, tenant: cost.tenant, index, pad: 0 };
@@ -203,6 +234,7 @@ pub unsafe fn return_grant(serial: u64, index: u32, cost: &holdfast_abi::Cost) {
     let lock = (&raw mut (*grant).lock).cast();
     bpf_spin_lock(lock);
     (*grant).give_back(&cost, tenant.as_mut());
+    (*grant).uncount(op);
     bpf_spin_unlock(lock);
 }
 

@@ -14,7 +14,7 @@ use holdfast_abi::{
 };
 
 use crate::{
-    allow::hf_allow,
+    allow::{hf_allow, is_covered},
     hold::{ERESTARTNOINTR, goes_on, hf_consult, hf_must_wait, hf_remember, stop},
     inflight::{Call, InFlight, count},
     kernel::{Caller, Victim, add},
@@ -142,7 +142,7 @@ pub unsafe extern "C" fn hf_decide(request: *mut Request) -> i32 {
         // Leaves its reason, if one covers the op.
         hf_allow(request, inflight);
     }
-    let covered = request.reason == Reason::Allowance as u8;
+    let covered = is_covered(request.reason);
     if !covered {
         request.waits = hf_must_wait(request, inflight) as u8;
     }

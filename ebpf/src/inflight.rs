@@ -43,7 +43,7 @@ pub struct Charge {
     pub user: u32,
     pub pad: u32,
     /// For [`Source::Release`] its `actor` is the unit, and its `budget` the hold's number; for [`Source::Grant`] they are the
-    /// grant's number and the allowance's serial.
+    /// grant's number and the allowance's serial, and `zone` is the op.
     pub key: AccountKey,
     pub receipt: Receipt,
     pub cost: Cost,
@@ -174,11 +174,12 @@ impl InFlight {
 
     /// Remembers what was spent of a grant.
     #[inline(always)]
-    pub fn remember_grant(&mut self, serial: u64, grant: u32, cost: &Cost) {
+    pub fn remember_grant(&mut self, serial: u64, grant: u32, op: u8, cost: &Cost) {
         let index = self.charges;
         self.charges = index + 1;
         let entry = &mut self.charge[opaque(index.into()) as usize % MAX_CHARGES];
         entry.source = Source::Grant as u32;
+        entry.zone = op as u32;
         entry.key.budget = serial;
         entry.key.actor = grant as u64;
         entry.cost.files = cost.files;
@@ -280,7 +281,8 @@ pub unsafe extern "C" fn hf_return(charge: *const Charge) -> u32 {
     }
     let charge = &*charge;
     if charge.source == Source::Grant as u32 {
-        return_grant(charge.key.budget, charge.key.actor as u32, &charge.cost);
+        let (serial, grant) = (charge.key.budget, charge.key.actor as u32);
+        return_grant(serial, grant, charge.zone as u8, &charge.cost);
         return 0;
     }
     if charge.source == Source::Release as u32 {

@@ -8,8 +8,8 @@ use aya_ebpf::{
 use holdfast_abi::{
     Account, AccountKey, AllowanceConf, BindKey, COUNTERS as COUNTER_COUNT, Control, Cost, Event,
     FsConf, FsKey, GrantAccount, GrantKey, GrantTenant, GrantTenantKey, Heartbeat, Held, Hold,
-    HoldKey, Learned, MAX_ACCOUNTS, MAX_ALLOWANCES, MAX_GRANT_TENANTS, MAX_GRANTS, MAX_HELD,
-    MAX_HOLDS, MAX_ROOTS, MAX_SUBTREES, MAX_ZONES, Mark, OVERFLOW_ACCOUNTS, Release, RootConf,
+    HoldKey, Learned, MAX_ACCOUNTS, MAX_GRANT_TENANTS, MAX_GRANTS, MAX_HELD,
+    MAX_HOLDS, MAX_OPEN, MAX_ROOTS, MAX_SUBTREES, MAX_ZONES, Mark, OVERFLOW_ACCOUNTS, Release, RootConf,
     RootKey, Subtree, SubtreeKey, TaskKey, ZoneConf, ZoneCounters,
 };
 
@@ -73,17 +73,17 @@ pub static RELEASES: HashMap<
     { BPF_F_NO_PREALLOC as usize },
 > = HashMap::new();
 
-/// By serial: the allowances that are open.
+/// By serial: the allowances that are open, and the break-glass.
 #[btf_map]
-pub static ALLOWANCES: HashMap<u64, AllowanceConf, { MAX_ALLOWANCES as usize }> = HashMap::new();
-/// Serials of allowances that are bound to a unit or user.
+pub static ALLOWANCES: HashMap<u64, AllowanceConf, { MAX_OPEN as usize }> = HashMap::new();
+/// Serials of allowances that are bound to a unit or user, and of a break-glass for everybody in a zone.
 #[btf_map]
-pub static BINDS: HashMap<BindKey, u64, { 2 * MAX_ALLOWANCES as usize }> = HashMap::new();
+pub static BINDS: HashMap<BindKey, u64, { 2 * MAX_OPEN as usize }> = HashMap::new();
 #[btf_map]
 pub static GRANTS: HashMap<
     GrantKey,
     GrantAccount,
-    { MAX_ALLOWANCES as usize * MAX_GRANTS },
+    { MAX_OPEN as usize * MAX_GRANTS },
     { BPF_F_NO_PREALLOC as usize },
 > = HashMap::new();
 #[btf_map]

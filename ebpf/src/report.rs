@@ -10,6 +10,7 @@ use holdfast_abi::{
 };
 
 use crate::{
+    allow::is_covered,
     decide::Request,
     inflight::InFlight,
     kernel::{add, offset, opaque, probe},
@@ -29,8 +30,7 @@ pub unsafe extern "C" fn hf_report(request: *const Request, inflight: *const InF
         return 0;
     }
     let request = &*request;
-    let is_allowed =
-        request.reason == Reason::None as u8 || request.reason == Reason::Allowance as u8;
+    let is_allowed = request.reason == Reason::None as u8 || is_covered(request.reason);
     let is_quiet = request.quiet != 0 || (is_allowed && request.paced == 0);
     if !is_quiet || request.flags & FLAG_TRACE != 0 {
         send(request, inflight);
@@ -77,7 +77,7 @@ pub unsafe extern "C" fn hf_describe(
     (*event).login_uid = request.login_uid;
     (*event).zone = request.zone;
     fill_outcome(event, inflight);
-    if request.reason != Reason::Allowance as u8 {
+    if !is_covered(request.reason) {
         (*event).allowance = opaque(0);
     }
     (*event).op = request.op;

@@ -85,6 +85,8 @@ pub struct Charge {
     released: Option<(HoldKey, u64)>,
     /// Serial of the allowance and number of the grant.
     granted: Option<(u64, usize)>,
+    /// The op that was granted.
+    op: Option<Op>,
 }
 
 /// Why an op cannot simply go on.
@@ -103,7 +105,7 @@ impl Model {
 
     /// Decides on one op, and charges it if it is allowed.
     ///
-    /// What an allowance covers is spent there: then no budget is asked, and nobody has to wait.
+    /// What an allowance or a break-glass covers is spent there: then no budget is asked, and nobody has to wait.
     ///
     /// A thread that is held stays so until somebody has decided. For all others the budgets are asked in the order of
     /// the policy, and the first that refuses decides. What was charged to those before it is given back: an op that
@@ -115,8 +117,8 @@ impl Model {
         if destroys_nothing(request) {
             return Decision::allow(Charge::default());
         }
-        if let Some(charge) = self.spend_allowance(request) {
-            return Decision { reason: Reason::Allowance, ..Decision::allow(charge) };
+        if let Some((reason, charge)) = self.spend_allowance(request) {
+            return Decision { reason, ..Decision::allow(charge) };
         }
         let asked = if self.waits_for_a_decision(request) {
             Err(Refusal { reason: Reason::Latched, budget: None })

@@ -11,6 +11,7 @@
 
 pub mod allowance;
 mod audit;
+pub mod break_glass;
 mod budget;
 pub mod decide;
 mod glob;
@@ -37,4 +38,4 @@ pub use model::{
 pub use pattern::PathPattern;
 pub use problem::{Fault, Problem, Problems};
 pub use signing::{DEFAULT_MAX_LENGTH, DEFAULT_SIGNERS, Group, Need, Signing, Trust};
-pub use units::{Window, format_bytes, parse_bytes};
+pub use units::{Window, format_bytes, format_time, parse_bytes, parse_time};

@@ -6,6 +6,7 @@ use std::time::Duration;
 use holdfast_abi::{Mode, OnTrip};
 
 use crate::audit::OnAuditFailure;
+use crate::break_glass::BreakGlass;
 use crate::budget::Budget;
 use crate::pattern::PathPattern;
 use crate::problem::{Fault, Mistakes, Problems, Source};
@@ -37,6 +38,8 @@ pub struct Policy {
     pub signing: Signing,
     /// What becomes of decisions while the audit log cannot be written.
     pub on_audit_failure: OnAuditFailure,
+    /// The emergency override. Without it none can be opened.
+    pub break_glass: Option<BreakGlass>,
 }
 
 /// A named set of directory trees.

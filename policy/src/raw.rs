@@ -1,6 +1,7 @@
 //! The policy file as a document: which fields it has, of which types, and where. It finds what is not TOML, unknown
 //! fields and wrong types, and goes on behind each; it never asks what a value means.
 
+mod break_glass;
 mod signing;
 mod table;
 
@@ -8,6 +9,7 @@ use std::ops::Range;
 
 use toml::de::DeTable;
 
+pub(crate) use break_glass::RawBreakGlass;
 pub(crate) use signing::{RawAllowances, RawGroup, RawNeed, RawSigning, RawTrust};
 pub(crate) use table::{At, Field, RawBytes, Table, document};
 
@@ -19,6 +21,7 @@ pub(crate) struct RawPolicy {
     pub(crate) zones: Field<Vec<RawZone>>,
     pub(crate) signing: RawSigning,
     pub(crate) on_audit_failure: Field<String>,
+    pub(crate) break_glass: Field<RawBreakGlass>,
 }
 
 /// One `[[zone]]`.
@@ -54,12 +57,13 @@ pub(crate) struct RawBudget {
 /// Reads a document as far as it can be read.
 pub(crate) fn read(text: &str, mistakes: &mut Mistakes) -> RawPolicy {
     let document = document(text, mistakes);
-    let known = ["zone", "allowances", "group", "trust", "on_audit_failure"];
+    let known = ["zone", "allowances", "group", "trust", "break_glass", "on_audit_failure"];
     let mut table = Table::new(document.get_ref(), "a policy", &known, mistakes);
     RawPolicy {
         zones: table.tables("zone", "[[zone]]", zone),
         signing: RawSigning::read(&mut table),
         on_audit_failure: table.text("on_audit_failure", "deny"),
+        break_glass: RawBreakGlass::read(&mut table),
     }
 }
 

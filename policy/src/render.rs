@@ -1,5 +1,6 @@
 //! The resolved policy for people (as a policy file with nothing left to defaults) and for programs (JSON).
 
+mod break_glass;
 mod signing;
 
 use std::fmt;
@@ -21,7 +22,11 @@ impl fmt::Display for Policy {
             writeln!(f)?;
             zone.fmt(f)?;
         }
-        write!(f, "\n{}", self.signing)
+        write!(f, "\n{}", self.signing)?;
+        match &self.break_glass {
+            Some(break_glass) => write!(f, "\n{break_glass}"),
+            None => writeln!(f, "\n# break_glass: none can be opened"),
+        }
     }
 }
 
@@ -92,12 +97,13 @@ pub(crate) fn string(text: &str) -> String {
 
 impl Serialize for Policy {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut policy = serializer.serialize_struct("Policy", 5)?;
+        let mut policy = serializer.serialize_struct("Policy", 6)?;
         policy.serialize_field("on_audit_failure", self.on_audit_failure.word())?;
         policy.serialize_field("zones", &self.zones)?;
         policy.serialize_field("allowances", &signing::Settings(&self.signing))?;
         policy.serialize_field("groups", &self.signing.groups)?;
         policy.serialize_field("trust", &self.signing.trust)?;
+        policy.serialize_field("break_glass", &self.break_glass)?;
         policy.end()
     }
 }

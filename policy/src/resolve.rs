@@ -1,6 +1,7 @@
 //! From the document to the policy: what each value means, whether it can be, and the defaults. It goes on
 //! behind each mistake, so that all are found at once; it never looks at the text itself.
 
+mod break_glass;
 mod budgets;
 pub(crate) mod fields;
 pub(crate) mod ops;
@@ -55,11 +56,12 @@ pub(crate) fn resolve(raw: &RawPolicy, source: &Source<'_>, mistakes: &mut Mista
         all_paths.add(index, &shown, &paths, mistakes);
         resolved.extend(zone(raw, name, paths, source, mistakes));
     }
-    Policy {
-        zones: resolved,
-        signing: signing::resolve(&raw.signing, source, mistakes),
-        on_audit_failure: on_audit_failure(&raw.on_audit_failure, mistakes),
-    }
+    let signing = signing::resolve(&raw.signing, source, mistakes);
+    let mut known: Vec<&str> = names.seen.keys().map(String::as_str).collect();
+    known.sort_unstable();
+    let break_glass = break_glass::resolve(&raw.break_glass, &known, mistakes);
+    let on_audit_failure = on_audit_failure(&raw.on_audit_failure, mistakes);
+    Policy { zones: resolved, signing, break_glass, on_audit_failure }
 }
 
 /// Left out, or wrong (which is a mistake of its own): the stricter one.

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::break_glass;
 use crate::model::{MAX_HOLD_TIMEOUT, MIN_HOLD_TIMEOUT};
 use crate::problem::Fault;
 use crate::signing::{MAX_MAX_LENGTH, MIN_MAX_LENGTH};
@@ -104,6 +105,22 @@ pub(crate) fn parse_max_length(text: &str) -> Result<Duration, Fault> {
     })
 }
 
+/// Reads how long a break-glass can be open, such as `1h`.
+pub(crate) fn parse_break_glass_length(text: &str) -> Result<Duration, Fault> {
+    between(
+        text,
+        "longest break-glass",
+        break_glass::MIN_LENGTH,
+        break_glass::MAX_LENGTH,
+        |min, max| format!("the longest a break-glass can be open is from {min} to {max}"),
+    )
+}
+
+/// Reads a length of time such as `15m`, of any number of seconds.
+pub fn parse_time(text: &str) -> Result<Duration, Fault> {
+    TIME.read(text).map(Duration::from_secs)
+}
+
 /// A length of time within bounds.
 fn between(
     text: &str,
@@ -121,7 +138,7 @@ fn between(
 }
 
 /// A length of whole seconds in the largest unit that shows it exactly.
-pub(crate) fn format_time(time: Duration) -> String {
+pub fn format_time(time: Duration) -> String {
     TIME.write(time.as_secs())
 }
 

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use holdfast_abi::{MAX_BUDGETS, Mode, OnTrip, Op, Per, Who};
+use holdfast_policy::break_glass::BreakGlass;
 use holdfast_policy::{
     Budget, DEFAULT_HOLD_TIMEOUT, Group, MAX_HOLD_TIMEOUT, MIN_HOLD_TIMEOUT, Need, OnAuditFailure,
     OpSet, PathPattern, Policy, Role, Signing, Trust, Window, Zone, ZoneName,
@@ -340,8 +341,10 @@ fn some_signing() -> impl Strategy<Value = Signing> {
 }
 
 fn some_policy() -> impl Strategy<Value = Policy> {
-    (vec(some_zone(), 1..5), some_signing(), select(OnAuditFailure::ALL)).prop_map(
-        |(mut zones, signing, on_audit_failure)| {
+    let most = i64::MAX as u64;
+    let glass = proptest::option::of((60..=86_400u64, 1..=most, 1..=most, any::<bool>()));
+    (vec(some_zone(), 1..5), some_signing(), glass, select(OnAuditFailure::ALL)).prop_map(
+        |(mut zones, signing, break_glass, on_audit_failure)| {
             zones.sort_by(|a, b| a.name.cmp(&b.name));
             zones.dedup_by(|a, b| a.name == b.name);
             for zone in &mut zones {
@@ -360,7 +363,14 @@ fn some_policy() -> impl Strategy<Value = Policy> {
                 paths.extend(zone.paths.iter().cloned());
                 free
             });
-            Policy { zones, signing, on_audit_failure }
+            let break_glass = break_glass.map(|(seconds, max_files, max_bytes, all)| BreakGlass {
+                zones: (!all).then(|| vec![zones[0].name.clone()]),
+                max_length: Duration::from_secs(seconds),
+                max_files,
+                max_bytes,
+                signers: signing.people().iter().take(2).map(|&person| person.to_owned()).collect(),
+            });
+            Policy { zones, signing, break_glass, on_audit_failure }
         },
     )
 }

@@ -10,6 +10,7 @@ use super::clock::{Clock, Floor};
 use super::entry::{Bound, Entry, EntryState, FoundBy, Revoked, Why};
 use super::process::ProcessId;
 use super::store::{Change, Loaded};
+use crate::break_glass;
 use crate::clock::{Now, rfc3339};
 use crate::kernel::AllowanceRow;
 
@@ -51,6 +52,8 @@ pub(crate) struct Survey {
     pub(crate) rows: Vec<AllowanceRow>,
     /// Ids of process trees whose first process (or, before it joined, whose submitter) has ended.
     pub(crate) gone: BTreeSet<String>,
+    /// What the kernel has of a break-glass.
+    pub(crate) glass: break_glass::Survey,
 }
 
 /// What follows from a survey.

@@ -36,7 +36,8 @@ fn reason<T>(outcome: Result<T, Refused>) -> Option<RefusedReason> {
 }
 
 fn survey(rows: Vec<AllowanceRow>, gone: &[&str]) -> Survey {
-    Survey { rows, gone: gone.iter().map(|&id| id.to_owned()).collect() }
+    let gone = gone.iter().map(|&id| id.to_owned()).collect();
+    Survey { rows, gone, ..Survey::default() }
 }
 
 fn over(book: &mut Book, survey: &Survey, now: Now) -> Vec<(String, Why)> {

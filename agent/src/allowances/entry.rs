@@ -319,7 +319,7 @@ pub(crate) mod tests {
             user: abi::AllowanceConf::ANY_USER,
             grants: entry.grants.len() as u32,
             tree: entry.bound.tree.is_some().into(),
-            pad: 0,
+            kind: abi::AllowanceConf::SIGNED,
         };
         AllowanceRow { serial: entry.serial, conf, grants: grants.collect() }
     }

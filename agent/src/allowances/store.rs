@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 
 use redb::backends::InMemoryBackend;
 use redb::{
-    Builder, Database, ReadableDatabase as _, ReadableTable as _, StorageBackend as _,
-    TableDefinition,
+    Builder, Database, ReadTransaction, ReadableDatabase as _, ReadableTable as _,
+    StorageBackend as _, TableDefinition, TableError,
 };
 use rustix::fs::OFlags;
 use serde::Serialize;
@@ -20,6 +20,7 @@ use thiserror::Error;
 
 use super::clock::Floor;
 use super::entry::{Entry, Revoked};
+use crate::break_glass::{CodeRow, Entry as Glass};
 
 /// Name of the file in the state directory.
 const FILE: &str = "allowances.redb";
@@ -32,6 +33,10 @@ const VERSION: &str = "1";
 const ALLOWANCES: TableDefinition<'_, &str, &str> = TableDefinition::new("allowances");
 /// JSON of a [`Revoked`], by id.
 const REVOKED: TableDefinition<'_, &str, &str> = TableDefinition::new("revoked");
+/// JSON of a [`Glass`], by number.
+const GLASS: TableDefinition<'_, u64, &str> = TableDefinition::new("break_glass");
+/// JSON of a [`CodeRow`], by number.
+const CODES: TableDefinition<'_, u64, &str> = TableDefinition::new("break_glass_codes");
 /// `version`, and `clock`: JSON of a [`Floor`].
 const META: TableDefinition<'_, &str, &str> = TableDefinition::new("meta");
 
@@ -51,6 +56,10 @@ pub(crate) struct Loaded {
     pub(crate) revoked: Vec<Revoked>,
     /// The latest time that was believed.
     pub(crate) clock: Option<Floor>,
+    /// Every break-glass.
+    pub(crate) glass: Vec<Glass>,
+    /// Every code that opens one, or did.
+    pub(crate) codes: Vec<CodeRow>,
 }
 
 /// What is to be written, all of it or nothing.
@@ -64,6 +73,14 @@ pub(crate) struct Change {
     pub(crate) revoked: Vec<Revoked>,
     /// The latest time that was believed.
     pub(crate) clock: Option<Floor>,
+    /// New or changed break-glasses.
+    pub(crate) glass: Vec<Glass>,
+    /// Numbers of those that need not be remembered any more.
+    pub(crate) forget_glass: Vec<u64>,
+    /// New or changed codes.
+    pub(crate) codes: Vec<CodeRow>,
+    /// Numbers of those that need not be remembered any more.
+    pub(crate) forget_codes: Vec<u64>,
 }
 
 /// Why the store cannot be used.
@@ -194,7 +211,30 @@ fn load(bytes: &[u8]) -> Result<Loaded, Failure> {
         same(id.value(), &revoked.id)?;
         loaded.revoked.push(revoked);
     }
+    loaded.glass = numbered(&read, GLASS, |glass: &Glass| glass.number)?;
+    loaded.codes = numbered(&read, CODES, |code: &CodeRow| code.number)?;
     Ok(loaded)
+}
+
+/// Every row of a table that an older store does not have.
+fn numbered<T: DeserializeOwned>(
+    read: &ReadTransaction,
+    table: TableDefinition<'_, u64, &str>,
+    number_of: impl Fn(&T) -> u64,
+) -> Result<Vec<T>, Failure> {
+    let table = match read.open_table(table) {
+        Err(TableError::TableDoesNotExist(_)) => return Ok(Vec::new()),
+        table => table?,
+    };
+    let mut rows = Vec::new();
+    for row in table.iter()? {
+        let (number, json) = row?;
+        let number = number.value();
+        let value: T = parse(&number.to_string(), json.value())?;
+        same(&number.to_string(), &number_of(&value).to_string())?;
+        rows.push(value);
+    }
+    Ok(rows)
 }
 
 fn parse<T: DeserializeOwned>(what: &str, json: &str) -> Result<T, Failure> {
@@ -218,6 +258,20 @@ fn commit(database: &Database, change: &Change) -> Result<(), Failure> {
         let mut revoked = write.open_table(REVOKED)?;
         for one in &change.revoked {
             revoked.insert(one.id.as_str(), json(one)?.as_str())?;
+        }
+        let mut glass = write.open_table(GLASS)?;
+        for number in &change.forget_glass {
+            glass.remove(number)?;
+        }
+        for one in &change.glass {
+            glass.insert(one.number, json(one)?.as_str())?;
+        }
+        let mut codes = write.open_table(CODES)?;
+        for number in &change.forget_codes {
+            codes.remove(number)?;
+        }
+        for code in &change.codes {
+            codes.insert(code.number, json(code)?.as_str())?;
         }
         let mut meta = write.open_table(META)?;
         meta.insert("version", VERSION)?;
@@ -265,7 +319,7 @@ mod tests {
             entries,
             revoked: vec![revoked("bad")],
             clock: Some(floor(1)),
-            forget: vec![],
+            ..Change::default()
         };
         store.write(&change).unwrap();
         dir
@@ -284,7 +338,7 @@ mod tests {
             entries: vec![Entry { reason: "changed".to_owned(), ..tree("new") }],
             forget: vec!["old-0".to_owned()],
             clock: Some(floor(2)),
-            revoked: vec![],
+            ..Change::default()
         };
         store.write(&change).unwrap();
         assert!(Store::open(dir.path()).is_err(), "it is in use");

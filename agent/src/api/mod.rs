@@ -5,6 +5,7 @@
 
 mod allowance;
 mod audit;
+mod break_glass;
 mod event;
 mod explain;
 mod hold;
@@ -17,6 +18,10 @@ pub(crate) use allowance::{
     SignatureBody, SignerReport, Spent, SubmitBody,
 };
 pub(crate) use audit::AuditStatus;
+pub(crate) use break_glass::{
+    ChallengeReport, CodeReport, CodesReport, GlassBody, GlassReport, GlassStatus, NewCode,
+    NewCodesBody, NewCodesReport, ProofBody, Secret, WantedBody,
+};
 pub(crate) use event::{BudgetLeft, Cost, EventLine, EventReport, Tenant, UnitRef, Until};
 pub(crate) use explain::{Caller, ExplainBudget, Explanation, Removal};
 pub(crate) use hold::{

@@ -40,6 +40,9 @@ pub(crate) struct Status {
     /// Allowances that can be spent now.
     #[serde(default)]
     pub(crate) allowances: Vec<OpenAllowance>,
+    /// The break-glass that is open.
+    #[serde(default)]
+    pub(crate) break_glass: Option<super::GlassReport>,
     /// The zones.
     pub(crate) zones: Vec<ZoneStatus>,
     /// The audit log.

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::api::{
-    BindReport, CoverageOp, EventReport, GrantReport, Person, ProcessReport, SignalFailure,
+    BindReport, CoverageOp, EventReport, GlassReport, GrantReport, Person, ProcessReport, SignalFailure,
     SignerReport, UnitRef, Until,
 };
 
@@ -235,6 +235,57 @@ pub(crate) enum Record {
     AllowanceUnknown {
         /// The kernel's number for it.
         serial: u64,
+    },
+    /// A break-glass is open. On the disk before the kernel is told.
+    BreakGlassOpen {
+        /// All about it.
+        #[serde(flatten)]
+        glass: Box<GlassReport>,
+    },
+    /// The first process of a break-glass's tree is marked.
+    BreakGlassJoin {
+        /// Its number.
+        number: u64,
+        /// Its zone.
+        zone: String,
+        /// The process.
+        pid: u32,
+        /// Who asked.
+        person: Person,
+    },
+    /// A break-glass is still open; once a minute.
+    BreakGlassSpend {
+        /// All about it, with what was spent so far.
+        #[serde(flatten)]
+        glass: Box<GlassReport>,
+    },
+    /// A break-glass is over.
+    BreakGlassClose {
+        /// All about it, with why and what was spent in all.
+        #[serde(flatten)]
+        glass: Box<GlassReport>,
+    },
+    /// A break-glass was refused; of wrong codes at most one record a minute.
+    BreakGlassRefuse {
+        /// The zone, as it was asked for; absent where this stands for several.
+        zone: Option<String>,
+        /// The reason in one word, of the last one.
+        reason: &'static str,
+        /// What was wrong with the last one.
+        error: String,
+        /// How many this stands for.
+        count: u64,
+        /// Who gave the last one.
+        person: Option<Person>,
+    },
+    /// Codes were made.
+    BreakGlassCodes {
+        /// Their numbers.
+        numbers: Vec<u64>,
+        /// How many unused ones are worthless since then.
+        replaced: usize,
+        /// Who did it.
+        person: Person,
     },
     /// The guard was taken off the host.
     Unpin {

@@ -18,8 +18,10 @@ use tokio::net::UnixStream;
 
 use super::Exit;
 use crate::api::{
-    AllowanceList, AllowanceReport, Amount, ErrorReport, HoldList, HoldReport, KillBody,
-    KillReport, PolicyReport, RefusedReport, ReleaseReport, ReloadReport, Status, SubmitBody,
+    AllowanceList, AllowanceReport, Amount, ChallengeReport, CodesReport, ErrorReport, GlassBody,
+    GlassReport, GlassStatus, HoldList, HoldReport, KillBody, KillReport, NewCodesBody,
+    NewCodesReport, PolicyReport, RefusedReport, ReleaseReport, ReloadReport, Status, SubmitBody,
+    WantedBody,
 };
 use crate::control::SOCKET;
 use crate::text;
@@ -154,6 +156,42 @@ impl Client {
     /// Closes an allowance for good, also one that was never submitted.
     pub(crate) async fn revoke_allowance(&self, id: &str) -> Result<AllowanceReport, ClientError> {
         self.document(Method::POST, &format!("{}/revoke", allowance(id))).await
+    }
+
+    /// Everything about break-glass.
+    pub(crate) async fn glass(&self) -> Result<GlassStatus, ClientError> {
+        self.document(Method::GET, "/v1/break-glass").await
+    }
+
+    /// Opens one. A wrong code is answered late.
+    pub(crate) async fn open_glass(&self, body: &GlassBody) -> Result<GlassReport, ClientError> {
+        self.post("/v1/break-glass/open", body).await
+    }
+
+    /// Ends the one that is open.
+    pub(crate) async fn close_glass(&self) -> Result<GlassReport, ClientError> {
+        self.document(Method::POST, "/v1/break-glass/close").await
+    }
+
+    /// A challenge to sign.
+    pub(crate) async fn glass_challenge(
+        &self,
+        body: &WantedBody,
+    ) -> Result<ChallengeReport, ClientError> {
+        self.post("/v1/break-glass/challenge", body).await
+    }
+
+    /// New codes.
+    pub(crate) async fn new_codes(
+        &self,
+        body: &NewCodesBody,
+    ) -> Result<NewCodesReport, ClientError> {
+        self.post("/v1/break-glass/codes", body).await
+    }
+
+    /// Which codes there are.
+    pub(crate) async fn codes(&self) -> Result<CodesReport, ClientError> {
+        self.document(Method::GET, "/v1/break-glass/codes").await
     }
 
     /// What applies to an absolute path, for a process.

@@ -26,7 +26,11 @@ const MAX_ANSWER: u64 = 1 << 20;
 #[derive(Debug, Args)]
 pub(super) struct JoinArgs {
     /// Id of the allowance.
-    id: String,
+    #[arg(required_unless_present = "break_glass")]
+    id: Option<String>,
+    /// Join the break-glass that was opened for it, and not an allowance.
+    #[arg(long, conflicts_with = "id")]
+    break_glass: bool,
     /// The file to execute, as it was found.
     #[arg(long)]
     executable: PathBuf,
@@ -39,9 +43,9 @@ pub(super) struct JoinArgs {
 }
 
 impl JoinArgs {
-    /// The arguments that say this.
+    /// The arguments that say this; without an id it is for a break-glass.
     pub(super) fn write(
-        id: &str,
+        id: Option<&str>,
         executable: &Path,
         real: &Path,
         command: &[OsString],
@@ -56,7 +60,7 @@ impl JoinArgs {
             "__join".into(),
             option("--executable=", executable),
             option("--real=", real),
-            id.into(),
+            id.map_or_else(|| "--break-glass".into(), Into::into),
             "--".into(),
         ];
         arguments.extend_from_slice(command);
@@ -75,7 +79,7 @@ pub(super) fn run(run_dir: &Path, args: &JoinArgs) -> Failure {
         }
         Err(error) => return not_started(args, &error),
     }
-    if let Err(failure) = join(&run_dir.join(SOCKET), &args.id) {
+    if let Err(failure) = join(&run_dir.join(SOCKET), args.id.as_deref()) {
         return failure;
     }
     let Some((name, rest)) = args.command.split_first() else {
@@ -94,9 +98,12 @@ fn not_started(args: &JoinArgs, error: &io::Error) -> Failure {
 }
 
 /// Asks to be let in.
-fn join(socket: &Path, id: &str) -> Result<(), Failure> {
-    let answer =
-        post(socket, &format!("/v1/allowances/{}/join", text::percent_encode(id.as_bytes())));
+fn join(socket: &Path, id: Option<&str>) -> Result<(), Failure> {
+    let path = match id {
+        Some(id) => format!("/v1/allowances/{}/join", text::percent_encode(id.as_bytes())),
+        None => "/v1/break-glass/join".to_owned(),
+    };
+    let answer = post(socket, &path);
     let answer = answer.map_err(|error| {
         let message = format!(
             "the agent cannot be reached on {}: {error}; nothing was run",
@@ -156,7 +163,7 @@ mod tests {
             stream.write_all(answer.as_bytes()).unwrap();
             String::from_utf8(asked[..length].to_vec()).unwrap()
         });
-        let outcome = join(&socket, "CHG-1");
+        let outcome = join(&socket, Some("CHG-1"));
         (outcome, agent.join().unwrap())
     }
 
@@ -188,23 +195,28 @@ mod tests {
 
         let any_bytes = OsString::from_vec((1..=255).collect());
         let command = ["-x".into(), "--json".into(), "--".into(), "".into(), any_bytes];
-        let arguments = JoinArgs::write("CHG-1", Path::new("-d/x"), Path::new("/d/x"), &command);
+        let arguments = JoinArgs::write(Some("CHG-1"), Path::new("-d/x"), Path::new("/d/x"), &command);
         let cli = Cli::try_parse_from(std::iter::once("holdfast".into()).chain(arguments)).unwrap();
         let Command::Join(args) = cli.command else { panic!("{:?}", cli.command) };
-        assert_eq!((args.id.as_str(), args.command), ("CHG-1", command.to_vec()));
+        assert_eq!((args.id.as_deref(), args.command), (Some("CHG-1"), command.to_vec()));
+        let arguments = JoinArgs::write(None, Path::new("/x"), Path::new("/x"), &command);
+        let cli = Cli::try_parse_from(std::iter::once("holdfast".into()).chain(arguments)).unwrap();
+        let Command::Join(other) = cli.command else { panic!("{:?}", cli.command) };
+        assert!(other.break_glass && other.id.is_none(), "{other:?}");
         assert_eq!((args.executable, args.real), ("-d/x".into(), "/d/x".into()));
     }
 
     #[test]
     fn without_an_agent_nothing_is_run() {
-        let failure = join(Path::new("/nonexistent/control.sock"), "CHG-1").unwrap_err();
+        let failure = join(Path::new("/nonexistent/control.sock"), Some("CHG-1")).unwrap_err();
         assert_eq!(failure.exit, Exit::NotRun);
     }
 
     #[test]
     fn a_command_that_leads_elsewhere_by_now_is_not_run() {
         let args = JoinArgs {
-            id: "CHG-1".to_owned(),
+            id: Some("CHG-1".to_owned()),
+            break_glass: false,
             executable: "/bin/sh".into(),
             real: "/nonexistent/other".into(),
             command: vec!["sh".into()],

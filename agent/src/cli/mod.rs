@@ -3,6 +3,7 @@
 //! Commands ask the agent and print; they never change the kernel's state themselves (but for `unpin`).
 
 mod agent;
+mod break_glass;
 mod allow;
 mod audit;
 mod client;
@@ -100,6 +101,9 @@ enum Command {
     /// Check, read and sum up the audit log, without an agent
     #[command(subcommand)]
     Audit(audit::AuditCommand),
+    /// The emergency override: single-use, timed, and loud
+    #[command(subcommand)]
+    BreakGlass(break_glass::GlassCommand),
     /// Look whether this host can enforce; every failure comes with its fix
     Doctor(Json),
     /// Check, show or reload the policy
@@ -305,6 +309,7 @@ async fn run(dirs: Dirs, command: Command) -> Result<ExitCode, Failure> {
     let client = Client::new(&dirs.run_dir);
     let exit = match command {
         Command::Run(args) => return run::run(&client, &dirs, &args).await,
+        Command::BreakGlass(command) => return break_glass::run(&client, &dirs, &command).await,
         Command::Join(_) => unreachable!("it is run without a runtime"),
         Command::Allow(command) => allow::run(&client, &command).await,
         Command::Audit(command) => audit::run(&dirs, &command).await,
@@ -390,6 +395,14 @@ mod tests {
             Cli::try_parse_from(["holdfast", "allow", "new"].iter().chain(rest)).is_ok()
         };
         assert!(new(&[]) && new(&["--for", "2h"]) && new(&["--command", "sh", "--script", "x"]));
+        let open = |rest: &[&str]| {
+            Cli::try_parse_from(["holdfast", "break-glass", "open"].iter().chain(rest)).is_ok()
+        };
+        assert!(open(&["--zone", "z", "--reason", "r", "--host-wide"]));
+        assert!(open(&["--zone", "z", "--reason", "r", "--for", "5m", "--", "rm", "-rf", "x"]));
+        assert!(open(&["--challenge", "c", "--sig", "s", "--", "rm"]));
+        assert!(!open(&["--zone", "z", "--reason", "r", "--host-wide", "--", "rm"]));
+        assert!(!open(&["--challenge", "c"]) && !open(&["--code", "x"]));
         assert!(!new(&["--for", "2h", "--until", "x"]) && !new(&["--script", "x"]));
     }
 

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use super::allow::status_line;
-use super::{Client, Exit, Failure, out};
+use super::{Client, Exit, Failure, break_glass, out};
 use crate::api::{AuditStatus, BudgetStatus, Status, ZoneStatus};
 use crate::{clock, text};
 
@@ -23,6 +23,9 @@ fn render(status: &Status) -> String {
     push(&mut page, &level(status));
     if let Some(paused) = out::paused(&status.paused) {
         push(&mut page, &format!("PAUSED  {paused}: see `holdfast hold list`"));
+    }
+    if let Some(open) = &status.break_glass {
+        push(&mut page, &break_glass::status_line(open));
     }
     for open in &status.allowances {
         push(&mut page, &status_line(open));

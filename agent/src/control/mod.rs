@@ -3,6 +3,7 @@
 //! It translates between HTTP and [`Ask`]; it never looks at the daemon's state or the kernel.
 
 mod allowances;
+mod break_glass;
 mod events;
 mod holds;
 mod peer;
@@ -58,6 +59,7 @@ fn router(inbox: Inbox) -> Router {
         .route("/v1/allowances/{id}/join", post(allowances::join))
         .route("/v1/allowances/{id}/close", post(allowances::close))
         .route("/v1/allowances/{id}/revoke", post(allowances::revoke))
+        .merge(break_glass::routes())
         .with_state(inbox)
 }
 

@@ -125,6 +125,7 @@ impl State {
                 help,
             ));
         }
+        self.beside_glass(allowance)?;
         let bind = &allowance.bind;
         let names_nobody = bind.user.is_none() && bind.unit.is_none();
         if submission.body.run.is_none() && (names_nobody || bind.command.is_some()) {

@@ -13,6 +13,7 @@ use tracing::{Level, debug, error, info, warn};
 
 use super::allowing::no_such_allowance;
 use super::aside::Aside;
+use super::glass::GlassAsk;
 use super::message::{Action, Answer, Applied, Ask, Cause, Decided, Event, Refusal, ZoneInForce};
 use super::plan::{self, Plan};
 use super::source::Source;
@@ -159,6 +160,9 @@ impl Executor {
             Action::SaveRevoked(revoking) => {
                 let outcome = self.save_revoked(&revoking);
                 return Some(Event::RevokedSaved(revoking, outcome));
+            }
+            Action::Glass(action) => {
+                return self.glass(*action, state, now).map(|event| Event::Glass(Box::new(event)));
             }
             Action::CountAllowance(count) => self.metrics.count_allowance(count),
             Action::Record(record) => self.audit.append(&record, now),
@@ -339,6 +343,8 @@ impl Executor {
                     None => Answer::Error(Refusal::NotFound, format!("hold {id} is over")),
                 }
             }
+            Ask::Glass(ask) if **ask == GlassAsk::Status => json(&report::glass_status(state, now)),
+            Ask::Glass(ask) if **ask == GlassAsk::Codes => json(&report::glass_codes(&state.glass)),
             Ask::Allowances => json(&report::allowances(&state.allowances, now)),
             Ask::Allowance { id } => report::allowance_of(&state.allowances, id, now)
                 .map_or_else(|| no_such_allowance(id), |allowance| json(&allowance)),
@@ -348,7 +354,8 @@ impl Executor {
             | Ask::SubmitAllowance { .. }
             | Ask::JoinAllowance { .. }
             | Ask::CloseAllowance { .. }
-            | Ask::RevokeAllowance { .. } => {
+            | Ask::RevokeAllowance { .. }
+            | Ask::Glass(_) => {
                 Answer::Error(Refusal::Failed, "this is not a question".to_owned())
             }
         }
@@ -366,6 +373,12 @@ impl Executor {
                     question.notes.push(format!(
                         "{} open: this says what budgets decide about an op that none of them covers",
                         text::allowances(open)
+                    ));
+                }
+                if let Some(glass) = state.glass.open() {
+                    question.notes.push(format!(
+                        "a break-glass is open for zone {}: this says what budgets decide about an op that it does not cover",
+                        glass.zone
                     ));
                 }
                 let ledger = facts.ledger;

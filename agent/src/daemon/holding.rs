@@ -106,10 +106,11 @@ impl State {
         let mut event =
             report::event(decided, self.zone_name(slot), self.budget_label(budget), pauses, now);
         // Of a former boot, or nobody's, it stays a number.
-        if event.allowance.is_some()
-            && let Some(id) = self.allowances.id_of(decided.raw.allowance)
-        {
-            event.allowance = Some(id.to_owned());
+        if event.allowance.is_some() {
+            let serial = decided.raw.allowance;
+            let glass = || self.glass.id_of(serial, self.allowances.boot_id());
+            let id = self.allowances.id_of(serial).map(str::to_owned).or_else(glass);
+            event.allowance = id.or(event.allowance);
         }
         event
     }
@@ -340,7 +341,8 @@ impl State {
             | Ask::SubmitAllowance { .. }
             | Ask::JoinAllowance { .. }
             | Ask::CloseAllowance { .. }
-            | Ask::RevokeAllowance { .. } => Action::Collect(ask, reply),
+            | Ask::RevokeAllowance { .. }
+            | Ask::Glass(_) => Action::Collect(ask, reply),
         }
     }
 

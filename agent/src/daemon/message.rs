@@ -11,6 +11,7 @@ use super::allowance::{
     AllowanceCount, Closing, Joining, Judged, Opening, Resolved, Revoking, Shut, Submission,
 };
 use super::aside::LearnReply;
+use super::glass::{GlassAction, GlassAsk, GlassEvent};
 use super::plan::{Plan, PlanError};
 use crate::allowances::{Entry, Loaded, ProcessId, Survey as AllowanceSurvey, Trust};
 use crate::api::{Amount, Person, RefusedReport, SubmitBody};
@@ -82,6 +83,8 @@ pub(crate) enum Event {
     AllowanceClosed(Box<Closing>, Result<Shut, String>),
     /// Outcome of [`Action::SaveRevoked`].
     RevokedSaved(Box<Revoking>, Result<(), String>),
+    /// Something about break-glass was done.
+    Glass(Box<GlassEvent>),
 }
 
 /// An event of the kernel, with the names that belong to its numbers.
@@ -249,6 +252,8 @@ pub(crate) enum Action {
     SaveRevoked(Box<Revoking>),
     /// Count something about allowances.
     CountAllowance(AllowanceCount),
+    /// Do something about break-glass.
+    Glass(Box<GlassAction>),
     /// Add to the audit log.
     Record(Box<Record>),
     /// Write the audit log to the disk.
@@ -348,6 +353,8 @@ pub(crate) enum Ask {
         /// Who does it.
         person: Person,
     },
+    /// Something about break-glass.
+    Glass(Box<GlassAsk>),
 }
 
 /// Where an answer goes.

@@ -8,6 +8,10 @@ mod allowing;
 mod aside;
 mod deciding;
 mod executor;
+mod glass;
+mod glass_doing;
+mod glass_open;
+mod glass_opening;
 mod holding;
 mod locate;
 mod lock;
@@ -44,6 +48,7 @@ use crate::metrics::{self, Metrics, MetricsAddress};
 use executor::Executor;
 
 pub(crate) use allowance::AllowanceCount;
+pub(crate) use glass::{GlassAsk, GlassCount};
 pub(crate) use lock::{AgentLock, LockError};
 pub(crate) use message::{Answer, Ask, Decided, Refusal};
 pub(crate) use plan::{PlanError, parse_file};

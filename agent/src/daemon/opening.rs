@@ -4,7 +4,7 @@
 //! was cut off in between is tighter than what is written, never looser.
 
 use std::collections::BTreeSet;
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, OwnedFd};
 
 use holdfast_policy::allowance::{Bind, Refused, RefusedReason};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
@@ -24,8 +24,9 @@ use crate::allowances::{
 };
 use crate::api::{Person, RunBody, UnitRef, UserRef};
 use crate::audit::Record;
+use crate::break_glass;
 use crate::clock::Now;
-use crate::kernel::{self, DesiredAllowance, DesiredGrant};
+use crate::kernel::{self, AllowanceRow, DesiredAllowance, DesiredGrant};
 use crate::report;
 use crate::text;
 
@@ -44,18 +45,19 @@ impl Executor {
             "allowances were read"
         );
         self.store = Some(store);
+        self.keep_reserve();
         Ok(Box::new((loaded, boot_id)))
     }
 
     /// Writes a change to the disk.
-    fn write(&mut self, change: &Change) -> Result<(), String> {
+    pub(super) fn write(&mut self, change: &Change) -> Result<(), String> {
         let store = self.store.as_mut().ok_or("what is kept on disk could not be read")?;
         store.write(change).map_err(|error| error.to_string())
     }
 
     /// Writes down what has changed.
     pub(super) fn save_allowances(&mut self, state: &State, now: Now) -> Result<(), String> {
-        self.write(&state.allowances.change(now))
+        self.write(&Change { glass: state.glass.to_save(), ..state.allowances.change(now) })
     }
 
     /// Writes down that an id is revoked.
@@ -73,7 +75,11 @@ impl Executor {
         };
         let gone: BTreeSet<String> =
             state.allowances.open().filter(is_over).map(|entry| entry.id.clone()).collect();
-        Ok(Survey { rows, gone })
+        let (glass, rows) = rows.into_iter().partition(AllowanceRow::is_break_glass);
+        let open = state.glass.open().and_then(|entry| entry.tree.as_ref());
+        let is_gone =
+            open.is_some_and(|tree| is_gone(tree.first.as_ref().unwrap_or(&tree.submitter)));
+        Ok(Survey { rows, gone, glass: break_glass::Survey { rows: glass, is_gone } })
     }
 
     /// Closes an allowance in the kernel.
@@ -265,24 +271,9 @@ impl Executor {
     /// Marks the process that asks as the first of its allowance's tree.
     pub(super) fn join(&mut self, joining: &Joining, state: &State) -> Result<ProcessId, Refused> {
         let Joining { id, serial, tree, person, .. } = joining;
-        let pid = person
-            .pid
-            .ok_or_else(|| wrong_process("the kernel does not say which process asks"))?;
+        let (first, process) = first_of(tree, *serial, person)?;
+        let pid = first.pid;
         let gone = || wrong_process(format!("process {pid} cannot be looked at"));
-        let seen = || look(pid).ok().flatten().ok_or_else(gone);
-        let allowed = || -> Result<ProcessId, Refused> {
-            let seen = seen()?;
-            let parent = look(tree.submitter.pid).ok().flatten();
-            may_join(&tree.submitter, *serial, &seen, parent.as_ref()).map_err(wrong_process)?;
-            Ok(seen.id)
-        };
-        let first = allowed()?;
-        let number = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or_else(gone)?;
-        let process = pidfd_open(number, PidfdFlags::empty()).map_err(|_| gone())?;
-        // Now that it is held by the hand: it is still the same.
-        if allowed()? != first {
-            return Err(gone());
-        }
         let entry = state.allowances.get(id).ok_or_else(gone)?;
         let with = |first| {
             let mut entry = entry.clone();
@@ -319,6 +310,37 @@ impl Executor {
     }
 }
 
+/// The process that asks, held by the hand, if it may become the first of this tree.
+pub(super) fn first_of(
+    tree: &Tree,
+    serial: u64,
+    person: &Person,
+) -> Result<(ProcessId, OwnedFd), Refused> {
+    let pid = person
+        .pid
+        .ok_or_else(|| wrong_process("the kernel does not say which process asks"))?;
+    let gone = || wrong_process(format!("process {pid} cannot be looked at"));
+    let seen = || look(pid).ok().flatten().ok_or_else(gone);
+    let allowed = || -> Result<ProcessId, Refused> {
+        let seen = seen()?;
+        let parent = look(tree.submitter.pid).ok().flatten();
+        may_join(&tree.submitter, serial, &seen, parent.as_ref()).map_err(wrong_process)?;
+        Ok(seen.id)
+    };
+    let first = allowed()?;
+    if let Some(wanted) = &tree.wanted {
+        // They may have been changed since it was submitted.
+        check_files(wanted)?;
+    }
+    let number = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or_else(gone)?;
+    let process = pidfd_open(number, PidfdFlags::empty()).map_err(|_| gone())?;
+    // Now that it is held by the hand: it is still the same.
+    if allowed()? != first {
+        return Err(gone());
+    }
+    Ok((first, process))
+}
+
 fn unwritable(what: &str, why: String) -> Refused {
     let help = "nothing was opened: is the disk of the state directory full?";
     Refused::new(RefusedReason::StateUnreadable, format!("{what} cannot be written: {why}"), help)
@@ -334,7 +356,7 @@ fn user(name: &str) -> Result<UserRef, Refused> {
 }
 
 /// For people: cut if it is long.
-fn command_line(run: &RunBody) -> String {
+pub(super) fn command_line(run: &RunBody) -> String {
     let arguments = run.argv.iter().skip(1).map(String::as_str);
     let words: Vec<&str> = std::iter::once(run.executable.as_str()).chain(arguments).collect();
     text::clipped(&words.join(" "), MOST_COMMAND)
@@ -370,6 +392,8 @@ fn desired(entry: &Entry, opening: &Opening) -> DesiredAllowance {
         tree: entry.bound.tree.is_some(),
         unit: entry.bound.unit.as_ref().map(|unit| unit.id),
         user: entry.bound.user.as_ref().map(|user| user.uid),
+        zone: None,
+        break_glass: false,
         grants: grants.collect(),
     }
 }

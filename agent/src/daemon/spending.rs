@@ -21,7 +21,7 @@ impl State {
         loaded: Result<Box<(Loaded, String)>, String>,
         now: Now,
     ) -> Vec<Action> {
-        let (loaded, boot_id) = match loaded {
+        let (mut loaded, boot_id) = match loaded {
             Ok(loaded) => *loaded,
             Err(error) => {
                 let message =
@@ -30,12 +30,14 @@ impl State {
                 return vec![Action::Log(Level::ERROR, message)];
             }
         };
+        let (glass, codes) = (std::mem::take(&mut loaded.glass), std::mem::take(&mut loaded.codes));
+        let glass = self.glass_loaded(glass, codes, &boot_id, now);
         let stale = self.allowances.load(loaded, boot_id, now);
         if stale.is_empty() {
-            return vec![];
+            return glass;
         }
         self.allowances.unsaved(stale.iter().cloned());
-        let mut actions = Vec::new();
+        let mut actions = glass;
         for entry in stale.iter().filter_map(|id| self.allowances.get(id)) {
             actions.extend(over(entry, Why::Rebooted, None));
         }
@@ -49,6 +51,7 @@ impl State {
         outcome: Result<(), String>,
         now: Now,
     ) -> Vec<Action> {
+        self.glass.saved(outcome.is_ok(), now);
         let news = match &outcome {
             Ok(()) => (Level::INFO, "what became of allowances is on the disk again".to_owned()),
             Err(error) => {
@@ -61,11 +64,12 @@ impl State {
     /// A second has passed.
     pub(super) fn tick_allowances(&mut self, now: Now) -> Vec<Action> {
         self.allowances.clock.read(now);
-        let mut actions = Vec::new();
+        let mut actions = self.tell_wrong_codes(None, now);
         if self.guarding.is_up() {
             actions.push(Action::SurveyAllowances(None));
         }
-        if self.allowances.wants_save(now) {
+        let is_known = self.allowances.unreadable().is_none();
+        if self.allowances.wants_save(now) || (is_known && self.glass.wants_save(now)) {
             actions.push(Action::SaveAllowances);
         }
         actions
@@ -130,6 +134,7 @@ impl State {
             // Who revoked it has been recorded.
             actions.extend(self.closing(&id, why, None, None));
         }
+        actions.extend(self.glass_surveyed(&survey.glass, now));
         actions
     }
 

@@ -22,7 +22,7 @@ fn remembering(entries: Vec<Entry>) -> State {
 
 fn surveyed(rows: Vec<AllowanceRow>, gone: &[&str]) -> Event {
     let gone = gone.iter().map(|&id| id.to_owned()).collect();
-    Event::AllowancesSurveyed(Ok(Survey { rows, gone }), None)
+    Event::AllowancesSurveyed(Ok(Survey { rows, gone, ..Survey::default() }), None)
 }
 
 fn there() -> Event {

@@ -16,6 +16,7 @@ use super::standing::Guarding;
 use crate::allowances;
 use crate::api::{EventLine, ReloadReport};
 use crate::audit::{Record, Recovered};
+use crate::break_glass;
 use crate::clock::Now;
 use crate::holds::Book;
 use crate::kernel::{Coverage, Started};
@@ -56,6 +57,8 @@ pub(crate) struct State {
     pub(super) allowances_error: Option<String>,
     /// Ids of allowances that are over and could not be closed.
     pub(super) close_failed: BTreeSet<String>,
+    /// Break-glass.
+    pub(crate) glass: break_glass::Book,
     /// Zone names by slot, those of former policies included: their events can still come.
     zone_names: HashMap<u32, String>,
     /// How many directories of each zone are guarded although no path leads to them.
@@ -82,6 +85,7 @@ impl State {
             allowances: allowances::Book::default(),
             allowances_error: None,
             close_failed: BTreeSet::new(),
+            glass: break_glass::Book::default(),
             zone_names: HashMap::new(),
             kept_roots: BTreeMap::new(),
             budget_labels: HashMap::new(),
@@ -162,6 +166,7 @@ impl State {
                 self.allowance_closed(*closing, outcome, now)
             }
             Event::RevokedSaved(revoking, outcome) => self.revoked_saved(*revoking, outcome, now),
+            Event::Glass(event) => self.glass_happened(*event, now),
         }
     }
 
@@ -251,6 +256,7 @@ impl State {
             Ask::JoinAllowance { id, person } => self.wants_to_join(id, person, reply),
             Ask::CloseAllowance { id, person } => self.wants_to_close(&id, person, reply, now),
             Ask::RevokeAllowance { id, person } => self.wants_to_revoke(id, person, reply, now),
+            Ask::Glass(ask) => self.asked_about_glass(*ask, reply, now),
         }
     }
 

@@ -36,6 +36,10 @@ pub struct DesiredAllowance {
     pub unit: Option<u64>,
     /// Only this user (login user where set, else real user) may.
     pub user: Option<u32>,
+    /// Everybody in this zone may.
+    pub zone: Option<String>,
+    /// Whether it is a break-glass: its grant is good everywhere in its zone, whatever its subtrees.
+    pub break_glass: bool,
     /// At least one, at most [`abi::MAX_GRANTS`].
     pub grants: Vec<DesiredGrant>,
 }
@@ -66,6 +70,13 @@ pub struct AllowanceRow {
     pub conf: abi::AllowanceConf,
     /// Its grants and what was spent, in order.
     pub grants: Vec<abi::GrantAccount>,
+}
+
+impl AllowanceRow {
+    /// Whether it is a break-glass.
+    pub fn is_break_glass(&self) -> bool {
+        self.conf.kind == abi::AllowanceConf::BREAK_GLASS
+    }
 }
 
 /// Opens an allowance, or changes nothing.
@@ -111,7 +122,11 @@ fn write(maps: &mut Maps, desired: &DesiredAllowance) -> Result<(), KernelError>
         user: desired.user.unwrap_or(abi::AllowanceConf::ANY_USER),
         grants: desired.grants.len() as u32,
         tree: desired.tree.into(),
-        pad: 0,
+        kind: if desired.break_glass {
+            abi::AllowanceConf::BREAK_GLASS
+        } else {
+            abi::AllowanceConf::SIGNED
+        },
     };
     maps.allowances.insert(serial, conf, BPF_NOEXIST).map_err(refused)
 }
@@ -134,14 +149,16 @@ fn subtrees(desired: &DesiredAllowance) -> HashMap<abi::SubtreeKey, abi::Subtree
     subtrees
 }
 
-/// How ops without a mark find it: by unit, or if it has none by user.
+/// How ops without a mark find it: by unit, or if it has none by user, or by zone.
 fn binds(desired: &DesiredAllowance) -> Option<abi::BindKey> {
     if desired.tree {
         return None;
     }
     let unit = desired.unit.map(|id| abi::BindKey { id, kind: abi::BindKey::UNIT, pad: 0 });
     let user = |id: u32| abi::BindKey { id: id.into(), kind: abi::BindKey::USER, pad: 0 };
-    unit.or(desired.user.map(user))
+    let zone =
+        |name: &String| abi::BindKey { id: abi::name_id(name), kind: abi::BindKey::ZONE, pad: 0 };
+    unit.or(desired.user.map(user)).or(desired.zone.as_ref().map(zone))
 }
 
 /// Marks a process as started under an allowance.
@@ -253,7 +270,16 @@ mod tests {
             subtrees,
         };
         let grants = vec![grant(vec![place(1), place(2), place(1)]), grant(vec![place(2)])];
-        DesiredAllowance { serial: 7, until_ns: 1, tree, unit, user, grants }
+        DesiredAllowance {
+            serial: 7,
+            until_ns: 1,
+            tree,
+            unit,
+            user,
+            zone: None,
+            break_glass: false,
+            grants,
+        }
     }
 
     #[test]
@@ -270,5 +296,10 @@ mod tests {
         assert_eq!(binds(&desired(false, Some(3), Some(4))), Some(unit));
         let user = abi::BindKey { id: 4, kind: abi::BindKey::USER, pad: 0 };
         assert_eq!(binds(&desired(false, None, Some(4))), Some(user));
+        let zone = Some("customers".to_owned());
+        let whole = DesiredAllowance { zone, break_glass: true, ..desired(false, None, None) };
+        let id = abi::name_id("customers");
+        assert_eq!(binds(&whole), Some(abi::BindKey { id, kind: abi::BindKey::ZONE, pad: 0 }));
+        assert_eq!(binds(&DesiredAllowance { tree: true, ..whole }), None);
     }
 }

@@ -5,6 +5,7 @@
 
 mod allowances;
 mod audit;
+mod break_glass;
 mod few;
 mod monotonic;
 mod pauses;
@@ -15,10 +16,11 @@ use prometheus::{Encoder as _, IntCounterVec, IntGauge, IntGaugeVec, Opts, Regis
 use holdfast_abi::{ABI_VERSION, Mode};
 
 use crate::clock::Now;
-use crate::daemon::{AllowanceCount, Standing, State};
+use crate::daemon::{AllowanceCount, GlassCount, Standing, State};
 use crate::holds::EndedPause;
 use crate::report::{Facts, OpsNet, coverage_ops};
 use allowances::Allowances;
+use break_glass::Glass;
 use monotonic::Monotonic;
 use pauses::Pauses;
 
@@ -49,6 +51,7 @@ pub(crate) struct Metrics {
     accounts: IntGauge,
     pauses: Pauses,
     allowances: Allowances,
+    glass: Glass,
     reload_failed: IntGauge,
     reload_time: IntGauge,
 }
@@ -149,6 +152,7 @@ impl Metrics {
             accounts: gauge(r, "accounts", "Accounts (budget and actor) the kernel keeps.")?,
             pauses: Pauses::new(r)?,
             allowances: Allowances::new(r)?,
+            glass: Glass::new(r)?,
             reload_failed: gauge(
                 r,
                 "policy_reload_failed",
@@ -173,6 +177,11 @@ impl Metrics {
         self.allowances.count(count);
     }
 
+    /// A break-glass was opened or refused.
+    pub(crate) fn count_glass(&self, count: &GlassCount) {
+        self.glass.count(count);
+    }
+
     /// The page, with everything as it is now.
     pub(crate) fn page(
         &mut self,
@@ -185,6 +194,7 @@ impl Metrics {
         self.show_state(state, facts, now);
         self.pauses.show(state);
         self.allowances.show(&state.allowances, facts.marks_lost, now);
+        self.glass.show(state, now);
         let mut page = Vec::new();
         TextEncoder::new().encode(&self.registry.gather(), &mut page)?;
         String::from_utf8(page).map_err(|error| prometheus::Error::Msg(error.to_string()))

@@ -2,6 +2,7 @@
 
 mod allowances;
 mod audit;
+mod break_glass;
 mod budgets;
 mod coverage;
 mod event;
@@ -14,6 +15,7 @@ pub(crate) use allowances::{
     grants as allowance_grants, open_allowances,
 };
 pub(crate) use audit::audit;
+pub(crate) use break_glass::{codes as glass_codes, glass, glass_status};
 pub(crate) use budgets::{Ledger, Left};
 pub(crate) use coverage::{coverage_ops, coverage_why};
 pub(crate) use event::{event, trip_message};

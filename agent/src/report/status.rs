@@ -151,6 +151,7 @@ pub(crate) fn status(
             .map(|(coverage, at)| CoverageStatus { time: at.wall(), ops: coverage_ops(coverage) }),
         paused: state.book.count(),
         allowances: super::open_allowances(&state.allowances, now),
+        break_glass: state.glass.open().map(|entry| super::glass(entry, now)),
         zones: zones.map(|index| zone(state, index, facts, now, unit)).collect(),
         audit: super::audit(state, &facts.audit),
         accounts: facts.ledger.count(),

@@ -7,6 +7,8 @@ use crate::{Cost, OpMask, bpf_spin_lock};
 
 /// How many allowances can be open at once.
 pub const MAX_ALLOWANCES: u32 = 64;
+/// How many of them and break-glasses together: there is always room for the one break-glass a host can have.
+pub const MAX_OPEN: u32 = MAX_ALLOWANCES + 1;
 /// How many grants one allowance can have.
 pub const MAX_GRANTS: usize = 8;
 /// How many directories and files all open allowances together can name.
@@ -39,22 +41,26 @@ pub struct AllowanceConf {
     pub grants: u32,
     /// 1 if only marked processes may spend it.
     pub tree: u32,
-    /// Always 0.
-    pub pad: u32,
+    /// [`AllowanceConf::SIGNED`] or [`AllowanceConf::BREAK_GLASS`].
+    pub kind: u32,
 }
 
 impl AllowanceConf {
     /// Stands for every user.
     pub const ANY_USER: u32 = u32::MAX;
+    /// A signed allowance: good in the subtrees its grants name.
+    pub const SIGNED: u32 = 0;
+    /// A break-glass: its one grant is good everywhere in its zone, but for ops whose place could not be determined.
+    pub const BREAK_GLASS: u32 = 1;
 }
 
 /// Whose ops look for an allowance although they carry no mark.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[repr(C)]
 pub struct BindKey {
-    /// cgroup or user.
+    /// cgroup, user, or [`crate::ZoneConf::id`] of a zone.
     pub id: u64,
-    /// [`BindKey::UNIT`] or [`BindKey::USER`].
+    /// [`BindKey::UNIT`], [`BindKey::USER`] or [`BindKey::ZONE`].
     pub kind: u32,
     /// Always 0.
     pub pad: u32,
@@ -65,6 +71,8 @@ impl BindKey {
     pub const UNIT: u32 = 0;
     /// `id` is a user.
     pub const USER: u32 = 1;
+    /// `id` is a zone's: everybody in it.
+    pub const ZONE: u32 = 2;
 }
 
 /// Which grant of which allowance.
@@ -103,6 +111,8 @@ pub struct GrantAccount {
     pub used_tenants: u64,
     /// Ops.
     pub used_ops: u64,
+    /// Ops of each kind, by the number of the [`crate::Op`].
+    pub ops_by_kind: [u64; 8],
 }
 
 /// Which tenant of which grant.
@@ -152,6 +162,9 @@ pub struct Subtree {
 }
 
 impl GrantAccount {
+    /// Any number of tenants, which are then not counted.
+    pub const ANY_TENANTS: u64 = u64::MAX;
+
     /// A grant of which nothing is spent.
     pub const fn new(zone: u64, ops: OpMask, files: u64, bytes: u64, tenants: u64) -> Self {
         Self {
@@ -165,6 +178,7 @@ impl GrantAccount {
             used_bytes: 0,
             used_tenants: 0,
             used_ops: 0,
+            ops_by_kind: [0; 8],
         }
     }
 
@@ -213,6 +227,20 @@ impl GrantAccount {
         }
     }
 
+    /// Counts an op of this kind that was taken. To be called under the lock.
+    #[inline(always)]
+    pub fn count(&mut self, op: u8) {
+        let kind = &mut self.ops_by_kind[op as usize & 7];
+        *kind = kind.wrapping_add(1);
+    }
+
+    /// Takes that back. To be called under the lock.
+    #[inline(always)]
+    pub fn uncount(&mut self, op: u8) {
+        let kind = &mut self.ops_by_kind[op as usize & 7];
+        *kind = kind.wrapping_sub(1);
+    }
+
     /// Files an op counts as. One that destroys none, such as a truncation or a move from one tenant to another, counts as one:
     /// so there is an end to them too.
     #[inline(always)]
@@ -233,7 +261,7 @@ pub const fn name_id(name: &str) -> u64 {
     hash
 }
 
-const _: () = assert!(size_of::<AllowanceConf>() == 32 && size_of::<GrantAccount>() == 72);
+const _: () = assert!(size_of::<AllowanceConf>() == 32 && size_of::<GrantAccount>() == 136);
 const _: () = assert!(size_of::<GrantKey>() == 16 && size_of::<GrantTenantKey>() == 24);
 const _: () = assert!(size_of::<SubtreeKey>() == 24 && size_of::<Subtree>() == 8);
 const _: () = assert!(size_of::<BindKey>() == 16);
@@ -291,6 +319,17 @@ mod tests {
         let mut grant = GrantAccount::new(1, 1, 1, 100, 1);
         assert!(grant.take(&cost(0, 10), None));
         assert!(!grant.take(&cost(0, 10), None));
+    }
+
+    #[test]
+    fn ops_are_counted_by_their_kind() {
+        let mut grant = GrantAccount::new(1, 1, 10, 100, GrantAccount::ANY_TENANTS);
+        for op in [crate::Op::Remove, crate::Op::Truncate, crate::Op::Remove] {
+            assert!(grant.take(&cost(1, 0), None));
+            grant.count(op as u8);
+        }
+        grant.uncount(crate::Op::Remove as u8);
+        assert_eq!(grant.ops_by_kind, [1, 0, 1, 0, 0, 0, 0, 0]);
     }
 
     #[test]

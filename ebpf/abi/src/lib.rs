@@ -13,8 +13,8 @@ mod window;
 
 pub use allowance::{
     AllowanceConf, BindKey, FLAG_ALLOWANCES, GrantAccount, GrantKey, GrantTenant, GrantTenantKey,
-    MAX_ALLOWANCES, MAX_GRANT_TENANTS, MAX_GRANTS, MAX_SUBTREES, Mark, Subtree, SubtreeKey,
-    name_id,
+    MAX_ALLOWANCES, MAX_GRANT_TENANTS, MAX_GRANTS, MAX_OPEN, MAX_SUBTREES, Mark, Subtree,
+    SubtreeKey, name_id,
 };
 pub use config::{
     AccountKey, BudgetConf, COUNTER_ROWS, COUNTERS, Control, FLAG_TRACE, FsConf, FsKey,
@@ -33,7 +33,7 @@ pub use window::{
 
 /// Version of everything in this crate. Pins live in a directory named for it, so that an agent never
 /// reads a map laid out by another version.
-pub const ABI_VERSION: u32 = 3;
+pub const ABI_VERSION: u32 = 4;
 /// How many zones one host can have, slot 0 (the canary) included.
 pub const MAX_ZONES: usize = 64;
 /// How many budgets one zone can have.

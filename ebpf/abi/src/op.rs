@@ -89,6 +89,8 @@ numbered! {
         Expired = 7 "hold_expired",
         /// A signed allowance covers the op: it is spent, and no budget is asked.
         Allowance = 8 "allowance",
+        /// A break-glass is open and covers the op: it is spent, and no budget is asked.
+        BreakGlass = 9 "break_glass",
     }
 }
 
@@ -153,6 +155,9 @@ impl Op {
     /// Every op.
     pub const ALL_BITS: OpMask = 0xff;
 
+    /// The ops whose cost is known.
+    pub const KNOWN_BITS: OpMask = Self::ALL_BITS & !(Self::Detach.bit() | Self::Device.bit());
+
     /// Whether the op destroys an amount nobody can know beforehand.
     #[inline(always)]
     pub const fn cost_is_unknown(self) -> bool {
@@ -202,6 +207,8 @@ mod tests {
         assert_eq!(Verdict::from_word("permit"), None);
         let all = Op::ALL.iter().fold(0, |mask, op| mask | op.bit());
         assert_eq!(all, Op::ALL_BITS);
+        let known = Op::ALL.iter().filter(|op| !op.cost_is_unknown());
+        assert_eq!(known.fold(0, |mask, op| mask | op.bit()), Op::KNOWN_BITS);
     }
 
     #[test]

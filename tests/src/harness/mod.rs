@@ -5,6 +5,7 @@
 
 pub(crate) mod agent;
 pub(crate) mod allowance;
+pub(crate) mod break_glass;
 pub(crate) mod cli;
 pub(crate) mod clock;
 pub(crate) mod ctx;

@@ -6,6 +6,7 @@
 mod accounting;
 mod allowances;
 mod audit;
+mod break_glass;
 mod budgets;
 mod concurrent;
 mod differential;
@@ -83,4 +84,9 @@ pub(crate) const ALL: &[&[Scenario]] = &[
     allowances::room::SCENARIOS,
     allowances::attacks::SCENARIOS,
     allowances::reboot::SCENARIOS,
+    break_glass::night::SCENARIOS,
+    break_glass::reach::SCENARIOS,
+    break_glass::codes::SCENARIOS,
+    break_glass::agent::SCENARIOS,
+    break_glass::reboot::SCENARIOS,
 ];

@@ -46,7 +46,9 @@ pub(super) async fn run(client: &Client, dirs: &Dirs, args: &RunArgs) -> Result<
     let name = args.command.first().ok_or_else(|| Failure::new(Exit::Usage, "no command"))?;
     let executable = find(name)?;
     let report = client.submit(&body(args, &executable)?).await.map_err(refused)?;
-    let status = supervise(client, dirs, args, &executable, &report.id).await;
+    let shown = !args.quiet && io::stderr().is_terminal();
+    let shown = shown.then_some(client);
+    let status = supervise(dirs, &args.command, &executable, Some(&report.id), shown).await;
     let closed = close(client, &report.id).await;
     if let Err(error) = &closed {
         say(&format!(
@@ -67,10 +69,6 @@ fn body(args: &RunArgs, executable: &Executable) -> Result<SubmitBody, Failure> 
     let not_run = |failure: Failure| Failure { exit: Exit::NotRun, ..failure };
     let document = Document::read(&args.allow).map_err(not_run)?;
     let signatures = signatures(&args.allow, &args.signatures).map_err(not_run)?;
-    let directory = std::env::current_dir().map_err(|error| {
-        Failure::new(Exit::NotRun, format!("cannot tell the current directory: {error}"))
-    })?;
-    let shown = |bytes: &[u8]| text::lossless(bytes).0;
     Ok(SubmitBody {
         path: document.path,
         document: document.text,
@@ -78,21 +76,31 @@ fn body(args: &RunArgs, executable: &Executable) -> Result<SubmitBody, Failure> 
             .into_iter()
             .map(|file| SignatureBody { name: file.name, text: file.text })
             .collect(),
-        run: Some(RunBody {
-            executable: shown(executable.real.as_os_str().as_bytes()),
-            argv: args.command.iter().map(|argument| shown(argument.as_bytes())).collect(),
-            directory: shown(directory.as_os_str().as_bytes()),
-        }),
+        run: Some(run_body(&args.command, executable)?),
     })
 }
 
-/// Starts the command, and waits until it has ended.
-async fn supervise(
-    client: &Client,
+/// What the agent is told of a command.
+pub(super) fn run_body(words: &[OsString], executable: &Executable) -> Result<RunBody, Failure> {
+    let directory = std::env::current_dir().map_err(|error| {
+        Failure::new(Exit::NotRun, format!("cannot tell the current directory: {error}"))
+    })?;
+    let shown = |bytes: &[u8]| text::lossless(bytes).0;
+    Ok(RunBody {
+        executable: shown(executable.real.as_os_str().as_bytes()),
+        argv: words.iter().map(|argument| shown(argument.as_bytes())).collect(),
+        directory: shown(directory.as_os_str().as_bytes()),
+    })
+}
+
+/// Starts the command under the allowance with this id, or without one under the break-glass that was opened for it, and waits until it
+/// has ended. With a client, what is spent of the allowance is shown meanwhile.
+pub(super) async fn supervise(
     dirs: &Dirs,
-    args: &RunArgs,
+    words: &[OsString],
     executable: &Executable,
-    id: &str,
+    id: Option<&str>,
+    shown: Option<&Client>,
 ) -> Result<ExitStatus, Failure> {
     let failed = |what: &str, error: &io::Error| {
         Failure::new(Exit::NotRun, format!("cannot {what}: {error}; nothing was run"))
@@ -101,10 +109,11 @@ async fn supervise(
     let mut signals = Signals::catch().map_err(|error| failed("catch signals", &error))?;
     let mut command = Command::new("/proc/self/exe");
     command.arg0("holdfast").arg("--run-dir").arg(&dirs.run_dir);
-    command.args(JoinArgs::write(id, &executable.path, &executable.real, &args.command));
+    command.args(JoinArgs::write(id, &executable.path, &executable.real, words));
     let mut child = command.spawn().map_err(|error| failed("start a process", &error))?;
-    let shown = !args.quiet && io::stderr().is_terminal();
-    let progress = shown.then(|| tokio::spawn(progress::show(client.clone(), id.to_owned())));
+    let shown = shown.zip(id);
+    let progress =
+        shown.map(|(client, id)| tokio::spawn(progress::show(client.clone(), id.to_owned())));
     let status = signals.wait(&mut child).await;
     if let Some(progress) = progress {
         progress.abort();
@@ -126,7 +135,7 @@ async fn close(client: &Client, id: &str) -> Result<AllowanceReport, ClientError
 }
 
 /// The status that says how the command ended, as shells have it.
-fn code(status: ExitStatus) -> u8 {
+pub(super) fn code(status: ExitStatus) -> u8 {
     let code = match (status.code(), status.signal()) {
         (Some(code), _) => code,
         (None, Some(signal)) => 128 + signal,
@@ -139,7 +148,7 @@ fn refused(error: ClientError) -> Failure {
     Failure::new(Exit::NotRun, format!("{error}\nholdfast: nothing was run"))
 }
 
-fn say(message: &str) {
+pub(super) fn say(message: &str) {
     // There is nobody to tell if standard error is gone.
     let _ = writeln!(io::stderr().lock(), "holdfast: {message}");
 }

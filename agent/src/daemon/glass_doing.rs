@@ -1,0 +1,314 @@
+//! Does what is decided about break-glass: the executor's part with randomness, the store, the kernel and the terminals.
+//!
+//! What opens one is done in this order: on the disk (with it, that its code is used), in the audit log, in the kernel. On a full disk
+//! what was set aside for this is let go first.
+
+use std::fs::{self, OpenOptions};
+use std::io;
+use std::os::fd::AsFd as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+
+use holdfast_abi as abi;
+use holdfast_policy::allowance::Refused;
+use holdfast_policy::break_glass::{GlassReason, GlassRefused, Terms, challenge};
+use tracing::{error, warn};
+
+use super::executor::Executor;
+use super::glass::{
+    Closing, GlassAction, GlassEvent, Joining, MakeChallenge, MakeCodes, Opening, Signed,
+};
+use super::opening::{command_line, first_of};
+use super::state::State;
+use crate::allowances::{Change, EntryState, ProcessId, Tree, host_names, is_gone, look, read_trust};
+use crate::api::{Person, RunBody, Secret};
+use crate::audit::Record;
+use crate::break_glass::{CHALLENGE_LASTS, Challenge, Code, CodeRow, Entry, random, shout};
+use crate::clock::Now;
+use crate::kernel::{self, AllowanceRow, DesiredAllowance, DesiredGrant};
+use crate::report;
+use crate::text;
+
+/// Room on the disk that is set aside, so that a break-glass can be opened when the disk is full: it may be why.
+const RESERVE: u64 = 4 << 20;
+const RESERVE_FILE: &str = "break-glass.reserve";
+
+impl Executor {
+    /// Does one thing about break-glass; what came of it, if that is news.
+    pub(super) fn glass(
+        &mut self,
+        action: GlassAction,
+        state: &State,
+        now: Now,
+    ) -> Option<GlassEvent> {
+        match action {
+            GlassAction::MakeCodes(making) => {
+                let outcome = self.make_codes(&making, now);
+                return Some(GlassEvent::CodesMade(making, outcome));
+            }
+            GlassAction::MakeChallenge(making) => {
+                let outcome = make_challenge(&making, now);
+                return Some(GlassEvent::ChallengeMade(making, outcome));
+            }
+            GlassAction::ReadTrust(signed) => return Some(trust_read(signed, state)),
+            GlassAction::Open(opening) => {
+                let outcome = self.open_glass(&opening, state, now);
+                return Some(GlassEvent::Opened(opening, outcome));
+            }
+            GlassAction::Join(joining) => {
+                let outcome = self.join_glass(&joining, state);
+                return Some(GlassEvent::Joined(joining, outcome));
+            }
+            GlassAction::Close(closing) => {
+                let outcome = self.close_glass(&closing);
+                return Some(GlassEvent::Closed(closing, outcome));
+            }
+            GlassAction::TryAgain(zone) => self.try_again(&zone, state),
+            GlassAction::Shout(message) => shout(&message),
+            GlassAction::SendLater(reply, answer, delay) => {
+                tokio::spawn(async move {
+                    tokio::time::sleep(delay).await;
+                    // Whoever asked may be gone.
+                    drop(reply.send(answer));
+                });
+            }
+            GlassAction::Count(count) => self.metrics.count_glass(&count),
+        }
+        None
+    }
+
+    /// Sets aside what a break-glass needs of the disk, if there is room.
+    pub(super) fn keep_reserve(&self) {
+        let path = self.options.state_dir.join(RESERVE_FILE);
+        if let Err(error) = reserve(&path) {
+            warn!(%error, path = %path.display(), "nothing is set aside for a break-glass on a full disk");
+        }
+    }
+
+    /// Lets it go. Whether there was any.
+    fn free_reserve(&self) -> bool {
+        fs::remove_file(self.options.state_dir.join(RESERVE_FILE)).is_ok()
+    }
+
+    fn make_codes(
+        &mut self,
+        making: &MakeCodes,
+        now: Now,
+    ) -> Result<Vec<(CodeRow, Secret)>, String> {
+        let mut made = Vec::new();
+        for number in making.first..making.first + u64::from(making.count) {
+            let code = Code::new(&random()?);
+            let row = CodeRow::new(number, &code, random()?, now.wall_ns, making.person.clone());
+            made.push((row, Secret(code.show())));
+        }
+        let codes = made.iter().map(|(row, _)| row.clone()).collect();
+        let forget_codes = making.forget.clone();
+        self.write(&Change { codes, forget_codes, ..Change::default() })?;
+        Ok(made)
+    }
+
+    fn open_glass(
+        &mut self,
+        opening: &Opening,
+        state: &State,
+        now: Now,
+    ) -> Result<Box<Entry>, (GlassRefused, Option<Box<Entry>>)> {
+        let Opening { number, terms, proof, person, .. } = opening;
+        let tree = opening.run.as_ref().map(|run| tree(run, person)).transpose();
+        let tree = tree.map_err(|refused| (refused, None))?;
+        let mut entry = Entry::new(*number, terms, proof.clone(), person.clone(), tree);
+        entry.serial = kernel::boot_time_ns();
+        entry.boot_id = state.allowances.boot_id().to_owned();
+        entry.until_ns = entry.serial.saturating_add(terms.length.as_nanos() as u64);
+        entry.opened_ns = now.wall_ns;
+        let change = Change {
+            codes: opening.code.iter().cloned().collect(),
+            glass: vec![entry.clone()],
+            forget_glass: opening.forget.clone(),
+            ..Change::default()
+        };
+        let written = self.write(&change);
+        let written = written.or_else(|why| {
+            if self.free_reserve() { self.write(&change) } else { Err(why) }
+        });
+        written.map_err(|why| (unwritable("which codes were used", &why), None))?;
+        if !self.record_glass(&entry, now) && !(self.free_reserve() && self.record_glass(&entry, now)) {
+            return Err(self.glass_failed(entry, unwritable("the audit log", "see the agent's log")));
+        }
+        let outcome = match &mut self.guard {
+            Some(guard) => {
+                guard.open_allowance(&desired(&entry, terms)).map_err(|error| error.to_string())
+            }
+            None => Err("there is no guard".to_owned()),
+        };
+        match outcome {
+            Ok(()) => Ok(Box::new(entry)),
+            Err(why) => {
+                let message = format!("it cannot be opened: {why}");
+                let help = "nothing was opened, and the code is used up: see `holdfast doctor`";
+                let refused = GlassRefused::new(GlassReason::NoGuard, message, help);
+                Err(self.glass_failed(entry, refused))
+            }
+        }
+    }
+
+    /// Whether it is on record that one is about to be open.
+    fn record_glass(&mut self, entry: &Entry, now: Now) -> bool {
+        let glass = Box::new(report::glass(entry, now));
+        self.audit.append(&Record::BreakGlassOpen { glass }, now);
+        self.sync_audit()
+    }
+
+    /// Writes down that nothing was opened. If that fails too, the next agent finds it open and not in the kernel.
+    fn glass_failed(
+        &mut self,
+        entry: Entry,
+        refused: GlassRefused,
+    ) -> (GlassRefused, Option<Box<Entry>>) {
+        let state = EntryState::Failed { error: refused.message.clone() };
+        let entry = Entry { state, ..entry };
+        if let Err(why) = self.write(&Change { glass: vec![entry.clone()], ..Change::default() }) {
+            error!(why, "a break-glass was not opened, and that cannot be written down");
+        }
+        (refused, Some(Box::new(entry)))
+    }
+
+    fn join_glass(&mut self, joining: &Joining, state: &State) -> Result<ProcessId, GlassRefused> {
+        let Joining { number, serial, tree, person, .. } = joining;
+        let wrong = |refused: Refused| GlassRefused {
+            reason: GlassReason::WrongProcess,
+            message: refused.message,
+        };
+        let (first, process) = first_of(tree, *serial, person).map_err(wrong)?;
+        let mut entry = state.glass.get(*number).cloned().ok_or_else(|| {
+            GlassRefused::new(GlassReason::WrongProcess, "it is over", "open another")
+        })?;
+        entry.tree = Some(Tree { first: Some(first), ..tree.clone() });
+        self.write(&Change { glass: vec![entry], ..Change::default() })
+            .map_err(|why| unwritable("who may spend it", &why))?;
+        let no_guard = |message: String| {
+            GlassRefused::new(GlassReason::NoGuard, message, "see `holdfast doctor`")
+        };
+        let guard = self.guard.as_mut().ok_or_else(|| no_guard("there is no guard".to_owned()))?;
+        guard
+            .mark(*serial, process.as_fd())
+            .map_err(|error| no_guard(format!("process {} cannot be marked: {error}", first.pid)))?;
+        Ok(first)
+    }
+
+    fn close_glass(&mut self, closing: &Closing) -> Result<(Option<AllowanceRow>, bool), String> {
+        let guard = self.guard.as_mut().ok_or("the guard is not up")?;
+        let row = guard.close_allowance(closing.serial).map_err(|error| error.to_string())?;
+        self.keep_reserve();
+        Ok((row, closing.first.as_ref().is_some_and(is_gone)))
+    }
+
+    /// Continues whoever is paused in a zone. Who is not covered is paused again before the same file.
+    fn try_again(&self, zone: &str, state: &State) {
+        let Some(guard) = &self.guard else { return };
+        let slot = guard.zones().iter().find(|active| active.name == zone).map(|active| active.slot);
+        match guard.held() {
+            Ok(held) => {
+                let here = held.into_iter().filter(|(_, held)| Some(held.event.zone) == slot);
+                let threads: Vec<_> = here.map(|(key, _)| key).collect();
+                self.go_on(&threads, &state.book);
+            }
+            Err(error) => warn!(%error, "who is paused cannot be read, and is not continued"),
+        }
+    }
+}
+
+fn tree(run: &RunBody, person: &Person) -> Result<Tree, GlassRefused> {
+    let seen = person.pid.and_then(|pid| look(pid).ok().flatten());
+    let submitter = seen.ok_or_else(|| {
+        let message = "the process that opens it cannot be looked at";
+        GlassRefused::new(GlassReason::WrongProcess, message, "try again")
+    })?;
+    Ok(Tree {
+        command: command_line(run),
+        executable: run.executable.clone(),
+        wanted: None,
+        submitter: submitter.id,
+        first: None,
+    })
+}
+
+fn make_challenge(making: &MakeChallenge, now: Now) -> Result<Challenge, GlassRefused> {
+    let nonce = random::<16>().map_err(|why| {
+        GlassRefused::new(GlassReason::StateUnreadable, why, "try again, or use a code")
+    })?;
+    let nonce = text::hex(&nonce);
+    let text = challenge(&host_names(), &making.terms, &nonce, now.unix_seconds());
+    let until_ns = now.boot_ns.saturating_add(CHALLENGE_LASTS);
+    Ok(Challenge { text, terms: making.terms.clone(), until_ns })
+}
+
+fn trust_read(signed: Box<Signed>, state: &State) -> GlassEvent {
+    let trust = read_trust(&state.plan.policy.signing).map(Box::new).map_err(|refused| {
+        GlassRefused { reason: GlassReason::SignersUnreadable, message: refused.message }
+    });
+    GlassEvent::TrustRead(signed, trust)
+}
+
+/// What the kernel is told.
+fn desired(entry: &Entry, terms: &Terms) -> DesiredAllowance {
+    let grant = DesiredGrant {
+        zone: entry.zone.clone(),
+        ops: abi::Op::KNOWN_BITS,
+        files: terms.files,
+        bytes: terms.bytes,
+        tenants: abi::GrantAccount::ANY_TENANTS,
+        subtrees: Vec::new(),
+    };
+    DesiredAllowance {
+        serial: entry.serial,
+        until_ns: entry.until_ns,
+        tree: entry.tree.is_some(),
+        unit: None,
+        user: None,
+        zone: entry.tree.is_none().then(|| entry.zone.clone()),
+        break_glass: true,
+        grants: vec![grant],
+    }
+}
+
+fn unwritable(what: &str, why: &str) -> GlassRefused {
+    let help = "nothing was opened. If the disk of the state directory is full, free a few megabytes there (`journalctl \
+                --vacuum-size=100M`, /var/cache), and try again";
+    GlassRefused::new(GlassReason::StateUnreadable, format!("{what} cannot be written: {why}"), help)
+}
+
+/// Makes the file, with its blocks, if it is not there.
+fn reserve(path: &Path) -> io::Result<()> {
+    let mut options = OpenOptions::new();
+    let file = match options.write(true).create_new(true).mode(0o600).open(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
+        file => file?,
+    };
+    let allocated = rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, RESERVE);
+    if let Err(error) = allocated {
+        // Half of it would look like all of it.
+        let _ = fs::remove_file(path);
+        return Err(error.into());
+    }
+    file.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::MetadataExt as _;
+
+    use super::*;
+
+    #[test]
+    fn what_is_set_aside_takes_its_room_and_is_made_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(RESERVE_FILE);
+        reserve(&path).unwrap();
+        let made = fs::metadata(&path).unwrap();
+        assert!(made.blocks() * 512 >= RESERVE, "{} blocks", made.blocks());
+        reserve(&path).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().ino(), made.ino());
+        assert!(reserve(Path::new("/nonexistent/reserve")).is_err());
+    }
+}

@@ -1,0 +1,145 @@
+//! The night it is for: something is held, the signers sleep, and the disk is full.
+
+use std::fs;
+use std::time::Duration;
+
+use anyhow::Result;
+use holdfast_abi::Per;
+
+use crate::harness::agent::{BINARY, STATE_DIR};
+use crate::harness::break_glass::{self, Glass, audited, closes, files_spent, refused_for};
+use crate::harness::terminal::{Terminal, session};
+use crate::harness::{Budget, Ctx, Tool, check, check_eq, cli, hold, sh, until};
+use crate::runner::Scenario;
+
+pub(crate) const SCENARIOS: &[Scenario] = &[
+    Scenario::each("break_glass_lets_a_held_rm_go_on_and_closes_by_itself", held),
+    Scenario::once("break_glass_is_told_on_every_terminal_and_waits_for_none", told),
+    Scenario::once("break_glass_asks_for_the_code_without_showing_it", typed),
+    Scenario::once("break_glass_opens_on_a_full_disk", full),
+];
+
+const BUDGET: u64 = 3;
+
+fn held(ctx: &mut Ctx<'_>) -> Result<()> {
+    let tree = ctx.tree(3, 20)?;
+    ctx.guard_glass(&[ctx.hold_zone(&tree, Budget::files(BUDGET))])?;
+    let codes = break_glass::codes(2)?;
+    let unit = ctx.unit("rm")?;
+    let rm = hold::rm(&tree, 0..2, &unit).start()?;
+    ctx.held_at(&tree, rm.pid(), BUDGET)?;
+    let glass = Glass::new(&ctx.zone).lasts("40s");
+    let said = glass.host_wide(&codes[0]).run()?.ok()?;
+    check!(said.stdout.contains("detach"), "{}", said.describe("should say what is not covered"));
+    // Nobody continues it but the agent.
+    rm.wait()?.quietly()?;
+    let spent = 42 - BUDGET;
+    tree.lost_exactly(42)?;
+    check_eq!(files_spent()?, spent, "files spent");
+    let open = break_glass::status()?["open"].clone();
+    check_eq!(open["ops"]["remove"].as_u64(), Some(spent), "removals in {open}");
+    check_eq!(cli::text(&cli::status()?.1["break_glass"], "zone"), ctx.zone, "zone in `status`");
+    let labels = [("zone", ctx.zone.as_str())];
+    let metrics = ctx.lab.metrics()?;
+    check_eq!(metrics.sum("holdfast_break_glass_open", &labels), 1.0, "open by the metrics");
+    check_eq!(metrics.sum("holdfast_break_glass_files_spent", &labels), spent as f64, "spent");
+    check_eq!(metrics.sum("holdfast_allowances_open", &[]), 0.0, "it is no allowance");
+    let record = audited("break_glass_open", &ctx.zone)?;
+    check_eq!(cli::text(&record, "reason"), "the disk fills up", "reason in {record}");
+    let kernel_log = Tool::new("dmesg").ok()?.stdout;
+    check!(
+        kernel_log.contains(&format!("zone {} for everybody", ctx.zone)),
+        "the kernel's log should tell it"
+    );
+    // Its time is over: nobody closes it.
+    let report = closes("expired")?;
+    check_eq!(cli::number(&report["files"], "spent")?, spent, "files spent in {report}");
+    let record = audited("break_glass_close", &ctx.zone)?;
+    check_eq!(record["ops"]["remove"].as_u64(), Some(spent), "removals in {record}");
+    let late = hold::rm(&tree, 2..3, &ctx.unit("late")?).start()?;
+    let late_hold = ctx.held_at(&tree, late.pid(), 42)?;
+    refused_for(ctx, "used_code", || glass.host_wide(&codes[0]).run()?.code(3))?;
+    check_eq!(tree.gone()?, 42, "files gone after a used code");
+    late_hold.kill()?;
+    late.wait()?.killed_by(rustix::process::Signal::KILL)?;
+    ctx.nothing_held()
+}
+
+fn told(ctx: &mut Ctx<'_>) -> Result<()> {
+    let tree = ctx.tree(1, 5)?;
+    ctx.guard_glass(&[ctx.new_zone(&tree.root).budget(Budget::files(BUDGET))])?;
+    let codes = break_glass::codes(1)?;
+    let here = Terminal::start(&session("sleep").arg("600"))?;
+    let there = Terminal::start(&session("sleep").arg("600"))?;
+    // One that nobody reads, and that has no room left.
+    let stuck = Terminal::start_unread(&session("yes"), "")?;
+    std::thread::sleep(Duration::from_secs(1));
+    Glass::new(&ctx.zone).host_wide(&codes[0]).run()?.ok()?;
+    for terminal in [&here, &there] {
+        terminal.shows(&format!("BREAK-GLASS OPEN in primary zone {}", ctx.zone), 1)?;
+    }
+    break_glass::close()?;
+    for terminal in [&here, &there] {
+        terminal.shows("BREAK-GLASS CLOSED", 1)?;
+    }
+    drop(stuck);
+    cli::status().map(drop)
+}
+
+fn typed(ctx: &mut Ctx<'_>) -> Result<()> {
+    let tree = ctx.tree(1, 5)?;
+    ctx.guard_glass(&[ctx.new_zone(&tree.root).budget(Budget::files(BUDGET))])?;
+    let code = break_glass::codes(1)?.remove(0);
+    let args = Glass::new(&ctx.zone).args();
+    let tool = session(BINARY).args(["break-glass", "open", "--host-wide"]).args(args);
+    let mut terminal = Terminal::start(&tool)?;
+    terminal.shows("break-glass code", 1)?;
+    // With a slip: it is told at once, and costs nothing.
+    let last = code.chars().last().map_or('0', |c| if c == 'A' { 'B' } else { 'A' });
+    let slip = format!("{}{last}", &code[..code.len() - 1]);
+    terminal.type_in(&format!("{slip}\r"))?;
+    terminal.shows("it was not tried", 1)?;
+    check_eq!(break_glass::refused(ctx, "wrong_code")?, 0.0, "wrong codes");
+    terminal.shows("break-glass code", 2)?;
+    terminal.type_in(&format!("{}\r", code.to_lowercase()))?;
+    terminal.shows("amount", 1)?;
+    let screen = terminal.screen().to_uppercase();
+    for secret in code.split('-') {
+        check!(!screen.contains(secret), "the screen should not show the code");
+    }
+    check_eq!(cli::text(&break_glass::last()?, "state"), "open", "what became of it");
+    break_glass::close().map(drop)
+}
+
+/// What has to be written fits into what was set aside.
+fn full(ctx: &mut Ctx<'_>) -> Result<()> {
+    let tree = ctx.tree(1, 30)?;
+    ctx.lab.stop()?;
+    let mount = Tool::new("mount").args(["-t", "tmpfs", "-o", "size=16m", "small", STATE_DIR]);
+    mount.ok()?;
+    let outcome = on_a_full_disk(ctx, &tree);
+    ctx.lab.stop()?;
+    Tool::new("umount").arg(STATE_DIR).ok()?;
+    ctx.lab.start(false)?;
+    outcome
+}
+
+fn on_a_full_disk(ctx: &mut Ctx<'_>, tree: &crate::harness::Tree) -> Result<()> {
+    ctx.lab.start(false)?;
+    let zone = ctx.new_zone(&tree.root).budget(Budget::files(BUDGET).per(Per::Zone));
+    ctx.guard_glass(&[zone])?;
+    let codes = break_glass::codes(1)?;
+    let fill = "cat /dev/zero >\"$1/fill\" 2>/dev/null; cat /dev/zero >\"$1/fill2\" 2>/dev/null; stat -f -c %f \"$1\"";
+    let free = sh(fill, [STATE_DIR])?;
+    check_eq!(free.stdout.trim(), "0", "free blocks of the state directory");
+    // The log has lost what it wanted to write meanwhile; the next record decides.
+    until("the agent notices", Duration::from_secs(60), || {
+        Ok(fs::write(format!("{STATE_DIR}/probe"), vec![0; 4096]).is_err().then_some(()))
+    })?;
+    Glass::new(&ctx.zone).host_wide(&codes[0]).run()?.ok()?;
+    audited("break_glass_open", &ctx.zone)?;
+    let gone = hold::unlink(&tree.root, &ctx.unit("rm")?)?.run()?.ok()?;
+    check_eq!(gone.stdout.trim(), "30", "files removed");
+    fs::remove_file(format!("{STATE_DIR}/fill"))?;
+    break_glass::close().map(drop)
+}
