@@ -132,8 +132,13 @@ impl Executor {
             if self.free_reserve() { self.write(&change) } else { Err(why) }
         });
         written.map_err(|why| (unwritable("which codes were used", &why), None))?;
-        if !self.record_glass(&entry, now) && !(self.free_reserve() && self.record_glass(&entry, now)) {
-            return Err(self.glass_failed(entry, unwritable("the audit log", "see the agent's log")));
+        let record = Record::BreakGlassOpen { glass: Box::new(report::glass(&entry, now)) };
+        let recorded = self.record_first(&record, state, now);
+        let recorded = recorded.or_else(|why| {
+            if self.free_reserve() { self.record_first(&record, state, now) } else { Err(why) }
+        });
+        if let Err(why) = recorded {
+            return Err(self.glass_failed(entry, unwritable("the audit log", &why)));
         }
         let outcome = match &mut self.guard {
             Some(guard) => {
@@ -150,13 +155,6 @@ impl Executor {
                 Err(self.glass_failed(entry, refused))
             }
         }
-    }
-
-    /// Whether it is on record that one is about to be open.
-    fn record_glass(&mut self, entry: &Entry, now: Now) -> bool {
-        let glass = Box::new(report::glass(entry, now));
-        self.audit.append(&Record::BreakGlassOpen { glass }, now);
-        self.sync_audit()
     }
 
     /// Writes down that nothing was opened. If that fails too, the next agent finds it open and not in the kernel.

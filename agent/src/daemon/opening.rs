@@ -328,10 +328,6 @@ pub(super) fn first_of(
         Ok(seen.id)
     };
     let first = allowed()?;
-    if let Some(wanted) = &tree.wanted {
-        // They may have been changed since it was submitted.
-        check_files(wanted)?;
-    }
     let number = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or_else(gone)?;
     let process = pidfd_open(number, PidfdFlags::empty()).map_err(|_| gone())?;
     // Now that it is held by the hand: it is still the same.
