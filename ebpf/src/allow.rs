@@ -37,36 +37,15 @@ pub unsafe extern "C" fn hf_allow(request: *mut Request, inflight: *mut InFlight
     if request.is_null() || inflight.is_null() {
         return 0;
     }
-    let mark = current_mark();
     for source in 0..SOURCES {
-        let serial = match source {
-            0 => mark,
-            1 => bound(BindKey::UNIT, (*request).unit),
-            2 => bound(BindKey::USER, user(&*request) as u64),
-            _ => bound(BindKey::ZONE, zone_id(&*request)),
-        };
+        let serial = hf_found(source, request);
         if serial == 0 {
             continue;
         }
-        let Some(allowance) = ALLOWANCES.get(serial) else { continue };
-        if !is_for(allowance, &*request, serial == mark) {
-            continue;
-        }
-        let is_break_glass = allowance.kind == AllowanceConf::BREAK_GLASS;
-        let grants = if !is_break_glass {
-            hf_grants(serial, request)
-        } else if (*request).is_strict != 0 {
-            // It may be another zone's.
-            0
-        } else {
-            // Wherever it is in the grant's zone.
-            opaque(1) as u32
-        };
+        let grants = hf_grants(serial, request);
         for index in 0..MAX_GRANTS as u32 {
             if grants & (1 << index) != 0 && hf_pay(serial, index, request, inflight) != 0 {
-                let reason =
-                    if is_break_glass { Reason::BreakGlass } else { Reason::Allowance };
-                (*request).reason = reason as u8;
+                hf_note_spent(serial, index, request, inflight);
                 return 1;
             }
         }
@@ -104,12 +83,31 @@ unsafe fn zone_id(request: &Request) -> u64 {
     }
 }
 
-/// Serial of what is bound to a unit, user or zone; 0 for none.
-#[inline(always)]
-unsafe fn bound(kind: u32, id: u64) -> u64 {
-    match BINDS.get(BindKey { id, kind, pad: 0 }) {
-        Some(serial) => *serial,
-        None => 0,
+/// Serial of what an op finds by its process tree (source 0), unit (1), user (2) or zone (3), if that is good now and for whoever runs; 0
+/// for none. A global function: its keys take no room on the stack of [`hf_allow`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub unsafe extern "C" fn hf_found(source: u32, request: *const Request) -> u64 {
+    if request.is_null() {
+        return 0;
+    }
+    let request = &*request;
+    let serial = if source == 0 {
+        current_mark()
+    } else {
+        let (kind, id) = match source {
+            1 => (BindKey::UNIT, request.unit),
+            2 => (BindKey::USER, user(request) as u64),
+            _ => (BindKey::ZONE, zone_id(request)),
+        };
+        match BINDS.get(BindKey { id, kind, pad: 0 }) {
+            Some(serial) => *serial,
+            None => 0,
+        }
+    };
+    match ALLOWANCES.get(serial) {
+        Some(allowance) if is_for(allowance, request, source == 0) => serial,
+        _ => 0,
     }
 }
 
@@ -123,12 +121,18 @@ struct Climb {
     grants: u32,
 }
 
-/// The grants of an allowance that name the op's file or a directory above it, one bit each. A global function.
+/// The grants of an allowance that name the op's file or a directory above it, one bit each. That of a break-glass is good wherever in
+/// its zone the op is, unless nobody knows where that is: it may be another zone. A global function.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub unsafe extern "C" fn hf_grants(serial: u64, request: *const Request) -> u32 {
     if request.is_null() {
         return 0;
+    }
+    if let Some(allowance) = ALLOWANCES.get(serial)
+        && allowance.kind == AllowanceConf::BREAK_GLASS
+    {
+        return if (*request).is_strict != 0 { 0 } else { 1 };
     }
     let mut climb =
         Climb { dentry: (*request).dentry, serial, dev: (*request).dev, grants: opaque(0) as u32 };
@@ -195,25 +199,49 @@ pub unsafe extern "C" fn hf_pay(
     let lock = (&raw mut (*grant).lock).cast();
     bpf_spin_lock(lock);
     let covered = (*grant).take(&request.cost, tenant.as_mut());
-    if covered {
-        (*grant).count(request.op);
-    }
-    let files_left = (*grant).files.wrapping_sub((*grant).used_files);
-    let bytes_left = (*grant).bytes.wrapping_sub((*grant).used_bytes);
     bpf_spin_unlock(lock);
     if !covered {
         return 0;
     }
     inflight.remember_grant(serial, index, request.op, &request.cost);
+    1
+}
+
+/// Takes note that a grant was spent for an op: its kind, the reason, and what the event says. A global function: [`hf_pay`] has no
+/// stack to spare. What is left is read without the lock: it is for people to see.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub unsafe extern "C" fn hf_note_spent(
+    serial: u64,
+    index: u32,
+    request: *mut Request,
+    inflight: *mut InFlight,
+) -> u32 {
+    if request.is_null() || inflight.is_null() {
+        return 0;
+    }
+    let (request, inflight) = (&mut *request, &mut *inflight);
+    let is_break_glass = match ALLOWANCES.get(serial) {
+        Some(allowance) => allowance.kind == AllowanceConf::BREAK_GLASS,
+        // It was closed in this very moment.
+        None => false,
+    };
+    request.reason =
+        if is_break_glass { Reason::BreakGlass as u8 } else { Reason::Allowance as u8 };
     let outcome = &mut inflight.outcome;
     outcome.allowance = serial;
     outcome.budget = opaque(0);
     outcome.actor = opaque(0);
-    outcome.files_left = files_left;
-    outcome.bytes_left = bytes_left;
+    outcome.files_left = opaque(0);
+    outcome.bytes_left = opaque(0);
     outcome.latched_until = opaque(0);
     outcome.suppressed = opaque(0) as u32;
-    1
+    if let Some(grant) = GRANTS.get_ptr_mut(GrantKey { serial, index, pad: 0 }) {
+        add(&raw mut (*grant).ops_by_kind[request.op as usize & 7], 1);
+        outcome.files_left = (*grant).files.wrapping_sub((*grant).used_files);
+        outcome.bytes_left = (*grant).bytes.wrapping_sub((*grant).used_bytes);
+    }
+    0
 }
 
 /// The entry of a tenant that has none; null if there is no room.
@@ -234,8 +262,8 @@ pub unsafe fn return_grant(serial: u64, index: u32, op: u8, cost: &holdfast_abi:
     let lock = (&raw mut (*grant).lock).cast();
     bpf_spin_lock(lock);
     (*grant).give_back(&cost, tenant.as_mut());
-    (*grant).uncount(op);
     bpf_spin_unlock(lock);
+    add(&raw mut (*grant).ops_by_kind[op as usize & 7], 1u64.wrapping_neg());
 }
 
 /// Serial in the running task's mark; 0 for none.

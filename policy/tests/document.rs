@@ -125,6 +125,8 @@ max_length = "8h"
 any_host = false
 # role primary: nobody can sign
 # role backup: nobody can sign
+
+# break_glass: none can be opened
 "#;
     assert_eq!(policy.to_string(), expected);
 }
@@ -228,7 +230,7 @@ fn shown_to_programs_it_has_the_same_words() {
         "signers": "/etc/holdfast/allowed_signers", "revoked": null, "max_length": "8h",
         "max_length_seconds": 28_800, "any_host": false,
     },
-    "groups": [], "trust": []});
+    "groups": [], "trust": [], "break_glass": null});
     assert_eq!(serde_json::to_value(&policy).unwrap(), expected);
 
     let held = serde_json::to_value(zone("role = 'primary'")).unwrap();

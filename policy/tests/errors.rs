@@ -494,3 +494,45 @@ fn problems_can_be_told_to_programs() {
     assert_eq!(value["problems"][1]["line"], 1);
     assert_eq!(value["problems"][1]["message"], "a policy has no field `a`");
 }
+
+#[test]
+fn every_mistake_about_break_glass_is_located() {
+    let zone = "[[zone]]\nname = \"customers\"\nrole = \"primary\"\npaths = [\"/a\"]\n";
+    let start = format!("{zone}{BUDGET}[break_glass]\n");
+    let with = |lines: &str| short(&format!("{start}{lines}\n"));
+    assert_eq!(
+        with(
+            "max_length = \"2d\"\nmax_files = 0\nmax_bytes = \"5\"\nzones = [\"customer\", \"customers\", \"customers\"]"
+        ),
+        [
+            "10:14 a longest break-glass of `2d` is out of bounds",
+            "11:13 0 files cannot be the most of a break-glass",
+            "12:13 `5` has no unit",
+            "13:10 there is no zone `customer`",
+            "13:35 `customers` is named twice",
+        ]
+    );
+    assert_eq!(
+        with("signers = [\"alice@example.com\", \"Alice@example.com\", \"a b\"]\nmaxfiles = 1"),
+        [
+            "9:1 this break-glass has no `max_files`",
+            "9:1 this break-glass has no `max_bytes`",
+            "10:33 `Alice@example.com` is named twice",
+            "10:54 `a b` cannot be a person",
+            "11:1 `[break_glass]` has no field `maxfiles`",
+        ]
+    );
+    let ok = "max_files = 1\nmax_bytes = 1\n";
+    assert_eq!(
+        with(&format!("{ok}zones = []")),
+        ["12:9 with no zones no break-glass could ever be opened"]
+    );
+    assert_eq!(with("max_files = 1\nmax_bytes = 0").len(), 1);
+    let policy = Policy::parse("policy.toml", &format!("{start}{ok}")).unwrap();
+    let rule = policy.break_glass.unwrap();
+    assert_eq!(
+        (rule.max_length.as_secs(), rule.zones.as_ref(), rule.signers.len()),
+        (3600, None, 0)
+    );
+    assert!(rule.is_for("customers"));
+}

@@ -88,6 +88,7 @@ fn it_starts_by_observing() {
 #[test]
 fn it_trusts_nobody_to_sign_until_somebody_says_whom() {
     assert_eq!(shipped().signing, Signing::default());
+    assert_eq!(shipped().break_glass, None);
 }
 
 #[test]
@@ -108,6 +109,11 @@ fn its_example_of_who_signs_can_be_used_as_it_is() {
     let needed = |role| policy.signing.trust(role).map(Trust::people);
     assert_eq!((needed(Role::Primary), needed(Role::Backup)), (Some(2), Some(3)));
     assert!(policy.signing.revoked.is_some() && !policy.signing.any_host);
+    let glass = policy.break_glass.as_ref();
+    assert_eq!(
+        glass.map(|glass| (glass.max_files, glass.zones.is_none())),
+        Some((1_000_000, true))
+    );
 }
 
 #[test]

@@ -16,3 +16,6 @@ pub(crate) use book::{Book, CHALLENGE_LASTS, Challenge, Found, MOST_CODES, Surve
 pub(crate) use code::{Code, CodeRow, random};
 pub(crate) use entry::{Entry, Proof};
 pub(crate) use shout::shout;
+
+#[cfg(test)]
+pub(crate) use {book::tests as test_book, code::tests as test_codes};

@@ -3,9 +3,9 @@
 //! Commands ask the agent and print; they never change the kernel's state themselves (but for `unpin`).
 
 mod agent;
-mod break_glass;
 mod allow;
 mod audit;
+mod break_glass;
 mod client;
 mod doctor;
 mod events;

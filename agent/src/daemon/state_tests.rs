@@ -67,6 +67,7 @@ pub(in crate::daemon) fn words(actions: &[Action]) -> Vec<&'static str> {
         A::CloseUnknown(_) => "close unknown",
         A::SaveRevoked(_) => "save revoked",
         A::CountAllowance(_) => "count allowance",
+        A::Glass(_) => "glass",
         A::Record(_) => "record",
         A::SyncAudit => "sync",
         A::Publish(_) => "publish",

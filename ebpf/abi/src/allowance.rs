@@ -111,7 +111,7 @@ pub struct GrantAccount {
     pub used_tenants: u64,
     /// Ops.
     pub used_ops: u64,
-    /// Ops of each kind, by the number of the [`crate::Op`].
+    /// Ops of each kind, by the number of the [`crate::Op`]. The kernel counts them with atomic additions, after the lock.
     pub ops_by_kind: [u64; 8],
 }
 
@@ -227,14 +227,14 @@ impl GrantAccount {
         }
     }
 
-    /// Counts an op of this kind that was taken. To be called under the lock.
+    /// Counts an op of this kind that was taken.
     #[inline(always)]
     pub fn count(&mut self, op: u8) {
         let kind = &mut self.ops_by_kind[op as usize & 7];
         *kind = kind.wrapping_add(1);
     }
 
-    /// Takes that back. To be called under the lock.
+    /// Takes that back.
     #[inline(always)]
     pub fn uncount(&mut self, op: u8) {
         let kind = &mut self.ops_by_kind[op as usize & 7];

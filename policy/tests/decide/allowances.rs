@@ -32,7 +32,7 @@ fn grant(ops: OpMask, files: u64, bytes: u64, tenants: u64) -> GrantAccount {
 }
 
 fn removes(files: u64) -> GrantAccount {
-    grant(Op::Remove.bit(), files, u64::MAX, u64::MAX)
+    grant(Op::Remove.bit(), files, u64::MAX, u32::MAX.into())
 }
 
 /// Good until 200 seconds, for whoever carries the mark 1.
@@ -354,4 +354,68 @@ proptest! {
             }
         }
     }
+}
+
+const BY_GLASS: Outcome = (Verdict::Allow, Reason::BreakGlass, false, None);
+
+fn whole_zone(files: u64, tree: bool) -> OpenAllowance {
+    let grant = grant(Op::KNOWN_BITS, files, u64::MAX, GrantAccount::ANY_TENANTS);
+    OpenAllowance::break_glass(1, 200 * SECOND, grant, tree)
+}
+
+#[test]
+fn a_break_glass_for_everybody_covers_its_zone_wherever_and_nothing_of_unknown_cost() {
+    let mut model = model();
+    model.open(whole_zone(3, false));
+    for tenant in 1..=2 {
+        let somewhere = Request { inside: &[], mark: None, ..in_tenant(tenant, 1) };
+        assert_eq!(outcome(&model.decide(&somewhere)), BY_GLASS);
+    }
+    let truncation = Request { op: Op::Truncate, inside: &[], mark: None, ..in_tenant(3, 1) };
+    assert_eq!(outcome(&model.decide(&truncation)), BY_GLASS);
+    let one = &model.allowances[0];
+    assert!(one.tenants.is_empty(), "tenants are not counted");
+    assert_eq!(one.grants[0].ops_by_kind[..3], [2, 0, 1]);
+    let outside = Request { inside: &[], mark: None, ..inside() };
+    let detach = Request { op: Op::Detach, ..outside };
+    assert_eq!(model.decide(&detach).reason, Reason::UnknownCost);
+    // Spent down: the budget answers.
+    assert_eq!(outcome(&model.decide(&outside)), ALLOWED);
+    assert_eq!(model.allowances[0].grants[0].used_files, 3);
+}
+
+#[test]
+fn a_break_glass_is_over_in_time_and_gives_back_what_failed() {
+    let mut model = model();
+    model.open(whole_zone(1, false));
+    let anybody = Request { inside: &[], mark: None, ..inside() };
+    let decision = model.decide(&anybody);
+    assert_eq!(outcome(&decision), BY_GLASS);
+    model.give_back(&decision.charge);
+    assert_eq!(model.allowances[0].grants[0].ops_by_kind, [0; 8]);
+    assert_eq!(outcome(&model.decide(&Request { now: 200 * SECOND, ..anybody })), ALLOWED);
+    assert_eq!(outcome(&model.decide(&Request { now: 199 * SECOND, ..anybody })), BY_GLASS);
+}
+
+#[test]
+fn a_break_glass_for_a_command_is_its_trees_alone() {
+    let mut model = model();
+    model.open(whole_zone(10, true));
+    let stranger = Request { inside: &[], mark: None, ..inside() };
+    assert_eq!(outcome(&model.decide(&stranger)), ALLOWED);
+    assert_eq!(outcome(&model.decide(&Request { mark: Some(2), ..stranger })), ALLOWED);
+    assert_eq!(outcome(&model.decide(&stranger)), DENIED_FIRST);
+    assert_eq!(outcome(&model.decide(&Request { mark: Some(1), ..stranger })), BY_GLASS);
+    assert_eq!(outcome(&model.decide(&stranger)), DENIED);
+}
+
+#[test]
+fn an_allowance_of_the_unit_is_spent_before_a_break_glass() {
+    let mut model = model();
+    model.open(whole_zone(10, false));
+    let own = OpenAllowance::new(2, 200 * SECOND, vec![removes(1)]);
+    model.open(OpenAllowance { unit: Some(remove(1).unit), ..own });
+    let inside = Request { mark: None, inside: EVERYWHERE, ..inside() };
+    assert_eq!(outcome(&model.decide(&inside)), COVERED);
+    assert_eq!(outcome(&model.decide(&inside)), BY_GLASS);
 }

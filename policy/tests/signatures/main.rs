@@ -2,6 +2,7 @@
 #![expect(unreachable_pub, reason = "`pub` says what a module offers; a test has no outside")]
 
 mod blobs;
+mod break_glass;
 mod cases;
 mod differential;
 mod files;

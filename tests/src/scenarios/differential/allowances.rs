@@ -1,6 +1,8 @@
 //! The kernel against its executable specification where allowances are open: of process trees, units and users, several at
 //! once, with grants of random places, ops and amounts. Some end in the middle, by revocation or by time.
 //!
+//! In each round a break-glass is open for everybody in the zone, too, until it is spent down or closed.
+//!
 //! The documents are real: canonical, signed by two people and submitted to the agent. In the end what it says was spent of each
 //! grant is compared as well.
 
@@ -20,6 +22,7 @@ use super::world::{Random, World};
 use super::{budgets, inode_of, seeded};
 use crate::harness::agent::POLICY;
 use crate::harness::allowance::{Doc, Draft, Grant};
+use crate::harness::break_glass::{self, Glass};
 use crate::harness::signing::Signing;
 use crate::harness::tool::Running;
 use crate::harness::worker::Worker;
@@ -33,6 +36,10 @@ const REVOKED_AT: usize = 300;
 const SHORT: i64 = 8;
 /// When that is over: the ops before it wait.
 const ENDED_AT: usize = 350;
+/// When the round's break-glass is closed.
+const CLOSED_AT: usize = 380;
+/// Most files of a break-glass.
+const GLASS_FILES: u64 = 60;
 const OPS_GRANTED: [Op; 4] = [Op::Remove, Op::Replace, Op::Truncate, Op::MoveOut];
 
 /// Who spends, and in which of a round's two process trees.
@@ -89,7 +96,9 @@ fn agree_on(ctx: &mut Ctx<'_>, seed: u64) -> Result<()> {
     let bell_zone = Zone::new(&format!("{}-bell", ctx.zone), &bell);
     let zones =
         [budgets(ctx.new_zone(&root)), bell_zone.observe().budget(Budget::files(1_000_000))];
-    ctx.guard_signed(&zones, &Signing::usual()?)?;
+    let text = policy::render(&zones) + &Signing::usual()?.render()? + &break_glass::table();
+    ctx.guard_text(&zones, &text)?;
+    let codes = break_glass::codes(ROUNDS)?;
     let policy =
         Policy::parse(POLICY, &policy::render(&zones)).map_err(|problems| anyhow!("{problems}"))?;
     let units: Vec<_> =
@@ -98,13 +107,15 @@ fn agree_on(ctx: &mut Ctx<'_>, seed: u64) -> Result<()> {
     follower.ring(&bell)?;
     let mut turns = Vec::new();
     let mut spent = Vec::new();
-    for round in 0..ROUNDS {
-        play(ctx, round, &mut world, &units, &mut random, &mut turns, &mut spent)?;
+    let mut glass = Vec::new();
+    for (round, code) in codes.iter().enumerate() {
+        let log = (&mut turns, &mut spent, &mut glass);
+        play(ctx, (round, code), &mut world, &units, &mut random, log)?;
     }
     follower.ring(&bell)?;
     let events = follower.of_zone(&ctx.zone)?;
     let ids: Vec<_> = units.iter().map(Unit::id).collect::<Result<_>>()?;
-    let summary = compare(policy, &turns, &events, &ids, &spent)?;
+    let summary = compare(policy, &turns, &events, &ids, (&spent, &glass))?;
     ctx.lab.note(format!("seed {seed}: {summary}"));
     world.check()?;
     let metrics = ctx.lab.metrics()?;
@@ -112,17 +123,17 @@ fn agree_on(ctx: &mut Ctx<'_>, seed: u64) -> Result<()> {
     Ok(())
 }
 
-/// One round: four allowances, workers in and out of their trees, and ops.
+/// One round: four allowances and a break-glass, workers in and out of their trees, and ops.
 fn play(
     ctx: &Ctx<'_>,
-    round: usize,
+    (round, code): (usize, &str),
     world: &mut World,
     units: &[Unit],
     random: &mut Random,
-    turns: &mut Vec<Turn>,
-    spent: &mut Vec<Value>,
+    (turns, spent, glass): (&mut Vec<Turn>, &mut Vec<Value>, &mut Vec<Value>),
 ) -> Result<()> {
     let (mut workers, mut open) = open_all(ctx, round, world, units, random, turns)?;
+    let opened = open_glass(ctx, code, random, turns)?;
     let revoked = random.below(open.len() as u64) as usize;
     let mut denied_in_a_row = 0;
     for n in 0..OPS {
@@ -133,6 +144,11 @@ fn play(
         if n == ENDED_AT {
             let over = || Ok((clock::now() > open[1].not_after).then_some(()));
             until("the second allowance is over", Duration::from_secs(60), over)?;
+        }
+        if n == CLOSED_AT {
+            break_glass::close()?;
+            turns.push(Turn::Closed(opened));
+            glass.push(break_glass::closes("closed")?);
         }
         let actor = random.below(ACTORS.len() as u64) as usize;
         let planned = ops::plan(world, random);
@@ -219,6 +235,25 @@ fn open_all(
     Ok((workers, open))
 }
 
+/// A break-glass for everybody in the zone; its serial.
+fn open_glass(
+    ctx: &Ctx<'_>,
+    code: &str,
+    random: &mut Random,
+    turns: &mut Vec<Turn>,
+) -> Result<u64> {
+    let files = 20 + random.below(GLASS_FILES - 20);
+    Glass::new(&ctx.zone).files(files).host_wide(code).run()?.ok()?;
+    let report = break_glass::last()?;
+    let serial = cli::number(&report, "serial")?;
+    let bytes = cli::number(&report["bytes"], "limit")?;
+    let any = GrantAccount::ANY_TENANTS;
+    let grant = GrantAccount::new(name_id(&ctx.zone), Op::KNOWN_BITS, files, bytes, any);
+    let until = cli::number(&report["until"], "time_ns")?;
+    turns.push(Turn::Opened(OpenAllowance::break_glass(serial, until, grant, false)));
+    Ok(serial)
+}
+
 /// A command that starts a process tree's workers.
 fn tree(pipes: &Path, round: usize, tree: usize, units: &[Unit]) -> Result<Vec<String>> {
     let own = std::env::current_exe()?.display().to_string();
@@ -296,12 +331,13 @@ fn compare(
     turns: &[Turn],
     events: &[Value],
     units: &[u64],
-    spent: &[Value],
+    (spent, glass): (&[Value], &[Value]),
 ) -> Result<String> {
     let mut model = Model::new(policy);
     let mut closed = Vec::new();
     let mut events = events.iter().peekable();
     let (mut compared, mut denied, mut covered, mut ended) = (0_u32, 0_u32, 0_u32, 0_u32);
+    let mut by_glass = 0_u32;
     let mut disagreements = Vec::new();
     for (n, turn) in turns.iter().enumerate() {
         let done = match turn {
@@ -358,6 +394,7 @@ fn compare(
         compared += 1;
         denied += u32::from(verdict == "deny");
         covered += u32::from(reason == "allowance");
+        by_glass += u32::from(reason == "break_glass");
     }
     check!(
         disagreements.is_empty(),
@@ -367,15 +404,18 @@ fn compare(
     );
     check_eq!(events.count(), 0, "events without an op");
     let grants = same_spent(&closed, spent)?;
+    same_spent_of_glass(&closed, glass)?;
     check!(
-        covered >= 150 && denied >= 100 && ended >= 10,
-        "{compared} compared, {covered} covered, {denied} denied, {ended} after the end of the tree's allowance: such a \
+        covered >= 150 && by_glass >= 60 && denied >= 100 && ended >= 10,
+        "{compared} compared, {covered} covered, {by_glass} by a break-glass, {denied} denied, {ended} after the end of the tree's allowance: such a \
          run shows little"
     );
     Ok(format!(
-        "{compared} verdicts compared, {covered} covered by one of {} allowances with {grants} grants, {denied} denied, \
+        "{compared} verdicts compared, {covered} covered by one of {} allowances with {grants} grants, {by_glass} by one of {} \
+         break-glasses, {denied} denied, \
          {ended} after the tree's allowance had ended, 0 disagreements",
-        spent.len()
+        spent.len(),
+        glass.len()
     ))
 }
 
@@ -397,4 +437,22 @@ fn same_spent(closed: &[OpenAllowance], spent: &[Value]) -> Result<usize> {
         }
     }
     Ok(compared)
+}
+
+/// The same for each break-glass, op by op.
+fn same_spent_of_glass(closed: &[OpenAllowance], glass: &[Value]) -> Result<()> {
+    for report in glass {
+        let serial = cli::number(report, "serial")?;
+        let model =
+            closed.iter().find(|one| one.serial == serial).context("it was never opened")?;
+        let grant = &model.grants[0];
+        let said = |key: &str| cli::number(&report[key], "spent");
+        let used = (grant.used_files, grant.used_bytes);
+        check_eq!((said("files")?, said("bytes")?), used, "files and bytes spent of {report}");
+        for (op, count) in Op::ALL.iter().zip(grant.ops_by_kind) {
+            let said = report["ops"][op.word()].as_u64().unwrap_or(0);
+            check_eq!(said, count, "{} in {report}", op.word());
+        }
+    }
+    Ok(())
 }
