@@ -13,6 +13,7 @@ pub mod allowance;
 mod budget;
 pub mod decide;
 mod glob;
+mod manifest;
 mod model;
 mod pattern;
 mod problem;
@@ -27,6 +28,7 @@ mod words;
 
 pub use budget::{Budget, OpSet};
 pub use glob::Component;
+pub use manifest::{DEFAULT_MANIFEST_BYTES, MAX_MANIFEST_BYTES, MIN_MANIFEST_BYTES, Manifest};
 pub use model::{
     DEFAULT_HOLD_TIMEOUT, MAX_HOLD_TIMEOUT, MAX_ZONE_NAME, MIN_HOLD_TIMEOUT, Policy,
     RESERVED_ZONE_NAME, Role, Zone, ZoneName,

@@ -6,6 +6,7 @@ use std::time::Duration;
 use holdfast_abi::{Mode, OnTrip};
 
 use crate::budget::Budget;
+use crate::manifest::Manifest;
 use crate::pattern::PathPattern;
 use crate::problem::{Fault, Mistakes, Problems, Source};
 use crate::signing::Signing;
@@ -34,6 +35,8 @@ pub struct Policy {
     pub zones: Vec<Zone>,
     /// Who can sign allowances.
     pub signing: Signing,
+    /// How the manifest is kept.
+    pub manifest: Manifest,
 }
 
 /// A named set of directory trees.
@@ -47,6 +50,8 @@ pub struct Zone {
     pub paths: Vec<PathPattern>,
     /// How many levels below a root its tenants are; 0: each root is a tenant.
     pub tenant_depth: u32,
+    /// Whether everything that is destroyed in it is listed, for recovery.
+    pub manifest: bool,
     /// Whether an op over budget is stopped.
     pub mode: Mode,
     /// How, if it is.

@@ -1,6 +1,7 @@
 //! The policy file as a document: which fields it has, of which types, and where. It finds what is not TOML, unknown
 //! fields and wrong types, and goes on behind each; it never asks what a value means.
 
+mod manifest;
 mod signing;
 mod table;
 
@@ -8,6 +9,7 @@ use std::ops::Range;
 
 use toml::de::DeTable;
 
+pub(crate) use manifest::RawManifest;
 pub(crate) use signing::{RawAllowances, RawGroup, RawNeed, RawSigning, RawTrust};
 pub(crate) use table::{At, Field, RawBytes, Table, document};
 
@@ -18,6 +20,7 @@ use crate::problem::Mistakes;
 pub(crate) struct RawPolicy {
     pub(crate) zones: Field<Vec<RawZone>>,
     pub(crate) signing: RawSigning,
+    pub(crate) manifest: Field<RawManifest>,
 }
 
 /// One `[[zone]]`.
@@ -29,6 +32,7 @@ pub(crate) struct RawZone {
     pub(crate) role: Field<String>,
     pub(crate) paths: Field<Vec<At<String>>>,
     pub(crate) tenant_depth: Field<i128>,
+    pub(crate) manifest: Field<bool>,
     pub(crate) mode: Field<String>,
     pub(crate) on_trip: Field<String>,
     pub(crate) hold_timeout: Field<String>,
@@ -53,11 +57,12 @@ pub(crate) struct RawBudget {
 /// Reads a document as far as it can be read.
 pub(crate) fn read(text: &str, mistakes: &mut Mistakes) -> RawPolicy {
     let document = document(text, mistakes);
-    let known = ["zone", "allowances", "group", "trust"];
+    let known = ["zone", "allowances", "group", "trust", "manifest"];
     let mut table = Table::new(document.get_ref(), "a policy", &known, mistakes);
     RawPolicy {
         zones: table.tables("zone", "[[zone]]", zone),
         signing: RawSigning::read(&mut table),
+        manifest: table.table("manifest", "[manifest]", manifest::manifest),
     }
 }
 
@@ -67,6 +72,7 @@ fn zone(table: &DeTable<'_>, span: Range<usize>, mistakes: &mut Mistakes) -> Raw
         "role",
         "paths",
         "tenant_depth",
+        "manifest",
         "mode",
         "on_trip",
         "hold_timeout",
@@ -80,6 +86,7 @@ fn zone(table: &DeTable<'_>, span: Range<usize>, mistakes: &mut Mistakes) -> Raw
         role: table.text("role", "primary"),
         paths: table.texts("paths", "/srv/customers"),
         tenant_depth: table.number("tenant_depth", 1),
+        manifest: table.flag("manifest", false),
         mode: table.text("mode", "observe"),
         on_trip: table.text("on_trip", "hold"),
         hold_timeout: table.text("hold_timeout", "30m"),

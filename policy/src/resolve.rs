@@ -3,6 +3,7 @@
 
 mod budgets;
 pub(crate) mod fields;
+mod manifest;
 pub(crate) mod ops;
 mod overlaps;
 mod signing;
@@ -16,7 +17,7 @@ use crate::model::{Policy, Role, Zone, ZoneName};
 use crate::pattern::PathPattern;
 use crate::problem::{Fault, Mistakes, Source};
 use crate::raw::{At, Field, RawPolicy, RawZone};
-use fields::{required, word};
+use fields::{flag, required, word};
 
 /// How many zones a policy can have: the kernel's, without the canary.
 const MAX_POLICY_ZONES: usize = MAX_ZONES - 1;
@@ -54,7 +55,11 @@ pub(crate) fn resolve(raw: &RawPolicy, source: &Source<'_>, mistakes: &mut Mista
         all_paths.add(index, &shown, &paths, mistakes);
         resolved.extend(zone(raw, name, paths, source, mistakes));
     }
-    Policy { zones: resolved, signing: signing::resolve(&raw.signing, source, mistakes) }
+    Policy {
+        zones: resolved,
+        signing: signing::resolve(&raw.signing, source, mistakes),
+        manifest: manifest::resolve(&raw.manifest, mistakes),
+    }
 }
 
 fn no_zones() -> Fault {
@@ -83,6 +88,7 @@ fn zone(
         Field::Missing => Some(1),
         Field::Bad => None,
     };
+    let manifest = flag(&raw.manifest, true);
     let trips = trips::resolve(raw, role, mistakes);
     let budgets = budgets::resolve(raw, source, mistakes);
     let trips::Trips { on_trip, hold_timeout, tell_terminal } = trips?;
@@ -91,6 +97,7 @@ fn zone(
         role: role?,
         paths: paths.into_iter().map(|path| path.value).collect(),
         tenant_depth: tenant_depth?,
+        manifest: manifest?,
         mode: mode?,
         on_trip,
         hold_timeout,

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use holdfast_abi::{MAX_BUDGETS, Mode, OnTrip, Op, Per, Who};
 use holdfast_policy::{
-    Budget, DEFAULT_HOLD_TIMEOUT, Group, MAX_HOLD_TIMEOUT, MIN_HOLD_TIMEOUT, Need, OpSet,
-    PathPattern, Policy, Role, Signing, Trust, Window, Zone, ZoneName,
+    Budget, DEFAULT_HOLD_TIMEOUT, Group, MAX_HOLD_TIMEOUT, MAX_MANIFEST_BYTES, MIN_HOLD_TIMEOUT,
+    MIN_MANIFEST_BYTES, Manifest, Need, OpSet, PathPattern, Policy, Role, Signing, Trust, Window,
+    Zone, ZoneName,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -40,6 +41,7 @@ fn what_is_left_out_gets_its_documented_default() {
         role: Role::Primary,
         paths: vec![PathPattern::parse("/srv/customers").unwrap()],
         tenant_depth: 1,
+        manifest: true,
         mode: Mode::Observe,
         on_trip: OnTrip::Hold,
         hold_timeout: Duration::from_secs(30 * 60),
@@ -103,6 +105,7 @@ name = "z"
 role = "backup"
 paths = ["/a", "/b/*"]
 tenant_depth = 1
+manifest = true
 mode = "observe"
 on_trip = "deny"
 
@@ -114,6 +117,9 @@ files = 5
 # bytes: not limited
 # tenants: not limited
 window = "1h"
+
+[manifest]
+max_bytes = "256MiB"
 
 [allowances]
 signers = "/etc/holdfast/allowed_signers"
@@ -213,7 +219,7 @@ fn shown_to_programs_it_has_the_same_words() {
          ops = ['remove'], bytes = '1KiB', window = '1h' }] }]",
     );
     let expected = serde_json::json!({ "zones": [{
-        "name": "z", "role": "backup", "paths": ["/a"], "tenant_depth": 1, "mode": "observe",
+        "name": "z", "role": "backup", "paths": ["/a"], "tenant_depth": 1, "manifest": true, "mode": "observe",
         "on_trip": "deny", "hold_timeout": null, "hold_timeout_seconds": null, "tell_terminal": null,
         "budgets": [{
             "label": "everyone per zone, 1h (remove)", "per": "zone", "who": "everyone",
@@ -225,7 +231,7 @@ fn shown_to_programs_it_has_the_same_words() {
         "signers": "/etc/holdfast/allowed_signers", "revoked": null, "max_length": "8h",
         "max_length_seconds": 28_800, "any_host": false,
     },
-    "groups": [], "trust": []});
+    "groups": [], "trust": [], "manifest": { "max_bytes": 268_435_456 }});
     assert_eq!(serde_json::to_value(&policy).unwrap(), expected);
 
     let held = serde_json::to_value(zone("role = 'primary'")).unwrap();
@@ -285,12 +291,12 @@ fn some_zone() -> impl Strategy<Value = Zone> {
         some_name(),
         select(Role::ALL),
         vec("(/[a-z\"'# =ü][a-z0-9]{0,3}(\\*|\\?|\\[a-c\\]|\\[!x\\])?){1,3}", 1..4),
-        0..=4u32,
+        (0..=4u32, any::<bool>()),
         select(Mode::ALL),
         some_trips(),
         vec(some_budget(), 1..=MAX_BUDGETS),
     )
-        .prop_map(|(name, role, paths, tenant_depth, mode, trips, budgets)| {
+        .prop_map(|(name, role, paths, (tenant_depth, manifest), mode, trips, budgets)| {
             // Each below a directory of its own, so that none overlaps another.
             let pattern = |(index, path)| {
                 PathPattern::parse(&format!("/{}{index}{path}", name.as_str())).unwrap()
@@ -302,6 +308,7 @@ fn some_zone() -> impl Strategy<Value = Zone> {
                 role,
                 paths,
                 tenant_depth,
+                manifest,
                 mode,
                 on_trip,
                 hold_timeout,
@@ -338,7 +345,8 @@ fn some_signing() -> impl Strategy<Value = Signing> {
 }
 
 fn some_policy() -> impl Strategy<Value = Policy> {
-    (vec(some_zone(), 1..5), some_signing()).prop_map(|(mut zones, signing)| {
+    let bytes = MIN_MANIFEST_BYTES..=MAX_MANIFEST_BYTES;
+    (vec(some_zone(), 1..5), some_signing(), bytes).prop_map(|(mut zones, signing, max_bytes)| {
         zones.sort_by(|a, b| a.name.cmp(&b.name));
         zones.dedup_by(|a, b| a.name == b.name);
         for zone in &mut zones {
@@ -357,7 +365,7 @@ fn some_policy() -> impl Strategy<Value = Policy> {
             paths.extend(zone.paths.iter().cloned());
             free
         });
-        Policy { zones, signing }
+        Policy { zones, signing, manifest: Manifest { max_bytes } }
     })
 }
 

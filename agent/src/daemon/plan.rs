@@ -121,6 +121,7 @@ impl Plan {
             mode: zone.mode,
             on_trip: zone.on_trip,
             tenant_depth: zone.tenant_depth,
+            manifest: zone.manifest,
             budgets: zone.budgets.iter().map(|budget| budget.conf(&zone.name)).collect(),
             roots: found.roots.iter().map(|root| root.path.clone()).collect::<Vec<PathBuf>>(),
         });
@@ -175,7 +176,11 @@ mod tests {
             !fewer
                 .desired(
                     Cause::Reload,
-                    &Policy { zones: vec![], signing: holdfast_policy::Signing::default() }
+                    &Policy {
+                        zones: vec![],
+                        signing: holdfast_policy::Signing::default(),
+                        manifest: holdfast_policy::Manifest::default()
+                    }
                 )
                 .zones[0]
                 .keep_roots

@@ -7,6 +7,7 @@
 
 mod allowance;
 mod config;
+mod destroyed;
 mod event;
 mod op;
 mod window;
@@ -22,6 +23,10 @@ pub use config::{
     OVERFLOW_ACCOUNTS, Offsets, ROW_GIVEN_BACK, ROW_OBSERVED_GIVEN_BACK, Release, RootConf,
     RootKey, TaskKey, ZoneConf, ZoneCounters, counter_index, zone_index,
 };
+pub use destroyed::{
+    Destroyed, GONE_CUT, GONE_OBSERVED, GONE_STRICT, GONE_UNSEEN, MAX_RECORDS, NAMES_LEVELS,
+    NAMES_ROOM,
+};
 pub use event::{
     Event, FLAG_AGENT_GONE, FLAG_FIRST, FLAG_KTHREAD, FLAG_NOT_STOPPED, FLAG_PACED, FLAG_PATH_CUT,
     FLAG_STRICT, FLAG_TOO_LARGE, PATH_ROOM,
@@ -33,7 +38,7 @@ pub use window::{
 
 /// Version of everything in this crate. Pins live in a directory named for it, so that an agent never
 /// reads a map laid out by another version.
-pub const ABI_VERSION: u32 = 3;
+pub const ABI_VERSION: u32 = 4;
 /// How many zones one host can have, slot 0 (the canary) included.
 pub const MAX_ZONES: usize = 64;
 /// How many budgets one zone can have.
