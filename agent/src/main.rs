@@ -11,6 +11,7 @@ mod control;
 mod daemon;
 mod holds;
 pub mod kernel;
+mod manifest;
 mod metrics;
 mod report;
 mod roots;

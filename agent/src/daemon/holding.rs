@@ -332,6 +332,7 @@ impl State {
             | Ask::Status
             | Ask::Policy
             | Ask::Reload
+            | Ask::FlushManifest
             | Ask::Explain { .. }
             | Ask::Events { .. }
             | Ask::Metrics

@@ -48,6 +48,7 @@ impl Executor {
             revoked = loaded.revoked.len(),
             "allowances were read"
         );
+        self.manifest.loaded(&loaded, &boot_id);
         self.store = Some(store);
         Ok(Box::new((loaded, boot_id)))
     }
@@ -219,6 +220,7 @@ impl Executor {
             let refused = unwritable("the audit log", "see the agent's log".to_owned());
             return Err(self.failed(entry, refused));
         }
+        self.manifest.opens(entry.serial, &entry.id);
         let outcome = match &mut self.guard {
             Some(guard) => {
                 guard.open_allowance(&desired(&entry, opening)).map_err(|error| error.to_string())

@@ -1,3 +1,4 @@
+use super::super::manifesting::Manifest;
 use std::path::PathBuf;
 
 use tokio::sync::oneshot;
@@ -24,7 +25,7 @@ fn executor(dir: &tempfile::TempDir) -> Executor {
         trace_ops: false,
     };
     let (audit, _) = AuditLog::open(dir.path(), NOW).unwrap();
-    Executor::new(options, audit, Metrics::new().unwrap(), None)
+    Executor::new(options, audit, Metrics::new().unwrap(), None, Manifest::new().0)
 }
 
 fn person() -> Person {

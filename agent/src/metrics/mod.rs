@@ -5,6 +5,7 @@
 
 mod allowances;
 mod few;
+mod manifest;
 mod monotonic;
 mod pauses;
 mod server;
@@ -18,6 +19,7 @@ use crate::daemon::{AllowanceCount, Standing, State};
 use crate::holds::EndedPause;
 use crate::report::{Facts, OpsNet, coverage_ops};
 use allowances::Allowances;
+use manifest::Manifest;
 use monotonic::Monotonic;
 use pauses::Pauses;
 
@@ -48,6 +50,7 @@ pub(crate) struct Metrics {
     accounts: IntGauge,
     pauses: Pauses,
     allowances: Allowances,
+    manifest: Manifest,
     reload_failed: IntGauge,
     reload_time: IntGauge,
 }
@@ -153,6 +156,7 @@ impl Metrics {
             accounts: gauge(r, "accounts", "Accounts (budget and actor) the kernel keeps.")?,
             pauses: Pauses::new(r)?,
             allowances: Allowances::new(r)?,
+            manifest: Manifest::new(r)?,
             reload_failed: gauge(
                 r,
                 "policy_reload_failed",
@@ -188,6 +192,7 @@ impl Metrics {
         self.show_budgets(state, facts, now);
         self.show_state(state, facts, now);
         self.pauses.show(state);
+        self.manifest.show(facts);
         self.allowances.show(&state.allowances, facts.marks_lost, now);
         let mut page = Vec::new();
         TextEncoder::new().encode(&self.registry.gather(), &mut page)?;

@@ -29,10 +29,25 @@ pub(crate) struct Facts {
     pub(crate) errors: Vec<String>,
     /// New processes that did not get the mark of the allowance they were started under.
     pub(crate) marks_lost: u64,
+    /// The manifest; `None` if it is not kept.
+    pub(crate) manifest: Option<ManifestFacts>,
     /// Audit records that could not be written.
     pub(crate) audit_lost: u64,
     /// Address of the metrics page, or why there is none.
     pub(crate) metrics: Option<Result<String, String>>,
+}
+
+/// What the keeper of the manifest says.
+#[derive(Debug, Default)]
+pub(crate) struct ManifestFacts {
+    /// Records kept since the agent started.
+    pub(crate) records: u64,
+    /// Bytes on the disk.
+    pub(crate) bytes: u64,
+    /// Seconds since 1970 of the oldest record; 0 for none.
+    pub(crate) oldest: i64,
+    /// Whether nothing can be written.
+    pub(crate) failing: bool,
 }
 
 impl Facts {

@@ -16,7 +16,7 @@ mod sign;
 mod submit;
 #[cfg(test)]
 mod tests;
-mod time;
+pub(super) mod time;
 mod verify;
 
 pub(super) use args::AllowCommand;
