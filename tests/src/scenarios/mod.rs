@@ -14,6 +14,7 @@ mod holds;
 mod incidents;
 mod lifecycle;
 mod links;
+mod manifest;
 mod modes;
 mod names;
 mod ordinary;
@@ -69,6 +70,9 @@ pub(crate) const ALL: &[&[Scenario]] = &[
     holds::policy::SCENARIOS,
     holds::agent::SCENARIOS,
     throttle::SCENARIOS,
+    manifest::recovery::SCENARIOS,
+    manifest::agent::SCENARIOS,
+    manifest::bounds::SCENARIOS,
     allowances::firstserver::SCENARIOS,
     allowances::exact::SCENARIOS,
     allowances::outside::SCENARIOS,
