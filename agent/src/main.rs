@@ -13,6 +13,7 @@ mod daemon;
 mod holds;
 mod incident;
 pub mod kernel;
+mod manifest;
 mod metrics;
 mod report;
 mod roots;

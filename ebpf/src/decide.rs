@@ -15,6 +15,7 @@ use holdfast_abi::{
 
 use crate::{
     allow::{hf_allow, is_covered},
+    destroyed::{hf_destroyed, hf_tenant_names},
     hold::{ERESTARTNOINTR, goes_on, hf_consult, hf_must_wait, hf_remember, stop},
     inflight::{Call, InFlight, count},
     kernel::{Caller, Victim, add},
@@ -36,15 +37,17 @@ pub struct Request {
     pub dentry: u64,
     pub ino: u64,
     pub unit: u64,
+    /// The dentry of the zone's root, or 0.
+    pub root: u64,
     pub dev: u32,
     pub bank: u32,
     pub zone: u32,
     pub flags: u32,
-    /// A [`Call`].
-    pub call: u32,
     pub uid: u32,
     pub login_uid: u32,
-    pub mode: u32,
+    /// A [`Call`].
+    pub call: u8,
+    pub mode: u8,
     pub op: u8,
     pub who: u8,
     pub is_kernel: u8,
@@ -72,30 +75,29 @@ pub struct Request {
 
 impl Request {
     #[inline(always)]
-    pub unsafe fn new(op: Op, call: Call, place: &Place, victim: &Victim, dentry: u64) -> Self {
-        let caller = Caller::current();
-        let is_operator = caller.uid == 0 || caller.uid != victim.uid;
+    pub fn new(op: Op, call: Call, place: &Place, victim: &Victim, dentry: u64) -> Self {
         Self {
             cost: Cost {
                 files: !victim.nothing_lost as u64,
                 bytes: if victim.nothing_lost { 0 } else { victim.bytes() },
                 tenant: place.tenant,
             },
-            now: bpf_ktime_get_boot_ns(),
+            now: 0,
             dentry,
             ino: victim.ino,
-            unit: bpf_get_current_cgroup_id(),
+            unit: 0,
+            root: place.root,
             dev: 0,
             bank: 0,
             zone: place.zone,
             flags: 0,
-            call: call as u32,
-            uid: caller.uid,
-            login_uid: caller.login_uid,
+            call: call as u8,
+            uid: 0,
+            login_uid: 0,
             mode: 0,
             op: op as u8,
-            who: if is_operator { Who::OPERATOR_BIT } else { Who::OWNER_BIT },
-            is_kernel: caller.is_kernel as u8,
+            who: 0,
+            is_kernel: 0,
             is_strict: place.is_strict() as u8,
             verdict: 0,
             reason: 0,
@@ -109,6 +111,26 @@ impl Request {
             why_denied: 0,
         }
     }
+}
+
+/// Fills in who asks and when, for something that belongs to `owner`: before [`hf_decide`], whose part of the stack is
+/// used up. A global function, like that one.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub unsafe extern "C" fn hf_ask(request: *mut Request, owner: u32) -> u32 {
+    if request.is_null() {
+        return 0;
+    }
+    let request = &mut *request;
+    let caller = Caller::current();
+    let is_operator = caller.uid == 0 || caller.uid != owner;
+    request.now = bpf_ktime_get_boot_ns();
+    request.unit = bpf_get_current_cgroup_id();
+    request.uid = caller.uid;
+    request.login_uid = caller.login_uid;
+    request.who = if is_operator { Who::OPERATOR_BIT } else { Who::OWNER_BIT };
+    request.is_kernel = caller.is_kernel as u8;
+    0
 }
 
 /// Decides `request`: 0 or an error for the hook to return.
@@ -128,7 +150,7 @@ pub unsafe extern "C" fn hf_decide(request: *mut Request) -> i32 {
         return EPERM;
     }
     let Some(zone) = ZONES.get(zone_index(request.bank, request.zone)) else { return 0 };
-    request.mode = zone.mode;
+    request.mode = zone.mode as u8;
     let enforces = zone.mode != Mode::Observe as u32;
     if enforces {
         request.on_trip = zone.on_trip as u8;
@@ -178,6 +200,10 @@ pub unsafe extern "C" fn hf_decide(request: *mut Request) -> i32 {
     };
     request.verdict = verdict;
     let mut pauses = verdict == Verdict::Hold as u8 || verdict == Verdict::Throttle as u8;
+    let goes_through = verdict == Verdict::Allow as u8 || verdict == Verdict::Observe as u8;
+    if goes_through && zone.manifest != 0 && hf_destroyed(request, zone, inflight) != 0 {
+        hf_tenant_names(inflight, request.dentry, request.root, zone.tenant_depth);
+    }
     if let Some(inflight) = inflight.as_mut() {
         if pauses && (hf_remember(request, inflight) == 0 || !stop(request, inflight)) {
             pauses = false;
@@ -230,7 +256,7 @@ pub unsafe extern "C" fn hf_charge(
         return 0;
     };
     let (limit, cost) = (&budget.limit, &request.cost);
-    let (now, mode) = (request.now, request.mode);
+    let (now, mode) = (request.now, request.mode as u32);
     let op_bit = 1u16 << (request.op & 7);
     let unknown_cost = op_bit & (Op::Detach.bit() | Op::Device.bit()) != 0;
     let second = (now / 1_000_000_000) as u32;

@@ -9,7 +9,7 @@ use aya_ebpf::{
 use holdfast_abi::{Control, Learned, Op};
 
 use crate::{
-    decide::{EPERM, Request, hf_decide},
+    decide::{EPERM, Request, hf_ask, hf_decide},
     hold::ERESTARTNOINTR,
     inflight::{Call, InFlight, settle, settle_rename},
     kernel::{Dentry, File, Iattr, Inode, RenameData, Victim, instance},
@@ -85,62 +85,57 @@ unsafe fn rename(
     if let Some(inflight) = InFlight::current() {
         exchange = inflight.exchange != 0;
         if !exchange {
-            inflight.disarm();
+            inflight.start_anew();
         }
     }
     let Some(fs) = Filesystem::of(Inode::sb(old_dir), control.bank) else { return 0 };
-    let mut moved = Victim::read(Dentry::inode_or_null(old_dentry));
-    let target = Dentry::inode_or_null(new_dentry);
+    let moves_dir = Victim::read(Dentry::inode_or_null(old_dentry)).is_dir();
 
-    let start = if moved.is_dir() { old_dentry } else { Dentry::parent(old_dentry) };
+    let start = if moves_dir { old_dentry } else { Dentry::parent(old_dentry) };
     let source = fs.locate(start);
-    let stays = !moved.is_dir() && old_dir == new_dir;
-    let destination = if stays { source } else { fs.locate(Dentry::parent(new_dentry)) };
+    let stays = !moves_dir && old_dir == new_dir;
+    let mut destination = if stays { source } else { fs.locate(Dentry::parent(new_dentry)) };
 
+    // One place where each side is decided: every copy costs stack, and the verifier's patience.
     if !source.is_outside() {
         let leaves = destination.zone != source.zone;
-        let status = if moved.is_dir() && (source.is_root() || leaves) {
-            decide_at(Op::Detach, Call::Rename, &fs, control, &source, &moved, old_dentry as u64)
-        } else if leaves {
-            // Also with other links left: they can leave one by one.
-            decide_at(Op::MoveOut, Call::Rename, &fs, control, &source, &moved, old_dentry as u64)
-        } else if changes_tenant(&source, &destination, &moved) {
+        let mut moved = Victim::read(Dentry::inode_or_null(old_dentry));
+        // Leaving is an op also with other links left: they can leave one by one.
+        let mut op = leaves.then_some(Op::MoveOut);
+        if moves_dir && (source.is_root() || leaves) {
+            op = Some(Op::Detach);
+        } else if !leaves && changes_tenant(&source, &destination, &moved) {
             // Destroys nothing, but what is under another tenant from now on was this one's.
             moved.nothing_lost = true;
-            decide_at(Op::MoveOut, Call::Rename, &fs, control, &source, &moved, old_dentry as u64)
-        } else {
-            0
-        };
-        if status != 0 {
-            return status;
+            op = Some(Op::MoveOut);
+        }
+        if let Some(op) = op {
+            let dentry = old_dentry as u64;
+            let status = decide_at(op, Call::Rename, &fs, control, &source, &moved, dentry);
+            if status != 0 {
+                return status;
+            }
         }
     }
+    let target = Dentry::inode_or_null(new_dentry);
     if target == 0 || exchange {
         return 0;
     }
     let victim = Victim::read(target);
+    let mut op = Op::Replace;
     if victim.is_dir() {
         // Only an empty directory can be replaced. That costs nothing, unless it is a root.
-        let place = fs.locate(new_dentry);
-        if place.is_outside() || !place.is_root() {
+        destination = fs.locate(new_dentry);
+        if destination.is_outside() || !destination.is_root() {
             return 0;
         }
-        return decide_at(
-            Op::Detach,
-            Call::Rename,
-            &fs,
-            control,
-            &place,
-            &victim,
-            new_dentry as u64,
-        );
-    }
-    if destination.is_outside() || victim.bytes() == 0 {
+        op = Op::Detach;
+    } else if destination.is_outside() || victim.bytes() == 0 {
         return 0;
     }
-    // Charged whatever its link count is: the file is not locked yet, and somebody else may be removing its other links.
+    // A file is charged whatever its link count is: it is not locked yet, and somebody else may be removing its other links.
     // If one is left when the rename is done, the exit gives the charge back.
-    decide_at(Op::Replace, Call::Rename, &fs, control, &destination, &victim, new_dentry as u64)
+    decide_at(op, Call::Rename, &fs, control, &destination, &victim, new_dentry as u64)
 }
 
 /// Whether a move within a zone takes something from one tenant to another (or above all tenants). A tenant's own
@@ -210,7 +205,7 @@ pub fn hf_rename_enter(ctx: FEntryContext) -> i32 {
         }
         if RenameData::flags(data) & RENAME_EXCHANGE != 0 {
             if let Some(inflight) = InFlight::create().as_mut() {
-                inflight.disarm();
+                inflight.start_anew();
                 inflight.exchange = 1;
             }
         } else if let Some(inflight) = InFlight::current() {
@@ -288,7 +283,7 @@ fn current_control() -> Option<&'static Control> {
 unsafe fn enter() -> Option<&'static Control> {
     let control = current_control()?;
     if let Some(inflight) = InFlight::current() {
-        inflight.disarm();
+        inflight.start_anew();
     }
     Some(control)
 }
@@ -307,6 +302,7 @@ unsafe fn decide_at(
     request.dev = fs.dev;
     request.bank = fs.bank;
     request.flags = control.flags;
+    hf_ask(&raw mut request, victim.uid);
     // Constants, because kernels from 6.12 on check what a hook can return.
     match hf_decide(&raw mut request) {
         0 => 0,

@@ -10,11 +10,14 @@ use aya_ebpf::{
         generated::{bpf_spin_lock, bpf_spin_unlock, bpf_task_storage_get},
     },
 };
-use holdfast_abi::{AccountKey, Cost, HoldKey, OVERFLOW_ACTOR, Op, Receipt, counter_index};
+use holdfast_abi::{
+    AccountKey, Cost, Destroyed, HoldKey, MAX_RECORDS, OVERFLOW_ACTOR, Op, Receipt, counter_index,
+};
 
 use crate::{
     allow::return_grant,
     decide::Request,
+    destroyed::{tell, tell_unseen},
     kernel::{add, has_links, opaque},
     maps::{ACCOUNTS, COUNTERS, HOLDS, IN_FLIGHT, OVERFLOW},
 };
@@ -106,6 +109,9 @@ pub struct InFlight {
     pub outcome: Outcome,
     charge: [Charge; MAX_CHARGES],
     count: [Counted; MAX_OPS],
+    /// For the first of the counted ops: whether it has a record that was not sent yet.
+    pub pending: [u32; MAX_RECORDS],
+    pub records: [Destroyed; MAX_RECORDS],
 }
 
 impl InFlight {
@@ -128,9 +134,27 @@ impl InFlight {
         bpf_task_storage_get(IN_FLIGHT.as_ptr(), task.cast(), core::ptr::null_mut(), flags).cast()
     }
 
-    /// Forgets an earlier op whose exit was not seen.
+    /// Forgets an earlier op whose exit was not seen. It may well have happened: what it destroyed is told.
     #[inline(always)]
-    pub fn disarm(&mut self) {
+    pub unsafe fn start_anew(&mut self) {
+        tell_unseen(self);
+        self.disarm();
+    }
+
+    /// Forgets the records from op number `first` on: those ops have failed.
+    #[inline(always)]
+    fn drop_records(&mut self, first: u32) {
+        if first == 0 {
+            self.pending[0] = 0;
+        }
+        if first <= 1 {
+            self.pending[1] = 0;
+        }
+    }
+
+    /// Forgets the op under way: it is settled.
+    #[inline(always)]
+    fn disarm(&mut self) {
         let zero = opaque(0) as u32;
         self.armed = zero;
         self.charges = zero;
@@ -199,7 +223,7 @@ impl InFlight {
         entry.zone = request.zone;
         entry.op = request.op;
         entry.row = row as u8;
-        self.armed = request.call;
+        self.armed = request.call as u32;
         self.dentry = request.dentry;
         if request.op == Op::Replace as u8 {
             self.replaces = 1;
@@ -248,7 +272,9 @@ pub unsafe fn settle(call: Call, dentry: u64, status: i32) {
     if status != 0 {
         inflight.return_charges(0);
         inflight.uncount(0);
+        inflight.drop_records(0);
     }
+    tell(inflight);
     inflight.disarm();
 }
 
@@ -264,11 +290,14 @@ pub unsafe fn settle_rename(dentries: (u64, u64), status: i32) {
     if status != 0 {
         inflight.return_charges(0);
         inflight.uncount(0);
+        inflight.drop_records(0);
     } else if inflight.replaces != 0 && has_links(new) {
         // The name was replaced, but the file lives on under another: nothing was destroyed.
         inflight.return_charges(inflight.replace_charges);
         inflight.uncount(inflight.replace_counted);
+        inflight.drop_records(inflight.replace_counted);
     }
+    tell(inflight);
     inflight.disarm();
 }
 

@@ -10,6 +10,7 @@
 
 mod allow;
 mod decide;
+mod destroyed;
 mod hold;
 mod hooks;
 mod inflight;

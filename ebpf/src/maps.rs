@@ -6,11 +6,11 @@ use aya_ebpf::{
     macros::btf_map,
 };
 use holdfast_abi::{
-    Account, AccountKey, AllowanceConf, BindKey, COUNTERS as COUNTER_COUNT, Control, Cost, Event,
-    FsConf, FsKey, GrantAccount, GrantKey, GrantTenant, GrantTenantKey, Heartbeat, Held, Hold,
-    HoldKey, Learned, MAX_ACCOUNTS, MAX_GRANT_TENANTS, MAX_GRANTS, MAX_HELD,
-    MAX_HOLDS, MAX_OPEN, MAX_ROOTS, MAX_SUBTREES, MAX_ZONES, Mark, OVERFLOW_ACCOUNTS, Release, RootConf,
-    RootKey, Subtree, SubtreeKey, TaskKey, ZoneConf, ZoneCounters,
+    Account, AccountKey, AllowanceConf, BindKey, COUNTERS as COUNTER_COUNT, Control, Cost,
+    Destroyed, Event, FsConf, FsKey, GrantAccount, GrantKey, GrantTenant, GrantTenantKey,
+    Heartbeat, Held, Hold, HoldKey, Learned, MAX_ACCOUNTS, MAX_GRANT_TENANTS, MAX_GRANTS, MAX_HELD,
+    MAX_HOLDS, MAX_OPEN, MAX_ROOTS, MAX_SUBTREES, MAX_ZONES, Mark, OVERFLOW_ACCOUNTS, Release,
+    RootConf, RootKey, Subtree, SubtreeKey, TaskKey, ZoneConf, ZoneCounters,
 };
 
 use crate::inflight::InFlight;
@@ -49,6 +49,10 @@ pub static ZONE_COUNTERS: PerCpuArray<ZoneCounters, MAX_ZONES> = PerCpuArray::ne
 pub static LEARNED: Array<Learned, 1> = Array::new();
 #[btf_map]
 pub static EVENTS: RingBuf<Event, { 1 << 20 }> = RingBuf::new();
+
+/// What was destroyed, for the manifest. It fills while no agent is there: about 90,000 ops, depending on the length of names.
+#[btf_map]
+pub static DESTROYED: RingBuf<Destroyed, { 16 << 20 }> = RingBuf::new();
 
 #[btf_map]
 pub static HEARTBEAT: Array<Heartbeat, 1> = Array::new();

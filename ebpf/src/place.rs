@@ -20,6 +20,8 @@ const DIRECT_LEVELS: u32 = 24;
 pub struct Place {
     /// Inode number of the tenant's directory, or 0 above all tenants.
     pub tenant: u64,
+    /// The dentry of the zone's root; 0 if it is unknown.
+    pub root: u64,
     pub zone: u32,
     flags: u32,
 }
@@ -105,7 +107,7 @@ impl Filesystem {
     /// Where `start` is. `start` is positive: a directory, or a file whose own inode cannot be a root.
     #[inline(always)]
     pub unsafe fn locate(&self, start: *const Dentry) -> Place {
-        let mut place = Place { tenant: 0, zone: OUTSIDE, flags: 0 };
+        let mut place = Place { tenant: 0, root: 0, zone: OUTSIDE, flags: 0 };
         walk(start, self.sb, self.bank, &raw mut place);
         if place.zone == TOO_DEEP {
             // Kernel pointers reach a global function only through memory.
@@ -114,7 +116,7 @@ impl Filesystem {
         }
         // Copied by a helper, so that the verifier forgets what it knows about it: it would otherwise follow every
         // way the walk can end through the rest of the program, and a rename walks three times.
-        let mut copy = Place { tenant: 0, zone: OUTSIDE, flags: 0 };
+        let mut copy = Place { tenant: 0, root: 0, zone: OUTSIDE, flags: 0 };
         bpf_probe_read_kernel(
             (&raw mut copy).cast(),
             size_of::<Place>() as u32,
@@ -123,6 +125,7 @@ impl Filesystem {
         if copy.zone == UNKNOWN || copy.zone == TOO_DEEP {
             copy.zone = self.strict_zone;
             copy.flags = IS_STRICT;
+            copy.root = 0;
         }
         copy
     }
@@ -148,6 +151,7 @@ unsafe fn walk(start: *const Dentry, sb: *const SuperBlock, bank: u32, place: *m
         {
             (*place).zone = root.zone;
             (*place).flags = if dentry == start { IS_ROOT } else { 0 };
+            (*place).root = dentry as u64;
             (*place).tenant = below.tenant(dentry as u64, bank, root.zone);
             return;
         }
@@ -181,6 +185,7 @@ pub unsafe extern "C" fn hf_walk_deep(
     bpf_loop(MAX_DEPTH, step as *mut _, (&raw mut walk).cast(), 0);
     (*place).zone = walk.zone;
     (*place).flags = if walk.dentry == start { IS_ROOT } else { 0 };
+    (*place).root = walk.dentry;
     (*place).tenant = walk.below.tenant(walk.dentry, bank, walk.zone);
     0
 }

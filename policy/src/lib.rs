@@ -15,6 +15,7 @@ pub mod break_glass;
 mod budget;
 pub mod decide;
 mod glob;
+mod manifest;
 mod model;
 mod pattern;
 mod problem;
@@ -31,6 +32,7 @@ mod words;
 pub use audit::OnAuditFailure;
 pub use budget::{Budget, OpSet};
 pub use glob::Component;
+pub use manifest::{DEFAULT_MANIFEST_BYTES, MAX_MANIFEST_BYTES, MIN_MANIFEST_BYTES, Manifest};
 pub use model::{
     DEFAULT_HOLD_TIMEOUT, MAX_HOLD_TIMEOUT, MAX_ZONE_NAME, MIN_HOLD_TIMEOUT, Policy,
     RESERVED_ZONE_NAME, Role, Zone, ZoneName,

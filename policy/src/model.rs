@@ -8,6 +8,7 @@ use holdfast_abi::{Mode, OnTrip};
 use crate::audit::OnAuditFailure;
 use crate::break_glass::BreakGlass;
 use crate::budget::Budget;
+use crate::manifest::Manifest;
 use crate::pattern::PathPattern;
 use crate::problem::{Fault, Mistakes, Problems, Source};
 use crate::signing::Signing;
@@ -40,6 +41,8 @@ pub struct Policy {
     pub on_audit_failure: OnAuditFailure,
     /// The emergency override. Without it none can be opened.
     pub break_glass: Option<BreakGlass>,
+    /// How the manifest is kept.
+    pub manifest: Manifest,
 }
 
 /// A named set of directory trees.
@@ -53,6 +56,8 @@ pub struct Zone {
     pub paths: Vec<PathPattern>,
     /// How many levels below a root its tenants are; 0: each root is a tenant.
     pub tenant_depth: u32,
+    /// Whether everything that is destroyed in it is listed, for recovery.
+    pub manifest: bool,
     /// Whether an op over budget is stopped.
     pub mode: Mode,
     /// How, if it is.

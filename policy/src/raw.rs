@@ -2,6 +2,7 @@
 //! fields and wrong types, and goes on behind each; it never asks what a value means.
 
 mod break_glass;
+mod manifest;
 mod signing;
 mod table;
 
@@ -10,6 +11,7 @@ use std::ops::Range;
 use toml::de::DeTable;
 
 pub(crate) use break_glass::RawBreakGlass;
+pub(crate) use manifest::RawManifest;
 pub(crate) use signing::{RawAllowances, RawGroup, RawNeed, RawSigning, RawTrust};
 pub(crate) use table::{At, Field, RawBytes, Table, document};
 
@@ -22,6 +24,7 @@ pub(crate) struct RawPolicy {
     pub(crate) signing: RawSigning,
     pub(crate) on_audit_failure: Field<String>,
     pub(crate) break_glass: Field<RawBreakGlass>,
+    pub(crate) manifest: Field<RawManifest>,
 }
 
 /// One `[[zone]]`.
@@ -33,6 +36,7 @@ pub(crate) struct RawZone {
     pub(crate) role: Field<String>,
     pub(crate) paths: Field<Vec<At<String>>>,
     pub(crate) tenant_depth: Field<i128>,
+    pub(crate) manifest: Field<bool>,
     pub(crate) mode: Field<String>,
     pub(crate) on_trip: Field<String>,
     pub(crate) hold_timeout: Field<String>,
@@ -57,13 +61,15 @@ pub(crate) struct RawBudget {
 /// Reads a document as far as it can be read.
 pub(crate) fn read(text: &str, mistakes: &mut Mistakes) -> RawPolicy {
     let document = document(text, mistakes);
-    let known = ["zone", "allowances", "group", "trust", "break_glass", "on_audit_failure"];
+    let known =
+        ["zone", "allowances", "group", "trust", "manifest", "break_glass", "on_audit_failure"];
     let mut table = Table::new(document.get_ref(), "a policy", &known, mistakes);
     RawPolicy {
         zones: table.tables("zone", "[[zone]]", zone),
         signing: RawSigning::read(&mut table),
         on_audit_failure: table.text("on_audit_failure", "deny"),
         break_glass: RawBreakGlass::read(&mut table),
+        manifest: table.table("manifest", "[manifest]", manifest::manifest),
     }
 }
 
@@ -73,6 +79,7 @@ fn zone(table: &DeTable<'_>, span: Range<usize>, mistakes: &mut Mistakes) -> Raw
         "role",
         "paths",
         "tenant_depth",
+        "manifest",
         "mode",
         "on_trip",
         "hold_timeout",
@@ -86,6 +93,7 @@ fn zone(table: &DeTable<'_>, span: Range<usize>, mistakes: &mut Mistakes) -> Raw
         role: table.text("role", "primary"),
         paths: table.texts("paths", "/srv/customers"),
         tenant_depth: table.number("tenant_depth", 1),
+        manifest: table.flag("manifest", false),
         mode: table.text("mode", "observe"),
         on_trip: table.text("on_trip", "hold"),
         hold_timeout: table.text("hold_timeout", "30m"),

@@ -10,6 +10,7 @@ use holdfast_abi::OnTrip;
 use serde::ser::{Serialize, SerializeStruct, Serializer};
 
 use crate::budget::{Budget, OpSet};
+use crate::manifest::Manifest;
 use crate::model::{Policy, Role, Zone, ZoneName};
 use crate::pattern::PathPattern;
 use crate::units::{Window, format_bytes, format_time};
@@ -22,6 +23,8 @@ impl fmt::Display for Policy {
             writeln!(f)?;
             zone.fmt(f)?;
         }
+        writeln!(f, "\n[manifest]")?;
+        writeln!(f, "max_bytes = {}", string(&format_bytes(self.manifest.max_bytes)))?;
         write!(f, "\n{}", self.signing)?;
         match &self.break_glass {
             Some(break_glass) => write!(f, "\n{break_glass}"),
@@ -38,6 +41,7 @@ impl fmt::Display for Zone {
         writeln!(f, "role = {}", string(self.role.word()))?;
         writeln!(f, "paths = [{}]", paths.join(", "))?;
         writeln!(f, "tenant_depth = {}", self.tenant_depth)?;
+        writeln!(f, "manifest = {}", self.manifest)?;
         writeln!(f, "mode = {}", string(self.mode.word()))?;
         writeln!(f, "on_trip = {}", string(self.on_trip.word()))?;
         if let Some(timeout) = hold_timeout(self) {
@@ -97,13 +101,14 @@ pub(crate) fn string(text: &str) -> String {
 
 impl Serialize for Policy {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut policy = serializer.serialize_struct("Policy", 6)?;
+        let mut policy = serializer.serialize_struct("Policy", 7)?;
         policy.serialize_field("on_audit_failure", self.on_audit_failure.word())?;
         policy.serialize_field("zones", &self.zones)?;
         policy.serialize_field("allowances", &signing::Settings(&self.signing))?;
         policy.serialize_field("groups", &self.signing.groups)?;
         policy.serialize_field("trust", &self.signing.trust)?;
         policy.serialize_field("break_glass", &self.break_glass)?;
+        policy.serialize_field("manifest", &self.manifest)?;
         policy.end()
     }
 }
@@ -111,11 +116,12 @@ impl Serialize for Policy {
 /// What `on_trip` leaves without a meaning is null.
 impl Serialize for Zone {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut zone = serializer.serialize_struct("Zone", 10)?;
+        let mut zone = serializer.serialize_struct("Zone", 11)?;
         zone.serialize_field("name", &self.name)?;
         zone.serialize_field("role", &self.role)?;
         zone.serialize_field("paths", &self.paths)?;
         zone.serialize_field("tenant_depth", &self.tenant_depth)?;
+        zone.serialize_field("manifest", &self.manifest)?;
         zone.serialize_field("mode", self.mode.word())?;
         zone.serialize_field("on_trip", self.on_trip.word())?;
         let timeout = hold_timeout(self);
@@ -141,6 +147,14 @@ impl Serialize for Budget {
         budget.serialize_field("window", &self.window)?;
         budget.serialize_field("window_seconds", &self.window.seconds())?;
         budget.end()
+    }
+}
+
+impl Serialize for Manifest {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut manifest = serializer.serialize_struct("Manifest", 1)?;
+        manifest.serialize_field("max_bytes", &self.max_bytes)?;
+        manifest.end()
     }
 }
 

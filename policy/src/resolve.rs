@@ -4,6 +4,7 @@
 mod break_glass;
 mod budgets;
 pub(crate) mod fields;
+mod manifest;
 pub(crate) mod ops;
 mod overlaps;
 mod signing;
@@ -18,7 +19,7 @@ use crate::model::{Policy, Role, Zone, ZoneName};
 use crate::pattern::PathPattern;
 use crate::problem::{Fault, Mistakes, Source};
 use crate::raw::{At, Field, RawPolicy, RawZone};
-use fields::{required, word};
+use fields::{flag, required, word};
 
 /// How many zones a policy can have: the kernel's, without the canary.
 const MAX_POLICY_ZONES: usize = MAX_ZONES - 1;
@@ -61,7 +62,8 @@ pub(crate) fn resolve(raw: &RawPolicy, source: &Source<'_>, mistakes: &mut Mista
     known.sort_unstable();
     let break_glass = break_glass::resolve(&raw.break_glass, &known, mistakes);
     let on_audit_failure = on_audit_failure(&raw.on_audit_failure, mistakes);
-    Policy { zones: resolved, signing, break_glass, on_audit_failure }
+    let manifest = manifest::resolve(&raw.manifest, mistakes);
+    Policy { zones: resolved, signing, manifest, break_glass, on_audit_failure }
 }
 
 /// Left out, or wrong (which is a mistake of its own): the stricter one.
@@ -101,6 +103,7 @@ fn zone(
         Field::Missing => Some(1),
         Field::Bad => None,
     };
+    let manifest = flag(&raw.manifest, true);
     let trips = trips::resolve(raw, role, mistakes);
     let budgets = budgets::resolve(raw, source, mistakes);
     let trips::Trips { on_trip, hold_timeout, tell_terminal } = trips?;
@@ -109,6 +112,7 @@ fn zone(
         role: role?,
         paths: paths.into_iter().map(|path| path.value).collect(),
         tenant_depth: tenant_depth?,
+        manifest: manifest?,
         mode: mode?,
         on_trip,
         hold_timeout,

@@ -6,8 +6,9 @@ use std::time::Duration;
 use holdfast_abi::{MAX_BUDGETS, Mode, OnTrip, Op, Per, Who};
 use holdfast_policy::break_glass::BreakGlass;
 use holdfast_policy::{
-    Budget, DEFAULT_HOLD_TIMEOUT, Group, MAX_HOLD_TIMEOUT, MIN_HOLD_TIMEOUT, Need, OnAuditFailure,
-    OpSet, PathPattern, Policy, Role, Signing, Trust, Window, Zone, ZoneName,
+    Budget, DEFAULT_HOLD_TIMEOUT, Group, MAX_HOLD_TIMEOUT, MAX_MANIFEST_BYTES, MIN_HOLD_TIMEOUT,
+    MIN_MANIFEST_BYTES, Manifest, Need, OnAuditFailure, OpSet, PathPattern, Policy, Role, Signing,
+    Trust, Window, Zone, ZoneName,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -41,6 +42,7 @@ fn what_is_left_out_gets_its_documented_default() {
         role: Role::Primary,
         paths: vec![PathPattern::parse("/srv/customers").unwrap()],
         tenant_depth: 1,
+        manifest: true,
         mode: Mode::Observe,
         on_trip: OnTrip::Hold,
         hold_timeout: Duration::from_secs(30 * 60),
@@ -106,6 +108,7 @@ name = "z"
 role = "backup"
 paths = ["/a", "/b/*"]
 tenant_depth = 1
+manifest = true
 mode = "observe"
 on_trip = "deny"
 
@@ -117,6 +120,9 @@ files = 5
 # bytes: not limited
 # tenants: not limited
 window = "1h"
+
+[manifest]
+max_bytes = "256MiB"
 
 [allowances]
 signers = "/etc/holdfast/allowed_signers"
@@ -218,7 +224,7 @@ fn shown_to_programs_it_has_the_same_words() {
          ops = ['remove'], bytes = '1KiB', window = '1h' }] }]",
     );
     let expected = serde_json::json!({ "on_audit_failure": "deny", "zones": [{
-        "name": "z", "role": "backup", "paths": ["/a"], "tenant_depth": 1, "mode": "observe",
+        "name": "z", "role": "backup", "paths": ["/a"], "tenant_depth": 1, "manifest": true, "mode": "observe",
         "on_trip": "deny", "hold_timeout": null, "hold_timeout_seconds": null, "tell_terminal": null,
         "budgets": [{
             "label": "everyone per zone, 1h (remove)", "per": "zone", "who": "everyone",
@@ -230,7 +236,7 @@ fn shown_to_programs_it_has_the_same_words() {
         "signers": "/etc/holdfast/allowed_signers", "revoked": null, "max_length": "8h",
         "max_length_seconds": 28_800, "any_host": false,
     },
-    "groups": [], "trust": [], "break_glass": null});
+    "groups": [], "trust": [], "break_glass": null, "manifest": { "max_bytes": 268_435_456 }});
     assert_eq!(serde_json::to_value(&policy).unwrap(), expected);
 
     let held = serde_json::to_value(zone("role = 'primary'")).unwrap();
@@ -290,12 +296,12 @@ fn some_zone() -> impl Strategy<Value = Zone> {
         some_name(),
         select(Role::ALL),
         vec("(/[a-z\"'# =ü][a-z0-9]{0,3}(\\*|\\?|\\[a-c\\]|\\[!x\\])?){1,3}", 1..4),
-        0..=4u32,
+        (0..=4u32, any::<bool>()),
         select(Mode::ALL),
         some_trips(),
         vec(some_budget(), 1..=MAX_BUDGETS),
     )
-        .prop_map(|(name, role, paths, tenant_depth, mode, trips, budgets)| {
+        .prop_map(|(name, role, paths, (tenant_depth, manifest), mode, trips, budgets)| {
             // Each below a directory of its own, so that none overlaps another.
             let pattern = |(index, path)| {
                 PathPattern::parse(&format!("/{}{index}{path}", name.as_str())).unwrap()
@@ -307,6 +313,7 @@ fn some_zone() -> impl Strategy<Value = Zone> {
                 role,
                 paths,
                 tenant_depth,
+                manifest,
                 mode,
                 on_trip,
                 hold_timeout,
@@ -343,10 +350,11 @@ fn some_signing() -> impl Strategy<Value = Signing> {
 }
 
 fn some_policy() -> impl Strategy<Value = Policy> {
+    let bytes = MIN_MANIFEST_BYTES..=MAX_MANIFEST_BYTES;
     let most = i64::MAX as u64;
     let glass = proptest::option::of((60..=86_400u64, 1..=most, 1..=most, any::<bool>()));
-    (vec(some_zone(), 1..5), some_signing(), glass, select(OnAuditFailure::ALL)).prop_map(
-        |(mut zones, signing, break_glass, on_audit_failure)| {
+    (vec(some_zone(), 1..5), some_signing(), glass, select(OnAuditFailure::ALL), bytes).prop_map(
+        |(mut zones, signing, break_glass, on_audit_failure, max_bytes)| {
             zones.sort_by(|a, b| a.name.cmp(&b.name));
             zones.dedup_by(|a, b| a.name == b.name);
             for zone in &mut zones {
@@ -372,7 +380,8 @@ fn some_policy() -> impl Strategy<Value = Policy> {
                 max_bytes,
                 signers: signing.people().iter().take(2).map(|&person| person.to_owned()).collect(),
             });
-            Policy { zones, signing, break_glass, on_audit_failure }
+            let manifest = Manifest { max_bytes };
+            Policy { zones, signing, break_glass, on_audit_failure, manifest }
         },
     )
 }

@@ -126,6 +126,11 @@ fn what_happens_to_an_op_over_budget() {
         ("role = 'primary'\nhold_timeout = '9s'", "5:16 a hold timeout of `9s` is out of bounds"),
         ("role = 'primary'\nhold_timeout = '8d'", "5:16 a hold timeout of `8d` is out of bounds"),
         ("role = 'primary'\ntell_terminal = 'no'", "5:17 `tell_terminal` cannot be a string"),
+        ("role = 'primary'\nmanifest = 1", "5:12 `manifest` cannot be a whole number"),
+        (
+            "role = 'primary'\n[manifest]\nmax_bytes = '1KiB'",
+            "6:13 a manifest of 1024 bytes is out of bounds",
+        ),
         ("role = 'primary'\ntell_terminal = 1", "5:17 `tell_terminal` cannot be a whole number"),
         (
             "hold_timeout = '30m'\non_trip = 'deny'\nrole = 'primary'",

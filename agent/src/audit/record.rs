@@ -6,6 +6,7 @@ use crate::api::{
     BindReport, CoverageOp, EventReport, GlassReport, GrantReport, Person, ProcessReport,
     SignalFailure, SignerReport, UnitRef, Until,
 };
+use crate::manifest::{Sealed, Summarised};
 
 /// One record, without the fields every record has.
 #[derive(Debug, Serialize)]
@@ -286,6 +287,18 @@ pub(crate) enum Record {
         replaced: usize,
         /// Who did it.
         person: Person,
+    },
+    /// A segment of the manifest is closed: from now on it must not change.
+    ManifestSeal {
+        /// Which, and what it is.
+        #[serde(flatten)]
+        sealed: Sealed,
+    },
+    /// A segment of the manifest was summarised: there was no more room for it.
+    ManifestSummarise {
+        /// Which, and what it was.
+        #[serde(flatten)]
+        summarised: Summarised,
     },
     /// The guard was taken off the host.
     Unpin {

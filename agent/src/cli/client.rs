@@ -108,6 +108,11 @@ impl Client {
         self.document(Method::POST, "/v1/policy/reload").await
     }
 
+    /// Has everything that was destroyed so far written to the manifest.
+    pub(crate) async fn flush_manifest(&self) -> Result<(), ClientError> {
+        self.send(Method::POST, "/v1/manifest/flush", Bytes::new()).await.map(drop)
+    }
+
     /// Every hold.
     pub(crate) async fn holds(&self) -> Result<HoldList, ClientError> {
         self.document(Method::GET, "/v1/holds").await

@@ -13,6 +13,7 @@ mod exit;
 mod explain;
 mod hold;
 mod join;
+mod manifest;
 mod out;
 mod policy;
 mod run;
@@ -104,6 +105,10 @@ enum Command {
     /// The emergency override: single-use, timed, and loud
     #[command(subcommand)]
     BreakGlass(break_glass::GlassCommand),
+    /// Show what was destroyed, tenant by tenant, for recovery
+    ///
+    /// Without --tenant: which tenants lost how much, from when to when. It works without an agent.
+    Manifest(manifest::ManifestArgs),
     /// Look whether this host can enforce; every failure comes with its fix
     Doctor(Json),
     /// Check, show or reload the policy
@@ -321,6 +326,7 @@ async fn run(dirs: Dirs, command: Command) -> Result<ExitCode, Failure> {
         Command::Hold(HoldCommand::Show(args)) => hold::show(&client, &args).await,
         Command::Hold(HoldCommand::Release(args)) => hold::release(&client, &args).await,
         Command::Hold(HoldCommand::Kill(args)) => hold::kill(&client, &args).await,
+        Command::Manifest(args) => manifest::run(&client, &dirs, &args).await,
         Command::Doctor(args) => doctor::run(&client, &dirs, args.json).await,
         Command::Policy(PolicyCommand::Check(args)) => policy::check(&args.file, args.json),
         Command::Policy(PolicyCommand::Show(args)) => {

@@ -48,6 +48,10 @@ fn router(inbox: Inbox) -> Router {
             post(|State(inbox): State<Inbox>| async move { ask(&inbox, Ask::Reload).await }),
         )
         .route(
+            "/v1/manifest/flush",
+            post(|State(inbox): State<Inbox>| async move { ask(&inbox, Ask::FlushManifest).await }),
+        )
+        .route(
             "/v1/holds",
             get(|State(inbox): State<Inbox>| async move { ask(&inbox, Ask::Holds).await }),
         )

@@ -8,12 +8,14 @@ use std::path::PathBuf;
 use holdfast_abi as abi;
 use holdfast_policy::OnAuditFailure;
 use holdfast_policy::decide::Released;
+use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::{broadcast, mpsc};
 use tracing::{Level, debug, error, info, warn};
 
 use super::allowing::no_such_allowance;
 use super::aside::Aside;
 use super::glass::GlassAsk;
+use super::manifesting::Manifest;
 use super::message::{Action, Answer, Applied, Ask, Cause, Decided, Event, Refusal, ZoneInForce};
 use super::plan::{self, Plan};
 use super::source::Source;
@@ -25,6 +27,7 @@ use crate::audit::{AuditLog, Record};
 use crate::clock::Now;
 use crate::holds;
 use crate::kernel::{self, EventStream, Guard};
+use crate::manifest::News;
 use crate::metrics::Metrics;
 use crate::report::{self, Facts, Ledger, Question};
 use crate::text;
@@ -37,6 +40,7 @@ const BEHIND: usize = 1024;
 pub(super) struct Executor {
     pub(super) options: Options,
     pub(super) guard: Option<Guard>,
+    pub(super) manifest: Manifest,
     pub(super) audit: AuditLog,
     /// What has to survive about allowances; `None` if it could not be read.
     pub(super) store: Option<Store>,
@@ -54,7 +58,7 @@ pub(super) struct Executor {
     pub(super) aside: Aside,
     outcomes: mpsc::Receiver<Event>,
     /// Whether the daemon is to end.
-    pub(super) stopped: bool,
+    pub(super) stopped: Option<&'static str>,
     audit_failing: bool,
     pub(super) beat_failing: bool,
 }
@@ -65,11 +69,13 @@ impl Executor {
         audit: AuditLog,
         metrics: Metrics,
         metrics_address: Option<Result<String, String>>,
+        manifest: Manifest,
     ) -> Self {
         let (aside, outcomes) = Aside::new();
         Self {
             options,
             guard: None,
+            manifest,
             audit,
             store: None,
             metrics,
@@ -80,7 +86,7 @@ impl Executor {
             events: None,
             aside,
             outcomes,
-            stopped: false,
+            stopped: None,
             audit_failing: false,
             beat_failing: false,
         }
@@ -89,7 +95,7 @@ impl Executor {
     /// Does one thing; what came of it, if that is news.
     pub(super) fn execute(&mut self, action: Action, state: &State, now: Now) -> Option<Event> {
         match action {
-            Action::StartGuard => return Some(Event::GuardStarted(self.start_guard())),
+            Action::StartGuard => return Some(Event::GuardStarted(self.start_guard(state))),
             Action::Probe => return Some(Event::Probed(kernel::probe(&self.options.pin_dir))),
             Action::ReadPolicy(reply) => {
                 let plan = Plan::read(&self.options.policy, now).map(Box::new);
@@ -165,6 +171,7 @@ impl Executor {
                 return self.glass(*action, state, now).map(|event| Event::Glass(Box::new(event)));
             }
             Action::CountAllowance(count) => self.metrics.count_allowance(count),
+            Action::FlushManifest(reply) => self.manifest.flush(reply),
             Action::Record(record) => self.audit.append(&record, now),
             Action::SyncAudit => {
                 let outcome = self.audit.tend(now);
@@ -179,12 +186,7 @@ impl Executor {
                 drop(reply.send(answer));
             }
             Action::Send(reply, answer) => drop(reply.send(answer)),
-            Action::Stop(signal) => {
-                self.audit.append(&Record::Stop { signal, lost: self.audit.lost() }, now);
-                let outcome = self.audit.close(now);
-                self.note_audit(outcome);
-                self.stopped = true;
-            }
+            Action::Stop(signal) => self.stopped = Some(signal),
         }
         None
     }
@@ -192,6 +194,18 @@ impl Executor {
     /// Where the outcomes of what is done aside come from; for the one who waits for them.
     pub(super) fn take_outcomes(&mut self) -> mpsc::Receiver<Event> {
         std::mem::replace(&mut self.outcomes, mpsc::channel(1).1)
+    }
+
+    /// The last that is done, after the loop: the manifest is closed, and the audit log says so.
+    pub(super) fn end(&mut self, news: &mut UnboundedReceiver<News>, now: Now) {
+        for record in self.manifest.stop(news) {
+            self.audit.append(&record, now);
+        }
+        if let Some(signal) = self.stopped {
+            self.audit.append(&Record::Stop { signal, lost: self.audit.lost() }, now);
+        }
+        let outcome = self.audit.close(now);
+        self.note_audit(outcome);
     }
 
     /// Writes audit records to the file: after every turn of the loop.
@@ -250,7 +264,7 @@ impl Executor {
         }
     }
 
-    fn start_guard(&mut self) -> Result<kernel::Started, String> {
+    fn start_guard(&mut self, state: &State) -> Result<kernel::Started, String> {
         let options = kernel::Options {
             pin_dir: self.options.pin_dir.clone(),
             canary_dir: self.options.run_dir.join("canary"),
@@ -258,6 +272,7 @@ impl Executor {
         };
         let (mut guard, started) = Guard::start(&options).map_err(|error| error.to_string())?;
         self.events = guard.take_events();
+        self.manifest.start(&self.options.state_dir, guard.take_destroyed(), &state.plan);
         self.guard = Some(guard);
         Ok(started)
     }
@@ -278,6 +293,7 @@ impl Executor {
         };
         let desired = plan.desired(cause, &state.plan.policy);
         guard.apply(&desired).map_err(|error| error.to_string())?;
+        self.manifest.in_force(guard.zones(), plan);
         let zones = guard.zones().iter().map(|zone| ZoneInForce {
             slot: zone.slot,
             name: zone.name.clone(),
@@ -349,6 +365,7 @@ impl Executor {
             Ask::Allowance { id } => report::allowance_of(&state.allowances, id, now)
                 .map_or_else(|| no_such_allowance(id), |allowance| json(&allowance)),
             Ask::Reload
+            | Ask::FlushManifest
             | Ask::Release { .. }
             | Ask::Kill { .. }
             | Ask::SubmitAllowance { .. }
@@ -395,6 +412,7 @@ impl Executor {
     pub(super) fn facts(&self) -> Facts {
         let mut facts = Facts {
             audit: self.audit.facts(),
+            manifest: self.manifest.facts(),
             metrics: self.metrics_address.clone(),
             ..Facts::default()
         };

@@ -333,6 +333,7 @@ impl State {
             | Ask::Status
             | Ask::Policy
             | Ask::Reload
+            | Ask::FlushManifest
             | Ask::Explain { .. }
             | Ask::Events { .. }
             | Ask::Metrics

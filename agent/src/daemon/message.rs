@@ -18,6 +18,7 @@ use crate::api::{Amount, Person, RefusedReport, SubmitBody};
 use crate::audit::Record;
 use crate::holds::{DeadlySignal, Decision, Delivered, EndedPause, Survey};
 use crate::kernel::{Check, Coverage, Started};
+use crate::manifest::News;
 use crate::roots::{Found, RootProblem};
 
 /// Everything that can happen to the daemon.
@@ -81,6 +82,8 @@ pub(crate) enum Event {
     AllowanceJoined(Box<Joining>, Result<ProcessId, Refused>),
     /// Outcome of [`Action::CloseAllowance`].
     AllowanceClosed(Box<Closing>, Result<Shut, String>),
+    /// A segment of the manifest was closed or summarised.
+    Manifest(News),
     /// Outcome of [`Action::SaveRevoked`].
     RevokedSaved(Box<Revoking>, Result<(), String>),
     /// Something about break-glass was done.
@@ -254,6 +257,8 @@ pub(crate) enum Action {
     CountAllowance(AllowanceCount),
     /// Do something about break-glass.
     Glass(Box<GlassAction>),
+    /// Have everything that was destroyed so far written to the manifest; then answer.
+    FlushManifest(Reply),
     /// Add to the audit log.
     Record(Box<Record>),
     /// Write the audit log to the disk.
@@ -293,6 +298,8 @@ pub(crate) enum Ask {
     },
     /// The metrics page.
     Metrics,
+    /// Have everything that was destroyed so far written to the manifest.
+    FlushManifest,
     /// Every hold.
     Holds,
     /// One hold.

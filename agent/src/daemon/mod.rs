@@ -15,6 +15,7 @@ mod glass_opening;
 mod holding;
 mod locate;
 mod lock;
+mod manifesting;
 mod message;
 mod opening;
 mod pausing;
@@ -44,6 +45,7 @@ use crate::audit::{AuditError, AuditLog, Limits};
 use crate::clock::Now;
 use crate::control;
 use crate::kernel::EventStream;
+use crate::manifest::News;
 use crate::metrics::{self, Metrics, MetricsAddress};
 use executor::Executor;
 
@@ -147,10 +149,12 @@ pub(crate) async fn run(options: Options) -> Result<(), DaemonError> {
         }
     });
 
-    let executor = Executor::new(options.clone(), audit, Metrics::new()?, metrics_address);
+    let (manifest, manifest_news) = manifesting::Manifest::new();
+    let executor =
+        Executor::new(options.clone(), audit, Metrics::new()?, metrics_address, manifest);
     let state = State::new(plan, now);
     let first = state.begin(recovered, boot_id());
-    let mut daemon = Daemon { state, executor, stream: None };
+    let mut daemon = Daemon { state, executor, stream: None, manifest_news };
     daemon.perform(first);
     info!(version = env!("CARGO_PKG_VERSION"), policy = %options.policy.display(), "ready");
     daemon.watch(questions).await
@@ -160,6 +164,8 @@ struct Daemon {
     state: State,
     executor: Executor,
     stream: Option<AsyncFd<EventStream>>,
+    /// What the audit log has to know about the manifest.
+    manifest_news: mpsc::UnboundedReceiver<News>,
 }
 
 impl Daemon {
@@ -175,7 +181,7 @@ impl Daemon {
         let mut aside = self.executor.take_outcomes();
         let mut pace = interval(PACE);
         pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        while !self.executor.stopped {
+        while self.executor.stopped.is_none() {
             self.take_stream();
             let wants_pace = self.state.wants_pace(Now::read());
             let event = tokio::select! {
@@ -188,12 +194,14 @@ impl Daemon {
                     self.decided(batch);
                     continue;
                 }
+                Some(news) = self.manifest_news.recv() => message::Event::Manifest(news),
                 _ = tick.tick() => message::Event::Tick,
                 _ = pace.tick(), if wants_pace => message::Event::Pace,
             };
             let now = Now::read();
             self.turn(event, now);
         }
+        self.executor.end(&mut self.manifest_news, Now::read());
         Ok(())
     }
 

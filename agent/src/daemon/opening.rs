@@ -44,6 +44,7 @@ impl Executor {
             revoked = loaded.revoked.len(),
             "allowances were read"
         );
+        self.manifest.loaded(&loaded, &boot_id);
         self.store = Some(store);
         self.keep_reserve();
         Ok(Box::new((loaded, boot_id)))
@@ -233,6 +234,7 @@ impl Executor {
             let refused = Refused::new(RefusedReason::StateUnreadable, why, help);
             return Err(self.failed(entry, refused));
         }
+        self.manifest.opens(entry.serial, &entry.id);
         let outcome = match &mut self.guard {
             Some(guard) => {
                 guard.open_allowance(&desired(&entry, opening)).map_err(|error| error.to_string())

@@ -1,3 +1,4 @@
+use super::super::manifesting::Manifest;
 use std::path::PathBuf;
 
 use holdfast_abi::Learned;
@@ -27,7 +28,7 @@ fn executor(dir: &tempfile::TempDir) -> Executor {
         audit_segment: 1 << 20,
     };
     let (audit, _) = AuditLog::open(dir.path(), NOW).unwrap();
-    Executor::new(options, audit, Metrics::new().unwrap(), None)
+    Executor::new(options, audit, Metrics::new().unwrap(), None, Manifest::new().0)
 }
 
 fn person() -> Person {

@@ -121,6 +121,7 @@ impl Plan {
             mode: zone.mode,
             on_trip: zone.on_trip,
             tenant_depth: zone.tenant_depth,
+            manifest: zone.manifest,
             budgets: zone.budgets.iter().map(|budget| budget.conf(&zone.name)).collect(),
             roots: found.roots.iter().map(|root| root.path.clone()).collect::<Vec<PathBuf>>(),
         });

@@ -140,6 +140,7 @@ impl State {
                 self.not_applied(&plan, cause, error, reply, now)
             }
             Event::Proved(coverage) => self.proved(coverage, now),
+            Event::Manifest(news) => super::manifesting::heard(news),
             Event::CaughtUp => self.caught_up(now),
             Event::Pace => self.pace(now),
             Event::HoldsSurveyed(survey, asked) => self.holds_surveyed(survey, asked, now),
@@ -234,6 +235,7 @@ impl State {
     fn asked(&mut self, ask: Ask, reply: Reply, now: Now) -> Vec<Action> {
         match ask {
             Ask::Reload => vec![Action::ReadPolicy(Some(reply))],
+            Ask::FlushManifest => vec![Action::FlushManifest(reply)],
             Ask::Status | Ask::Explain { .. } if self.guarding.is_up() => {
                 if is_due(self.last_proof, FRESH_PROOF, now) {
                     self.last_proof = Some(now);

@@ -75,6 +75,7 @@ pub(in crate::daemon) fn words(actions: &[Action]) -> Vec<&'static str> {
         A::Collect(..) => "collect",
         A::Send(..) => "send",
         A::Stop(_) => "stop",
+        A::FlushManifest(_) => "flush manifest",
     };
     actions.iter().map(word).collect()
 }

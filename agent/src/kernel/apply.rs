@@ -254,7 +254,7 @@ fn zone_conf(zone: &DesiredZone) -> Result<abi::ZoneConf, KernelError> {
         budget_count: zone.budgets.len() as u32,
         in_use: 1,
         on_trip: zone.on_trip as u32,
-        pad: 0,
+        manifest: u32::from(zone.manifest),
         budgets,
     })
 }

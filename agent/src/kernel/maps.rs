@@ -21,6 +21,7 @@ pub(super) const PINNED: &[(&str, u32)] = &[
     ("ZONE_COUNTERS", size_of::<abi::ZoneCounters>() as u32),
     ("LEARNED", size_of::<abi::Learned>() as u32),
     ("EVENTS", 0),
+    ("DESTROYED", 0),
     ("HEARTBEAT", size_of::<abi::Heartbeat>() as u32),
     ("HELD", size_of::<abi::Held>() as u32),
     ("EMPTY_HELD", size_of::<abi::Held>() as u32),
@@ -146,14 +147,14 @@ pub(super) fn entries<K: aya::Pod, V: aya::Pod>(
     Ok(entries)
 }
 
-/// The event stream's ring buffer.
-pub(super) fn open_events(dir: &Path) -> Result<RingBuf<MapData>, KernelError> {
-    open_map(dir, "EVENTS")?
+/// A ring buffer.
+pub(super) fn open_ring(dir: &Path, name: &str) -> Result<RingBuf<MapData>, KernelError> {
+    open_map(dir, name)?
         .try_into()
-        .map_err(|error| KernelError::refused("open the map EVENTS", error))
+        .map_err(|error| KernelError::refused(format!("open the map {name}"), error))
 }
 
-fn open_map(dir: &Path, name: &str) -> Result<Map, KernelError> {
+pub(super) fn open_map(dir: &Path, name: &str) -> Result<Map, KernelError> {
     Map::from_map_data(pinned(dir, name)?)
         .map_err(|error| KernelError::refused(format!("open the map {name}"), error))
 }

@@ -7,6 +7,7 @@ mod allowances;
 mod apply;
 mod btf;
 mod collect;
+mod destroyed;
 mod error;
 mod events;
 mod holds;
@@ -28,6 +29,7 @@ use aya::maps::{MapData, RingBuf};
 use holdfast_abi as abi;
 
 pub use allowances::{AllowanceRow, DesiredAllowance, DesiredGrant};
+pub use destroyed::{DestroyedStream, Gone, Taken};
 pub use error::KernelError;
 pub use events::EventStream;
 pub use holds::HoldRow;
@@ -74,6 +76,8 @@ pub struct DesiredZone {
     pub on_trip: abi::OnTrip,
     /// Levels below a root at which tenants live.
     pub tenant_depth: u32,
+    /// Whether what is destroyed is told, op by op.
+    pub manifest: bool,
     /// At most [`abi::MAX_BUDGETS`].
     pub budgets: Vec<abi::BudgetConf>,
     /// Directories that exist now.
@@ -181,6 +185,7 @@ pub fn paused(pin_dir: &Path) -> Result<Vec<(abi::TaskKey, abi::Held)>, KernelEr
 pub struct Guard {
     maps: Maps,
     events: Option<RingBuf<MapData>>,
+    destroyed: Option<DestroyedStream>,
     canary_dir: PathBuf,
     zones: Vec<ActiveZone>,
     /// When a bank was last flipped.
@@ -205,12 +210,13 @@ impl Guard {
         if cleared > 0 {
             tracing::info!(entries = cleared, "cleared what an earlier agent left of allowances");
         }
-        let events = Some(maps::open_events(&pins.maps)?);
+        let events = Some(maps::open_ring(&pins.maps, "EVENTS")?);
+        let destroyed = Some(DestroyedStream::open(&pins.maps)?);
         let canary_dir = options.canary_dir.clone();
         let applied = Instant::now();
         let took_over = Some(pins);
         let zones = Vec::new();
-        let mut guard = Self { maps, events, canary_dir, zones, applied, took_over };
+        let mut guard = Self { maps, events, destroyed, canary_dir, zones, applied, took_over };
         guard.beat()?;
         Ok((guard, started))
     }
@@ -289,6 +295,8 @@ impl Guard {
                         strict: sum.strict + cpu.strict,
                         overflow: sum.overflow + cpu.overflow,
                         untracked: sum.untracked + cpu.untracked,
+                        manifest_lost: sum.manifest_lost + cpu.manifest_lost,
+                        manifest_lost_ns: sum.manifest_lost_ns.max(cpu.manifest_lost_ns),
                     }
                 });
                 Ok((zone.slot, sum))
@@ -406,6 +414,11 @@ impl Guard {
     /// Takes the event stream; it can be taken once.
     pub fn take_events(&mut self) -> Option<EventStream> {
         self.events.take().map(EventStream::new)
+    }
+
+    /// Takes the stream of what was destroyed; it can be taken once.
+    pub fn take_destroyed(&mut self) -> Option<DestroyedStream> {
+        self.destroyed.take()
     }
 }
 

@@ -7,6 +7,7 @@ mod allowances;
 mod audit;
 mod break_glass;
 mod few;
+mod manifest;
 mod monotonic;
 mod pauses;
 mod server;
@@ -21,6 +22,7 @@ use crate::holds::EndedPause;
 use crate::report::{Facts, OpsNet, coverage_ops};
 use allowances::Allowances;
 use break_glass::Glass;
+use manifest::Manifest;
 use monotonic::Monotonic;
 use pauses::Pauses;
 
@@ -52,6 +54,7 @@ pub(crate) struct Metrics {
     pauses: Pauses,
     allowances: Allowances,
     glass: Glass,
+    manifest: Manifest,
     reload_failed: IntGauge,
     reload_time: IntGauge,
 }
@@ -153,6 +156,7 @@ impl Metrics {
             pauses: Pauses::new(r)?,
             allowances: Allowances::new(r)?,
             glass: Glass::new(r)?,
+            manifest: Manifest::new(r)?,
             reload_failed: gauge(
                 r,
                 "policy_reload_failed",
@@ -193,6 +197,7 @@ impl Metrics {
         self.show_budgets(state, facts, now);
         self.show_state(state, facts, now);
         self.pauses.show(state);
+        self.manifest.show(facts);
         self.allowances.show(&state.allowances, facts.marks_lost, now);
         self.glass.show(state, now);
         let mut page = Vec::new();

@@ -180,7 +180,7 @@ mod tests {
                 test_entries::entry("open"),
             ],
             revoked: vec![revoked],
-            clock: None,
+            ..Loaded::default()
         };
         let mut book = Book::default();
         let _ = book.load(loaded, "boot".to_owned(), NOW);

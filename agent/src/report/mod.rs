@@ -21,7 +21,7 @@ pub(crate) use coverage::{coverage_ops, coverage_why};
 pub(crate) use event::{event, trip_message};
 pub(crate) use explain::{Place, Question, explanation, hold_key};
 pub(crate) use holds::{Names, holds, until};
-pub(crate) use status::{Facts, OpsNet, status};
+pub(crate) use status::{Facts, ManifestFacts, OpsNet, status};
 
 #[cfg(test)]
 pub(crate) use event::tests as test_events;

@@ -32,8 +32,23 @@ pub(crate) struct Facts {
     pub(crate) marks_lost: u64,
     /// The audit log.
     pub(crate) audit: AuditFacts,
+    /// The manifest; `None` if it is not kept.
+    pub(crate) manifest: Option<ManifestFacts>,
     /// Address of the metrics page, or why there is none.
     pub(crate) metrics: Option<Result<String, String>>,
+}
+
+/// What the keeper of the manifest says.
+#[derive(Debug, Default)]
+pub(crate) struct ManifestFacts {
+    /// Records kept since the agent started.
+    pub(crate) records: u64,
+    /// Bytes on the disk.
+    pub(crate) bytes: u64,
+    /// Seconds since 1970 of the oldest record; 0 for none.
+    pub(crate) oldest: i64,
+    /// Whether nothing can be written.
+    pub(crate) failing: bool,
 }
 
 impl Facts {

@@ -64,8 +64,8 @@ pub struct ZoneConf {
     pub in_use: u32,
     /// An [`crate::OnTrip`]: what happens to an op over budget while the zone enforces.
     pub on_trip: u32,
-    /// Always 0.
-    pub pad: u32,
+    /// 1 if what is destroyed is told, op by op, for the manifest.
+    pub manifest: u32,
     /// The budgets.
     pub budgets: [BudgetConf; MAX_BUDGETS],
 }
@@ -250,6 +250,10 @@ pub struct ZoneCounters {
     pub overflow: u64,
     /// Charges for which there was no room to remember them: not given back if the op failed.
     pub untracked: u64,
+    /// Ops that destroyed something and are missing in the manifest.
+    pub manifest_lost: u64,
+    /// When the last of them was, in boot-time nanoseconds.
+    pub manifest_lost_ns: u64,
 }
 
 /// Rows of the counter map for one zone and op: one for each verdict, and one for what was given back.

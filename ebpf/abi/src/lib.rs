@@ -7,6 +7,7 @@
 
 mod allowance;
 mod config;
+mod destroyed;
 mod event;
 mod op;
 mod window;
@@ -21,6 +22,10 @@ pub use config::{
     HEARTBEAT_HOLDS_NS, Heartbeat, Held, Hold, HoldKey, Learned, MAX_HELD, MAX_HOLDS,
     OVERFLOW_ACCOUNTS, Offsets, ROW_GIVEN_BACK, ROW_OBSERVED_GIVEN_BACK, Release, RootConf,
     RootKey, TaskKey, ZoneConf, ZoneCounters, counter_index, zone_index,
+};
+pub use destroyed::{
+    Destroyed, GONE_CUT, GONE_OBSERVED, GONE_STRICT, GONE_UNSEEN, MAX_RECORDS, NAMES_LEVELS,
+    NAMES_ROOM,
 };
 pub use event::{
     Event, FLAG_AGENT_GONE, FLAG_FIRST, FLAG_KTHREAD, FLAG_NOT_STOPPED, FLAG_PACED, FLAG_PATH_CUT,

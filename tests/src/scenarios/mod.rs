@@ -16,6 +16,7 @@ mod holds;
 mod incidents;
 mod lifecycle;
 mod links;
+mod manifest;
 mod modes;
 mod names;
 mod ordinary;
@@ -75,6 +76,9 @@ pub(crate) const ALL: &[&[Scenario]] = &[
     holds::policy::SCENARIOS,
     holds::agent::SCENARIOS,
     throttle::SCENARIOS,
+    manifest::recovery::SCENARIOS,
+    manifest::agent::SCENARIOS,
+    manifest::bounds::SCENARIOS,
     allowances::firstserver::SCENARIOS,
     allowances::exact::SCENARIOS,
     allowances::outside::SCENARIOS,

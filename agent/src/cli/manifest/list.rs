@@ -1,0 +1,136 @@
+//! The list that `rsync --files-from` takes: paths from the tenant's directory, each once.
+
+use std::collections::BTreeSet;
+
+use super::report::Report;
+use crate::text;
+
+/// Paths, and what they leave out.
+#[derive(Debug, Default)]
+pub(super) struct Listed {
+    pub(super) paths: Vec<u8>,
+    pub(super) notes: Vec<String>,
+}
+
+/// Lists what can be brought back. Each path starts with `./`, so that none is taken for a comment, and a directory is named
+/// without a `/` at its end, so that rsync makes it and takes nothing else out of it.
+pub(super) fn list(report: &Report, end: u8) -> Result<Listed, String> {
+    let places = report.places();
+    if let [_, _, ..] = places[..] {
+        let shown: Vec<String> = places
+            .iter()
+            .map(|row| {
+                let root = row.root.as_ref().map_or_else(|| "?".to_owned(), |root| root.shown());
+                format!("zone {}, root {root}", row.zone)
+            })
+            .collect();
+        return Err(format!(
+            "there is more than one such tenant ({})\n  help: choose with --zone and --root, so that nobody gets another's files",
+            shown.join("; ")
+        ));
+    }
+    let mut listed = Listed::default();
+    let (mut paths, mut cut, mut itself, mut whole) = (BTreeSet::new(), 0, false, 0);
+    for record in &report.records {
+        let is_dir = record.kind == "directory";
+        whole += u64::from(is_dir && record.op != "remove");
+        if record.cut {
+            cut += 1;
+        } else if record.path.0.is_empty() {
+            itself = true;
+        } else {
+            paths.insert(record.path.0.as_slice());
+        }
+    }
+    let broken = paths.iter().filter(|path| path.contains(&end)).count() as u64;
+    if broken > 0 {
+        return Err(format!(
+            "{} a newline in it\n  help: use --from0, and `rsync --from0 --files-from=-`",
+            if broken == 1 { "1 path has".to_owned() } else { format!("{broken} paths have") }
+        ));
+    }
+    for path in paths {
+        listed.paths.extend(b"./");
+        listed.paths.extend(path);
+        listed.paths.push(end);
+    }
+    if cut > 0 {
+        listed.notes.push(format!(
+            "NOT LISTED: {} with names too long to be kept in full; see --json",
+            text::count(cut, "op")
+        ));
+    }
+    if whole > 0 {
+        listed.notes.push(format!(
+            "{} left in one stroke; what was in them is not listed: bring those back as a whole (see --op move_out, --op detach)",
+            text::directories(whole as usize)
+        ));
+    }
+    if itself {
+        listed.notes.push(
+            "the tenant's directory itself went; make it first, with its owner, as docs/recovery.md says".to_owned(),
+        );
+    }
+    Ok(listed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::manifest::{Record, SummaryRow, example};
+
+    fn report(records: Vec<Record>) -> Report {
+        let mut report = Report::default();
+        for record in records {
+            let row = SummaryRow::of(&record);
+            if !report.tenants.iter().any(|known| known.is_same(&row)) {
+                report.tenants.push(row);
+            }
+            report.records.push(record);
+        }
+        report
+    }
+
+    fn gone(path: &[u8]) -> Record {
+        example("alice", path, 1)
+    }
+
+    #[test]
+    fn each_path_once_and_none_is_a_comment() {
+        let listed =
+            list(&report(vec![gone(b"b/c"), gone(b"#a"), gone(b"b/c"), gone(b"\xff")]), b'\n')
+                .unwrap();
+        assert_eq!(listed.paths, b"./#a\n./b/c\n./\xff\n");
+        assert!(listed.notes.is_empty());
+    }
+
+    #[test]
+    fn newlines_need_the_other_form() {
+        let report = report(vec![gone(b"a\nb")]);
+        assert!(list(&report, b'\n').unwrap_err().contains("--from0"));
+        assert_eq!(list(&report, 0).unwrap().paths, b"./a\nb\0");
+    }
+
+    #[test]
+    fn what_cannot_be_listed_is_said() {
+        let cut = Record { cut: true, ..gone(b"x") };
+        let away = Record { kind: "directory".into(), op: "move_out".into(), ..gone(b"d") };
+        let removed = Record { kind: "directory".into(), ..gone(b"e") };
+        let itself = Record { kind: "directory".into(), ..gone(b"") };
+        let listed = list(&report(vec![cut, away, removed, itself]), 0).unwrap();
+        assert_eq!(listed.paths, b"./d\0./e\0");
+        assert_eq!(listed.notes.len(), 3, "{:?}", listed.notes);
+    }
+
+    #[test]
+    fn two_tenants_of_one_name_are_never_mixed() {
+        let other = Record { root: Some(b"/other"[..].into()), ..gone(b"f") };
+        let error = list(&report(vec![gone(b"f"), other]), 0).unwrap_err();
+        assert!(
+            error.contains("/srv") && error.contains("/other") && error.contains("--root"),
+            "{error}"
+        );
+        let unknown = Record { root: None, ..gone(b"g") };
+        assert_eq!(list(&report(vec![gone(b"f"), unknown]), 0).unwrap().paths, b"./f\0./g\0");
+    }
+}

@@ -1,0 +1,124 @@
+//! The manifest for people and for programs.
+
+use serde_json::{Value, json};
+
+use super::super::out;
+use super::report::Report;
+use crate::manifest::{Name, Record, SummaryRow};
+use crate::text;
+
+/// Everything, as JSON.
+pub(super) fn document(report: &Report, with_records: bool) -> Value {
+    let mut document = json!({
+        "tenants": report.tenants,
+        "summarised": report.summarised,
+        "gaps": report.gaps,
+        "notes": report.notes,
+    });
+    if with_records {
+        document["records"] = json!(report.records);
+    }
+    document
+}
+
+/// Which tenants lost how much, from when to when.
+pub(super) fn tenants(report: &Report) -> String {
+    let mut rows =
+        vec![heading(&["ZONE", "ROOT", "TENANT", "OPS", "FILES", "BYTES", "FROM", "TO"])];
+    rows.extend(report.tenants.iter().map(|row| {
+        vec![
+            row.zone.clone(),
+            shown(row.root.as_ref()),
+            tenant(row),
+            row.records.to_string(),
+            row.files.to_string(),
+            text::size(row.bytes),
+            row.from.clone(),
+            row.to.clone(),
+        ]
+    }));
+    with_notes(if report.tenants.is_empty() { nothing() } else { out::table(&rows, 0) }, report)
+}
+
+/// Everything one tenant lost.
+pub(super) fn records(report: &Report) -> String {
+    let mut page = String::new();
+    for row in &report.tenants {
+        page.push_str(&format!(
+            "zone {}, root {}, tenant {}: {}, {} and {} from {} to {}\n",
+            row.zone,
+            shown(row.root.as_ref()),
+            tenant(row),
+            text::count(row.records, "op"),
+            text::count(row.files, "file"),
+            text::size(row.bytes),
+            row.from,
+            row.to
+        ));
+        let mut rows = vec![heading(&[
+            "TIME",
+            "OP",
+            "KIND",
+            "BYTES",
+            "OWNER",
+            "BY",
+            "UNIT",
+            "ALLOWANCE",
+            "PATH",
+        ])];
+        let of_row = |record: &&Record| SummaryRow::of(record).is_same(row);
+        rows.extend(report.records.iter().filter(of_row).map(line));
+        page.push_str(&out::table(&rows, 2));
+    }
+    with_notes(if page.is_empty() { nothing() } else { page }, report)
+}
+
+fn line(record: &Record) -> Vec<String> {
+    let user = record.login_uid.filter(|login| *login != record.uid);
+    let user =
+        user.map_or_else(|| record.uid.to_string(), |login| format!("{login} as {}", record.uid));
+    let path = if record.path.0.is_empty() { ".".to_owned() } else { record.path.shown() };
+    let unseen = if record.unseen { " (may have failed)" } else { "" };
+    vec![
+        record.time.clone(),
+        record.op.clone(),
+        record.kind.clone(),
+        record.bytes.to_string(),
+        record.owner.to_string(),
+        format!("{}[{}], user {user}", record.comm.shown(), record.pid),
+        text::for_terminal(record.unit.as_bytes()),
+        record
+            .allowance
+            .as_ref()
+            .map_or_else(|| "-".to_owned(), |id| text::for_terminal(id.as_bytes())),
+        format!("{}{path}{unseen}", if record.cut { "…/" } else { "" }),
+    ]
+}
+
+fn tenant(row: &SummaryRow) -> String {
+    match &row.tenant {
+        None => "(above all tenants)".to_owned(),
+        Some(tenant) if tenant.0.is_empty() => "(the root)".to_owned(),
+        Some(tenant) => tenant.shown(),
+    }
+}
+
+fn shown(root: Option<&Name>) -> String {
+    root.map_or_else(|| "?".to_owned(), Name::shown)
+}
+
+fn heading(words: &[&str]) -> Vec<String> {
+    words.iter().map(ToString::to_string).collect()
+}
+
+fn nothing() -> String {
+    "nothing was destroyed, as far as this was recorded\n".to_owned()
+}
+
+fn with_notes(mut page: String, report: &Report) -> String {
+    for note in &report.notes {
+        page.push_str(note);
+        page.push('\n');
+    }
+    page
+}

@@ -1,0 +1,132 @@
+//! The stream of what was destroyed, for the manifest.
+
+use std::{fs, mem, path::Path};
+
+use aya::maps::{Map, MapData, MapInfo, PerCpuArray, RingBuf};
+use holdfast_abi as abi;
+
+use super::{error::KernelError, maps};
+
+const RING: &str = "DESTROYED";
+
+/// What was destroyed, as the kernel tells it. The kernel goes on filling it while nobody reads, up to its size.
+pub struct DestroyedStream {
+    ring: RingBuf<MapData>,
+    counters: PerCpuArray<MapData, abi::ZoneCounters>,
+    id: String,
+}
+
+/// One record as it came: the fields, and the names that follow them.
+#[derive(Clone, Copy)]
+pub struct Gone<'a> {
+    /// Every field but `names`, which is all zero.
+    pub head: abi::Destroyed,
+    /// Names, each ended by NUL, from what was destroyed up to the zone's root.
+    pub names: &'a [u8],
+    /// Names from the tenant's directory up to the zone's root, if the others do not reach that far.
+    pub tenant: &'a [u8],
+}
+
+/// What came of looking for a record.
+pub enum Taken<E> {
+    /// There was none.
+    Nothing,
+    /// One was handled; it will not come again.
+    One,
+    /// One was not in a form that can be read. It will not come again.
+    Unreadable,
+    /// One could not be handled; it comes again.
+    Failed(E),
+}
+
+impl DestroyedStream {
+    pub(super) fn open(dir: &Path) -> Result<Self, KernelError> {
+        let info = MapInfo::from_pin(dir.join(RING))
+            .map_err(|error| KernelError::refused("look at the map DESTROYED", error))?;
+        let boot = "/proc/sys/kernel/random/boot_id";
+        let boot = fs::read_to_string(boot)
+            .map_err(|error| KernelError::io(format!("read {boot}"), error))?;
+        let typed = |map: Map| map.try_into();
+        Ok(Self {
+            ring: maps::open_ring(dir, RING)?,
+            counters: typed(maps::open_map(dir, "ZONE_COUNTERS")?)
+                .map_err(|error| KernelError::refused("open the map ZONE_COUNTERS", error))?,
+            id: format!("{}/{}", boot.trim(), info.id()),
+        })
+    }
+
+    /// Names this ring: another one has another name, also after a restart of the host.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Has the next record handled. Only when that went well does it leave the ring: so an agent that is killed in between
+    /// finds it again.
+    pub fn take<E>(&mut self, handle: impl FnOnce(Gone<'_>) -> Result<(), E>) -> Taken<E> {
+        let Some(item) = self.ring.next() else { return Taken::Nothing };
+        let Some(gone) = read(&item) else { return Taken::Unreadable };
+        match handle(gone) {
+            Ok(()) => Taken::One,
+            Err(error) => {
+                // Not dropped: that is what takes it off the ring.
+                mem::forget(item);
+                Taken::Failed(error)
+            }
+        }
+    }
+
+    /// How many records of the zone in `slot` the kernel could not send, and when the last of them was (boot-time
+    /// nanoseconds).
+    pub fn lost(&self, slot: u32) -> Result<(u64, u64), KernelError> {
+        let per_cpu = self.counters.get(&slot, 0);
+        let per_cpu =
+            per_cpu.map_err(|error| KernelError::refused("read the zone counters", error))?;
+        Ok(per_cpu.iter().fold((0, 0), |(count, last), cpu| {
+            (count + cpu.manifest_lost, last.max(cpu.manifest_lost_ns))
+        }))
+    }
+}
+
+fn read(item: &[u8]) -> Option<Gone<'_>> {
+    let (fixed, names) = item.split_at_checked(abi::Destroyed::HEAD)?;
+    let mut head = mem::MaybeUninit::<abi::Destroyed>::zeroed();
+    // SAFETY: `Destroyed` is plain data, for which any bytes are a value; `fixed` is not longer than it, and what it does
+    // not cover is zero.
+    #[expect(unsafe_code, reason = "reads plain data from the kernel's ring buffer")]
+    let head = unsafe {
+        head.as_mut_ptr().cast::<u8>().copy_from_nonoverlapping(fixed.as_ptr(), fixed.len());
+        head.assume_init()
+    };
+    let (names, rest) = names.split_at_checked(head.names_len.into())?;
+    let tenant = rest.get(..head.tenant_len.into())?;
+    Some(Gone { head, names, tenant })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(names: &[u8], tenant: &[u8]) -> Vec<u8> {
+        let mut bytes = vec![0; abi::Destroyed::HEAD];
+        bytes[..8].copy_from_slice(&77_u64.to_ne_bytes());
+        let at = mem::offset_of!(abi::Destroyed, names_len);
+        bytes[at..at + 2].copy_from_slice(&(names.len() as u16).to_ne_bytes());
+        bytes[at + 2..at + 4].copy_from_slice(&(tenant.len() as u16).to_ne_bytes());
+        bytes.extend([names, tenant].concat());
+        bytes
+    }
+
+    #[test]
+    fn a_record_is_as_long_as_it_says() {
+        let bytes = record(b"file\0alice\0", b"");
+        let gone = read(&bytes).unwrap();
+        assert_eq!(
+            (gone.head.time_ns, gone.names, gone.tenant),
+            (77, &b"file\0alice\0"[..], &b""[..])
+        );
+        let bytes = record(b"deep\0", b"alice\0");
+        assert_eq!(read(&bytes).unwrap().tenant, b"alice\0");
+        assert!(read(&bytes[..bytes.len() - 1]).is_none(), "cut short");
+        assert!(read(&bytes[..100]).is_none());
+    }
+}

@@ -1,0 +1,361 @@
+//! The thread that takes records off the kernel's ring and keeps them. Off the decision path and off the daemon's loop: nobody
+//! waits for it, and what it holds in memory is one record.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use tokio::sync::mpsc::UnboundedSender;
+use tracing::{error, info, warn};
+
+use super::line::{Meaning, record};
+use super::store::{Change, Store};
+use super::{Gap, GapWhy, Line, Sealed, SharedNames, Summarised};
+use crate::clock::Now;
+use crate::kernel::{DestroyedStream, Taken};
+use crate::units::Units;
+
+/// How often the ring is looked at. It holds what a host destroys in many times that.
+const POLL: Duration = Duration::from_millis(200);
+/// Records taken before somebody who asks is looked after.
+const BATCH: usize = 16_384;
+/// How often what is written is put on the disk, and what is missing is looked for.
+const SYNC_EVERY: Duration = Duration::from_secs(1);
+/// Without a policy in force names are not known: so long they are waited for.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// A segment is closed, and so sealed, after this time even if it is not full.
+const SEAL_EVERY: Duration = Duration::from_secs(3600);
+
+/// What the audit log has to know about the manifest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum News {
+    /// A segment is closed.
+    Sealed(Sealed),
+    /// A segment was summarised.
+    Summarised(Summarised),
+}
+
+/// What the metrics show.
+#[derive(Debug, Default)]
+pub(crate) struct Stats {
+    /// Records kept since the agent started.
+    pub(crate) records: AtomicU64,
+    /// Bytes on the disk.
+    pub(crate) bytes: AtomicU64,
+    /// When the oldest record that is kept was written, in seconds since 1970; 0 for none.
+    pub(crate) oldest: AtomicI64,
+    /// Whether nothing can be written at the moment.
+    pub(crate) failing: AtomicBool,
+}
+
+/// Called when everything that was in the ring is kept.
+type Done = Box<dyn FnOnce(Result<(), String>) + Send>;
+
+enum Command {
+    Flush(Done),
+    Limit(u64),
+    Stop,
+}
+
+/// The thread, as the daemon sees it.
+pub(crate) struct Keeper {
+    commands: Sender<Command>,
+    thread: JoinHandle<()>,
+    /// What the metrics show.
+    pub(crate) stats: Arc<Stats>,
+}
+
+impl Keeper {
+    /// Starts it.
+    pub(crate) fn start(
+        dir: PathBuf,
+        stream: DestroyedStream,
+        names: SharedNames,
+        max_bytes: u64,
+        news: UnboundedSender<News>,
+    ) -> std::io::Result<Self> {
+        let (commands, receiver) = channel();
+        let stats = Arc::new(Stats::default());
+        let work = Work {
+            dir,
+            stream,
+            names,
+            max_bytes,
+            news,
+            stats: stats.clone(),
+            store: None,
+            units: Units::new(PathBuf::from("/sys/fs/cgroup")),
+            began: Now::read(),
+            checked: None,
+            recorded: Vec::new(),
+            oldest: None,
+        };
+        let thread = thread::Builder::new()
+            .name("manifest".to_owned())
+            .spawn(move || work.run(&receiver))?;
+        Ok(Self { commands, thread, stats })
+    }
+
+    /// Has everything that is in the ring now kept, and then calls `done`.
+    pub(crate) fn flush(&self, done: Done) {
+        if let Err(error) = self.commands.send(Command::Flush(done))
+            && let Command::Flush(done) = error.0
+        {
+            done(Err("the manifest is no longer kept; see the agent's log".to_owned()));
+        }
+    }
+
+    /// Another bound for what it takes of the disk.
+    pub(crate) fn limit(&self, max_bytes: u64) {
+        // A thread that has ended has said so.
+        let _ = self.commands.send(Command::Limit(max_bytes));
+    }
+
+    /// Keeps what is in the ring, closes the segment and ends.
+    pub(crate) fn stop(self) {
+        let _ = self.commands.send(Command::Stop);
+        if self.thread.join().is_err() {
+            error!("the thread that keeps the manifest panicked");
+        }
+    }
+}
+
+struct Work {
+    dir: PathBuf,
+    stream: DestroyedStream,
+    names: SharedNames,
+    max_bytes: u64,
+    news: UnboundedSender<News>,
+    stats: Arc<Stats>,
+    store: Option<Store>,
+    units: Units,
+    began: Now,
+    /// When it was last looked for what is missing.
+    checked: Option<Now>,
+    /// Zones, and whether they are recorded, as last written down.
+    recorded: Vec<(String, bool)>,
+    /// The oldest segment, and when it was begun.
+    oldest: Option<(PathBuf, i64)>,
+}
+
+impl Work {
+    fn run(mut self, commands: &Receiver<Command>) {
+        let mut more = false;
+        loop {
+            let wait = if more { Duration::ZERO } else { POLL };
+            match commands.recv_timeout(wait) {
+                Ok(Command::Flush(done)) => {
+                    let outcome = self.flush();
+                    done(outcome);
+                }
+                Ok(Command::Limit(max_bytes)) => {
+                    self.max_bytes = max_bytes;
+                    let limited = self.store.as_mut().map(|store| store.set_limit(max_bytes));
+                    self.note(limited.unwrap_or(Ok(())));
+                }
+                Ok(Command::Stop) | Err(RecvTimeoutError::Disconnected) => {
+                    if let Err(error) = self.flush().and_then(|()| self.end()) {
+                        error!(%error, "the manifest could not be closed; the next agent goes on with it");
+                    }
+                    return;
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+            let outcome = self.turn(false);
+            more = matches!(outcome, Ok(true));
+            self.note(outcome.map(drop));
+        }
+    }
+
+    /// Everything that is in the ring.
+    fn flush(&mut self) -> Result<(), String> {
+        loop {
+            match self.turn(true) {
+                Ok(true) => {}
+                outcome => {
+                    let said = outcome.as_ref().map(|_| ()).map_err(ToString::to_string);
+                    self.note(outcome.map(drop));
+                    return said;
+                }
+            }
+        }
+    }
+
+    fn end(&mut self) -> Result<(), String> {
+        let now = Now::read();
+        let Some(store) = &mut self.store else { return Ok(()) };
+        let stop = Line::Stop { time: now.wall() };
+        let outcome = store.append(&stop, now).and_then(|()| store.close(now));
+        let outcome = outcome.and_then(|()| store.sync()).map_err(|error| error.to_string());
+        self.tell();
+        outcome
+    }
+
+    /// Takes some records. Whether there are more.
+    fn turn(&mut self, at_once: bool) -> std::io::Result<bool> {
+        let now = Now::read();
+        let knows_names = self.names.get().zones.is_some();
+        if !knows_names && now.since(self.began) < PATIENCE {
+            return Ok(false);
+        }
+        if self.store.is_none() {
+            self.open(now)?;
+        }
+        let more = self.drain()?;
+        self.switches(now)?;
+        if !more && (at_once || self.checked.is_none_or(|checked| now.since(checked) >= SYNC_EVERY))
+        {
+            self.missing(now)?;
+            if let Some(store) = &mut self.store {
+                store.close_older(SEAL_EVERY, now)?;
+                store.sync()?;
+            }
+            self.show();
+        }
+        self.tell();
+        Ok(more)
+    }
+
+    fn open(&mut self, now: Now) -> std::io::Result<()> {
+        let store = Store::open(&self.dir, self.max_bytes, self.stream.id(), now)?;
+        info!(bytes = store.bytes(), dir = %self.dir.display(), "the manifest is kept");
+        self.store = Some(store);
+        Ok(())
+    }
+
+    fn drain(&mut self) -> std::io::Result<bool> {
+        let Self { stream, store: Some(store), names, units, stats, .. } = self else {
+            return Ok(false);
+        };
+        for _ in 0..BATCH {
+            let now = Now::read();
+            let taken = stream.take(|gone| {
+                let unit = units.name(gone.head.unit, Some(gone.head.pid), now);
+                let unit = unit.unwrap_or_else(|| format!("cgroup {}", gone.head.unit));
+                let line = {
+                    let names = names.get();
+                    let zone = names.zone(gone.head.zone);
+                    let allowance = names.allowance_id(gone.head.allowance);
+                    let root = names.root(gone.head.dev, gone.head.root);
+                    record(&gone, Meaning { zone, unit, allowance }, root, now)
+                };
+                if store.has_last(&line) {
+                    return Ok(());
+                }
+                store.append(&Line::Gone(Box::new(line)), now)?;
+                stats.records.fetch_add(1, Ordering::Relaxed);
+                Ok(())
+            });
+            match taken {
+                Taken::One => {}
+                Taken::Nothing => return Ok(false),
+                Taken::Unreadable => {
+                    let time = now.wall();
+                    store.append(&Line::Gap(unreadable(time)), now)?;
+                }
+                Taken::Failed(error) => return Err(error),
+            }
+        }
+        Ok(true)
+    }
+
+    /// Writes down where a zone is no longer recorded, or is again.
+    fn switches(&mut self, now: Now) -> std::io::Result<()> {
+        let zones = self.names.get().zones.clone().unwrap_or_default();
+        let Some(store) = &mut self.store else { return Ok(()) };
+        for zone in &zones {
+            let known = self.recorded.iter_mut().find(|(name, _)| *name == zone.name);
+            if known.as_ref().is_none_or(|(_, manifest)| *manifest) != zone.manifest {
+                let (time, manifest) = (now.wall(), zone.manifest);
+                store.append(&Line::Switch { time, zone: zone.name.clone(), manifest }, now)?;
+            }
+            match known {
+                Some((_, manifest)) => *manifest = zone.manifest,
+                None => self.recorded.push((zone.name.clone(), zone.manifest)),
+            }
+        }
+        self.recorded.retain(|(name, _)| zones.iter().any(|zone| zone.name == *name));
+        Ok(())
+    }
+
+    /// Writes down what the kernel could not send.
+    fn missing(&mut self, now: Now) -> std::io::Result<()> {
+        let zones = self.names.get().zones.clone().unwrap_or_default();
+        let Some(store) = &mut self.store else { return Ok(()) };
+        let since = match self.checked {
+            Some(checked) => checked.wall(),
+            None => store.time().map_or_else(|| self.began.wall(), str::to_owned),
+        };
+        for zone in &zones {
+            let (total, last) = self.stream.lost(zone.slot).map_err(std::io::Error::other)?;
+            let known = store.lost(&zone.name);
+            if total < known {
+                store.forget_lost(&zone.name);
+            }
+            let lost = total.saturating_sub(store.lost(&zone.name));
+            if lost == 0 {
+                continue;
+            }
+            let to = now.wall_at(last);
+            let from = since.clone().min(to.clone());
+            warn!(
+                zone = zone.name,
+                lost, "the manifest has a gap: the kernel's buffer was full, or it had no memory"
+            );
+            let (zone, lost, why) = (Some(zone.name.clone()), Some(lost), GapWhy::RingFull);
+            store.append(&Line::Gap(Gap { from, to, zone, lost, why, total }), now)?;
+        }
+        self.checked = Some(now);
+        Ok(())
+    }
+
+    /// Brings the metrics up to date.
+    fn show(&mut self) {
+        let Some(store) = &self.store else { return };
+        self.stats.bytes.store(store.bytes(), Ordering::Relaxed);
+        let oldest = store.oldest();
+        if self.oldest.as_ref().map(|(path, _)| path) != oldest.as_ref() {
+            self.oldest = oldest.map(|path| {
+                let began = std::fs::metadata(&path).and_then(|metadata| metadata.created());
+                let since =
+                    began.ok().and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok());
+                (path, since.map_or(0, |since| since.as_secs().cast_signed()))
+            });
+        }
+        let oldest = self.oldest.as_ref().map_or(0, |(_, time)| *time);
+        self.stats.oldest.store(oldest, Ordering::Relaxed);
+    }
+
+    fn tell(&mut self) {
+        let Some(store) = &mut self.store else { return };
+        for change in store.take_changes() {
+            let news = match change {
+                Change::Sealed(sealed) => News::Sealed(sealed),
+                Change::Summarised(summarised) => News::Summarised(summarised),
+            };
+            // The daemon is ending: the next one says it again.
+            let _ = self.news.send(news);
+        }
+    }
+
+    /// Says it once when the manifest cannot be written, and once when it can again.
+    fn note(&mut self, outcome: std::io::Result<()>) {
+        let was_failing = self.stats.failing.swap(outcome.is_err(), Ordering::Relaxed);
+        match outcome {
+            Ok(()) if was_failing => info!("the manifest can be written again"),
+            Ok(()) => {}
+            Err(error) if !was_failing => {
+                error!(%error, dir = %self.dir.display(), "the manifest cannot be written: is the disk full? The kernel keeps what it can");
+            }
+            Err(_) => {}
+        }
+    }
+}
+
+fn unreadable(time: String) -> Gap {
+    let (from, to) = (time.clone(), time);
+    Gap { from, to, zone: None, lost: Some(1), why: GapWhy::Unreadable, total: 0 }
+}

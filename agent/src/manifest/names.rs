@@ -1,0 +1,143 @@
+//! What the numbers in the kernel's records stand for. The daemon's loop fills it in, the keeper looks things up.
+
+use std::collections::{HashMap, VecDeque};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use holdfast_abi as abi;
+
+use crate::kernel::ActiveZone;
+
+/// Allowances and roots that are remembered after they are gone: records of theirs can still be in the ring.
+const KEPT: usize = 8192;
+
+/// Shared between the daemon's loop and the keeper. Neither holds it for longer than a look-up.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct SharedNames(Arc<Mutex<Names>>);
+
+impl SharedNames {
+    /// The names.
+    pub(crate) fn get(&self) -> MutexGuard<'_, Names> {
+        // A reader that panicked has left nothing half done.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A zone in force.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ZoneNames {
+    /// Slot in the kernel.
+    pub(crate) slot: u32,
+    /// Its name.
+    pub(crate) name: String,
+    /// Whether it is recorded.
+    pub(crate) manifest: bool,
+}
+
+/// Everything that has a name.
+#[derive(Debug, Default)]
+pub(crate) struct Names {
+    /// Zones in force; `None` before the first policy is.
+    pub(crate) zones: Option<Vec<ZoneNames>>,
+    zone_ids: HashMap<u64, String>,
+    roots: Recent<(u32, u64), PathBuf>,
+    allowances: Recent<u64, String>,
+}
+
+impl Names {
+    /// A policy is in force.
+    pub(crate) fn in_force(&mut self, active: &[ActiveZone], is_recorded: impl Fn(&str) -> bool) {
+        let mut zones = Vec::new();
+        for zone in active {
+            let (slot, name) = (zone.slot, zone.name.clone());
+            self.zone_ids.insert(abi::name_id(&name), name.clone());
+            zones.push(ZoneNames { slot, manifest: is_recorded(&name), name });
+            for (path, root) in &zone.roots {
+                self.roots.insert((root.dev, root.ino), path.clone());
+            }
+        }
+        self.zones = Some(zones);
+    }
+
+    /// An allowance is about to be open, or was when the agent started.
+    pub(crate) fn allowance(&mut self, serial: u64, id: &str) {
+        self.allowances.insert(serial, id.to_owned());
+    }
+
+    /// Name of a zone, that of a former policy included.
+    pub(super) fn zone(&self, id: u64) -> String {
+        self.zone_ids.get(&id).cloned().unwrap_or_else(|| format!("zone#{id:016x}"))
+    }
+
+    /// Path of a root, also of one that has left it.
+    pub(super) fn root(&self, dev: u32, ino: u64) -> Option<&Path> {
+        self.roots.get(&(dev, ino)).map(PathBuf::as_path)
+    }
+
+    /// Id of an allowance; its serial if that is not known.
+    pub(super) fn allowance_id(&self, serial: u64) -> Option<String> {
+        let known = || self.allowances.get(&serial).cloned();
+        (serial != 0).then(|| known().unwrap_or_else(|| format!("serial {serial}")))
+    }
+}
+
+/// A map that forgets what was added first.
+#[derive(Debug)]
+struct Recent<K, V> {
+    map: HashMap<K, V>,
+    order: VecDeque<K>,
+}
+
+impl<K: Eq + std::hash::Hash + Copy, V> Recent<K, V> {
+    fn insert(&mut self, key: K, value: V) {
+        if self.map.insert(key, value).is_none() {
+            self.order.push_back(key);
+            if self.order.len() > KEPT
+                && let Some(oldest) = self.order.pop_front()
+            {
+                self.map.remove(&oldest);
+            }
+        }
+    }
+
+    fn get(&self, key: &K) -> Option<&V> {
+        self.map.get(key)
+    }
+}
+
+impl<K, V> Default for Recent<K, V> {
+    fn default() -> Self {
+        Self { map: HashMap::new(), order: VecDeque::new() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_outlive_their_policy() {
+        let mut names = Names::default();
+        assert!(names.zones.is_none());
+        let root = abi::Learned { serial: 0, ino: 7, dev: 1, generation: 0 };
+        let zone = |name: &str, roots| ActiveZone {
+            slot: 3,
+            name: name.into(),
+            roots,
+            kept_roots: vec![],
+        };
+        names.in_force(&[zone("a", vec![("/srv/a".into(), root)])], |_| true);
+        names.in_force(&[zone("b", vec![])], |name| name != "b");
+        assert_eq!(names.zone(abi::name_id("a")), "a");
+        assert_eq!(names.root(1, 7), Some(Path::new("/srv/a")));
+        assert_eq!(names.zone(1), "zone#0000000000000001");
+        let zones = names.zones.clone().unwrap();
+        assert_eq!(zones, [ZoneNames { slot: 3, name: "b".into(), manifest: false }]);
+        names.allowance(9, "CHG-1");
+        assert_eq!(names.allowance_id(9).as_deref(), Some("CHG-1"));
+        assert_eq!(
+            (names.allowance_id(0), names.allowance_id(8).unwrap().as_str()),
+            (None, "serial 8")
+        );
+    }
+}

@@ -1,0 +1,95 @@
+//! From the names the kernel sends to a tenant and a path in it. It never looks at a disk: which level is the tenant's is what the
+//! zone said when the op happened.
+
+use holdfast_abi as abi;
+
+use super::Name;
+
+/// Where something was.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Place {
+    /// From the zone's root to the tenant's directory; empty where each root is a tenant. `None` above all tenants, or where it
+    /// cannot be known.
+    pub(super) tenant: Option<Name>,
+    /// From the tenant's directory (above all tenants: from the root); empty for that directory itself.
+    pub(super) path: Name,
+    /// Names are missing at the start of `path`.
+    pub(super) cut: bool,
+}
+
+/// Takes names apart.
+pub(super) fn place(head: &abi::Destroyed, names: &[u8], tenant: &[u8]) -> Place {
+    let names = downwards(names);
+    let depth = head.tenant_depth as usize;
+    if head.flags & (abi::GONE_CUT | abi::GONE_STRICT) != 0 {
+        let tenant = downwards(tenant);
+        let known = head.flags & abi::GONE_STRICT == 0 && depth > 0 && tenant.len() == depth;
+        return Place { tenant: known.then(|| join(&tenant)), path: join(&names), cut: true };
+    }
+    if names.len() < depth || (head.tenant == 0 && depth > 0) {
+        return Place { tenant: None, path: join(&names), cut: false };
+    }
+    let (tenant, path) = names.split_at(depth);
+    Place { tenant: Some(join(tenant)), path: join(path), cut: false }
+}
+
+/// Names that each end with NUL, from the last to the first.
+fn downwards(names: &[u8]) -> Vec<&[u8]> {
+    let mut names: Vec<&[u8]> = names.split(|&byte| byte == 0).collect();
+    // What comes after the last NUL is no name.
+    names.pop();
+    names.reverse();
+    names
+}
+
+fn join(names: &[&[u8]]) -> Name {
+    Name(names.join(&b'/'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn head(tenant_depth: u32, flags: u8) -> abi::Destroyed {
+        abi::Destroyed { tenant_depth, flags, tenant: 7, ..super::super::line::tests::head() }
+    }
+
+    fn of(depth: u32, names: &str) -> (Option<String>, String) {
+        let place = place(&head(depth, 0), names.as_bytes(), b"");
+        assert!(!place.cut);
+        let text = |name: Name| String::from_utf8(name.0).unwrap();
+        (place.tenant.map(text), text(place.path))
+    }
+
+    #[test]
+    fn the_tenant_is_at_its_level() {
+        let some = |tenant: &str, path: &str| (Some(tenant.to_owned()), path.to_owned());
+        assert_eq!(of(1, "f\0d\0alice\0"), some("alice", "d/f"));
+        assert_eq!(of(2, "f\0site\0alice\0"), some("alice/site", "f"));
+        assert_eq!(of(0, "f\0alice\0"), some("", "alice/f"));
+        assert_eq!(of(1, "alice\0"), some("alice", ""), "the tenant itself");
+        assert_eq!(of(2, "alice\0"), (None, "alice".to_owned()), "above all tenants");
+        assert_eq!(of(0, ""), some("", ""), "a root that is a tenant");
+        assert_eq!(of(1, ""), (None, String::new()), "a root");
+        assert_eq!(of(1, "a\nb\0x y\0"), some("x y", "a\nb"));
+    }
+
+    #[test]
+    fn a_file_where_tenants_live_is_in_none() {
+        let head = abi::Destroyed { tenant: 0, ..head(1, 0) };
+        let place = place(&head, b"readme\0", b"");
+        assert_eq!((place.tenant, place.path.0), (None, b"readme".to_vec()));
+    }
+
+    #[test]
+    fn what_is_cut_keeps_its_tenant() {
+        let cut = place(&head(1, abi::GONE_CUT), b"f\0deep\0", b"alice\0");
+        assert_eq!(
+            (cut.tenant.unwrap().0, cut.path.0, cut.cut),
+            (b"alice".to_vec(), b"deep/f".to_vec(), true)
+        );
+        let unknown = place(&head(1, abi::GONE_STRICT), b"f\0", b"");
+        assert_eq!((unknown.tenant, unknown.cut), (None, true));
+        assert_eq!(place(&head(1, abi::GONE_CUT), b"f\0", b"").tenant, None);
+    }
+}

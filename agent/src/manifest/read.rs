@@ -1,0 +1,51 @@
+//! Reads the manifest from the disk, with or without an agent.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::segment::{self, scan};
+use super::{Line, Summary};
+
+/// What is on the disk besides lines.
+#[derive(Debug, Default)]
+pub(crate) struct Records {
+    /// What is left of segments that are gone.
+    pub(crate) summary: Summary,
+    /// Complete lines that are none of ours.
+    pub(crate) unreadable: u64,
+    /// Whether there is a manifest at all.
+    pub(crate) is_there: bool,
+}
+
+impl Records {
+    /// Goes through every line of every segment in `dir`, oldest first.
+    pub(crate) fn read(
+        dir: &Path,
+        visit: &mut dyn FnMut(Line),
+    ) -> Result<Self, (PathBuf, io::Error)> {
+        let failed = |path: &Path| {
+            let path = path.to_owned();
+            move |error| (path, error)
+        };
+        let mut found =
+            Self { summary: Summary::read(dir).map_err(failed(dir))?, ..Self::default() };
+        let numbers = match segment::list(dir) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(found),
+            numbers => numbers.map_err(failed(dir))?,
+        };
+        found.is_there = !numbers.is_empty() || found.summary.through > 0;
+        let through = found.summary.through;
+        for number in numbers.into_iter().filter(|&number| number > through) {
+            let path = segment::path(dir, number);
+            match scan(&path, visit) {
+                Ok(scan) => found.unreadable += scan.unreadable,
+                // The agent has just summarised it.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    found.summary = Summary::read(dir).map_err(failed(dir))?;
+                }
+                Err(error) => return Err((path, error)),
+            }
+        }
+        Ok(found)
+    }
+}

@@ -1,0 +1,173 @@
+//! Files of the manifest: which there are, and what one of them has in it.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, BufRead as _, BufReader, Read as _};
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use sha2::{Digest as _, Sha256};
+
+use super::Line;
+use super::line::Key;
+use crate::text;
+
+/// A segment that is closed: nothing in it changes any more.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Sealed {
+    /// Its number.
+    pub(crate) segment: u64,
+    /// SHA-256 of the whole file.
+    pub(crate) sha256: String,
+    /// Length of the file.
+    pub(crate) bytes: u64,
+    /// Records in it.
+    pub(crate) records: u64,
+    /// Time of the first; absent if there is none.
+    pub(crate) from: Option<String>,
+    /// Time of the last.
+    pub(crate) to: Option<String>,
+}
+
+/// A segment of which only sums are left.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Summarised {
+    /// Its number.
+    pub(crate) segment: u64,
+    /// SHA-256 of what it was.
+    pub(crate) sha256: String,
+    /// Records it had.
+    pub(crate) records: u64,
+    /// Files they stood for.
+    pub(crate) files: u64,
+    /// Bytes they stood for.
+    pub(crate) bytes: u64,
+}
+
+/// Where a segment is.
+pub(super) fn path(dir: &Path, segment: u64) -> PathBuf {
+    dir.join(format!("{segment:08}.jsonl"))
+}
+
+/// Every segment, by number.
+pub(super) fn list(dir: &Path) -> io::Result<Vec<u64>> {
+    let mut numbers = Vec::new();
+    for entry in fs::read_dir(dir)? {
+        let name = entry?.file_name();
+        let number = name.to_str().and_then(|name| name.strip_suffix(".jsonl"));
+        numbers.extend(number.and_then(|number| number.parse::<u64>().ok()));
+    }
+    numbers.sort_unstable();
+    Ok(numbers)
+}
+
+/// SHA-256 of a file, and its length.
+pub(super) fn digest(path: &Path) -> io::Result<(String, u64)> {
+    let (hasher, length) = hasher_of(path)?;
+    Ok((text::hex(&hasher.finalize()), length))
+}
+
+pub(super) fn hasher_of(path: &Path) -> io::Result<(Sha256, u64)> {
+    let (mut file, mut hasher, mut length) = (File::open(path)?, Sha256::new(), 0);
+    let mut chunk = vec![0; 256 * 1024];
+    loop {
+        match file.read(&mut chunk)? {
+            0 => return Ok((hasher, length)),
+            read => {
+                hasher.update(&chunk[..read]);
+                length += read as u64;
+            }
+        }
+    }
+}
+
+/// What a look through a segment finds.
+#[derive(Debug, Default)]
+pub(super) struct Scan {
+    /// Its first line is a head.
+    pub(super) head: bool,
+    /// Its last line says that it is closed.
+    pub(super) ended: bool,
+    /// Records.
+    pub(super) records: u64,
+    /// Time of the first record.
+    pub(super) from: Option<String>,
+    /// Time of the last record.
+    pub(super) to: Option<String>,
+    /// Time of the last line that has one.
+    pub(super) time: Option<String>,
+    /// Which record was the last.
+    pub(super) last: Option<Key>,
+    /// The kernel's ring at the end.
+    pub(super) ring: String,
+    /// Records missing at the end, by zone.
+    pub(super) lost: BTreeMap<String, u64>,
+    /// Length of all complete lines.
+    pub(super) length: u64,
+    /// Bytes after the last complete line.
+    pub(super) torn: u64,
+    /// Complete lines that are none of ours.
+    pub(super) unreadable: u64,
+}
+
+/// Looks through a segment, line by line.
+pub(super) fn scan(path: &Path, visit: &mut dyn FnMut(Line)) -> io::Result<Scan> {
+    let mut reader = BufReader::with_capacity(256 * 1024, File::open(path)?);
+    let (mut found, mut bytes) = (Scan::default(), Vec::new());
+    loop {
+        bytes.clear();
+        let read = reader.read_until(b'\n', &mut bytes)? as u64;
+        if read == 0 {
+            return Ok(found);
+        }
+        if bytes.last() != Some(&b'\n') {
+            found.torn = read;
+            return Ok(found);
+        }
+        found.length += read;
+        found.ended = false;
+        match serde_json::from_slice::<Line>(&bytes) {
+            Ok(line) => {
+                found.note(&line);
+                visit(line);
+            }
+            Err(_) => found.unreadable += 1,
+        }
+    }
+}
+
+impl Scan {
+    fn note(&mut self, line: &Line) {
+        let time = match line {
+            Line::Head { time, ring, lost, .. } => {
+                (self.head, self.ring, self.lost) = (true, ring.clone(), lost.clone());
+                time
+            }
+            Line::Gone(record) => {
+                self.records += 1;
+                self.from.get_or_insert_with(|| record.time.clone());
+                self.to = Some(record.time.clone());
+                self.last = Some(record.key());
+                &record.time
+            }
+            Line::Gap(gap) => {
+                if let Some(zone) = gap.zone.as_ref().filter(|_| gap.total > 0) {
+                    self.lost.insert(zone.clone(), gap.total);
+                }
+                &gap.to
+            }
+            Line::Ring { time, ring } => {
+                self.ring = ring.clone();
+                self.lost.clear();
+                self.last = None;
+                time
+            }
+            Line::End { time, .. } => {
+                self.ended = true;
+                time
+            }
+            Line::Switch { time, .. } | Line::Stop { time } => time,
+        };
+        self.time = Some(time.clone());
+    }
+}

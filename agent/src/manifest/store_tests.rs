@@ -1,0 +1,258 @@
+use std::os::unix::fs::PermissionsExt as _;
+
+use super::super::line::tests::{NOW, example};
+use super::super::{Records, verify};
+use super::*;
+
+const MIB: u64 = 1 << 20;
+
+fn gone(n: u64) -> Line {
+    Line::Gone(Box::new(example(
+        &format!("tenant-{}", n % 3),
+        format!("dir/file-{n}").as_bytes(),
+        n,
+    )))
+}
+
+fn open(dir: &Path) -> Store {
+    Store::open(dir, MIB, "boot/1", NOW).unwrap()
+}
+
+fn fill(store: &mut Store, range: std::ops::Range<u64>) {
+    for n in range {
+        store.append(&gone(n), NOW).unwrap();
+    }
+}
+
+/// Everything on the disk, as a reader finds it.
+fn read(dir: &Path) -> (Vec<Line>, Records) {
+    let mut lines = Vec::new();
+    let records = Records::read(dir, &mut |line| lines.push(line)).unwrap();
+    (lines, records)
+}
+
+fn records(dir: &Path) -> Vec<u64> {
+    let time = |line| match line {
+        Line::Gone(record) => Some(record.time_ns),
+        _ => None,
+    };
+    read(dir).0.into_iter().filter_map(time).collect()
+}
+
+fn gaps(dir: &Path) -> Vec<(GapWhy, Option<u64>)> {
+    let gap = |line| match line {
+        Line::Gap(gap) => Some((gap.why, gap.lost)),
+        _ => None,
+    };
+    read(dir).0.into_iter().filter_map(gap).collect()
+}
+
+fn on_disk(dir: &Path) -> u64 {
+    fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().metadata().unwrap().len()).sum()
+}
+
+#[test]
+fn what_was_kept_is_read_and_only_root_may() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path().join("manifest");
+    let mut store = open(&dir);
+    fill(&mut store, 0..5);
+    assert_eq!(records(&dir), [0, 1, 2, 3, 4]);
+    assert_eq!(store.bytes(), on_disk(&dir));
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o7777;
+    assert_eq!((mode(&dir), mode(&dir.join("00000001.jsonl"))), (0o700, 0o600));
+}
+
+#[test]
+fn the_next_agent_goes_on_and_knows_the_last_record() {
+    let dir = tempfile::tempdir().unwrap();
+    fill(&mut open(dir.path()), 0..3);
+    let mut store = open(dir.path());
+    assert!(
+        store.has_last(&example("tenant-2", b"x", 2)) && !store.has_last(&example("t", b"x", 1))
+    );
+    fill(&mut store, 3..5);
+    assert_eq!(records(dir.path()), [0, 1, 2, 3, 4]);
+    assert!(gaps(dir.path()).is_empty());
+    assert_eq!(segment::list(dir.path()).unwrap(), [1], "the same segment");
+}
+
+#[test]
+fn a_line_that_a_crash_cut_short_is_cut_off_and_said() {
+    let dir = tempfile::tempdir().unwrap();
+    fill(&mut open(dir.path()), 0..3);
+    let path = segment::path(dir.path(), 1);
+    let whole = fs::read(&path).unwrap();
+    fs::write(&path, &whole[..whole.len() - 10]).unwrap();
+    assert_eq!(records(dir.path()), [0, 1], "a reader takes what is whole");
+    let mut store = open(dir.path());
+    assert!(store.has_last(&example("t", b"x", 1)), "the third one comes again");
+    fill(&mut store, 2..3);
+    assert_eq!(records(dir.path()), [0, 1, 2]);
+    assert_eq!(gaps(dir.path()), [(GapWhy::Torn, Some(0))]);
+    assert_eq!(read(dir.path()).1.unreadable, 0);
+}
+
+#[test]
+fn a_segment_without_its_first_line_is_begun_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    fill(&mut open(dir.path()), 0..3);
+    open(dir.path()).close(NOW).unwrap();
+    fs::write(segment::path(dir.path(), 2), b"{\"type\":\"he").unwrap();
+    fill(&mut open(dir.path()), 3..4);
+    assert_eq!(records(dir.path()), [0, 1, 2, 3]);
+}
+
+#[test]
+fn another_ring_is_a_gap_of_unknown_size() {
+    let dir = tempfile::tempdir().unwrap();
+    fill(&mut open(dir.path()), 0..3);
+    let mut store = Store::open(dir.path(), MIB, "boot/2", NOW).unwrap();
+    assert!(!store.has_last(&example("t", b"x", 2)), "times of another boot mean nothing");
+    fill(&mut store, 0..1);
+    drop(store);
+    drop(Store::open(dir.path(), MIB, "boot/2", NOW).unwrap());
+    assert_eq!(gaps(dir.path()), [(GapWhy::NewRing, None)], "once");
+}
+
+#[test]
+fn what_is_missing_is_counted_once_across_agents_and_segments() {
+    let dir = tempfile::tempdir().unwrap();
+    let gap = |total, lost| {
+        let (from, to) = ("a".to_owned(), "b".to_owned());
+        let (zone, lost, why) = (Some("z".to_owned()), Some(lost), GapWhy::RingFull);
+        Line::Gap(Gap { from, to, zone, lost, why, total })
+    };
+    let mut store = open(dir.path());
+    store.append(&gap(5, 5), NOW).unwrap();
+    assert_eq!((store.lost("z"), store.lost("y")), (5, 0));
+    fill(&mut store, 0..1);
+    store.close(NOW).unwrap();
+    let mut store = open(dir.path());
+    assert_eq!(store.lost("z"), 5, "from the segment that is closed");
+    fill(&mut store, 1..2);
+    assert_eq!(open(dir.path()).lost("z"), 5, "from the head of the next");
+}
+
+#[test]
+fn full_segments_are_sealed_and_the_seals_hold() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = open(dir.path());
+    fill(&mut store, 0..600);
+    let seals: Vec<Sealed> = store
+        .take_changes()
+        .into_iter()
+        .map(|change| match change {
+            Change::Sealed(sealed) => sealed,
+            Change::Summarised(_) => panic!("there is room"),
+        })
+        .collect();
+    assert!(seals.len() >= 2, "{seals:?}");
+    for seal in &seals {
+        let path = segment::path(dir.path(), seal.segment);
+        assert_eq!(digest(&path).unwrap(), (seal.sha256.clone(), seal.bytes));
+    }
+    let count: u64 = seals.iter().map(|seal| seal.records).sum();
+    assert!(count < 600 && count > 400);
+    let audit = dir.path().join("audit");
+    let log = |seals: &[Sealed]| {
+        let line = |seal: &Sealed| {
+            let mut line = serde_json::to_value(seal).unwrap();
+            line["type"] = "manifest_seal".into();
+            format!("{line}\n")
+        };
+        fs::write(&audit, seals.iter().map(line).collect::<String>()).unwrap();
+    };
+    let states = || -> Vec<(u64, &'static str)> {
+        let found = verify(dir.path(), &audit).unwrap();
+        found.iter().filter(|found| !found.ok).map(|found| (found.segment, found.state)).collect()
+    };
+    log(&seals);
+    assert_eq!(states(), []);
+    log(&seals[1..]);
+    assert_eq!(states(), [(1, "unsealed")]);
+    log(&seals);
+    let path = segment::path(dir.path(), 2);
+    let text = fs::read_to_string(&path).unwrap();
+    fs::write(&path, text.replacen("file-", "fil3-", 1)).unwrap();
+    assert_eq!(states(), [(2, "edited"), (3, "edited")], "itself, and what follows it");
+    fs::remove_file(&path).unwrap();
+    assert_eq!(states(), [(2, "removed")]);
+}
+
+#[test]
+fn a_segment_closed_by_an_agent_that_was_killed_is_sealed_by_the_next() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = open(dir.path());
+    fill(&mut store, 0..3);
+    store.close(NOW).unwrap();
+    let [Change::Sealed(first)] = &store.take_changes()[..] else { panic!() };
+    let [Change::Sealed(again)] = &open(dir.path()).take_changes()[..] else { panic!() };
+    assert_eq!(first, again);
+    assert_eq!((first.records, first.segment), (3, 1));
+}
+
+#[test]
+fn at_the_bound_the_oldest_is_summarised_and_the_disk_stays_below_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = open(dir.path());
+    let mut most = 0;
+    for n in 0..6000 {
+        store.append(&gone(n), NOW).unwrap();
+        if n % 50 == 0 {
+            most = most.max(on_disk(dir.path()));
+        }
+    }
+    assert!(most <= MIB, "{most}");
+    assert!(most > MIB / 2, "most of it is used: {most}");
+    let changes = store.take_changes();
+    let summed = changes.iter().filter(|change| matches!(change, Change::Summarised(_))).count();
+    assert!(summed > 0);
+    let kept = records(dir.path());
+    assert!(kept.windows(2).all(|pair| pair[0] + 1 == pair[1]), "the newest, without a hole");
+    let (_, found) = read(dir.path());
+    let sums: u64 = found.summary.rows.iter().map(|row| row.records).sum();
+    assert_eq!(sums + kept.len() as u64, 6000, "nothing is left out");
+    assert_eq!(found.summary.rows.len(), 3);
+    // And it is the same for the next agent.
+    fill(&mut open(dir.path()), 6000..6001);
+    assert_eq!(records(dir.path()).len(), kept.len() + 1);
+}
+
+#[test]
+fn a_crash_while_a_segment_is_summarised_counts_nothing_twice() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = open(dir.path());
+    fill(&mut store, 0..400);
+    let first = fs::read(segment::path(dir.path(), 1)).unwrap();
+    store.summarise(1).unwrap();
+    let after = records(dir.path());
+    fs::write(segment::path(dir.path(), 1), first).unwrap();
+    assert_eq!(records(dir.path()), after, "a reader passes it over");
+    drop(open(dir.path()));
+    assert!(!segment::list(dir.path()).unwrap().contains(&1), "an agent removes it");
+}
+
+#[test]
+fn a_smaller_bound_takes_effect_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = Store::open(dir.path(), 16 * MIB, "boot/1", NOW).unwrap();
+    fill(&mut store, 0..20_000);
+    assert!(on_disk(dir.path()) > 4 * MIB);
+    store.set_limit(4 * MIB).unwrap();
+    assert!(on_disk(dir.path()) <= 4 * MIB);
+}
+
+#[test]
+fn what_cannot_be_written_leaves_nothing_behind() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = open(dir.path());
+    fill(&mut store, 0..2);
+    let active = store.active.as_mut().unwrap();
+    let file = std::mem::replace(&mut active.file, File::open("/dev/null").unwrap());
+    assert!(store.append(&gone(2), NOW).is_err());
+    assert!(!store.has_last(&example("t", b"x", 2)));
+    store.active.as_mut().unwrap().file = file;
+    fill(&mut store, 2..4);
+    assert_eq!(records(dir.path()), [0, 1, 2, 3]);
+}

@@ -1,0 +1,242 @@
+//! What is left of segments that there was no more room for: sums, tenant by tenant.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Gap, Line, Name, Record};
+
+const FILE: &str = "summary.json";
+
+/// Sums over every segment that is gone.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Summary {
+    /// Segments up to this number are in it, and count no more if they are still there.
+    pub(crate) through: u64,
+    /// SHA-256 of that last segment.
+    pub(crate) sha256: Option<String>,
+    /// Tenant by tenant.
+    pub(crate) rows: Vec<SummaryRow>,
+    /// Records that were missing then.
+    pub(crate) gaps: Vec<Gap>,
+}
+
+/// One tenant, or what there was no room to keep apart.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct SummaryRow {
+    /// Name of the zone.
+    pub(crate) zone: String,
+    /// The zone's root.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) root: Option<Name>,
+    /// The tenant, as in [`Record::tenant`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) tenant: Option<Name>,
+    /// It stands for several rows of the zone that were put together.
+    pub(crate) several: bool,
+    /// Ops.
+    pub(crate) records: u64,
+    /// Files.
+    pub(crate) files: u64,
+    /// Bytes.
+    pub(crate) bytes: u64,
+    /// First, RFC 3339.
+    pub(crate) from: String,
+    /// Last, RFC 3339.
+    pub(crate) to: String,
+}
+
+impl SummaryRow {
+    /// Of one record.
+    pub(crate) fn of(record: &Record) -> Self {
+        Self {
+            zone: record.zone.clone(),
+            root: record.root.clone(),
+            tenant: record.tenant.clone(),
+            several: false,
+            records: 1,
+            files: record.files,
+            bytes: record.bytes,
+            from: record.time.clone(),
+            to: record.time.clone(),
+        }
+    }
+
+    /// Whether both are of the same tenant.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        (&self.zone, &self.root, &self.tenant, self.several)
+            == (&other.zone, &other.root, &other.tenant, other.several)
+    }
+
+    /// Takes another one in.
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.records += other.records;
+        self.files += other.files;
+        self.bytes = self.bytes.saturating_add(other.bytes);
+        self.from = self.from.clone().min(other.from.clone());
+        self.to = self.to.clone().max(other.to.clone());
+    }
+}
+
+impl Summary {
+    /// What is on the disk; empty if there is none.
+    pub(crate) fn read(dir: &Path) -> io::Result<Self> {
+        match fs::read(dir.join(FILE)) {
+            Ok(bytes) => Ok(serde_json::from_slice(&bytes)?),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Self::default()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Puts it on the disk, all of it or nothing. Returns its length.
+    pub(super) fn write(&self, dir: &Path) -> io::Result<u64> {
+        let bytes = serde_json::to_vec(self)?;
+        let (path, new) = (dir.join(FILE), dir.join(format!("{FILE}.new")));
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).truncate(true).mode(0o600);
+        let mut file = options.open(&new)?;
+        file.write_all(&bytes)?;
+        file.sync_all()?;
+        fs::rename(&new, &path)?;
+        File::open(dir)?.sync_all()?;
+        Ok(bytes.len() as u64)
+    }
+
+    /// Its length on the disk.
+    pub(super) fn length(dir: &Path) -> u64 {
+        fs::metadata(dir.join(FILE)).map_or(0, |metadata| metadata.len())
+    }
+
+    /// Takes a line of a segment in.
+    pub(super) fn add(&mut self, line: &Line) {
+        match line {
+            Line::Gone(record) => self.add_row(SummaryRow::of(record)),
+            Line::Gap(gap) => self.add_gap(gap),
+            Line::Head { .. }
+            | Line::Ring { .. }
+            | Line::Switch { .. }
+            | Line::Stop { .. }
+            | Line::End { .. } => {}
+        }
+    }
+
+    fn add_row(&mut self, row: SummaryRow) {
+        // Records of a tenant come together: look at the last first.
+        match self.rows.iter_mut().rev().find(|known| known.is_same(&row)) {
+            Some(known) => known.add(&row),
+            None => self.rows.push(row),
+        }
+    }
+
+    fn add_gap(&mut self, gap: &Gap) {
+        let same = |known: &&mut Gap| (&known.zone, known.why) == (&gap.zone, gap.why);
+        match self.gaps.iter_mut().find(same) {
+            Some(known) => {
+                known.lost = known.lost.zip(gap.lost).map(|(a, b)| a + b);
+                known.from = known.from.clone().min(gap.from.clone());
+                known.to = known.to.clone().max(gap.to.clone());
+                known.total = 0;
+            }
+            None => self.gaps.push(Gap { total: 0, ..gap.clone() }),
+        }
+    }
+
+    /// Puts the smallest rows of each zone together until all of it fits into so many bytes.
+    pub(super) fn fit(&mut self, bytes: usize) -> io::Result<()> {
+        while serde_json::to_vec(self)?.len() > bytes && self.rows.iter().any(|row| !row.several) {
+            let (mut single, several): (Vec<_>, Vec<_>) =
+                std::mem::take(&mut self.rows).into_iter().partition(|row| !row.several);
+            single.sort_by_key(|row| std::cmp::Reverse(row.records));
+            let small = single.split_off(single.len() / 2);
+            self.rows = several;
+            for row in small {
+                self.add_row(SummaryRow { root: None, tenant: None, several: true, ..row });
+            }
+            self.rows.extend(single);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::GapWhy;
+    use super::super::line::tests::example;
+    use super::*;
+
+    fn gone(tenant: &str, n: u64) -> Line {
+        Line::Gone(Box::new(example(tenant, b"f", n)))
+    }
+
+    fn files(summary: &Summary) -> u64 {
+        summary.rows.iter().map(|row| row.files).sum()
+    }
+
+    #[test]
+    fn sums_are_by_tenant() {
+        let mut summary = Summary::default();
+        for (tenant, n) in [("a", 1_000_000_000), ("b", 2_000_000_000), ("a", 3_000_000_000)] {
+            summary.add(&gone(tenant, n));
+        }
+        let [a, b] = &summary.rows[..] else { panic!("{summary:?}") };
+        assert_eq!((a.records, a.files, a.bytes, b.records), (2, 2, 24, 1));
+        assert_eq!(
+            (a.from.as_str(), a.to.as_str()),
+            ("2012-06-19T23:59:56.000Z", "2012-06-19T23:59:58.000Z")
+        );
+    }
+
+    #[test]
+    fn what_does_not_fit_is_put_together_and_nothing_is_left_out() {
+        let mut summary = Summary::default();
+        for tenant in 0..500_u32 {
+            for n in 0..=u64::from(tenant == 17) {
+                summary.add(&gone(&format!("tenant-{tenant}"), n));
+            }
+        }
+        summary.fit(20_000).unwrap();
+        assert!(serde_json::to_vec(&summary).unwrap().len() <= 20_000);
+        assert_eq!(files(&summary), 501);
+        assert!(summary.rows.iter().any(|row| row.several));
+        let largest = Some(Name::from(&b"tenant-17"[..]));
+        assert!(
+            summary.rows.iter().any(|row| row.tenant == largest),
+            "the largest stays by itself"
+        );
+        summary.fit(10).unwrap();
+        assert_eq!((summary.rows.len(), files(&summary)), (1, 501));
+    }
+
+    #[test]
+    fn gaps_add_up_and_an_unknown_number_stays_unknown() {
+        let mut summary = Summary::default();
+        let gap = |zone: &str, lost, why| Gap {
+            from: "a".into(),
+            to: "b".into(),
+            zone: Some(zone.into()),
+            lost,
+            why,
+            total: 9,
+        };
+        for lost in [Some(2), Some(3)] {
+            summary.add(&Line::Gap(gap("z", lost, GapWhy::RingFull)));
+        }
+        summary.add(&Line::Gap(gap("z", Some(1), GapWhy::NewRing)));
+        summary.add(&Line::Gap(gap("z", None, GapWhy::NewRing)));
+        let lost: Vec<_> = summary.gaps.iter().map(|gap| gap.lost).collect();
+        assert_eq!(lost, [Some(5), None]);
+    }
+
+    #[test]
+    fn it_is_read_as_it_was_written() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(Summary::read(dir.path()).unwrap(), Summary::default());
+        let mut summary = Summary { through: 3, sha256: Some("x".into()), ..Summary::default() };
+        summary.add(&gone("a\u{1}", 1));
+        assert_eq!(summary.write(dir.path()).unwrap(), Summary::length(dir.path()));
+        assert_eq!(Summary::read(dir.path()).unwrap(), summary);
+    }
+}

@@ -1,0 +1,140 @@
+//! The manifest whatever becomes of the agent: nothing missing, nothing twice, and what did not fit is said.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+
+use super::{document, manifest, matches, of, records, snapshot};
+use crate::harness::agent::STATE_DIR;
+use crate::harness::{Budget, Ctx, Tool, check, check_eq, cli};
+use crate::runner::Scenario;
+
+pub(crate) const SCENARIOS: &[Scenario] = &[
+    Scenario::each("manifest_is_exact_although_the_agent_is_killed", killed),
+    Scenario::once("manifest_is_exact_although_no_agent_was_there", away),
+    Scenario::once("manifest_says_what_the_ring_had_no_room_for", overflow),
+];
+
+/// Killed three times while eight processes delete.
+fn killed(ctx: &mut Ctx<'_>) -> Result<()> {
+    let tree = ctx.guarded(8, 150, 10_000)?;
+    let before: Vec<_> = (0..8).map(|n| snapshot(&tree.tenant(n))).collect::<Result<_>>()?;
+    let own = std::env::current_exe()?;
+    let deleters = (0..8)
+        .map(|n| Tool::new(&own).args(["helper", "unlink"]).arg(tree.tenant(n)).start())
+        .collect::<Result<Vec<_>>>()?;
+    for _ in 0..3 {
+        ctx.lab.kill()?;
+        ctx.lab.start(ctx.trace)?;
+    }
+    for deleter in deleters {
+        deleter.wait()?.ok()?;
+    }
+    for (n, before) in before.iter().enumerate() {
+        let document = of(&ctx.zone, OsStr::new(&format!("customer-{n:03}")))?;
+        check_eq!(
+            matches(&document, before, &snapshot(&tree.tenant(n as u64))?)?,
+            150,
+            "files of customer {n}"
+        );
+        check_eq!(document["gaps"].to_string().contains("ring_full"), false, "a gap");
+    }
+    Ok(())
+}
+
+/// The kernel keeps what it can while nobody is there, and a line that a crash cut short is mended.
+fn away(ctx: &mut Ctx<'_>) -> Result<()> {
+    let tree = ctx.guarded(1, 300, 10_000)?;
+    let before = snapshot(&tree.tenant(0))?;
+    for file in 0..100 {
+        fs::remove_file(tree.file(0, file))?;
+    }
+    of(&ctx.zone, OsStr::new("customer-000"))?;
+    ctx.lab.kill()?;
+    for file in 100..200 {
+        fs::remove_file(tree.file(0, file))?;
+    }
+    let known = of(&ctx.zone, OsStr::new("customer-000"))?;
+    check_eq!(records(&known)?.len(), 100, "what can be read without an agent");
+    let dir = Path::new(STATE_DIR).join("manifest");
+    let newest = fs::read_dir(&dir)?
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .max_by_key(|path| path.clone());
+    let newest = newest
+        .filter(|path| path.extension() == Some(OsStr::new("jsonl")))
+        .context("no segment")?;
+    // As if the machine had gone down in the middle of a line.
+    let mut text = fs::read(&newest)?;
+    text.extend(b"{\"type\":\"gone\",\"time\":\"20");
+    fs::write(&newest, text)?;
+    ctx.lab.start(ctx.trace)?;
+    for file in 200..300 {
+        fs::remove_file(tree.file(0, file))?;
+    }
+    let document = of(&ctx.zone, OsStr::new("customer-000"))?;
+    check_eq!(matches(&document, &before, &snapshot(&tree.tenant(0))?)?, 300, "files gone");
+    check!(
+        document["gaps"].to_string().contains("torn"),
+        "the torn line is not said: {}",
+        document["gaps"]
+    );
+    ctx.lab.stop()?;
+    let verified = cli::holdfast(["manifest", "verify", "--json"])?.ok()?;
+    check!(super::document(&verified)?["ok"] == true, "{}", verified.describe("should be intact"));
+    // Somebody takes one line out.
+    let text = fs::read_to_string(&newest)?;
+    let edited: Vec<_> =
+        text.lines().enumerate().filter(|(n, _)| *n != 5).map(|(_, line)| line).collect();
+    fs::write(&newest, edited.join("\n") + "\n")?;
+    let verified = cli::holdfast(["manifest", "verify"])?.code(1)?;
+    check!(verified.stdout.contains("edited"), "{}", verified.describe("should name the segment"));
+    fs::write(&newest, text)?;
+    cli::holdfast(["manifest", "verify"])?.ok().map(drop)
+}
+
+/// Names as long as can be, so that fewer ops fill the ring.
+const NAMES: usize = 6;
+const FILES: usize = 13_000;
+
+fn overflow(ctx: &mut Ctx<'_>) -> Result<()> {
+    let root = ctx.base.join("zone");
+    let dir = (0..NAMES).fold(root.join("customer"), |dir, _| dir.join("n".repeat(230)));
+    fs::create_dir_all(&dir)?;
+    let handle = rustix::fs::open(&dir, rustix::fs::OFlags::PATH, rustix::fs::Mode::empty())?;
+    let create = rustix::fs::OFlags::CREATE | rustix::fs::OFlags::WRONLY;
+    for n in 0..FILES {
+        rustix::fs::openat(&handle, format!("f{n:05}"), create, 0o600.into())?;
+    }
+    ctx.enforce(&root, Budget::files(1_000_000))?;
+    ctx.lab.stop()?;
+    for n in 0..FILES {
+        rustix::fs::unlinkat(&handle, format!("f{n:05}"), rustix::fs::AtFlags::empty())?;
+    }
+    ctx.lab.start(ctx.trace)?;
+    let told = document(&manifest(&ctx.zone, ["--json"])?.ok()?)?;
+    let kept = told["tenants"][0]["records"].as_u64().context("no tenant")?;
+    let lost: u64 =
+        told["gaps"].as_array().into_iter().flatten().filter_map(|gap| gap["lost"].as_u64()).sum();
+    check!(lost > 0 && kept > 5_000, "{kept} kept, {lost} lost of {FILES}");
+    check_eq!(kept + lost, FILES as u64, "kept and lost, together");
+    let zone = ctx.zone.clone();
+    ctx.metrics_until("the gap in the metrics", |metrics| {
+        metrics.sum("holdfast_manifest_lost_total", &[("zone", &zone)]) == lost as f64
+    })?;
+    let shown = manifest(&ctx.zone, ["--tenant", "customer"])?.ok()?;
+    check!(
+        shown.stdout.contains(&format!("GAP: {lost} ops are missing")),
+        "{}",
+        shown.describe("should show the gap")
+    );
+    let listed = manifest(&ctx.zone, ["--tenant", "customer", "--from0"])?.ok()?;
+    check!(listed.stderr.contains("GAP"), "{}", listed.describe("should say it on standard error"));
+    // It is told once, also by the next agent.
+    ctx.lab.kill()?;
+    ctx.lab.start(ctx.trace)?;
+    let again = document(&manifest(&ctx.zone, ["--json"])?.ok()?)?;
+    check_eq!(again["gaps"], told["gaps"], "gaps after another start");
+    Ok(())
+}
