@@ -13,8 +13,8 @@ use aya_ebpf::{
     programs::LsmContext,
 };
 use holdfast_abi::{
-    AllowanceConf, BindKey, GrantAccount, GrantKey, GrantTenant, GrantTenantKey, MAX_DEPTH, MAX_GRANTS, Mark,
-    Reason, SubtreeKey, zone_index,
+    AllowanceConf, BindKey, GrantAccount, GrantKey, GrantTenant, GrantTenantKey, MAX_DEPTH,
+    MAX_GRANTS, Mark, Reason, SubtreeKey, zone_index,
 };
 
 use crate::{

@@ -8,9 +8,9 @@ use aya_ebpf::{
 use holdfast_abi::{
     Account, AccountKey, AllowanceConf, BindKey, COUNTERS as COUNTER_COUNT, Control, Cost, Event,
     FsConf, FsKey, GrantAccount, GrantKey, GrantTenant, GrantTenantKey, Heartbeat, Held, Hold,
-    HoldKey, Learned, MAX_ACCOUNTS, MAX_GRANT_TENANTS, MAX_GRANTS, MAX_HELD,
-    MAX_HOLDS, MAX_OPEN, MAX_ROOTS, MAX_SUBTREES, MAX_ZONES, Mark, OVERFLOW_ACCOUNTS, Release, RootConf,
-    RootKey, Subtree, SubtreeKey, TaskKey, ZoneConf, ZoneCounters,
+    HoldKey, Learned, MAX_ACCOUNTS, MAX_GRANT_TENANTS, MAX_GRANTS, MAX_HELD, MAX_HOLDS, MAX_OPEN,
+    MAX_ROOTS, MAX_SUBTREES, MAX_ZONES, Mark, OVERFLOW_ACCOUNTS, Release, RootConf, RootKey,
+    Subtree, SubtreeKey, TaskKey, ZoneConf, ZoneCounters,
 };
 
 use crate::inflight::InFlight;

@@ -495,7 +495,9 @@ fn every_mistake_about_break_glass_is_located() {
     let start = format!("{zone}{BUDGET}[break_glass]\n");
     let with = |lines: &str| short(&format!("{start}{lines}\n"));
     assert_eq!(
-        with("max_length = \"2d\"\nmax_files = 0\nmax_bytes = \"5\"\nzones = [\"customer\", \"customers\", \"customers\"]"),
+        with(
+            "max_length = \"2d\"\nmax_files = 0\nmax_bytes = \"5\"\nzones = [\"customer\", \"customers\", \"customers\"]"
+        ),
         [
             "10:14 a longest break-glass of `2d` is out of bounds",
             "11:13 0 files cannot be the most of a break-glass",
@@ -522,6 +524,9 @@ fn every_mistake_about_break_glass_is_located() {
     assert_eq!(with("max_files = 1\nmax_bytes = 0").len(), 1);
     let policy = Policy::parse("policy.toml", &format!("{start}{ok}")).unwrap();
     let rule = policy.break_glass.unwrap();
-    assert_eq!((rule.max_length.as_secs(), rule.zones.as_ref(), rule.signers.len()), (3600, None, 0));
+    assert_eq!(
+        (rule.max_length.as_secs(), rule.zones.as_ref(), rule.signers.len()),
+        (3600, None, 0)
+    );
     assert!(rule.is_for("customers"));
 }

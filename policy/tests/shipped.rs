@@ -110,7 +110,10 @@ fn its_example_of_who_signs_can_be_used_as_it_is() {
     assert_eq!((needed(Role::Primary), needed(Role::Backup)), (Some(2), Some(3)));
     assert!(policy.signing.revoked.is_some() && !policy.signing.any_host);
     let glass = policy.break_glass.as_ref();
-    assert_eq!(glass.map(|glass| (glass.max_files, glass.zones.is_none())), Some((1_000_000, true)));
+    assert_eq!(
+        glass.map(|glass| (glass.max_files, glass.zones.is_none())),
+        Some((1_000_000, true))
+    );
 }
 
 #[test]

@@ -3,8 +3,8 @@
 use serde::Serialize;
 
 use crate::api::{
-    BindReport, CoverageOp, EventReport, GlassReport, GrantReport, Person, ProcessReport, SignalFailure,
-    SignerReport, UnitRef, Until,
+    BindReport, CoverageOp, EventReport, GlassReport, GrantReport, Person, ProcessReport,
+    SignalFailure, SignerReport, UnitRef, Until,
 };
 
 /// One record, without the fields every record has.

@@ -72,7 +72,8 @@ pub(crate) fn random<const N: usize>() -> Result<[u8; N], String> {
     let mut bytes = [0; N];
     let mut filled = 0;
     while filled < N {
-        let got = rustix::rand::getrandom(&mut bytes[filled..], rustix::rand::GetRandomFlags::empty());
+        let got =
+            rustix::rand::getrandom(&mut bytes[filled..], rustix::rand::GetRandomFlags::empty());
         match got {
             Ok(0) => return Err("the kernel gives no random numbers".to_owned()),
             Ok(n) => filled += n,
@@ -105,7 +106,8 @@ impl Code {
                 break;
             }
         }
-        let Some((&check, data)) = letters.split_last().filter(|(_, data)| data.len() == DATA) else {
+        let Some((&check, data)) = letters.split_last().filter(|(_, data)| data.len() == DATA)
+        else {
             return Err(Mistyped::Length(letters.len()));
         };
         let mut code = [0; DATA];
@@ -151,12 +153,16 @@ impl CodeRow {
 impl std::fmt::Display for Mistyped {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Length(n) => write!(f, "a code has {} letters in groups of {GROUP}, this has {n}", DATA + 1),
+            Self::Length(n) => {
+                write!(f, "a code has {} letters in groups of {GROUP}, this has {n}", DATA + 1)
+            }
             Self::Letter(c) => {
                 let shown = text::for_terminal(c.to_string().as_bytes());
                 write!(f, "no code has the letter `{shown}`")
             }
-            Self::Check => f.write_str("this is not quite a code: a letter is wrong, or two are exchanged"),
+            Self::Check => {
+                f.write_str("this is not quite a code: a letter is wrong, or two are exchanged")
+            }
         }
     }
 }
@@ -202,7 +208,9 @@ pub(crate) mod tests {
 
     /// Codes that are not random.
     pub(crate) fn code(seed: u8) -> Code {
-        Code::new(&std::array::from_fn(|at| seed.wrapping_mul(31).wrapping_add(at as u8 * 77)))
+        Code::new(&std::array::from_fn(|at| {
+            seed.wrapping_mul(31).wrapping_add((at as u8).wrapping_mul(77))
+        }))
     }
 
     pub(crate) fn person() -> Person {

@@ -195,7 +195,8 @@ mod tests {
 
         let any_bytes = OsString::from_vec((1..=255).collect());
         let command = ["-x".into(), "--json".into(), "--".into(), "".into(), any_bytes];
-        let arguments = JoinArgs::write(Some("CHG-1"), Path::new("-d/x"), Path::new("/d/x"), &command);
+        let arguments =
+            JoinArgs::write(Some("CHG-1"), Path::new("-d/x"), Path::new("/d/x"), &command);
         let cli = Cli::try_parse_from(std::iter::once("holdfast".into()).chain(arguments)).unwrap();
         let Command::Join(args) = cli.command else { panic!("{:?}", cli.command) };
         assert_eq!((args.id.as_deref(), args.command), (Some("CHG-1"), command.to_vec()));

@@ -3,8 +3,8 @@
 //! Commands ask the agent and print; they never change the kernel's state themselves (but for `unpin`).
 
 mod agent;
-mod break_glass;
 mod allow;
+mod break_glass;
 mod client;
 mod doctor;
 mod events;

@@ -1,11 +1,11 @@
 //! Break-glass over the socket: who asks is who connected.
 
+use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{ConnectInfo, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use axum::routing::{get, post};
-use axum::Router;
 use serde::de::DeserializeOwned;
 
 use super::peer::Peer;
@@ -73,11 +73,8 @@ async fn close(State(inbox): State<Inbox>, ConnectInfo(peer): ConnectInfo<Peer>)
 /// What is wrong is said by its place only: a body can have a code in it.
 fn document<T: DeserializeOwned>(body: &[u8]) -> Result<T, Box<Response>> {
     serde_json::from_slice(body).map_err(|error| {
-        let message = format!(
-            "this is no such request (line {}, column {})",
-            error.line(),
-            error.column()
-        );
+        let message =
+            format!("this is no such request (line {}, column {})", error.line(), error.column());
         Box::new(super::error(StatusCode::BAD_REQUEST, message))
     })
 }

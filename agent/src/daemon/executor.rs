@@ -298,9 +298,7 @@ impl Executor {
             | Ask::JoinAllowance { .. }
             | Ask::CloseAllowance { .. }
             | Ask::RevokeAllowance { .. }
-            | Ask::Glass(_) => {
-                Answer::Error(Refusal::Failed, "this is not a question".to_owned())
-            }
+            | Ask::Glass(_) => Answer::Error(Refusal::Failed, "this is not a question".to_owned()),
         }
     }
 

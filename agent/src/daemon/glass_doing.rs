@@ -20,7 +20,9 @@ use super::glass::{
 };
 use super::opening::{command_line, first_of};
 use super::state::State;
-use crate::allowances::{Change, EntryState, ProcessId, Tree, host_names, is_gone, look, read_trust};
+use crate::allowances::{
+    Change, EntryState, ProcessId, Tree, host_names, is_gone, look, read_trust,
+};
 use crate::api::{Person, RunBody, Secret};
 use crate::audit::Record;
 use crate::break_glass::{CHALLENGE_LASTS, Challenge, Code, CodeRow, Entry, random, shout};
@@ -128,12 +130,15 @@ impl Executor {
             ..Change::default()
         };
         let written = self.write(&change);
-        let written = written.or_else(|why| {
-            if self.free_reserve() { self.write(&change) } else { Err(why) }
-        });
+        let written =
+            written.or_else(|why| if self.free_reserve() { self.write(&change) } else { Err(why) });
         written.map_err(|why| (unwritable("which codes were used", &why), None))?;
-        if !self.record_glass(&entry, now) && !(self.free_reserve() && self.record_glass(&entry, now)) {
-            return Err(self.glass_failed(entry, unwritable("the audit log", "see the agent's log")));
+        if !self.record_glass(&entry, now)
+            && !(self.free_reserve() && self.record_glass(&entry, now))
+        {
+            return Err(
+                self.glass_failed(entry, unwritable("the audit log", "see the agent's log"))
+            );
         }
         let outcome = match &mut self.guard {
             Some(guard) => {
@@ -190,9 +195,9 @@ impl Executor {
             GlassRefused::new(GlassReason::NoGuard, message, "see `holdfast doctor`")
         };
         let guard = self.guard.as_mut().ok_or_else(|| no_guard("there is no guard".to_owned()))?;
-        guard
-            .mark(*serial, process.as_fd())
-            .map_err(|error| no_guard(format!("process {} cannot be marked: {error}", first.pid)))?;
+        guard.mark(*serial, process.as_fd()).map_err(|error| {
+            no_guard(format!("process {} cannot be marked: {error}", first.pid))
+        })?;
         Ok(first)
     }
 
@@ -206,7 +211,8 @@ impl Executor {
     /// Continues whoever is paused in a zone. Who is not covered is paused again before the same file.
     fn try_again(&self, zone: &str, state: &State) {
         let Some(guard) = &self.guard else { return };
-        let slot = guard.zones().iter().find(|active| active.name == zone).map(|active| active.slot);
+        let slot =
+            guard.zones().iter().find(|active| active.name == zone).map(|active| active.slot);
         match guard.held() {
             Ok(held) => {
                 let here = held.into_iter().filter(|(_, held)| Some(held.event.zone) == slot);
@@ -275,7 +281,11 @@ fn desired(entry: &Entry, terms: &Terms) -> DesiredAllowance {
 fn unwritable(what: &str, why: &str) -> GlassRefused {
     let help = "nothing was opened. If the disk of the state directory is full, free a few megabytes there (`journalctl \
                 --vacuum-size=100M`, /var/cache), and try again";
-    GlassRefused::new(GlassReason::StateUnreadable, format!("{what} cannot be written: {why}"), help)
+    GlassRefused::new(
+        GlassReason::StateUnreadable,
+        format!("{what} cannot be written: {why}"),
+        help,
+    )
 }
 
 /// Makes the file, with its blocks, if it is not there.

@@ -84,7 +84,12 @@ impl State {
         // It may have ended by itself a moment ago.
         let last = self.glass.entries().next();
         let answer = last.map_or_else(
-            || Answer::Error(Refusal::NotFound, "no break-glass is open, and none ever was".to_owned()),
+            || {
+                Answer::Error(
+                    Refusal::NotFound,
+                    "no break-glass is open, and none ever was".to_owned(),
+                )
+            },
             |entry| super::json(&report::glass(entry, now)),
         );
         vec![Action::Send(reply, answer)]
@@ -190,9 +195,5 @@ fn over(entry: &Entry, why: Why, by: Option<Person>, now: Now) -> Vec<Action> {
         text::size(entry.used_bytes),
     );
     let record = Record::BreakGlassClose { glass: Box::new(report::glass(entry, now)) };
-    vec![
-        Action::Record(Box::new(record)),
-        Action::SyncAudit,
-        glass(GlassAction::Shout(message)),
-    ]
+    vec![Action::Record(Box::new(record)), Action::SyncAudit, glass(GlassAction::Shout(message))]
 }

@@ -56,7 +56,9 @@ impl State {
     pub(super) fn glass_happened(&mut self, event: GlassEvent, now: Now) -> Vec<Action> {
         match event {
             GlassEvent::CodesMade(making, outcome) => self.codes_made(*making, outcome),
-            GlassEvent::ChallengeMade(making, outcome) => self.challenge_made(*making, outcome, now),
+            GlassEvent::ChallengeMade(making, outcome) => {
+                self.challenge_made(*making, outcome, now)
+            }
             GlassEvent::TrustRead(signed, trust) => self.glass_trust_read(*signed, trust, now),
             GlassEvent::Opened(opening, outcome) => self.glass_opened(*opening, outcome, now),
             GlassEvent::Joined(joining, outcome) => self.glass_joined(*joining, outcome, now),
@@ -65,7 +67,8 @@ impl State {
     }
 
     fn wants_codes(&self, body: NewCodesBody, person: Person, reply: Reply) -> Vec<Action> {
-        let refuse = |reply, refusal, message| vec![Action::Send(reply, Answer::Error(refusal, message))];
+        let refuse =
+            |reply, refusal, message| vec![Action::Send(reply, Answer::Error(refusal, message))];
         if let Err(refused) = self.allowances.readable() {
             return refuse(reply, Refusal::Failed, refused.message);
         }
@@ -246,7 +249,8 @@ impl State {
             }
             None => (None, GlassReason::WrongCode, "wrong codes".to_owned(), None),
         };
-        let by = person.as_ref().map_or_else(String::new, |person| format!(", by {}", name(person)));
+        let by =
+            person.as_ref().map_or_else(String::new, |person| format!(", by {}", name(person)));
         let message = format!("CRITICAL: break-glass: {count} wrong or used codes were given{by}");
         let reason = reason.word();
         let record = Record::BreakGlassRefuse { zone, reason, error, count, person };
@@ -318,9 +322,10 @@ impl State {
 
     /// What has to be right whatever lets it open.
     fn glass_allowed(&self, terms: &Terms) -> Result<(), GlassRefused> {
-        self.allowances
-            .readable()
-            .map_err(|refused| GlassRefused { reason: GlassReason::StateUnreadable, message: refused.message })?;
+        self.allowances.readable().map_err(|refused| GlassRefused {
+            reason: GlassReason::StateUnreadable,
+            message: refused.message,
+        })?;
         if let Some(open) = self.glass.open() {
             let message = format!("one is open already, for zone {}", open.zone);
             let help = "one at a time: `holdfast break-glass close` ends it, then another code opens the next";
@@ -341,7 +346,8 @@ impl State {
             }
         }
         if !self.guarding.is_up() || !self.guarding.in_force {
-            let help = "then nothing is stopped either: see `holdfast status` and `holdfast doctor`";
+            let help =
+                "then nothing is stopped either: see `holdfast status` and `holdfast doctor`";
             let message = "nothing is guarded at the moment";
             return Err(GlassRefused::new(GlassReason::NoGuard, message, help));
         }
@@ -351,9 +357,10 @@ impl State {
     /// Whether an allowance can be opened beside the break-glass that is.
     pub(super) fn beside_glass(&self, allowance: &Allowance) -> Result<(), Refused> {
         let Some(open) = self.glass.open() else { return Ok(()) };
-        let roles = allowance.grants.iter().filter_map(|grant| {
-            self.plan.policy.zone(grant.zone.as_str()).map(|zone| zone.role)
-        });
+        let roles = allowance
+            .grants
+            .iter()
+            .filter_map(|grant| self.plan.policy.zone(grant.zone.as_str()).map(|zone| zone.role));
         let is_other = |role: Role| role.word() != open.role;
         if !roles.into_iter().any(is_other) {
             return Ok(());
@@ -490,8 +497,10 @@ pub(super) fn refuse_glass(
     let first_line = refused.message.lines().next().unwrap_or_default();
     let first_line = text::for_terminal(first_line.as_bytes());
     let zone = text::for_terminal(zone.as_bytes());
-    let news =
-        format!("break-glass: refused ({word}) for zone {zone}, to {}: {first_line}", name(&person));
+    let news = format!(
+        "break-glass: refused ({word}) for zone {zone}, to {}: {first_line}",
+        name(&person)
+    );
     let record = Record::BreakGlassRefuse {
         zone: Some(zone),
         reason: word,

@@ -107,15 +107,24 @@ fn a_right_code_opens_once() {
     let event = GlassEvent::Opened(opening, Ok(Box::new(opened)));
     let actions = state.handle(Event::Glass(Box::new(event)), at(10));
     let told = glass_of(actions);
-    assert!(told.iter().any(|action| matches!(action, GlassAction::Shout(text) if text.starts_with("BREAK-GLASS OPEN"))));
-    assert!(told.iter().any(|action| matches!(action, GlassAction::TryAgain(zone) if zone == "customers")));
+    assert!(told.iter().any(
+        |action| matches!(action, GlassAction::Shout(text) if text.starts_with("BREAK-GLASS OPEN"))
+    ));
+    assert!(
+        told.iter()
+            .any(|action| matches!(action, GlassAction::TryAgain(zone) if zone == "customers"))
+    );
     let (actions, _) = open(&mut state, &code(3).show(), at(11));
     assert_eq!(refused(actions).unwrap().0, "already_open");
-    let closing = Closing { number: 1, serial: 0, why: Why::Closed, first: None, by: None, reply: None };
+    let closing =
+        Closing { number: 1, serial: 0, why: Why::Closed, first: None, by: None, reply: None };
     let closed = GlassEvent::Closed(Box::new(closing), Ok((Some(row(&entry(), 7)), false)));
     let actions = state.handle(Event::Glass(Box::new(closed)), at(12));
     let record = records(&actions).remove(0);
-    assert_eq!((&record["type"], &record["ops"]["remove"]), (&"break_glass_close".into(), &7.into()));
+    assert_eq!(
+        (&record["type"], &record["ops"]["remove"]),
+        (&"break_glass_close".into(), &7.into())
+    );
     assert!(shouts(actions).remove(0).contains("7 files"));
     let (actions, _) = open(&mut state, &code(2).show(), at(13));
     assert_eq!(refused(actions).unwrap().0, "used_code");
@@ -130,7 +139,9 @@ fn a_thousand_wrong_codes_open_nothing_and_do_not_lock_out_the_right_one() {
         bytes[..4].copy_from_slice(&n.to_be_bytes());
         let (actions, _) = open(&mut state, &Code::new(&bytes).show(), at(10));
         told += records(&actions).len();
-        assert!(!actions.iter().any(|action| matches!(action, A::Glass(action) if matches!(**action, GlassAction::Open(_)))));
+        assert!(!actions.iter().any(
+            |action| matches!(action, A::Glass(action) if matches!(**action, GlassAction::Open(_)))
+        ));
         let (reason, wait) = refused(actions).unwrap();
         assert_eq!(reason, "wrong_code");
         waits.push(wait);
@@ -196,7 +207,10 @@ fn nothing_opens_while_nobody_knows_which_codes_were_used() {
 fn a_code_that_was_spent_in_vain_is_spent() {
     let mut state = ready();
     let opening = opening(open(&mut state, &code(1).show(), at(10)).0).unwrap();
-    let failed = Entry { state: crate::allowances::EntryState::Failed { error: "no".to_owned() }, ..entry() };
+    let failed = Entry {
+        state: crate::allowances::EntryState::Failed { error: "no".to_owned() },
+        ..entry()
+    };
     let refusal = GlassRefused::new(GlassReason::NoGuard, "it cannot be opened", "look");
     let event = GlassEvent::Opened(opening, Err((refusal, Some(Box::new(failed)))));
     let actions = state.handle(Event::Glass(Box::new(event)), at(10));
@@ -209,7 +223,8 @@ fn a_code_that_was_spent_in_vain_is_spent() {
 fn data_and_copies_are_never_open_together() {
     // The allowance is for a zone that is a backup by now.
     let mut state = ready();
-    let text = state.plan.policy.to_string() + "\n[[zone]]\nname = \"copies\"\nrole = \"backup\"\npaths = [\"/copies\"]\n\
+    let text = state.plan.policy.to_string()
+        + "\n[[zone]]\nname = \"copies\"\nrole = \"backup\"\npaths = [\"/copies\"]\n\
         [[zone.budget]]\nper = \"unit\"\nfiles = 1\nwindow = \"10m\"\n";
     state.plan.policy = Policy::parse("test.toml", &text).unwrap();
     let mut allowance = test_entries::entry("backup");
@@ -231,10 +246,14 @@ fn a_challenge_that_is_signed_by_nobody_stays() {
     };
     state.glass.add_challenge(challenge, at(10));
     let signed = |text: &str| GlassBody {
-        proof: ProofBody::Signature { challenge: text.to_owned(), signature: "nonsense".to_owned() },
+        proof: ProofBody::Signature {
+            challenge: text.to_owned(),
+            signature: "nonsense".to_owned(),
+        },
         run: None,
     };
-    let (actions, _) = ask(&mut state, GlassAsk::Open(Box::new(signed("another")), person()), at(11));
+    let (actions, _) =
+        ask(&mut state, GlassAsk::Open(Box::new(signed("another")), person()), at(11));
     assert_eq!(refused(actions).unwrap().0, "unknown_challenge");
     let (actions, _) =
         ask(&mut state, GlassAsk::Open(Box::new(signed("the challenge")), person()), at(11));

@@ -308,9 +308,8 @@ pub(super) fn first_of(
     serial: u64,
     person: &Person,
 ) -> Result<(ProcessId, OwnedFd), Refused> {
-    let pid = person
-        .pid
-        .ok_or_else(|| wrong_process("the kernel does not say which process asks"))?;
+    let pid =
+        person.pid.ok_or_else(|| wrong_process("the kernel does not say which process asks"))?;
     let gone = || wrong_process(format!("process {pid} cannot be looked at"));
     let seen = || look(pid).ok().flatten().ok_or_else(gone);
     let allowed = || -> Result<ProcessId, Refused> {

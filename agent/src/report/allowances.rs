@@ -181,6 +181,7 @@ mod tests {
             ],
             revoked: vec![revoked],
             clock: None,
+            ..Loaded::default()
         };
         let mut book = Book::default();
         let _ = book.load(loaded, "boot".to_owned(), NOW);

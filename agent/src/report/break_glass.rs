@@ -2,9 +2,7 @@
 
 use super::until;
 use crate::allowances::EntryState;
-use crate::api::{
-    ClosedReport, CodeReport, CodesReport, GlassReport, GlassStatus, Spent,
-};
+use crate::api::{ClosedReport, CodeReport, CodesReport, GlassReport, GlassStatus, Spent};
 use crate::break_glass::{Book, Entry, Proof};
 use crate::clock::{Now, rfc3339};
 use crate::daemon::State;

@@ -13,8 +13,8 @@ mod window;
 
 pub use allowance::{
     AllowanceConf, BindKey, FLAG_ALLOWANCES, GrantAccount, GrantKey, GrantTenant, GrantTenantKey,
-    MAX_ALLOWANCES, MAX_GRANT_TENANTS, MAX_GRANTS, MAX_OPEN, MAX_SUBTREES, Mark, Subtree, SubtreeKey,
-    name_id,
+    MAX_ALLOWANCES, MAX_GRANT_TENANTS, MAX_GRANTS, MAX_OPEN, MAX_SUBTREES, Mark, Subtree,
+    SubtreeKey, name_id,
 };
 pub use config::{
     AccountKey, BudgetConf, COUNTER_ROWS, COUNTERS, Control, FLAG_TRACE, FsConf, FsKey,

@@ -38,7 +38,8 @@ pub fn judge(evidence: &GlassEvidence<'_>) -> Result<Signer, GlassRefused> {
     let Verified { key, hardware } = verified.map_err(|error| bad(error.to_string()))?;
     let whose = format!("the key {}", key.fingerprint());
     let unknown = |message: String| {
-        let help = "see `signers` of `[break_glass]`, `allowed_signers` and the list of revoked keys";
+        let help =
+            "see `signers` of `[break_glass]`, `allowed_signers` and the list of revoked keys";
         GlassRefused::new(GlassReason::UnknownSigner, message, help)
     };
     if evidence.revoked.contains(&key) {
@@ -54,9 +55,13 @@ pub fn judge(evidence: &GlassEvidence<'_>) -> Result<Signer, GlassRefused> {
                 return Err(unknown(format!("{whose} stands for {} people", several.len())));
             }
         },
-        Owner::Unknown => return Err(unknown(format!("{whose} is in no line of `allowed_signers`"))),
+        Owner::Unknown => {
+            return Err(unknown(format!("{whose} is in no line of `allowed_signers`")));
+        }
         Owner::NotForNamespace => {
-            return Err(unknown(format!("{whose} is in `allowed_signers`, and not for {BREAK_GLASS_NAMESPACE}")));
+            return Err(unknown(format!(
+                "{whose} is in `allowed_signers`, and not for {BREAK_GLASS_NAMESPACE}"
+            )));
         }
         Owner::NotYetValid(from) => {
             return Err(unknown(format!("{whose} counts from {} only", utc(from))));

@@ -143,7 +143,8 @@ impl Model {
             if let Some(grant) = allowance.spend(zone, request) {
                 let granted = Some((allowance.serial, grant));
                 let op = request.op;
-                let charge = Charge { cost: request.cost, granted, op: Some(op), ..Charge::default() };
+                let charge =
+                    Charge { cost: request.cost, granted, op: Some(op), ..Charge::default() };
                 return Some((allowance.reason(), charge));
             }
         }

@@ -25,11 +25,7 @@ impl RawBreakGlass {
     }
 }
 
-fn break_glass(
-    table: &DeTable<'_>,
-    span: Range<usize>,
-    mistakes: &mut Mistakes,
-) -> RawBreakGlass {
+fn break_glass(table: &DeTable<'_>, span: Range<usize>, mistakes: &mut Mistakes) -> RawBreakGlass {
     let known = ["zones", "max_length", "max_files", "max_bytes", "signers"];
     let mut table = Table::new(table, "`[break_glass]`", &known, mistakes);
     RawBreakGlass {

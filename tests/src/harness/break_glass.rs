@@ -108,10 +108,11 @@ pub(crate) fn last() -> Result<Value> {
 /// Waits until the last one is closed for that reason; what it came to.
 pub(crate) fn closes(why: &str) -> Result<Value> {
     let mut seen = Value::Null;
-    let found = until(&format!("the break-glass is closed: {why}"), Duration::from_secs(90), || {
-        seen = last()?;
-        Ok((cli::text(&seen["closed"], "why") == why).then(|| seen.clone()))
-    });
+    let found =
+        until(&format!("the break-glass is closed: {why}"), Duration::from_secs(90), || {
+            seen = last()?;
+            Ok((cli::text(&seen["closed"], "why") == why).then(|| seen.clone()))
+        });
     found.with_context(|| format!("at last: {seen}"))
 }
 
@@ -149,7 +150,10 @@ pub(crate) fn ask(zone: &str, code: &str) -> Result<(u16, Value)> {
 pub(crate) fn refused(ctx: &Ctx<'_>, reason: &str) -> Result<f64> {
     let (name, labels) = ("holdfast_break_glass_refused_total", [("reason", reason)]);
     let metrics = ctx.lab.metrics()?;
-    check!(metrics.has(name, &labels), "the metrics should have {name} for {reason} from the start");
+    check!(
+        metrics.has(name, &labels),
+        "the metrics should have {name} for {reason} from the start"
+    );
     Ok(metrics.sum(name, &labels))
 }
 
@@ -178,7 +182,9 @@ pub(crate) fn audited(kind: &str, zone: &str) -> Result<Value> {
 
 /// The policy's table.
 pub(crate) fn table() -> String {
-    format!("[break_glass]\nmax_length = \"1h\"\nmax_files = {MOST_FILES}\nmax_bytes = \"10GiB\"\nsigners = [\"alice@example.com\"]\n")
+    format!(
+        "[break_glass]\nmax_length = \"1h\"\nmax_files = {MOST_FILES}\nmax_bytes = \"10GiB\"\nsigners = [\"alice@example.com\"]\n"
+    )
 }
 
 impl Ctx<'_> {

@@ -98,7 +98,10 @@ async fn under(
 
 fn proof(args: &OpenArgs) -> Result<ProofBody, Failure> {
     if let (Some(challenge), Some(signature)) = (&args.challenge, &args.signature) {
-        return Ok(ProofBody::Signature { challenge: file(challenge)?, signature: file(signature)? });
+        return Ok(ProofBody::Signature {
+            challenge: file(challenge)?,
+            signature: file(signature)?,
+        });
     }
     let wanted = wanted(&args.wanted)?;
     let code = Secret(code(args)?);
@@ -130,7 +133,10 @@ fn code(args: &OpenArgs) -> Result<String, Failure> {
 fn wanted(args: &WantedArgs) -> Result<WantedBody, Failure> {
     let needs = |what: &str, value: &Option<String>| {
         value.clone().ok_or_else(|| {
-            Failure::new(Exit::Usage, format!("a break-glass needs --{what}: see `holdfast break-glass open --help`"))
+            Failure::new(
+                Exit::Usage,
+                format!("a break-glass needs --{what}: see `holdfast break-glass open --help`"),
+            )
         })
     };
     let wrong = |what: &str, fault: holdfast_policy::Fault| {
@@ -215,6 +221,10 @@ fn told(
     json: bool,
     show: impl Fn(&GlassReport) -> String,
 ) -> Result<(), Failure> {
-    if json { out::json(report)? } else { out::text(&show(report))? }
+    if json {
+        out::json(report)?
+    } else {
+        out::text(&show(report))?
+    }
     Ok(())
 }

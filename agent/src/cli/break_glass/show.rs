@@ -63,7 +63,8 @@ pub(super) fn status(status: &GlassStatus) -> String {
         Some(seconds) => {
             let files = status.max_files.unwrap_or_default();
             let bytes = status.max_bytes.unwrap_or_default();
-            let zones: Vec<String> = status.zones.iter().map(|zone| out::name(zone, None)).collect();
+            let zones: Vec<String> =
+                status.zones.iter().map(|zone| out::name(zone, None)).collect();
             let _ = writeln!(
                 page,
                 "policy   zones {}; at most {}, {files} files, {}",
@@ -76,11 +77,21 @@ pub(super) fn status(status: &GlassStatus) -> String {
     }
     let _ = writeln!(page, "codes    {} left", status.codes_left);
     if status.wrong_codes > 0 {
-        let _ = writeln!(page, "WARNING  {} wrong or used codes were given of late", status.wrong_codes);
+        let _ = writeln!(
+            page,
+            "WARNING  {} wrong or used codes were given of late",
+            status.wrong_codes
+        );
     }
     for over in &status.closed {
         let by = person(&over.opened_by);
-        let _ = write!(page, "{}  by {by}, \"{}\": {}", over.opened, out::name(&over.reason, None), closed(over));
+        let _ = write!(
+            page,
+            "{}  by {by}, \"{}\": {}",
+            over.opened,
+            out::name(&over.reason, None),
+            closed(over)
+        );
     }
     page
 }
@@ -158,7 +169,9 @@ fn ops(report: &GlassReport) -> String {
 
 fn person(person: &Person) -> String {
     match person.login_uid {
-        Some(login) if login != person.uid => format!("uid {} (logged in as uid {login})", person.uid),
+        Some(login) if login != person.uid => {
+            format!("uid {} (logged in as uid {login})", person.uid)
+        }
         Some(_) | None => format!("uid {}", person.uid),
     }
 }
