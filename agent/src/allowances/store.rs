@@ -44,7 +44,8 @@ const META: TableDefinition<'_, &str, &str> = TableDefinition::new("meta");
 #[derive(Debug)]
 pub(crate) struct Store {
     path: PathBuf,
-    database: Database,
+    /// `None` after a write that failed, until it could be opened anew: redb takes nothing more after one.
+    database: Option<Database>,
 }
 
 /// What was in it.
@@ -129,15 +130,26 @@ impl Store {
             .map_err(io_error("restrict", &path))?;
         let database =
             Builder::new().open(&path).map_err(|error| unreadable(&path, &error.to_string()))?;
-        Ok((Self { path, database }, loaded))
+        Ok((Self { path, database: Some(database) }, loaded))
     }
 
     /// Writes a change to the disk.
     pub(crate) fn write(&mut self, change: &Change) -> Result<(), StoreError> {
-        commit(&self.database, change).map_err(|error| StoreError::Unwritable {
-            path: self.path.clone(),
+        let wrong = |path: &Path, error: Failure| StoreError::Unwritable {
+            path: path.to_owned(),
             why: error.to_string(),
-        })
+        };
+        let database = match self.database.take() {
+            Some(database) => database,
+            None => {
+                Builder::new().open(&self.path).map_err(|error| wrong(&self.path, error.into()))?
+            }
+        };
+        let written = commit(&database, change).map_err(|error| wrong(&self.path, error));
+        if written.is_ok() {
+            self.database = Some(database);
+        }
+        written
     }
 }
 

@@ -111,7 +111,9 @@ mod tests {
     #[test]
     fn they_are_forgotten_after_a_while() {
         let mut backoff = Backoff::default();
-        (0..40).for_each(|_| drop(backoff.wrong(SECOND)));
+        (0..40).for_each(|_| {
+            let _ = backoff.wrong(SECOND);
+        });
         assert_eq!(backoff.recent(SECOND + FORGET - 1), 40);
         assert_eq!(backoff.recent(SECOND + FORGET), 20);
         assert!(!backoff.is_guessing(SECOND + 3 * FORGET));
@@ -125,7 +127,9 @@ mod tests {
         assert_eq!(backoff.tell(SECOND), None, "nothing has happened");
         let _ = backoff.wrong(SECOND);
         assert_eq!(backoff.tell(SECOND), Some(1));
-        (0..999).for_each(|_| drop(backoff.wrong(2 * SECOND)));
+        (0..999).for_each(|_| {
+            let _ = backoff.wrong(2 * SECOND);
+        });
         assert_eq!(backoff.tell(2 * SECOND), None);
         assert_eq!(backoff.tell(61 * SECOND), Some(999));
         assert_eq!(backoff.tell(200 * SECOND), None);

@@ -208,7 +208,9 @@ pub(crate) mod tests {
 
     /// Codes that are not random.
     pub(crate) fn code(seed: u8) -> Code {
-        Code::new(&std::array::from_fn(|at| seed.wrapping_mul(31).wrapping_add(at as u8 * 77)))
+        Code::new(&std::array::from_fn(|at| {
+            seed.wrapping_mul(31).wrapping_add((at as u8).wrapping_mul(77))
+        }))
     }
 
     pub(crate) fn person() -> Person {

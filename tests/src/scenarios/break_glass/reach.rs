@@ -161,9 +161,11 @@ fn interlock(ctx: &mut Ctx<'_>) -> Result<()> {
 
 fn ops(ctx: &mut Ctx<'_>) -> Result<()> {
     let tree = ctx.tree(3, 10)?;
-    let zone = ctx.new_zone(&tree.root).budget(Budget::files(0).per(Per::Zone));
+    let zone = ctx.new_zone(&tree.root).budget(Budget::files(1).per(Per::Zone));
     let outside = ctx.outside()?;
     ctx.guard_glass(&[zone])?;
+    // What the budget gives is spent before anything else.
+    fs::remove_file(tree.file(2, 0))?;
     let codes = break_glass::codes(1)?;
     Glass::new(&ctx.zone).host_wide(&codes[0]).run()?.ok()?;
     let script = "set -e; rm customer-000/file-0000.dat; : >customer-000/file-0001.dat; \
