@@ -153,7 +153,8 @@ impl Work {
                 }
                 Ok(Command::Limit(max_bytes)) => {
                     self.max_bytes = max_bytes;
-                    let limited = self.store.as_mut().map(|store| store.set_limit(max_bytes));
+                    let limited =
+                        self.store.as_mut().map(|store| store.set_limit(max_bytes, Now::read()));
                     self.note(limited.unwrap_or(Ok(())));
                 }
                 Ok(Command::Stop) | Err(RecvTimeoutError::Disconnected) => {

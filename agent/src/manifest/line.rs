@@ -162,7 +162,7 @@ impl GapWhy {
     /// For people.
     pub(crate) const fn words(self) -> &'static str {
         match self {
-            Self::RingFull => "the kernel's buffer was full",
+            Self::RingFull => "the kernel's buffer was full, or it had no memory",
             Self::NewRing => "the kernel's buffer was made anew, and what it held is gone",
             Self::Unreadable => "a record could not be read",
             Self::Torn => "a crash cut a line short",

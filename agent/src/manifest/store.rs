@@ -342,9 +342,12 @@ impl Store {
     }
 
     /// Another bound.
-    pub(super) fn set_limit(&mut self, max_bytes: u64) -> io::Result<()> {
+    pub(super) fn set_limit(&mut self, max_bytes: u64, now: Now) -> io::Result<()> {
         self.max_bytes = max_bytes;
-        self.make_room(self.active.as_ref().map_or(0, |active| active.length))
+        if self.active.as_ref().is_some_and(|active| active.length > self.segment_limit()) {
+            self.close(now)?;
+        }
+        self.make_room(self.segment_limit())
     }
 
     fn segment_limit(&self) -> u64 {

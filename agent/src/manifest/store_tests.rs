@@ -239,8 +239,12 @@ fn a_smaller_bound_takes_effect_at_once() {
     let mut store = Store::open(dir.path(), 16 * MIB, "boot/1", NOW).unwrap();
     fill(&mut store, 0..20_000);
     assert!(on_disk(dir.path()) > 4 * MIB);
-    store.set_limit(4 * MIB).unwrap();
+    store.set_limit(4 * MIB, NOW).unwrap();
     assert!(on_disk(dir.path()) <= 4 * MIB);
+    // Less than the segment that is written to.
+    fill(&mut store, 0..500);
+    store.set_limit(MIB, NOW).unwrap();
+    assert!(on_disk(dir.path()) <= MIB);
 }
 
 #[test]

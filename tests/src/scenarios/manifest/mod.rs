@@ -36,8 +36,10 @@ fn snapshot(dir: &Path) -> Result<Snapshot> {
             let metadata = entry.path().symlink_metadata()?;
             let path = entry.path();
             let name = path.strip_prefix(dir)?.as_os_str().as_bytes().to_vec();
-            let (inode, is_dir, bytes) = (metadata.ino(), metadata.is_dir(), metadata.len());
-            found.insert(name, Entry { inode, is_dir, bytes: if is_dir { 0 } else { bytes } });
+            let (inode, is_dir) = (metadata.ino(), metadata.is_dir());
+            // Only regular files have any.
+            let bytes = if metadata.is_file() { metadata.len() } else { 0 };
+            found.insert(name, Entry { inode, is_dir, bytes });
             if is_dir {
                 todo.push(path);
             }
