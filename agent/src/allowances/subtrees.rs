@@ -165,6 +165,7 @@ fn look(path: &Path, roots: &[abi::Learned]) -> rustix::io::Result<At> {
     // A device may do something when it is opened, and a pipe makes whoever opens it wait.
     match FileType::from_raw_mode(fstat(&handle)?.st_mode) {
         FileType::Directory | FileType::RegularFile => {}
+        FileType::Symlink => return Ok(At::Through("a link")),
         _ => return Ok(At::Nothing),
     }
     Ok(At::Open { file: readable(&handle)?, root: readable(&root)? })
@@ -188,6 +189,8 @@ fn root_above<'a>(
     prefixes.reverse();
     for prefix in prefixes {
         let flags = HANDLE | OFlags::DIRECTORY;
+        // What is named is the file of that name itself.
+        let flags = if prefix == path { flags | OFlags::NOFOLLOW } else { flags };
         let opened = match &first {
             None => openat2(CWD, prefix, flags, Mode::empty(), ANYWHERE),
             Some(first) => {
@@ -351,9 +354,9 @@ mod tests {
     fn a_link_is_followed_above_the_root_only() {
         let (_dir, base) = host();
         assert_eq!(at(&base, "way/a/cache", "zone/a/cache"), "directory", "above the root");
-        assert_eq!(at(&base, "way", "zone"), "directory");
+        assert_eq!(at(&base, "way", ""), "outside", "the link itself, and not where it leads");
         for last in ["zone/c", "zone/a/friend"] {
-            assert_eq!(at(&base, last, ""), "nothing", "a link is no file: {last}");
+            assert_eq!(at(&base, last, ""), "a link", "{last}");
         }
         // A friend's directory, another name of a tenant, and back to the root and down again.
         for through in ["zone/a/friend/cache", "zone/c/cache", "zone/a/up/b/cache", "zone/b/out/x"]

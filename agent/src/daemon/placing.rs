@@ -166,6 +166,7 @@ mod tests {
                 std::fs::create_dir_all(base.join("zone").join(tenant).join("cache")).unwrap();
             }
             std::os::unix::fs::symlink("b", base.join("zone/friend")).unwrap();
+            std::os::unix::fs::symlink("zone", base.join("link")).unwrap();
             let root = learned(File::open(base.join("zone")).unwrap());
             let roots = Roots(HashMap::from([("customers".to_owned(), vec![root])]));
             Self { _dir: dir, base, roots }
@@ -198,10 +199,14 @@ mod tests {
         assert_eq!(host.places("customers", "zone/*"), Ok(2), "not the link");
         assert_eq!(host.places("customers", "zone"), Ok(1));
         for (zone, pattern, reason) in [
-            ("customers", "*", None),
+            ("customers", "zone*", None),
             ("customers", "b", Some(RefusedReason::NothingMatches)),
             ("customers", "b*", Some(RefusedReason::NothingMatches)),
             ("customers", "zone/friend/cache", Some(RefusedReason::OutsideZone)),
+            ("customers", "zone/friend", Some(RefusedReason::OutsideZone)),
+            ("customers", "zone/fr*", Some(RefusedReason::NothingMatches)),
+            ("customers", "link", Some(RefusedReason::OutsideZone)),
+            ("customers", "link*", Some(RefusedReason::NothingMatches)),
             ("backups", "zone/a", Some(RefusedReason::OutsideZone)),
             ("backups", "*", Some(RefusedReason::OutsideZone)),
         ] {
