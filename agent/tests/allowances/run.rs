@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::Write as _;
+use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
@@ -217,24 +218,40 @@ fn signals_of_a_service_manager_are_passed_on() {
     }
 }
 
-/// Ctrl-C reaches the command by itself; the runner is not to end before it, and loses nobody's status.
+/// In no terminal's foreground, INT and QUIT were meant for the command; the runner is not to end before it, and loses nobody's
+/// status.
 #[test]
-fn signals_of_the_terminal_do_not_end_the_runner() {
+fn an_interrupt_for_the_runner_alone_reaches_its_command_and_does_not_end_the_runner() {
     let agent = Agent::start(Answers::default());
     let (ready, go) = (agent.dir().join("ready"), agent.dir().join("go"));
     let script = format!(
-        "touch {}; while ! test -e {}; do sleep 0.05; done; exit 3",
+        "trap 'touch {dir}/INT' INT; trap 'touch {dir}/QUIT' QUIT; touch {}; \
+         while ! test -e {}; do sleep 0.05; done; exit 3",
         ready.display(),
-        go.display()
+        go.display(),
+        dir = agent.dir().display()
     );
-    let mut child = runner(&agent, &["sh", "-c", &script]).stderr(Stdio::null()).spawn().unwrap();
+    let mut runner = runner(&agent, &["sh", "-c", &script]);
+    // Also where these tests run in a terminal.
+    let mut child = runner.process_group(0).stderr(Stdio::null()).spawn().unwrap();
     wait_for(&agent, "ready");
-    send(&child, "-INT");
-    send(&child, "-QUIT");
-    std::thread::sleep(Duration::from_millis(200));
-    assert!(child.try_wait().unwrap().is_none(), "it ended before its command");
+    let mut heard = Vec::new();
+    for signal in ["INT", "QUIT"] {
+        send(&child, &format!("-{signal}"));
+        for _ in 0..200 {
+            if agent.dir().join(signal).exists() {
+                heard.push(signal);
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+    let ended_early = child.try_wait().unwrap().is_some();
+    // Before anything is insisted on: the command is not to go on for ever.
     fs::write(&go, "").unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(3));
+    assert!(!ended_early, "it ended before its command");
+    assert_eq!(heard, ["INT", "QUIT"], "what reached the command");
 }
 
 /// Under nohup a command goes on when its terminal is gone; under holdfast, too.

@@ -7,36 +7,49 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::signal::unix::{self, SignalKind, signal};
+use tokio::sync::mpsc;
 
 /// How often the command is looked at, should its signal ever be missed.
 const LOOK: Duration = Duration::from_secs(1);
+/// The same signal arriving again before it was passed on is one, as with the kernel.
+const WAITING: usize = 16;
 
-/// The signals that are caught.
+/// Says which signal is to be caught.
+type Kind = fn() -> SignalKind;
+
+/// What is passed on: everything that people and service managers send to a process and that would end this one.
+const PASSED_ON: &[(Kind, Signal)] = &[
+    (SignalKind::interrupt, Signal::INT),
+    (SignalKind::quit, Signal::QUIT),
+    (SignalKind::terminate, Signal::TERM),
+    (SignalKind::hangup, Signal::HUP),
+    (SignalKind::user_defined1, Signal::USR1),
+    (SignalKind::user_defined2, Signal::USR2),
+    (SignalKind::alarm, Signal::ALARM),
+];
+
+/// The signals that are caught: caught and not ignored, as what is ignored stays ignored in the command.
 pub(super) struct Signals {
-    /// This and QUIT: the terminal sends them to the command, too. They are caught and not ignored, as what is ignored stays
-    /// ignored in the command.
-    interrupt: Option<unix::Signal>,
-    quit: Option<unix::Signal>,
-    terminate: Option<unix::Signal>,
-    hangup: Option<unix::Signal>,
+    caught: mpsc::Receiver<Signal>,
     child: unix::Signal,
 }
 
 impl Signals {
     pub(super) fn catch() -> io::Result<Self> {
         let ignored = ignored();
-        // What this process was started with as ignored (as by nohup) stays so, for the command's sake.
-        let catch = |kind: SignalKind| {
-            let mask = 1u64 << (kind.as_raw_value() - 1);
-            (ignored & mask == 0).then(|| signal(kind)).transpose()
-        };
-        Ok(Self {
-            interrupt: catch(SignalKind::interrupt())?,
-            quit: catch(SignalKind::quit())?,
-            terminate: catch(SignalKind::terminate())?,
-            hangup: catch(SignalKind::hangup())?,
-            child: signal(SignalKind::child())?,
-        })
+        let (sender, caught) = mpsc::channel(WAITING);
+        for &(kind, passed_on) in PASSED_ON {
+            let kind = kind();
+            // What this process was started with as ignored (as by nohup) stays so, for the command's sake.
+            if ignored & 1u64 << (kind.as_raw_value() - 1) != 0 {
+                continue;
+            }
+            let (mut stream, sender) = (signal(kind)?, sender.clone());
+            tokio::spawn(async move {
+                while stream.recv().await.is_some() && sender.send(passed_on).await.is_ok() {}
+            });
+        }
+        Ok(Self { caught, child: signal(SignalKind::child())? })
     }
 
     /// Waits until the command has ended.
@@ -45,15 +58,12 @@ impl Signals {
             if let Some(status) = child.try_wait()? {
                 return Ok(status);
             }
-            let pass_on = tokio::select! {
+            let caught = tokio::select! {
                 _ = self.child.recv() => None,
-                () = received(&mut self.interrupt) => None,
-                () = received(&mut self.quit) => None,
-                () = received(&mut self.terminate) => Some(Signal::TERM),
-                () = received(&mut self.hangup) => Some(Signal::HUP),
+                Some(signal) = self.caught.recv() => Some(signal),
                 () = tokio::time::sleep(LOOK) => None,
             };
-            if let Some(signal) = pass_on {
+            if let Some(signal) = caught.filter(|signal| !is_the_terminals(*signal)) {
                 // It was not waited for yet, so the number is still its own. If it has ended, there is nobody to tell.
                 let _ = kill_process(Pid::from_child(child), signal);
             }
@@ -61,13 +71,20 @@ impl Signals {
     }
 }
 
-async fn received(signal: &mut Option<unix::Signal>) {
-    match signal {
-        Some(signal) => {
-            signal.recv().await;
-        }
-        None => std::future::pending().await,
-    }
+/// Whether the terminal may have sent it, and so has sent it to the command, too: to be passed on it would arrive twice. (Who sent it
+/// is not to be had without unsafe code. In the foreground of a terminal it is taken to be the terminal; a shell in the background, a
+/// service manager or a job without a terminal are not.)
+fn is_the_terminals(signal: Signal) -> bool {
+    matches!(signal, Signal::INT | Signal::QUIT)
+        && std::fs::read_to_string("/proc/self/stat").is_ok_and(|stat| is_in_foreground(&stat))
+}
+
+/// Whether a line of stat is that of a process in the foreground of its terminal: its process group is the terminal's.
+fn is_in_foreground(stat: &str) -> bool {
+    // Fields 5 and 8 of proc_pid_stat(5); the name may contain anything.
+    let rest = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
+    let fields: Vec<&str> = rest.split_ascii_whitespace().collect();
+    matches!((fields.get(2), fields.get(5)), (Some(group), Some(foreground)) if group == foreground)
 }
 
 /// One bit for each signal that is ignored, the lowest for signal 1; none if the kernel does not say.
@@ -84,12 +101,47 @@ mod tests {
 
     use super::*;
 
+    /// A signal is sent to the whole process, other tests included: only one at a time listens.
+    static ONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
     #[tokio::test]
     async fn a_command_is_waited_for() {
+        let _one = ONE.lock().await;
         let mut signals = Signals::catch().unwrap();
         let mut child = Command::new("/bin/sh").args(["-c", "exit 7"]).spawn().unwrap();
         assert_eq!(signals.wait(&mut child).await.unwrap().code(), Some(7));
         let mut child = Command::new("/bin/sh").args(["-c", "kill -9 $$"]).spawn().unwrap();
         assert_eq!(signals.wait(&mut child).await.unwrap().signal(), Some(9));
+    }
+
+    /// Each of them once ended the runner, and left its command alone.
+    #[tokio::test]
+    async fn what_is_sent_to_the_runner_reaches_its_command() {
+        let _one = ONE.lock().await;
+        let mut signals = Signals::catch().unwrap();
+        let runner = rustix::process::getpid();
+        for signal in [Signal::TERM, Signal::HUP, Signal::USR1, Signal::USR2, Signal::ALARM] {
+            let ready = tempfile::tempdir().unwrap();
+            let script = "trap 'exit 42' TERM HUP USR1 USR2 ALRM; touch \"$0/is\"; \
+                for n in $(seq 600); do sleep 0.05; done";
+            let command = ["-c", script, ready.path().to_str().unwrap()];
+            let mut child = Command::new("/bin/sh").args(command).spawn().unwrap();
+            while !ready.path().join("is").exists() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            kill_process(runner, signal).unwrap();
+            assert_eq!(signals.wait(&mut child).await.unwrap().code(), Some(42), "{signal:?}");
+        }
+    }
+
+    #[test]
+    fn only_the_foreground_of_a_terminal_hears_it_by_itself() {
+        let stat = |group: &str, foreground: &str| {
+            format!("7 (a) S 1 (b) S 1 {group} 700 34816 {foreground} 4194304 0")
+        };
+        assert!(is_in_foreground(&stat("701", "701")));
+        assert!(!is_in_foreground(&stat("701", "702")), "in the background");
+        assert!(!is_in_foreground(&stat("701", "-1")), "no terminal");
+        assert!(!is_in_foreground("") && !is_in_foreground("7 (x) S 1"));
     }
 }

@@ -111,11 +111,19 @@ fn killed(ctx: &mut Ctx<'_>) -> Result<()> {
 
 fn signalled(ctx: &mut Ctx<'_>) -> Result<()> {
     let tree = ctx.signed_tree(1, 10, 2)?;
-    for (name, signal) in [("term", Signal::TERM), ("hup", Signal::HUP)] {
+    for (name, signal) in [
+        ("term", Signal::TERM),
+        ("hup", Signal::HUP),
+        ("int", Signal::INT),
+        ("quit", Signal::QUIT),
+        ("usr1", Signal::USR1),
+        ("usr2", Signal::USR2),
+        ("alrm", Signal::ALARM),
+    ] {
         let doc = ctx.removals(name, &[&tree.root], 100)?;
         let ready = ctx.base.join(name);
         let script = format!(
-            "trap 'exit 42' TERM HUP; touch '{}'; while :; do sleep 0.1; done",
+            "trap 'exit 42' {name}; touch '{}'; while :; do sleep 0.1; done",
             ready.display()
         );
         let runner = doc.run(["bash", "-c", &script]).start()?;
