@@ -85,7 +85,8 @@ fn spent(ctx: &mut Ctx<'_>) -> Result<()> {
         let done = ctx.base.join(format!("{name}-done"));
         let words = ["bash", "-c", script, "script"].map(PathBuf::from);
         let words = words.into_iter().chain([own()?, tree.root.clone(), done.clone()]);
-        let running = doc.run(words).unit(&ctx.unit(name)?).start()?;
+        let unit = ctx.unit(name)?;
+        let running = doc.run(words).unit(&unit).start()?;
         until("everything was tried", PATIENCE, || Ok(done.exists().then_some(())))?;
         let serial = doc.audited("allowance_activate")?["serial"].as_u64().context("no serial")?;
         let map = map("GRANT_TENANTS")?;
