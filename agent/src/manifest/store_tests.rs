@@ -155,13 +155,17 @@ fn full_segments_are_sealed_and_the_seals_hold() {
     let count: u64 = seals.iter().map(|seal| seal.records).sum();
     assert!(count < 600 && count > 400);
     let audit = dir.path().join("audit");
+    fs::create_dir(&audit).unwrap();
     let log = |seals: &[Sealed]| {
         let line = |seal: &Sealed| {
             let mut line = serde_json::to_value(seal).unwrap();
             line["type"] = "manifest_seal".into();
+            line["seq"] = seal.segment.into();
+            line["time"] = "2026-07-01T20:00:00.000Z".into();
             format!("{line}\n")
         };
-        fs::write(&audit, seals.iter().map(line).collect::<String>()).unwrap();
+        let lines: String = seals.iter().map(line).collect();
+        fs::write(audit.join("audit-000001.jsonl"), lines).unwrap();
     };
     let states = || -> Vec<(u64, &'static str)> {
         let found = verify(dir.path(), &audit).unwrap();

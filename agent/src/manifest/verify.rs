@@ -2,14 +2,14 @@
 //! after it. What the audit log itself is worth is not looked at here.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{self, BufReader};
+use std::io;
 use std::path::Path;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::segment::{self, digest, scan};
 use super::{Line, Summary};
+use crate::audit::read::{Read, Reader};
 
 /// What was found about one segment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -24,21 +24,9 @@ pub(crate) struct Finding {
     pub(crate) says: String,
 }
 
-#[derive(Deserialize)]
-struct Seal {
-    #[serde(rename = "type")]
-    kind: String,
-    segment: u64,
-    sha256: String,
-}
-
-/// Looks at every segment in `dir`, and at every seal in the log at `audit`.
+/// Looks at every segment in `dir`, and at every seal in the audit log in `audit`.
 pub(crate) fn verify(dir: &Path, audit: &Path) -> io::Result<Vec<Finding>> {
-    let seals = match File::open(audit) {
-        Ok(file) => seals(BufReader::new(file))?,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => BTreeMap::new(),
-        Err(error) => return Err(error),
-    };
+    let seals = seals(audit)?;
     let summary = Summary::read(dir)?;
     let numbers = match segment::list(dir) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
@@ -112,19 +100,20 @@ fn removed(segment: u64) -> Finding {
 }
 
 /// Every seal by segment. One can be there more than once, and then has to say the same.
-fn seals(log: impl io::BufRead) -> io::Result<BTreeMap<u64, Vec<String>>> {
+fn seals(log: &Path) -> io::Result<BTreeMap<u64, Vec<String>>> {
     let mut seals = BTreeMap::<u64, Vec<String>>::new();
-    let mut log = log;
-    let mut line = Vec::new();
-    loop {
-        line.clear();
-        if log.read_until(b'\n', &mut line)? == 0 {
-            return Ok(seals);
-        }
-        if let Ok(seal) = serde_json::from_slice::<Seal>(&line)
-            && seal.kind == "manifest_seal"
+    let mut log = match Reader::open(log) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(seals),
+        log => log?,
+    };
+    while let Some(read) = log.next()? {
+        if let Read::Entry(entry) = read
+            && entry.kind == "manifest_seal"
+            && let (Some(segment), Some(sha256)) =
+                (entry.number(&["segment"]), entry.text(&["sha256"]))
         {
-            seals.entry(seal.segment).or_default().push(seal.sha256);
+            seals.entry(segment).or_default().push(sha256.to_owned());
         }
     }
+    Ok(seals)
 }

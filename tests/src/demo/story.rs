@@ -91,7 +91,7 @@ pub(super) fn metrics(screen: &Screen, lab: &Lab) -> Result<()> {
 
 /// The first denial in the audit log.
 pub(super) fn audit(screen: &Screen) -> Result<()> {
-    screen.heading("audit.jsonl");
+    screen.heading("the audit log");
     let record = until("the trip in the audit log", Duration::from_secs(60), || {
         Ok(cli::audit()?.into_iter().find(|record| record.to_string().contains("\"deny\"")))
     })?;

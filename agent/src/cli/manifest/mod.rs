@@ -15,6 +15,7 @@ use holdfast_abi::Op;
 
 use super::client::ClientError;
 use super::{Client, Dirs, Exit, Failure, out};
+use crate::audit::segments;
 use crate::clock::Now;
 use crate::manifest::{DIRECTORY, Finding, verify};
 use report::Report;
@@ -94,7 +95,7 @@ pub(super) async fn run(
     };
     match &args.command {
         Some(ManifestCommand::Verify { json }) => {
-            let audit = dirs.state_dir.join("audit/audit.jsonl");
+            let audit = dirs.state_dir.join(segments::DIRECTORY);
             let findings = verify(&dir, &audit).map_err(|error| cannot_read(dir, &error))?;
             show_findings(&findings, *json)
         }
