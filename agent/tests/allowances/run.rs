@@ -11,7 +11,9 @@ use super::text;
 
 /// `holdfast run … -- COMMAND`, not started yet.
 fn runner(agent: &Agent, command: &[&str]) -> Command {
-    let mut holdfast = Command::new(env!("CARGO_BIN_EXE_holdfast"));
+    // What is ignored stays ignored, so nothing must be: these tests may run under nohup.
+    let mut holdfast = Command::new("env");
+    holdfast.args(["--default-signal=HUP,INT,QUIT,PIPE", env!("CARGO_BIN_EXE_holdfast")]);
     holdfast.arg("run").arg("--run-dir").arg(agent.dir());
     holdfast.arg("--allow").arg(agent.dir().join("a.toml")).arg("--").args(command);
     holdfast.stdin(Stdio::null());
