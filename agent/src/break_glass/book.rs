@@ -22,7 +22,7 @@ const KEPT_CODES: usize = 1000;
 /// Challenges that wait for a signature at once; the oldest makes room.
 const MOST_CHALLENGES: usize = 16;
 /// How long a challenge waits.
-pub(crate) const CHALLENGE_LASTS: u64 = 3600_000_000_000;
+pub(crate) const CHALLENGE_LASTS: u64 = 3_600_000_000_000;
 /// How long a command may take to start.
 const TO_START: u64 = 60_000_000_000;
 /// Everybody is reminded this often while one is open.

@@ -133,9 +133,9 @@ impl Executor {
         let written =
             written.or_else(|why| if self.free_reserve() { self.write(&change) } else { Err(why) });
         written.map_err(|why| (unwritable("which codes were used", &why), None))?;
-        if !self.record_glass(&entry, now)
-            && !(self.free_reserve() && self.record_glass(&entry, now))
-        {
+        let is_recorded = self.record_glass(&entry, now)
+            || (self.free_reserve() && self.record_glass(&entry, now));
+        if !is_recorded {
             return Err(
                 self.glass_failed(entry, unwritable("the audit log", "see the agent's log"))
             );

@@ -46,7 +46,7 @@ fn inside() -> Request<'static> {
 }
 
 fn spent(model: &Model, serial: u64, grant: usize) -> (u64, u64, u64) {
-    let one = model.allowances.iter().find(|one| one.serial == serial).unwrap();
+    let one = model.allowances.iter().find(|one| one.serial == serial).expect("it is open");
     let grant = &one.grants[grant];
     (grant.used_files, grant.used_bytes, grant.used_tenants)
 }

@@ -40,8 +40,8 @@ fn thousand(ctx: &mut Ctx<'_>) -> Result<()> {
     let opened = std::thread::scope(|scope| -> Result<f64> {
         for _ in 0..THREADS {
             scope.spawn(|| {
-                loop {
-                    let Some(code) = queue.lock().ok().and_then(|mut queue| queue.pop()) else { break };
+                let next = || queue.lock().ok()?.pop();
+                while let Some(code) = next() {
                     let answer = break_glass::ask(&zone, &code);
                     let is_refused = matches!(&answer, Ok((422, value)) if cli::text(value, "reason") == "wrong_code");
                     if !is_refused && let Ok(mut odd) = odd.lock() {
