@@ -1,6 +1,6 @@
 //! The signed maintenance allowance: what the document says, and whether it counts on this host at this time.
 //!
-//! [`check`] is the whole judgement that needs no look at the host's files: text → document → signatures → people → host →
+//! [`check()`] is the whole judgement that needs no look at the host's files: text → document → signatures → people → host →
 //! time → zones. Where the patterns lead, whether the id was used before and who runs it is the agent's to look at.
 
 mod canonical;
