@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use holdfast_abi::Per;
 
 use crate::harness::agent::{BINARY, STATE_DIR};
@@ -56,14 +56,9 @@ fn held(ctx: &mut Ctx<'_>) -> Result<()> {
     check_eq!(cli::number(&report["files"], "spent")?, spent, "files spent in {report}");
     let record = audited("break_glass_close", &ctx.zone)?;
     check_eq!(record["ops"]["remove"].as_u64(), Some(spent), "removals in {record}");
-    let late = hold::rm(&tree, 2..3, &ctx.unit("late")?).start()?;
-    let late_hold = ctx.held_at(&tree, late.pid(), 42).with_context(|| {
-        format!(
-            "{:?} {:?}",
-            ctx.events().map(|e| e.into_iter().rev().take(2).collect::<Vec<_>>()),
-            tree.gone()
-        )
-    })?;
+    let late_unit = ctx.unit("late")?;
+    let late = hold::rm(&tree, 2..3, &late_unit).start()?;
+    let late_hold = ctx.held_at(&tree, late.pid(), 42)?;
     refused_for(ctx, "used_code", || glass.host_wide(&codes[0]).run()?.code(3))?;
     check_eq!(tree.gone()?, 42, "files gone after a used code");
     late_hold.kill()?;
