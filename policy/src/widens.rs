@@ -13,7 +13,13 @@ impl Policy {
             || self.on_audit_failure == before.on_audit_failure;
         // Whatever else a policy says is compared as a whole.
         let zones = self.zones.clone();
-        let rest = Self { zones, on_audit_failure: self.on_audit_failure, ..before.clone() };
+        let rest = Self {
+            zones,
+            on_audit_failure: self.on_audit_failure,
+            // How much of the manifest is kept lets nothing through; less of it may be what a full disk needs.
+            manifest: self.manifest.clone(),
+            ..before.clone()
+        };
         let kept =
             |zone: &Zone| self.zone(zone.name.as_str()).is_some_and(|now| !zone_widens(now, zone));
         !(tighter_log && rest == *self && before.zones.iter().all(kept))
@@ -29,7 +35,9 @@ fn zone_widens(now: &Zone, before: &Zone) -> bool {
     // Who nobody decides about is denied: the sooner the tighter.
     let patience = now.hold_timeout > before.hold_timeout;
     let kept = |budget: &Budget| now.budgets.iter().any(|other| is_as_tight(other, budget));
-    mode || trip || place || patience || !before.budgets.iter().all(kept)
+    // What is destroyed unseen cannot be brought back.
+    let unseen = before.manifest && !now.manifest;
+    mode || trip || place || patience || unseen || !before.budgets.iter().all(kept)
 }
 
 fn is_as_tight(now: &Budget, before: &Budget) -> bool {
@@ -85,6 +93,14 @@ window = "10m"
     }
 
     #[test]
+    fn how_much_of_the_manifest_is_kept_lets_nothing_through() {
+        let bounded = |max: &str| policy(&format!("{BEFORE}[manifest]\nmax_bytes = \"{max}\""));
+        assert!(
+            !bounded("1MiB").widens(&bounded("1GiB")) && !bounded("1GiB").widens(&bounded("1MiB"))
+        );
+    }
+
+    #[test]
     fn what_lets_more_through_is_wider() {
         for (from, to) in [
             ("\"deny\"", "\"continue\""),
@@ -100,6 +116,7 @@ window = "10m"
             ("files = 10\n", ""),
             ("tenants = 3", "tenants = 4"),
             ("\"10m\"", "\"5m\""),
+            ("mode = ", "manifest = false\nmode = "),
             ("\"unit\"", "\"user\""),
             ("window = \"10m\"", "window = \"10m\"\n[allowances]\nany_host = true"),
         ] {

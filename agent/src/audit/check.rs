@@ -11,7 +11,7 @@ use super::segments;
 use super::verify::{Bad, Expected, Summary, Verifier, key_of};
 
 /// Longest line that is read.
-const LONGEST: u64 = 16 << 20;
+pub(super) const LONGEST: u64 = 16 << 20;
 
 /// Checks the log in `dir`.
 pub(crate) fn verify(dir: &Path, keys: &[PublicKey], expected: &[Expected]) -> io::Result<Summary> {
@@ -103,7 +103,10 @@ fn segment(verifier: &mut Verifier, dir: &Path, number: u64, is_last: bool) -> R
         match line.last() {
             None => return Ok(0),
             Some(b'\n') => verifier.line(&line)?,
-            Some(_) if is_last => return Ok(line.len()),
+            // Nothing may come after it: a line that is only too long is none.
+            Some(_) if is_last && lines.fill_buf().map_err(named)?.is_empty() => {
+                return Ok(line.len());
+            }
             Some(_) => verifier.line(&line)?,
         }
     }
@@ -112,9 +115,22 @@ fn segment(verifier: &mut Verifier, dir: &Path, number: u64, is_last: bool) -> R
 /// Whether the log before the segments is the one that the first record names.
 fn previous_log(verifier: &mut Verifier, dir: &Path) -> io::Result<Option<Bad>> {
     let Some(told) = verifier.previous_log.clone() else {
-        if verifier.summary.first_seq == Some(1) && segments::old(dir).is_some() {
-            verifier.note(format!("{} is not part of this log", segments::OLD_FILE));
+        if segments::old(dir).is_none() {
+            return Ok(None);
         }
+        if verifier.summary.first_seq == Some(1) {
+            return Ok(Some(Bad {
+                file: segments::OLD_FILE.to_owned(),
+                line: 0,
+                seq: None,
+                what: "the first record names no log before this one".to_owned(),
+                means: "it is not part of this log: somebody put it there",
+            }));
+        }
+        verifier.note(format!(
+            "{} cannot be checked: the segment that would name it is not here; it is not read",
+            segments::OLD_FILE
+        ));
         return Ok(None);
     };
     let Some(path) = segments::old(dir) else {

@@ -2,11 +2,13 @@
 //! [`super::verify()`]'s.
 
 use std::fs::File;
-use std::io::{self, BufRead as _, BufReader};
+use std::io::{self, BufRead as _, BufReader, Read as _};
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
+use super::chain::Hash;
+use super::check::LONGEST;
 use super::segments;
 use crate::clock;
 
@@ -88,11 +90,30 @@ pub(crate) struct Reader {
     part: Vec<u8>,
 }
 
+/// Whether there is a log before the segments, and it is the one that their first record names. Without any segment it is all there
+/// is.
+fn is_part_of_the_log(dir: &Path) -> io::Result<bool> {
+    let Some(old) = segments::old(dir) else { return Ok(false) };
+    if segments::list(dir)?.is_empty() {
+        return Ok(true);
+    }
+    let first = match File::open(dir.join(segments::name(1))) {
+        Ok(first) => first,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(error),
+    };
+    let mut line = Vec::new();
+    BufReader::new(first).take(LONGEST).read_until(b'\n', &mut line)?;
+    let head: Value = serde_json::from_slice(&line).unwrap_or_default();
+    let named = head["previous_log"]["sha256"].as_str();
+    Ok(named == Some(Hash::of(&std::fs::read(old)?).to_string().as_str()))
+}
+
 impl Reader {
     /// Everything in `dir`.
     pub(crate) fn open(dir: &Path) -> io::Result<Self> {
         let mut files: Vec<String> = segments::list(dir)?.into_iter().map(segments::name).collect();
-        if segments::old(dir).is_some() {
+        if is_part_of_the_log(dir)? {
             files.insert(0, segments::OLD_FILE.to_owned());
         }
         files.reverse();
@@ -165,8 +186,11 @@ mod tests {
         use std::io::Write as _;
         let dir = tempfile::tempdir().unwrap();
         let write = |name: &str, text: String| std::fs::write(dir.path().join(name), text).unwrap();
-        write("audit.jsonl", line(1) + &line(2));
-        write("audit-000001.jsonl", line(3) + "no record\n");
+        let old = line(1) + &line(2);
+        let named =
+            format!("\"previous_log\":{{\"sha256\":\"{}\"}},\"seq\"", Hash::of(old.as_bytes()));
+        write("audit.jsonl", old);
+        write("audit-000001.jsonl", line(3).replacen("\"seq\"", &named, 1) + "no record\n");
         write("audit-000002.jsonl", line(5) + &line(6)[..10]);
         let mut reader = Reader::open(dir.path()).unwrap();
         assert_eq!(all(&mut reader), [1, 2, 3, 0, 5]);
@@ -178,6 +202,17 @@ mod tests {
         write("audit-000003.jsonl", line(8));
         assert_eq!(all(&mut reader), [7, 8]);
         assert_eq!(all(&mut reader), [0_u64; 0]);
+    }
+
+    /// It was read first, whatever it said, and nobody had signed that.
+    #[test]
+    fn a_log_that_somebody_put_before_this_one_is_not_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: String| std::fs::write(dir.path().join(name), text).unwrap();
+        write("audit.jsonl", line(1));
+        assert_eq!(all(&mut Reader::open(dir.path()).unwrap()), [1], "nothing else is there");
+        write("audit-000001.jsonl", line(3));
+        assert_eq!(all(&mut Reader::open(dir.path()).unwrap()), [3]);
     }
 
     #[test]

@@ -376,6 +376,29 @@ fn the_log_of_a_former_version_is_named_by_its_hash() {
     assert!(sound(&dir).notes.iter().any(|note| note.contains("is not here")));
 }
 
+/// A log that never had one before it, and a forged one beside it.
+#[test]
+fn a_log_that_somebody_put_before_this_one_is_tampering() {
+    let dir = TempDir::new().unwrap();
+    write(&dir, 3);
+    sound(&dir);
+    fs::write(audit(&dir).join("audit.jsonl"), "{\"seq\":1}\n").unwrap();
+    assert_eq!(bad(&dir).file, "audit.jsonl");
+}
+
+/// Whatever came after a line longer than any record was not looked at.
+#[test]
+fn nothing_hides_behind_a_line_that_is_too_long() {
+    let dir = TempDir::new().unwrap();
+    write(&dir, 3);
+    let path = audit(&dir).join("audit-000001.jsonl");
+    let mut text = fs::read(&path).unwrap();
+    text.extend(vec![b'x'; 17 << 20]);
+    text.extend_from_slice(b"\n{\"seq\":99}\n");
+    fs::write(&path, text).unwrap();
+    assert_eq!(bad(&dir).file, "audit-000001.jsonl");
+}
+
 #[test]
 fn a_new_key_begins_a_segment_and_has_to_be_vouched_for() {
     let dir = TempDir::new().unwrap();

@@ -91,12 +91,13 @@ impl Manifest {
 
     /// For the metrics.
     pub(super) fn facts(&self) -> Option<ManifestFacts> {
-        let stats = &self.keeper.as_ref()?.stats;
+        let keeper = self.keeper.as_ref()?;
+        let stats = &keeper.stats;
         Some(ManifestFacts {
             records: stats.records.load(Ordering::Relaxed),
             bytes: stats.bytes.load(Ordering::Relaxed),
             oldest: stats.oldest.load(Ordering::Relaxed),
-            failing: stats.failing.load(Ordering::Relaxed),
+            failing: stats.failing.load(Ordering::Relaxed) || keeper.has_ended(),
         })
     }
 }

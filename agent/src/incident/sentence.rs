@@ -40,8 +40,12 @@ pub(super) fn list<'a>(entry: &'a Entry, path: &[&str]) -> &'a [Value] {
 
 /// A person, as the kernel told the agent: `user 0 (login user 1000)`.
 pub(super) fn person(entry: &Entry) -> String {
-    let Some(uid) = entry.number(&["person", "uid"]) else { return "nobody".to_owned() };
-    match entry.number(&["person", "login_uid"]) {
+    by(entry, "person")
+}
+
+fn by(entry: &Entry, field: &str) -> String {
+    let Some(uid) = entry.number(&[field, "uid"]) else { return "nobody".to_owned() };
+    match entry.number(&[field, "login_uid"]) {
         Some(login) => format!("user {uid} (login user {login})"),
         None => format!("user {uid}"),
     }
@@ -181,6 +185,59 @@ pub(crate) fn sentence(entry: &Entry) -> Option<String> {
         "allowance_unknown" => {
             format!("an unknown allowance (serial {}) was closed", number(&["serial"]))
         }
+        "break_glass_open" => format!(
+            "BREAK-GLASS {} OPEN for {} ({}) until {}, {} and {} at most, by {}, {}: {}",
+            number(&["number"]),
+            text(&["zone"]),
+            text(&["scope"]),
+            text(&["until", "time"]),
+            count(number(&["files", "limit"]), "file"),
+            size(number(&["bytes", "limit"])),
+            by(entry, "opened_by"),
+            match entry.number(&["code"]) {
+                Some(code) => format!("with code {code}"),
+                None => format!("signed by {}", text(&["signer", "person"])),
+            },
+            text(&["reason"])
+        ),
+        "break_glass_join" => {
+            format!("break-glass {}: pid {} may spend it", number(&["number"]), number(&["pid"]))
+        }
+        "break_glass_spend" | "break_glass_close" => {
+            let is = if entry.kind == "break_glass_close" { "over" } else { "still open" };
+            let why = entry.text(&["closed", "why"]);
+            format!(
+                "break-glass {} for {} is {is}{}: {}, {} destroyed under it",
+                number(&["number"]),
+                text(&["zone"]),
+                why.map_or_else(String::new, |why| format!(" ({why})")),
+                count(number(&["files", "spent"]), "file"),
+                size(number(&["bytes", "spent"]))
+            )
+        }
+        "break_glass_refuse" => format!(
+            "break-glass REFUSED ({}, {} times), last for {}: {}",
+            text(&["reason"]),
+            number(&["count"]),
+            person(entry),
+            text(&["error"]).lines().next().unwrap_or_default()
+        ),
+        "break_glass_codes" => format!(
+            "{} new break-glass codes made by {}; {} old ones are worthless since then",
+            list(entry, &["numbers"]).len(),
+            person(entry),
+            number(&["replaced"])
+        ),
+        "manifest_seal" => format!(
+            "segment {} of the manifest closed: {}",
+            number(&["segment"]),
+            count(number(&["records"]), "op")
+        ),
+        "manifest_summarise" => format!(
+            "segment {} of the manifest, with {}, is sums only from now on: there was no more room",
+            number(&["segment"]),
+            count(number(&["records"]), "op")
+        ),
         "policy" => {
             let sha256 = entry.text(&["sha256"]).and_then(|sha256| sha256.get(..12)).unwrap_or("?");
             let error = entry.text(&["error"]).and_then(|error| error.lines().next());

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc::UnboundedSender;
 use tracing::{error, info, warn};
@@ -28,6 +28,9 @@ const SYNC_EVERY: Duration = Duration::from_secs(1);
 const PATIENCE: Duration = Duration::from_secs(30);
 /// A segment is closed, and so sealed, after this time even if it is not full.
 const SEAL_EVERY: Duration = Duration::from_secs(3600);
+/// How long the end may take, and how often to look.
+const PATIENCE_AT_THE_END: Duration = Duration::from_secs(5);
+const LOOK: Duration = Duration::from_millis(10);
 
 /// What the audit log has to know about the manifest.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,6 +90,7 @@ impl Keeper {
             news,
             stats: stats.clone(),
             store: None,
+            resumed: None,
             units: Units::new(PathBuf::from("/sys/fs/cgroup")),
             began: Now::read(),
             checked: None,
@@ -114,9 +118,22 @@ impl Keeper {
         let _ = self.commands.send(Command::Limit(max_bytes));
     }
 
-    /// Keeps what is in the ring, closes the segment and ends.
+    /// Whether its thread is gone, which it is only after a fault.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.thread.is_finished()
+    }
+
+    /// Keeps what is in the ring, closes the segment and ends. A disk that hangs is not waited for: what is in the ring stays there.
     pub(crate) fn stop(self) {
         let _ = self.commands.send(Command::Stop);
+        let start = Instant::now();
+        while !self.thread.is_finished() {
+            if start.elapsed() > PATIENCE_AT_THE_END {
+                error!("the manifest cannot be closed in time; the next agent goes on with it");
+                return;
+            }
+            std::thread::sleep(LOOK);
+        }
         if self.thread.join().is_err() {
             error!("the thread that keeps the manifest panicked");
         }
@@ -131,6 +148,8 @@ struct Work {
     news: UnboundedSender<News>,
     stats: Arc<Stats>,
     store: Option<Store>,
+    /// Time of the last line of an earlier agent: what is missing at first may be missing since then.
+    resumed: Option<String>,
     units: Units,
     began: Now,
     /// When it was last looked for what is missing.
@@ -158,7 +177,10 @@ impl Work {
                     self.note(limited.unwrap_or(Ok(())));
                 }
                 Ok(Command::Stop) | Err(RecvTimeoutError::Disconnected) => {
-                    if let Err(error) = self.flush().and_then(|()| self.end()) {
+                    let flushed = self.flush();
+                    // Also if that failed: what was closed is to be sealed.
+                    let ended = self.end();
+                    if let Err(error) = flushed.and(ended) {
                         error!(%error, "the manifest could not be closed; the next agent goes on with it");
                     }
                     return;
@@ -223,6 +245,7 @@ impl Work {
     fn open(&mut self, now: Now) -> std::io::Result<()> {
         let store = Store::open(&self.dir, self.max_bytes, self.stream.id(), now)?;
         info!(bytes = store.bytes(), dir = %self.dir.display(), "the manifest is kept");
+        self.resumed = store.time().map(str::to_owned);
         self.store = Some(store);
         Ok(())
     }
@@ -269,7 +292,8 @@ impl Work {
         let Some(store) = &mut self.store else { return Ok(()) };
         for zone in &zones {
             let known = self.recorded.iter_mut().find(|(name, _)| *name == zone.name);
-            if known.as_ref().is_none_or(|(_, manifest)| *manifest) != zone.manifest {
+            // What an earlier agent wrote about it is not known here: said again.
+            if known.as_ref().map(|(_, manifest)| *manifest) != Some(zone.manifest) {
                 let (time, manifest) = (now.wall(), zone.manifest);
                 store.append(&Line::Switch { time, zone: zone.name.clone(), manifest }, now)?;
             }
@@ -288,7 +312,7 @@ impl Work {
         let Some(store) = &mut self.store else { return Ok(()) };
         let since = match self.checked {
             Some(checked) => checked.wall(),
-            None => store.time().map_or_else(|| self.began.wall(), str::to_owned),
+            None => self.resumed.clone().unwrap_or_else(|| self.began.wall()),
         };
         for zone in &zones {
             let (total, last) = self.stream.lost(zone.slot).map_err(std::io::Error::other)?;

@@ -110,6 +110,14 @@ pub(super) struct Scan {
     pub(super) unreadable: u64,
 }
 
+impl Scan {
+    /// The seal of a segment that was looked through.
+    pub(super) fn sealed(&self, segment: u64, sha256: String, bytes: u64) -> Sealed {
+        let (from, to, records) = (self.from.clone(), self.to.clone(), self.records);
+        Sealed { segment, sha256, bytes, records, from, to }
+    }
+}
+
 /// Looks through a segment, line by line.
 pub(super) fn scan(path: &Path, visit: &mut dyn FnMut(Line)) -> io::Result<Scan> {
     let mut reader = BufReader::with_capacity(256 * 1024, File::open(path)?);

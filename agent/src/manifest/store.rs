@@ -104,7 +104,12 @@ impl Store {
         if let Some(&(number, _)) = self.closed.back() {
             let path = segment::path(&self.dir, number);
             found = scan(&path, &mut |_| {})?;
-            self.previous = Some(digest(&path)?.0);
+            let (sha256, bytes) = digest(&path)?;
+            self.previous = Some(sha256.clone());
+            if found.ended {
+                // An agent that was killed may have closed it without anybody having heard of it.
+                self.changes.push(Change::Sealed(found.sealed(number, sha256, bytes)));
+            }
         }
         if let Some(number) = newest {
             let path = segment::path(&self.dir, number);
@@ -150,16 +155,7 @@ impl Store {
             let (sha256, bytes) = digest(path)?;
             self.previous = Some(sha256.clone());
             self.closed.push_back((number, bytes));
-            let (from, to) = (found.from.clone(), found.to.clone());
-            let records = found.records;
-            self.changes.push(Change::Sealed(Sealed {
-                segment: number,
-                sha256,
-                bytes,
-                records,
-                from,
-                to,
-            }));
+            self.changes.push(Change::Sealed(found.sealed(number, sha256, bytes)));
             return Ok(());
         }
         let file = OpenOptions::new().append(true).open(path)?;

@@ -182,6 +182,13 @@ fn full_segments_are_sealed_and_the_seals_hold() {
     assert_eq!(states(), [(2, "edited"), (3, "edited")], "itself, and what follows it");
     fs::remove_file(&path).unwrap();
     assert_eq!(states(), [(2, "removed")]);
+    // Sums that nobody told the audit log of hide nothing.
+    fs::write(
+        dir.path().join("summary.json"),
+        r#"{"through":2,"sha256":null,"rows":[],"gaps":[]}"#,
+    )
+    .unwrap();
+    assert_eq!(states()[0], (2, "removed"));
 }
 
 #[test]

@@ -26,7 +26,8 @@ pub(crate) struct Finding {
 
 /// Looks at every segment in `dir`, and at every seal in the audit log in `audit`.
 pub(crate) fn verify(dir: &Path, audit: &Path) -> io::Result<Vec<Finding>> {
-    let seals = seals(audit)?;
+    let told = Told::read(audit)?;
+    let seals = &told.seals;
     let summary = Summary::read(dir)?;
     let numbers = match segment::list(dir) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
@@ -49,7 +50,7 @@ pub(crate) fn verify(dir: &Path, audit: &Path) -> io::Result<Vec<Finding>> {
             }
         })?;
         let (sha256, _) = digest(&path)?;
-        findings.push(judge(number, &sha256, found.ended, found.unreadable, &seals));
+        findings.push(judge(number, &sha256, found.ended, found.unreadable, seals));
         let chained =
             before.as_ref().is_none_or(|before| previous.is_none() || *before == previous);
         if !chained {
@@ -67,9 +68,7 @@ pub(crate) fn verify(dir: &Path, audit: &Path) -> io::Result<Vec<Finding>> {
         findings.push(removed(number));
     }
     if summary.through > 0 {
-        let says = "summarised, because there was no more room".to_owned();
-        let segment = summary.through;
-        findings.insert(0, Finding { segment, state: "summarised", ok: true, says });
+        findings.insert(0, told.judge(&summary));
     }
     Ok(findings)
 }
@@ -99,21 +98,78 @@ fn removed(segment: u64) -> Finding {
     Finding { segment, state: "removed", ok: false, says }
 }
 
-/// Every seal by segment. One can be there more than once, and then has to say the same.
-fn seals(log: &Path) -> io::Result<BTreeMap<u64, Vec<String>>> {
-    let mut seals = BTreeMap::<u64, Vec<String>>::new();
-    let mut log = match Reader::open(log) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(seals),
-        log => log?,
-    };
-    while let Some(read) = log.next()? {
-        if let Read::Entry(entry) = read
-            && entry.kind == "manifest_seal"
-            && let (Some(segment), Some(sha256)) =
+/// What the audit log says about segments.
+#[derive(Default)]
+struct Told {
+    /// Whether it goes back to its first record.
+    whole: bool,
+    /// SHA-256 of each that was closed. One can be there more than once, and then has to say the same.
+    seals: BTreeMap<u64, Vec<String>>,
+    /// SHA-256 and records of each of which only sums are left.
+    summarised: BTreeMap<u64, (String, u64)>,
+}
+
+impl Told {
+    fn read(log: &Path) -> io::Result<Self> {
+        let mut told = Self::default();
+        let mut log = match Reader::open(log) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(told),
+            log => log?,
+        };
+        while let Some(read) = log.next()? {
+            let Read::Entry(entry) = read else { continue };
+            told.whole |= entry.seq == 1;
+            let (Some(segment), Some(sha256)) =
                 (entry.number(&["segment"]), entry.text(&["sha256"]))
-        {
-            seals.entry(segment).or_default().push(sha256.to_owned());
+            else {
+                continue;
+            };
+            let sha256 = sha256.to_owned();
+            match entry.kind.as_str() {
+                "manifest_seal" => told.seals.entry(segment).or_default().push(sha256),
+                "manifest_summarise" => {
+                    let records = entry.number(&["records"]).unwrap_or(0);
+                    told.summarised.insert(segment, (sha256, records));
+                }
+                _ => {}
+            }
         }
+        Ok(told)
     }
-    Ok(seals)
+
+    /// What is to be said about the sums.
+    fn judge(&self, summary: &Summary) -> Finding {
+        let segment = summary.through;
+        let finding = |state, ok, says: &str| Finding { segment, state, ok, says: says.to_owned() };
+        if !self.whole {
+            let says = "summarised; the audit log here does not go back far enough to tell whether that is right";
+            return finding("summarised", true, says);
+        }
+        let (mut records, mut last) = (0, None);
+        for number in 1..=segment {
+            let sealed = self.seals.get(&number);
+            match self.summarised.get(&number) {
+                Some((sha256, count))
+                    if sealed.is_none_or(|seals| seals.iter().all(|seal| seal == sha256)) =>
+                {
+                    (records, last) = (records + count, Some(sha256));
+                }
+                Some(_) => {
+                    return finding("edited", false, "what was summarised is not what was sealed");
+                }
+                None => {
+                    let says = format!(
+                        "segment {number} counts as summarised, and the audit log has no record of that: a crash at that \
+                         moment, or somebody removed it"
+                    );
+                    return finding("removed", false, &says);
+                }
+            }
+        }
+        let sums: u64 = summary.rows.iter().map(|row| row.records).sum();
+        if sums != records || last != summary.sha256.as_ref() {
+            return finding("edited", false, "the sums are not those of what was summarised");
+        }
+        finding("summarised", true, "summarised, because there was no more room")
+    }
 }

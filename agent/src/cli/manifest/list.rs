@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::report::Report;
+use crate::manifest::Record;
 use crate::text;
 
 /// Paths, and what they leave out.
@@ -31,7 +32,11 @@ pub(super) fn list(report: &Report, end: u8) -> Result<Listed, String> {
     }
     let mut listed = Listed::default();
     let (mut paths, mut cut, mut itself, mut whole) = (BTreeSet::new(), 0, false, 0);
-    for record in &report.records {
+    // Where the root is known, what has none may be of another root's tenant of that name.
+    let root = places.first().and_then(|row| row.root.as_ref());
+    let of_nobody = |record: &&Record| root.is_some() && record.root.is_none();
+    let unplaced = report.records.iter().filter(of_nobody).count() as u64;
+    for record in report.records.iter().filter(|record| !of_nobody(record)) {
         let is_dir = record.kind == "directory";
         whole += u64::from(is_dir && record.op != "remove");
         if record.cut {
@@ -42,10 +47,13 @@ pub(super) fn list(report: &Report, end: u8) -> Result<Listed, String> {
             paths.insert(record.path.0.as_slice());
         }
     }
-    let broken = paths.iter().filter(|path| path.contains(&end)).count() as u64;
+    // Without --from0, rsync takes a carriage return for the end of a name, too.
+    let ends: &[u8] = if end == 0 { b"\0" } else { b"\n\r" };
+    let is_broken = |path: &&&[u8]| path.iter().any(|byte| ends.contains(byte));
+    let broken = paths.iter().filter(is_broken).count() as u64;
     if broken > 0 {
         return Err(format!(
-            "{} a newline in it\n  help: use --from0, and `rsync --from0 --files-from=-`",
+            "{} a line break in it\n  help: use --from0, and `rsync --from0 --files-from=-`",
             if broken == 1 { "1 path has".to_owned() } else { format!("{broken} paths have") }
         ));
     }
@@ -53,6 +61,12 @@ pub(super) fn list(report: &Report, end: u8) -> Result<Listed, String> {
         listed.paths.extend(b"./");
         listed.paths.extend(path);
         listed.paths.push(end);
+    }
+    if unplaced > 0 {
+        listed.notes.push(format!(
+            "NOT LISTED: {} of which it is not known under which root they were; see --json",
+            text::count(unplaced, "op")
+        ));
     }
     if cut > 0 {
         listed.notes.push(format!(
@@ -109,6 +123,10 @@ mod tests {
         let report = report(vec![gone(b"a\nb")]);
         assert!(list(&report, b'\n').unwrap_err().contains("--from0"));
         assert_eq!(list(&report, 0).unwrap().paths, b"./a\nb\0");
+        // rsync would look for two files here as well.
+        let report = self::report(vec![gone(b"a\rkeep")]);
+        assert!(list(&report, b'\n').is_err());
+        assert_eq!(list(&report, 0).unwrap().paths, b"./a\rkeep\0");
     }
 
     #[test]
@@ -131,6 +149,9 @@ mod tests {
             "{error}"
         );
         let unknown = Record { root: None, ..gone(b"g") };
-        assert_eq!(list(&report(vec![gone(b"f"), unknown]), 0).unwrap().paths, b"./f\0./g\0");
+        let listed = list(&report(vec![gone(b"f"), unknown.clone()]), 0).unwrap();
+        assert_eq!(listed.paths, b"./f\0", "the other may be of another root's tenant");
+        assert!(listed.notes[0].contains("NOT LISTED: 1 op"), "{:?}", listed.notes);
+        assert_eq!(list(&report(vec![unknown]), 0).unwrap().paths, b"./g\0", "there is no other");
     }
 }
