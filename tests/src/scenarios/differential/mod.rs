@@ -110,7 +110,7 @@ fn agree_on(ctx: &mut Ctx<'_>, seed: u64) -> Result<()> {
         // On a fast machine nearly all would be denied: give the windows time to drain.
         denied_in_a_row = if errno == Errno::PERM.raw_os_error() { denied_in_a_row + 1 } else { 0 };
         if denied_in_a_row == 20 {
-            std::thread::sleep(Duration::from_millis(150));
+            std::thread::sleep(Duration::from_millis(400));
             denied_in_a_row = 0;
         }
         done.push(Done { planned, actor, errno });
