@@ -29,7 +29,7 @@ use crate::harness::worker::Worker;
 use crate::harness::{Budget, Ctx, Unit, Zone, check, check_eq, cli, clock, policy, until};
 
 const ROUNDS: usize = 4;
-const OPS: usize = 450;
+const OPS: usize = 600;
 /// When one of the round's allowances is revoked.
 const REVOKED_AT: usize = 300;
 /// How long each round's second allowance lasts, in seconds.
