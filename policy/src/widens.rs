@@ -17,7 +17,7 @@ impl Policy {
             zones,
             on_audit_failure: self.on_audit_failure,
             // How much of the manifest is kept lets nothing through; less of it may be what a full disk needs.
-            manifest: self.manifest.clone(),
+            manifest: self.manifest,
             ..before.clone()
         };
         let kept =
