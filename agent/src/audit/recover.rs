@@ -44,6 +44,19 @@ pub(super) struct Ending {
     pub(super) previous_log: Option<PreviousLog>,
 }
 
+impl Ending {
+    /// Of a log without any record.
+    const NONE: Self = Self {
+        segment: 0,
+        length: 0,
+        head: Head::NONE,
+        torn: 0,
+        findings: vec![],
+        leave: false,
+        previous_log: None,
+    };
+}
+
 /// Looks where the log in `dir` ends.
 pub(super) fn ending(dir: &Path, mark: FoundMark) -> Result<Ending, AuditError> {
     let io = |error| AuditError::io("read", dir, error);
@@ -98,15 +111,7 @@ pub(super) fn ending(dir: &Path, mark: FoundMark) -> Result<Ending, AuditError> 
 
 /// There are no segments.
 fn beginning(dir: &Path, mark: Option<Mark>, mut findings: Vec<Own>) -> io::Result<Ending> {
-    let mut ending = Ending {
-        segment: 0,
-        length: 0,
-        head: Head::NONE,
-        torn: 0,
-        findings: vec![],
-        leave: true,
-        previous_log: None,
-    };
+    let mut ending = Ending { leave: true, ..Ending::NONE };
     if let Some(mark) = mark {
         let Head { seq, hash } = mark.head;
         findings.push(Own::Behind {
@@ -170,15 +175,7 @@ fn follow(
     mut findings: Vec<Own>,
 ) -> io::Result<Ending> {
     let numbers: Vec<u64> = numbers.collect();
-    let mut ending = Ending {
-        segment: 0,
-        length: 0,
-        head: Head::NONE,
-        torn: 0,
-        findings: vec![],
-        leave: false,
-        previous_log: None,
-    };
+    let mut ending = Ending::NONE;
     let was_signed = head.is_some();
     for (index, number) in numbers.iter().enumerate() {
         let name = segments::name(*number);

@@ -8,6 +8,7 @@ use super::deciding::name;
 use super::glass::{Closing, GlassAction, Joining};
 use super::glass_opening::{glass, open_message, refuse_glass};
 use super::message::{Action, Answer, Refusal, Reply};
+use super::spending::close_unknown;
 use super::state::State;
 use crate::allowances::{EntryState, ProcessId, Why};
 use crate::api::Person;
@@ -51,14 +52,7 @@ impl State {
         let due = self.glass.take(survey, &is_allowed, now);
         let mut actions = Vec::new();
         for serial in due.unknown {
-            let message = format!(
-                "the kernel has a break-glass that nobody here knows of (serial {serial}): it is closed"
-            );
-            actions.extend([
-                Action::Log(Level::ERROR, message),
-                Action::CloseUnknown(serial),
-                Action::Record(Box::new(Record::AllowanceUnknown { serial })),
-            ]);
+            actions.extend(close_unknown("a break-glass", serial));
         }
         if let Some(entry) = self.glass.open().filter(|_| due.remind) {
             let record = Record::BreakGlassSpend { glass: Box::new(report::glass(entry, now)) };

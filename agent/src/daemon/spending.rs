@@ -116,14 +116,7 @@ impl State {
         let found = self.allowances.take(survey, &has_zone, now);
         let mut actions = Vec::new();
         for serial in found.unknown {
-            let message = format!(
-                "the kernel has an allowance that nobody here knows of (serial {serial}): it is closed"
-            );
-            actions.extend([
-                Action::Log(Level::ERROR, message),
-                Action::CloseUnknown(serial),
-                Action::Record(Box::new(Record::AllowanceUnknown { serial })),
-            ]);
+            actions.extend(close_unknown("an allowance", serial));
         }
         for entry in found.tell.iter().filter_map(|id| self.allowances.get(id)) {
             let (allowance, grants) =
@@ -299,6 +292,17 @@ fn over(entry: &Entry, why: Why, by: Option<Person>) -> [Action; 2] {
         person: by,
     };
     [Action::Record(Box::new(record)), Action::Log(Level::INFO, message)]
+}
+
+/// What the kernel has and nobody here knows of is closed, loudly.
+pub(super) fn close_unknown(what: &str, serial: u64) -> [Action; 3] {
+    let message =
+        format!("the kernel has {what} that nobody here knows of (serial {serial}): it is closed");
+    [
+        Action::Log(Level::ERROR, message),
+        Action::CloseUnknown(serial),
+        Action::Record(Box::new(Record::AllowanceUnknown { serial })),
+    ]
 }
 
 #[cfg(test)]

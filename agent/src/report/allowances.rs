@@ -32,17 +32,22 @@ pub(crate) fn allowance_of(book: &Book, id: &str, now: Now) -> Option<AllowanceR
     book.get(id).map(|entry| allowance(entry, now)).or_else(never_seen)
 }
 
-/// One allowance.
-pub(crate) fn allowance(entry: &Entry, now: Now) -> AllowanceReport {
-    let is_open = entry.is_open();
-    let (state, closed) = match &entry.state {
+/// The state in a word, and how it ended if it did.
+pub(super) fn state_of(state: &EntryState) -> (&'static str, Option<ClosedReport>) {
+    match state {
         EntryState::Open => ("open", None),
         EntryState::Failed { .. } => ("failed", None),
         EntryState::Closed { at_ns, why, by } => {
             let (at, why) = (rfc3339(*at_ns), why.word().to_owned());
             ("closed", Some(ClosedReport { at, why, by: by.clone() }))
         }
-    };
+    }
+}
+
+/// One allowance.
+pub(crate) fn allowance(entry: &Entry, now: Now) -> AllowanceReport {
+    let is_open = entry.is_open();
+    let (state, closed) = state_of(&entry.state);
     AllowanceReport {
         id: entry.id.clone(),
         serial: entry.serial,

@@ -1,8 +1,8 @@
 //! Break-glass as documents.
 
+use super::allowances::state_of;
 use super::until;
-use crate::allowances::EntryState;
-use crate::api::{ClosedReport, CodeReport, CodesReport, GlassReport, GlassStatus, Spent};
+use crate::api::{CodeReport, CodesReport, GlassReport, GlassStatus, Spent};
 use crate::break_glass::{Book, Entry, Proof};
 use crate::clock::{Now, rfc3339};
 use crate::daemon::State;
@@ -32,14 +32,7 @@ pub(crate) fn glass_status(state: &State, now: Now) -> GlassStatus {
 /// One of them.
 pub(crate) fn glass(entry: &Entry, now: Now) -> GlassReport {
     let is_open = entry.is_open();
-    let (state, closed) = match &entry.state {
-        EntryState::Open => ("open", None),
-        EntryState::Failed { .. } => ("failed", None),
-        EntryState::Closed { at_ns, why, by } => {
-            let (at, why) = (rfc3339(*at_ns), why.word().to_owned());
-            ("closed", Some(ClosedReport { at, why, by: by.clone() }))
-        }
-    };
+    let (state, closed) = state_of(&entry.state);
     let spent = |limit: u64, used| Spent { limit, spent: used, left: limit.saturating_sub(used) };
     GlassReport {
         number: entry.number,

@@ -224,8 +224,12 @@ pub(crate) fn all() -> Result<Vec<Value>> {
 
 /// How often allowances were refused for that reason, since the agent started.
 pub(crate) fn refused(ctx: &Ctx<'_>, reason: &str) -> Result<f64> {
-    let metrics = ctx.lab.metrics()?;
-    let (name, labels) = ("holdfast_allowances_refused_total", [("reason", reason)]);
+    counted_refusals(ctx, "holdfast_allowances_refused_total", reason)
+}
+
+/// What a counter of refusals says for a reason, which it has to have from the start.
+pub(super) fn counted_refusals(ctx: &Ctx<'_>, name: &str, reason: &str) -> Result<f64> {
+    let (metrics, labels) = (ctx.lab.metrics()?, [("reason", reason)]);
     check!(
         metrics.has(name, &labels),
         "the metrics should have {name} for {reason} from the start"

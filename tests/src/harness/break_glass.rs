@@ -9,6 +9,7 @@ use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 
 use super::agent::{BINARY, RUN_DIR};
+use super::allowance::counted_refusals;
 use super::{Ctx, Outcome, Tool, Zone, check, check_eq, cli, policy, until};
 
 /// The most a policy of these scenarios lets one be for.
@@ -148,13 +149,7 @@ pub(crate) fn ask(zone: &str, code: &str) -> Result<(u16, Value)> {
 
 /// How often one was refused for that reason, since the agent started.
 pub(crate) fn refused(ctx: &Ctx<'_>, reason: &str) -> Result<f64> {
-    let (name, labels) = ("holdfast_break_glass_refused_total", [("reason", reason)]);
-    let metrics = ctx.lab.metrics()?;
-    check!(
-        metrics.has(name, &labels),
-        "the metrics should have {name} for {reason} from the start"
-    );
-    Ok(metrics.sum(name, &labels))
+    counted_refusals(ctx, "holdfast_break_glass_refused_total", reason)
 }
 
 /// Insists that this was refused for that reason, and counted; what was said.

@@ -1,5 +1,7 @@
 //! Times as one gives them on the command line. It reads no clock.
 
+use crate::clock::days_from_civil;
+
 /// What a time looks like.
 pub(in crate::cli) const EXAMPLE: &str =
     "write it as in 2026-07-01T22:00:00+02:00 or 2026-07-01T20:00Z";
@@ -32,7 +34,7 @@ fn read(text: &str) -> Option<i64> {
         && second < 60;
     let of_day = hour * 3600 + minute * 60 + second;
     in_bounds.then_some(())?;
-    Some(days(year, month, day) * 86_400 + of_day - offset(zone)?)
+    Some(days_from_civil(year, month, day) * 86_400 + of_day - offset(zone)?)
 }
 
 /// Seconds a zone is ahead of UTC.
@@ -57,18 +59,12 @@ fn numbers(text: &str, separator: char, digits: &[usize]) -> Option<Vec<i64>> {
 }
 
 fn length_of_month(year: i64, month: i64) -> i64 {
-    let next = if month == 12 { days(year + 1, 1, 1) } else { days(year, month + 1, 1) };
-    next - days(year, month, 1)
-}
-
-/// Days from 1970-01-01 to a date of the Gregorian calendar (H. Hinnant, "chrono-Compatible Low-Level Date Algorithms",
-/// days_from_civil).
-fn days(year: i64, month: i64, day: i64) -> i64 {
-    let year = if month <= 2 { year - 1 } else { year };
-    let (era, year_of_era) = (year.div_euclid(400), year.rem_euclid(400));
-    let shifted = if month > 2 { month - 3 } else { month + 9 };
-    let day_of_year = (153 * shifted + 2) / 5 + day - 1;
-    era * 146_097 + year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year - 719_468
+    let next = if month == 12 {
+        days_from_civil(year + 1, 1, 1)
+    } else {
+        days_from_civil(year, month + 1, 1)
+    };
+    next - days_from_civil(year, month, 1)
 }
 
 #[cfg(test)]
