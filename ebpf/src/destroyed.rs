@@ -197,8 +197,9 @@ unsafe fn names(
         let name: u64 = probe(dentry, offset!(dentry_name), 0);
         let target = (&raw mut (*record).names).cast::<u8>().add(used as usize);
         let written = bpf_probe_read_kernel_str(target.cast(), NAME_ROOM, name as *const _);
-        // At most NAME_ROOM; an error counts as nothing written.
-        used += if written > 0 { written as u32 & (2 * NAME_ROOM - 1) } else { 0 };
+        // At most NAME_ROOM. Where the name cannot be read the helper has written zeros: an empty name, which no file has, keeps
+        // its level.
+        used += if written > 0 { written as u32 & (2 * NAME_ROOM - 1) } else { 1 };
         dentry = parent;
     }
     (used, dentry == root)
