@@ -197,9 +197,10 @@ unsafe fn names(
         let name: u64 = probe(dentry, offset!(dentry_name), 0);
         let target = (&raw mut (*record).names).cast::<u8>().add(used as usize);
         let written = bpf_probe_read_kernel_str(target.cast(), NAME_ROOM, name as *const _);
-        // At most NAME_ROOM. Where the name cannot be read the helper has written zeros: an empty name, which no file has, keeps
-        // its level.
-        used += if written > 0 { written as u32 & (2 * NAME_ROOM - 1) } else { 1 };
+        // At most NAME_ROOM. Where the name cannot be read (a negative number) the helper has written zeros: an empty name,
+        // which no file has, keeps its level. Without a branch, as the verifier would follow both ways at each of 64 levels.
+        let failed = opaque((written >> 63) as u64);
+        used += (written as u64 & !failed | failed & 1) as u32 & (2 * NAME_ROOM - 1);
         dentry = parent;
     }
     (used, dentry == root)

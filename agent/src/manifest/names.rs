@@ -1,6 +1,6 @@
 //! What the numbers in the kernel's records stand for. The daemon's loop fills it in, the keeper looks things up.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -48,6 +48,10 @@ impl Names {
     /// A policy is in force.
     pub(crate) fn in_force(&mut self, active: &[ActiveZone], is_recorded: impl Fn(&str) -> bool) {
         let mut zones = Vec::new();
+        // Those that are guarded although no path leads to them keep the name they had.
+        let kept = active.iter().flat_map(|zone| &zone.kept_roots);
+        let found = active.iter().flat_map(|zone| zone.roots.iter().map(|(_, root)| root));
+        self.roots.keep(&found.chain(kept).map(|root| (root.dev, root.ino)).collect());
         for zone in active {
             let (slot, name) = (zone.slot, zone.name.clone());
             self.zone_ids.insert(abi::name_id(&name), name.clone());
@@ -100,6 +104,14 @@ impl<K: Eq + std::hash::Hash + Copy, V> Recent<K, V> {
         }
     }
 
+    /// Has these forgotten last.
+    fn keep(&mut self, keys: &HashSet<K>) {
+        let order = std::mem::take(&mut self.order);
+        let (kept, others): (Vec<K>, Vec<K>) =
+            order.into_iter().partition(|key| keys.contains(key));
+        self.order = others.into_iter().chain(kept).collect();
+    }
+
     fn get(&self, key: &K) -> Option<&V> {
         self.map.get(key)
     }
@@ -114,6 +126,23 @@ impl<K, V> Default for Recent<K, V> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A root that is still guarded lost its name once enough others had come and gone.
+    #[test]
+    fn a_root_in_force_keeps_its_name_whatever_comes_and_goes() {
+        let mut names = Names::default();
+        let root = |ino| abi::Learned { serial: 0, ino, dev: 1, generation: 0 };
+        let path = |ino: u64| PathBuf::from(format!("/srv/{ino}"));
+        let zone = |roots, kept_roots| ActiveZone { slot: 3, name: "z".into(), roots, kept_roots };
+        names.in_force(&[zone(vec![(path(7), root(7))], vec![])], |_| true);
+        for round in 1..=3 * KEPT as u64 / 1000 {
+            let roots = (0..1000).map(|n| round * 1000 + n).map(|ino| (path(ino), root(ino)));
+            names.in_force(&[zone(roots.collect(), vec![root(7)])], |_| true);
+        }
+        assert_eq!(names.root(1, 7), Some(Path::new("/srv/7")));
+        assert_eq!(names.root(1, 1000), None, "others are forgotten");
+        assert!(names.roots.map.len() <= KEPT);
+    }
 
     #[test]
     fn names_outlive_their_policy() {

@@ -102,9 +102,15 @@ mod tests {
         let of = |depth, names: &[u8]| place(&head(depth, 0), names, b"");
         let tenant = |name: &[u8]| Some(Name::from(name));
         let below = of(1, b"f\0\0d\0alice\0");
-        assert_eq!((below.tenant, below.path, below.cut), (tenant(b"alice"), b"f"[..].into(), true));
+        assert_eq!(
+            (below.tenant, below.path, below.cut),
+            (tenant(b"alice"), b"f"[..].into(), true)
+        );
         let itself = of(1, b"\0d\0alice\0");
-        assert_eq!((itself.tenant, itself.path, itself.cut), (tenant(b"alice"), b""[..].into(), true));
+        assert_eq!(
+            (itself.tenant, itself.path, itself.cut),
+            (tenant(b"alice"), b""[..].into(), true)
+        );
         let whose = of(2, b"f\0d\0\0site\0");
         assert_eq!((whose.tenant, whose.path, whose.cut), (None, b"d/f"[..].into(), true));
         let deep = head(2, abi::GONE_CUT);

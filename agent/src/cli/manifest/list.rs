@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::super::out;
 use super::report::Report;
 use crate::manifest::Record;
 use crate::text;
@@ -22,7 +23,7 @@ pub(super) fn list(report: &Report, end: u8) -> Result<Listed, String> {
             .iter()
             .map(|row| {
                 let root = row.root.as_ref().map_or_else(|| "?".to_owned(), |root| root.shown());
-                format!("zone {}, root {root}", row.zone)
+                format!("zone {}, root {root}", out::name(&row.zone, None))
             })
             .collect();
         return Err(format!(
