@@ -173,7 +173,7 @@ impl Incident {
             "verdict" => self.verdict(entry),
             "hold" | "throttle" | "hold_end" | "release" | "release_outcome" | "kill"
             | "expire" => self.hold(entry),
-            "torn" | "behind" | "damaged" | "disturbed" | "lost" | "unwritable" => {
+            "torn" | "behind" | "unmarked" | "damaged" | "disturbed" | "lost" | "unwritable" => {
                 self.gaps.extend(sentence(entry).map(|text| format!("{}: {text}", entry.time)));
             }
             kind if kind.starts_with("allowance_") => self.allowance(entry),

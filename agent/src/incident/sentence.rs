@@ -282,6 +282,10 @@ pub(crate) fn sentence(entry: &Entry) -> Option<String> {
             number(&["found_seq"]),
             number(&["expected_seq"])
         ),
+        "unmarked" => format!(
+            "THE NOTE OF WHERE THE LOG ENDS WAS GONE: {} was the last record that was there; more may have been cut off",
+            number(&["found_seq"])
+        ),
         "damaged" | "disturbed" => {
             format!("THE LOG WAS CHANGED: {}: {}", text(&["file"]), text(&["what"]))
         }
