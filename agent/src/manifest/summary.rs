@@ -1,7 +1,7 @@
 //! What is left of segments that there was no more room for: sums, tenant by tenant.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{BTreeSet, HashMap};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -27,6 +27,62 @@ pub(crate) struct Summary {
     /// When zones were not recorded.
     #[serde(default, skip_serializing_if = "Offs::is_empty")]
     pub(crate) off: Offs,
+}
+
+/// What let an op go on.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum SpentFrom {
+    /// It was within the budgets.
+    Budgets,
+    /// It was not, and its zone only observes.
+    Nothing,
+    /// An allowance, or a break-glass: its id.
+    Allowance(String),
+}
+
+impl SpentFrom {
+    /// Of one record.
+    pub(crate) fn of(record: &Record) -> Self {
+        match (&record.allowance, record.over_budget) {
+            (Some(id), _) => Self::Allowance(id.clone()),
+            (None, true) => Self::Nothing,
+            (None, false) => Self::Budgets,
+        }
+    }
+}
+
+/// How much was destroyed, and of how many tenants.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Sum {
+    /// Ops.
+    pub(crate) ops: u64,
+    /// Files.
+    pub(crate) files: u64,
+    /// Bytes.
+    pub(crate) bytes: u64,
+    /// Whose.
+    pub(crate) tenants: BTreeSet<RowKey>,
+}
+
+impl Sum {
+    /// Takes a record in, which is of this row.
+    pub(crate) fn add(&mut self, record: &Record, row: &RowKey) {
+        self.ops += 1;
+        self.files += record.files;
+        self.bytes = self.bytes.saturating_add(record.bytes);
+        if !self.tenants.contains(row) {
+            self.tenants.insert(row.clone());
+        }
+    }
+
+    /// Both of them.
+    pub(crate) fn and(mut self, other: &Self) -> Self {
+        self.ops += other.ops;
+        self.files += other.files;
+        self.bytes = self.bytes.saturating_add(other.bytes);
+        self.tenants.extend(other.tenants.iter().cloned());
+        self
+    }
 }
 
 /// What rows of the same tenant have in common. They are put in order by it.

@@ -2,9 +2,9 @@
 //! asked to write down first what it has not yet.
 
 mod list;
-mod report;
-mod select;
-mod show;
+pub(super) mod report;
+pub(super) mod select;
+pub(super) mod show;
 
 use std::ffi::OsString;
 use std::io::{self, IsTerminal as _, Write as _};

@@ -1,12 +1,14 @@
 //! Everything that was asked for, and what there is to say about its limits.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::path::{Path, PathBuf};
 
 use super::super::out;
 use super::select::Select;
-use crate::manifest::{Gap, GapWhy, Line, Off, Record, Records, RowKey, SummaryRow};
+use crate::manifest::{
+    Gap, GapWhy, Line, Off, Record, Records, RowKey, SpentFrom, Sum, SummaryRow,
+};
 use crate::text;
 
 /// What was found.
@@ -16,6 +18,10 @@ pub(crate) struct Report {
     pub(crate) records: Vec<Record>,
     /// Records that may be of the tenant that was asked for: nobody knows whose they are. None if none was.
     pub(crate) unknown: Vec<Record>,
+    /// Whether there is a manifest at all.
+    pub(crate) is_there: bool,
+    /// Sums by what let the ops go on.
+    pub(crate) from: BTreeMap<SpentFrom, Sum>,
     /// Sums by zone, root and tenant.
     pub(crate) tenants: Vec<SummaryRow>,
     /// Sums of which the records are gone.
@@ -33,6 +39,7 @@ impl Report {
         let found = Records::read(dir, &mut |line| gathering.take(line, select))?;
         let mut report = gathering.report;
         report.tenants.sort_by_cached_key(SummaryRow::key);
+        report.is_there = found.is_there;
         let summary = found.summary;
         report.summarised.extend(summary.rows.into_iter().filter(|row| select.takes_sum(row)));
         report.gaps.extend(summary.gaps.into_iter().filter(|gap| select.takes_gap(gap)));
@@ -82,6 +89,8 @@ impl Gathering {
             Line::Gone(record) if select.takes(&record) => {
                 let row = SummaryRow::of(&record);
                 let key = row.key();
+                let from = self.report.from.entry(SpentFrom::of(&record)).or_default();
+                from.add(&record, &key);
                 match self.index.get(&key) {
                     Some(&index) => self.report.tenants[index].add(&row),
                     None => {
