@@ -14,8 +14,8 @@ use tracing::{error, info, warn};
 use super::line::{Meaning, record};
 use super::pause::Pause;
 use super::ring::Ring;
-use super::store::{Change, Store};
-use super::{Gap, GapWhy, Line, Sealed, SharedNames, Summarised};
+use super::store::{Change, ROOTS, Store};
+use super::{Gap, GapWhy, Line, Sealed, SharedNames, Summarised, roots};
 use crate::clock::Now;
 use crate::kernel::{DestroyedStream, Lost, Taken};
 use crate::units::Units;
@@ -278,6 +278,7 @@ impl<R: Ring> Work<R> {
             self.show();
         }
         self.tell();
+        self.keep_roots()?;
         Ok(if more { Turn::More } else { Turn::Done })
     }
 
@@ -286,7 +287,30 @@ impl<R: Ring> Work<R> {
         info!(bytes = store.bytes(), dir = %self.dir.display(), "the manifest is kept");
         self.resumed = store.time().map(str::to_owned);
         self.store = Some(store);
+        match roots::read(&self.dir, self.stream.id()) {
+            Ok(roots) => self.names.get().learn(roots),
+            Err(error) => warn!(%error, "what roots were called before cannot be read"),
+        }
         Ok(())
+    }
+
+    /// Leaves what roots are called to the next agent.
+    fn keep_roots(&mut self) -> std::io::Result<()> {
+        let Some(new) = self.names.get().new_roots() else { return Ok(()) };
+        match roots::write(&self.dir, self.stream.id(), &new, self.max_bytes / ROOTS) {
+            Ok(true) => Ok(()),
+            Ok(false) => {
+                warn!(
+                    roots = new.len(),
+                    "there is no room to keep what the roots are called: raise `max_bytes` of [manifest]"
+                );
+                Ok(())
+            }
+            Err(error) => {
+                self.names.get().ask_again();
+                Err(error)
+            }
+        }
     }
 
     fn drain(&mut self) -> std::io::Result<bool> {
@@ -377,7 +401,8 @@ impl<R: Ring> Work<R> {
     /// Brings the metrics up to date.
     fn show(&mut self) {
         let Some(store) = &self.store else { return };
-        self.stats.bytes.store(store.bytes(), Ordering::Relaxed);
+        let bytes = store.bytes() + roots::length(&self.dir);
+        self.stats.bytes.store(bytes, Ordering::Relaxed);
         let oldest = store.oldest();
         if self.oldest.as_ref().map(|(path, _)| path) != oldest.as_ref() {
             self.oldest = oldest.map(|path| {

@@ -5,7 +5,7 @@ use holdfast_abi as abi;
 use tokio::sync::mpsc::unbounded_channel;
 
 use super::super::line::tests::{NOW, head};
-use super::super::{GapWhy, Records};
+use super::super::{GapWhy, Name, Records};
 use super::*;
 use crate::kernel::{ActiveZone, Gone};
 
@@ -94,6 +94,30 @@ fn who_asks_before_the_zones_have_names_is_not_told_that_all_is_kept() {
     let dir = tempfile::tempdir().unwrap();
     assert_eq!(work(dir.path(), &["z"]).asked(after(1)), Ok(()));
     assert!(lines(dir.path()).iter().any(|line| matches!(line, Line::Gone(_))));
+}
+
+/// It was guarded on, and what was destroyed in it was of a root without a name.
+#[test]
+fn a_root_that_left_its_path_has_its_name_also_after_the_agent_was_started_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = abi::Learned { serial: 0, ino: head().root, dev: head().dev, generation: 0 };
+    let zone = |roots, kept_roots| ActiveZone { slot: 1, name: "z".into(), roots, kept_roots };
+    let mut first = work(dir.path(), &["z"]);
+    first.names.get().in_force(&[zone(vec![("/srv/a".into(), root)], vec![])], |_| true);
+    first.asked(after(1)).unwrap();
+    // The next agent, and one more, find no path that leads to it.
+    for second in 1..=2 {
+        let mut next = work(dir.path(), &["z"]);
+        next.names.get().in_force(&[zone(vec![], vec![root])], |_| true);
+        next.stream.records[0].time_ns += second;
+        next.asked(after(second * 1000)).unwrap();
+    }
+    let root = |line: &Line| match line {
+        Line::Gone(record) => Some(record.root.clone()),
+        _ => None,
+    };
+    let roots: Vec<_> = lines(dir.path()).iter().filter_map(root).collect();
+    assert_eq!(roots, vec![Some(Name::from(&b"/srv/a"[..])); 3]);
 }
 
 /// On a full disk each attempt sums a whole segment up: five times a second.

@@ -13,6 +13,7 @@ mod pause;
 mod place;
 mod read;
 mod ring;
+mod roots;
 mod segment;
 mod store;
 mod summary;

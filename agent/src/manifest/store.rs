@@ -20,6 +20,8 @@ use crate::text;
 /// Shares of the bound: one segment is at most a 16th of it, and so are all sums.
 const SEGMENTS: u64 = 16;
 const SUMS: u64 = 16;
+/// The names of roots are at most such a share.
+pub(super) const ROOTS: u64 = 32;
 /// The largest segment, whatever the bound.
 const MAX_SEGMENT: u64 = 16 << 20;
 
@@ -346,8 +348,9 @@ impl Store {
     fn make_room(&mut self, more: u64) -> io::Result<()> {
         loop {
             let closed: u64 = self.closed.iter().map(|(_, length)| length).sum();
-            // While new sums are written, the old ones are still there.
-            let sums = 2 * self.summary_bytes.max(self.max_bytes / SUMS);
+            // While new sums, or names of roots, are written, the old ones are still there.
+            let sums =
+                2 * self.summary_bytes.max(self.max_bytes / SUMS) + 2 * (self.max_bytes / ROOTS);
             let Some(&(oldest, _)) = self.closed.front() else { return Ok(()) };
             if closed + sums + more <= self.max_bytes {
                 return Ok(());
