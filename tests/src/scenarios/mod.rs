@@ -32,6 +32,7 @@ mod who;
 
 use crate::runner::Scenario;
 
+pub(crate) use audit::release;
 pub(crate) use ordinary::SHIPPED;
 
 /// Every scenario.
