@@ -26,6 +26,7 @@ mod remove;
 mod rename;
 mod roots;
 mod throttle;
+mod top;
 mod truncate;
 mod ways_in;
 mod who;
@@ -77,6 +78,7 @@ pub(crate) const ALL: &[&[Scenario]] = &[
     holds::policy::SCENARIOS,
     holds::agent::SCENARIOS,
     throttle::SCENARIOS,
+    top::SCENARIOS,
     manifest::recovery::SCENARIOS,
     manifest::agent::SCENARIOS,
     manifest::bounds::SCENARIOS,
