@@ -31,7 +31,7 @@ use crate::report;
 use crate::text;
 
 /// Characters of a command line that are kept.
-const MOST_COMMAND: usize = 1024;
+pub(super) const MOST_COMMAND: usize = 1024;
 
 impl Executor {
     /// Reads what is kept on disk.
@@ -397,4 +397,4 @@ fn desired(entry: &Entry, opening: &Opening) -> DesiredAllowance {
 
 #[cfg(test)]
 #[path = "opening_tests.rs"]
-mod tests;
+pub(super) mod tests;

@@ -5,6 +5,8 @@ pub(crate) mod full;
 pub(crate) mod power;
 pub(crate) mod report;
 
+pub(crate) use cuts::release;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
