@@ -64,6 +64,7 @@ fn night(ctx: &mut Ctx<'_>) -> Result<()> {
         "for      everybody in the zone\n",
         &format!("gone     {FILES} files, "),
         &format!("(remove {FILES})"),
+        &format!("manifest {FILES} ops, {FILES} files, "),
         ": closed on request, by user 0",
     ] {
         check!(text.contains(part), "{part:?} in\n{text}");
