@@ -6,12 +6,11 @@
 
 use std::fs::{self, OpenOptions};
 use std::io;
-use std::os::fd::AsFd as _;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
 use holdfast_abi as abi;
-use holdfast_policy::allowance::Refused;
+use holdfast_policy::allowance::RefusedReason;
 use holdfast_policy::break_glass::{GlassReason, GlassRefused, Terms, challenge};
 use tracing::{error, warn};
 
@@ -19,7 +18,7 @@ use super::executor::Executor;
 use super::glass::{
     Closing, GlassAction, GlassEvent, Joining, MakeChallenge, MakeCodes, NotOpened, Opening, Signed,
 };
-use super::opening::{MOST_COMMAND, command_line, first_of};
+use super::opening::{MOST_COMMAND, command_line};
 use super::state::State;
 use crate::allowances::{
     Change, EntryState, ProcessId, Tree, host_names, is_gone, look, read_trust,
@@ -215,35 +214,21 @@ impl Executor {
 
     fn join_glass(&mut self, joining: &Joining, state: &State) -> Result<ProcessId, GlassRefused> {
         let Joining { number, serial, tree, person, .. } = joining;
-        let wrong = |refused: Refused| GlassRefused {
-            reason: GlassReason::WrongProcess,
-            message: refused.message,
-        };
-        let (first, process) = first_of(tree, *serial, person).map_err(wrong)?;
         let entry = state.glass.get(*number).ok_or_else(|| {
             GlassRefused::new(GlassReason::WrongProcess, "it is over", "open another")
         })?;
-        let with = |first| {
-            let tree = Some(Tree { first, ..tree.clone() });
+        let joined = self.join_tree(*serial, tree, person, |tree| {
+            let tree = Some(tree);
             Change { glass: vec![Entry { tree, ..entry.clone() }], ..Change::default() }
-        };
-        self.write(&with(Some(first))).map_err(|why| unwritable("who may spend it", &why))?;
-        let no_guard = |message: String| {
-            GlassRefused::new(GlassReason::NoGuard, message, "see `holdfast doctor`")
-        };
-        let guard = self.guard.as_mut().ok_or_else(|| no_guard("there is no guard".to_owned()))?;
-        if let Err(error) = guard.mark(*serial, process.as_fd()) {
-            // Nobody has joined.
-            if let Err(why) = self.write(&with(None)) {
-                error!(
-                    why,
-                    number,
-                    "a process could not join its break-glass, and nobody else can after a restart"
-                );
-            }
-            return Err(no_guard(format!("process {} cannot be marked: {error}", first.pid)));
-        }
-        Ok(first)
+        });
+        joined.map_err(|refused| {
+            let reason = match refused.reason {
+                RefusedReason::NoGuard => GlassReason::NoGuard,
+                RefusedReason::StateUnreadable => GlassReason::StateUnreadable,
+                _ => GlassReason::WrongProcess,
+            };
+            GlassRefused { reason, message: refused.message }
+        })
     }
 
     fn close_glass(&mut self, closing: &Closing) -> Result<(Option<AllowanceRow>, bool), String> {
