@@ -74,8 +74,8 @@ pub unsafe extern "C" fn hf_destroyed(
     record.tenant_depth = zone.tenant_depth;
     record.slot = request.zone;
     bpf_get_current_comm((&raw mut record.comm).cast(), 16);
-    let allowed = request.reason == holdfast_abi::Reason::Allowance as u8;
-    record.allowance = if allowed { inflight.outcome.allowance } else { 0 };
+    let is_covered = crate::allow::is_covered(request.reason);
+    record.allowance = if is_covered { inflight.outcome.allowance } else { 0 };
     let mut flags = 0;
     if request.verdict == Verdict::Observe as u8 {
         flags |= GONE_OBSERVED;
