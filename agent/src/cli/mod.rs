@@ -292,6 +292,12 @@ struct UnpinArgs {
     force: bool,
 }
 
+/// Whether there is such a command, for what is written down.
+#[cfg(test)]
+pub(crate) fn test_parse(words: &[&str]) -> Result<(), String> {
+    Cli::try_parse_from(words).map(drop).map_err(|error| error.to_string())
+}
+
 /// Runs the command that was asked for.
 pub(crate) fn main() -> ExitCode {
     let Cli { dirs, command } = Cli::parse();
