@@ -3,6 +3,7 @@
 mod dashboard;
 mod page;
 mod programs;
+mod prometheus;
 mod promql;
 mod rules;
 mod rules_file;
