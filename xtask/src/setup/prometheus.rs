@@ -23,8 +23,8 @@ const DISK: &str = "guest.ext4";
 /// Where the programs are; fetched if they are not there yet.
 pub fn ensure() -> Result<PathBuf> {
     let place = paths::cache("prometheus");
-    let is_there = |name: &&str| place.join("usr/bin").join(name).is_file();
-    if HOST.iter().chain(&GUEST).all(|name| is_there(&name)) && place.join(DISK).is_file() {
+    let is_there = |name: &str| place.join("usr/bin").join(name).is_file();
+    if HOST.iter().chain(&GUEST).all(|name| is_there(name)) && place.join(DISK).is_file() {
         return Ok(place);
     }
     // The lists may be older than what the mirror still has.
