@@ -12,6 +12,7 @@ mod control;
 mod daemon;
 mod holds;
 mod incident;
+mod journal;
 pub mod kernel;
 mod manifest;
 mod metrics;

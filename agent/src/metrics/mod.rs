@@ -43,6 +43,7 @@ pub(crate) struct Metrics {
     lost: Monotonic,
     suppressed: Monotonic,
     audit: audit::Audit,
+    journal_dropped: Monotonic,
     left: [IntGaugeVec; 3],
     limit: [IntGaugeVec; 3],
     tripped: IntGaugeVec,
@@ -115,6 +116,12 @@ impl Metrics {
                 &["zone"],
             )?,
             audit: audit::Audit::new(r)?,
+            journal_dropped: counters(
+                r,
+                "journal_dropped_total",
+                "Entries that the journal had no room for, since the agent started.",
+                &[],
+            )?,
             left: [
                 gauges(
                     r,
@@ -278,6 +285,7 @@ impl Metrics {
             self.suppressed.reached(slot, &[name], counters.events_suppressed);
         }
         self.audit.show(&facts.audit);
+        self.journal_dropped.reached(0, &[], facts.journal_dropped);
     }
 
     fn show_budgets(&self, state: &State, facts: &Facts, now: Now) {
