@@ -20,6 +20,7 @@ mod report;
 mod roots;
 mod text;
 mod units;
+mod webhook;
 
 fn main() -> std::process::ExitCode {
     cli::main()

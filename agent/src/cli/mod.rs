@@ -26,6 +26,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use crate::metrics::MetricsAddress;
+use crate::webhook::Target;
 
 pub(crate) use client::Client;
 pub(crate) use exit::Exit;
@@ -161,6 +162,12 @@ struct AgentArgs {
         value_parser = segment_size
     )]
     audit_segment: u64,
+    /// Send what somebody may have to act on to http://ADDRESS:PORT/PATH on this host or a private network, signed; see docs/fleet.md
+    #[arg(long, value_name = "URL", env = "HOLDFAST_WEBHOOK", requires = "webhook_key")]
+    webhook: Option<Target>,
+    /// File with the key that signs it: 32 bytes or more, for root alone
+    #[arg(long, value_name = "FILE", env = "HOLDFAST_WEBHOOK_KEY", requires = "webhook")]
+    webhook_key: Option<PathBuf>,
 }
 
 /// A segment is read as a whole when the agent starts.

@@ -69,6 +69,7 @@ impl Executor {
     pub(super) fn new(
         options: Options,
         audit: AuditLog,
+        journal: Journal,
         metrics: Metrics,
         metrics_address: Option<Result<String, String>>,
         manifest: Manifest,
@@ -79,7 +80,7 @@ impl Executor {
             guard: None,
             manifest,
             audit,
-            journal: Journal::open(),
+            journal,
             store: None,
             metrics,
             units: Units::new(PathBuf::from("/sys/fs/cgroup")),
@@ -262,7 +263,7 @@ impl Executor {
             Ok(()) => {}
             Err(error) => {
                 if !self.audit_failing {
-                    self.journal.audit_failed(&error.to_string());
+                    self.journal.audit_failed(&error.to_string(), Now::read());
                     error!(
                         %error,
                         lost = self.audit.lost(),
@@ -423,6 +424,7 @@ impl Executor {
         let mut facts = Facts {
             audit: self.audit.facts(),
             journal_dropped: self.journal.dropped(),
+            webhook: self.journal.webhook(),
             manifest: self.manifest.facts(),
             metrics: self.metrics_address.clone(),
             ..Facts::default()

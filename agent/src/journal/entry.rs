@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use super::Class;
 use crate::audit::Record;
+use crate::clock::Now;
 
 /// What is taken over from a record: where it is, and what its field is called. No command lines: they can have secrets in them, and
 /// others than root can read the journal.
@@ -78,6 +79,24 @@ impl Entry {
             self.fields.push(("HOLDFAST_OMITTED", omitted.to_string()));
         }
         self
+    }
+
+    /// The same for a web hook.
+    pub(super) fn json(&self, now: Now) -> String {
+        let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+        let mut document = serde_json::json!({
+            "event": self.class.word(),
+            "message_id": self.class.id(),
+            "priority": self.priority,
+            "message": self.message,
+            "host": host.trim(),
+            "time": now.wall(),
+        });
+        for (name, value) in &self.fields {
+            let name = name.trim_start_matches("HOLDFAST_").to_ascii_lowercase();
+            document[name] = Value::from(value.as_str());
+        }
+        document.to_string()
     }
 
     /// The datagram.

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use crate::audit::Record;
 use crate::clock::Now;
+use crate::webhook::Webhook;
 use class::Class;
 use entry::Entry;
 
@@ -25,6 +26,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 #[derive(Debug, Default)]
 pub(crate) struct Journal {
     socket: Option<(UnixDatagram, PathBuf)>,
+    webhook: Option<Webhook>,
     /// For each frequent class: when its last entry was, and how many were left out since.
     recent: Vec<(Class, Now, u64)>,
     dropped: u64,
@@ -32,14 +34,15 @@ pub(crate) struct Journal {
 }
 
 impl Journal {
-    /// The journal if standard error goes there, as under systemd; else none.
-    pub(crate) fn open() -> Self {
+    /// The journal if standard error goes there, as under systemd; else none. What it is told goes to `webhook`, too.
+    pub(crate) fn open(webhook: Option<Webhook>) -> Self {
         let stream = std::env::var("JOURNAL_STREAM").ok();
         let stderr = std::fs::metadata("/proc/self/fd/2").ok();
         let is_there = stderr
             .zip(stream)
             .is_some_and(|(stderr, stream)| stream == format!("{}:{}", stderr.dev(), stderr.ino()));
-        if is_there { Self::at(Path::new(SOCKET)) } else { Self::default() }
+        let journal = if is_there { Self::at(Path::new(SOCKET)) } else { Self::default() };
+        Self { webhook, ..journal }
     }
 
     fn at(path: &Path) -> Self {
@@ -59,24 +62,29 @@ impl Journal {
 
     /// Tells it of a record, if that is of a class it hears of.
     pub(crate) fn tell(&mut self, record: &Record, now: Now) {
-        if self.socket.is_none() {
+        if self.socket.is_none() && self.webhook.is_none() {
             return;
         }
         if let Some(class) = Class::of(record)
             && let Some(omitted) = self.is_due(class, now)
         {
-            self.send(&Entry::of(class, record).standing_for(omitted));
+            self.send(&Entry::of(class, record).standing_for(omitted), now);
         }
     }
 
     /// Tells it that the audit log cannot be written.
-    pub(crate) fn audit_failed(&mut self, error: &str) {
-        self.send(&Entry::audit_failure(error));
+    pub(crate) fn audit_failed(&mut self, error: &str, now: Now) {
+        self.send(&Entry::audit_failure(error), now);
     }
 
     /// Entries that it had no room for.
     pub(crate) fn dropped(&self) -> u64 {
         self.dropped
+    }
+
+    /// What the web hook took, and what it did not; `None` if there is none.
+    pub(crate) fn webhook(&self) -> Option<(u64, u64)> {
+        self.webhook.as_ref().map(|hook| (hook.delivered(), hook.dropped()))
     }
 
     /// How many were left out before it, if this one is to be told.
@@ -100,7 +108,10 @@ impl Journal {
         }
     }
 
-    fn send(&mut self, entry: &Entry) {
+    fn send(&mut self, entry: &Entry, now: Now) {
+        if let Some(webhook) = &self.webhook {
+            webhook.send(entry.json(now));
+        }
         let Some((socket, path)) = &self.socket else { return };
         match socket.send_to(&entry.encode(), path) {
             Ok(_) => self.failing = false,

@@ -97,7 +97,7 @@ fn nobody_puts_fields_in() {
     let entry = fake.next().unwrap();
     assert_eq!(entry["PRIORITY"], "4");
     assert_eq!(entry["HOLDFAST_ERROR"], "x\nPRIORITY=0\nMESSAGE=all is well\n");
-    journal.audit_failed(&format!("a\nb{}", "é".repeat(5000)));
+    journal.audit_failed(&format!("a\nb{}", "é".repeat(5000)), at(0));
     let entry = fake.next().unwrap();
     assert!(entry["MESSAGE"].starts_with("the audit log cannot be written: a\u{fffd}b"));
     assert!(entry["HOLDFAST_ERROR"].len() <= 2048);
@@ -161,4 +161,15 @@ fn the_catalogue_has_each_class_once() {
     for name in catalogue.split('@').skip(1).step_by(2) {
         assert!(source.contains(&format!("\"{name}\"")), "no field {name}");
     }
+}
+
+#[test]
+fn a_web_hook_gets_the_same_as_json() {
+    let entry = Entry::of(Class::AllowanceRefuse, &refuse("other_host", "it is for \"web2\""));
+    let json: serde_json::Value = serde_json::from_str(&entry.json(at(0))).unwrap();
+    assert_eq!(json["event"], "allowance_refuse");
+    assert_eq!((&json["allowance"], &json["reason"]), (&"CHG-1".into(), &"other_host".into()));
+    assert_eq!(json["error"], "it is for \"web2\"");
+    assert_eq!(json["time"], "1970-01-01T00:00:00.000Z");
+    assert!(!json["host"].as_str().unwrap().is_empty());
 }

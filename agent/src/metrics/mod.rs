@@ -44,6 +44,7 @@ pub(crate) struct Metrics {
     suppressed: Monotonic,
     audit: audit::Audit,
     journal_dropped: Monotonic,
+    webhook: [Monotonic; 2],
     left: [IntGaugeVec; 3],
     limit: [IntGaugeVec; 3],
     tripped: IntGaugeVec,
@@ -122,6 +123,20 @@ impl Metrics {
                 "Entries that the journal had no room for, since the agent started.",
                 &[],
             )?,
+            webhook: [
+                counters(
+                    r,
+                    "webhook_delivered_total",
+                    "Messages that the web hook has taken.",
+                    &[],
+                )?,
+                counters(
+                    r,
+                    "webhook_dropped_total",
+                    "Messages that the web hook has not taken, or for which there was no room.",
+                    &[],
+                )?,
+            ],
             left: [
                 gauges(
                     r,
@@ -286,6 +301,10 @@ impl Metrics {
         }
         self.audit.show(&facts.audit);
         self.journal_dropped.reached(0, &[], facts.journal_dropped);
+        if let Some((delivered, dropped)) = facts.webhook {
+            self.webhook[0].reached(0, &[], delivered);
+            self.webhook[1].reached(0, &[], dropped);
+        }
     }
 
     fn show_budgets(&self, state: &State, facts: &Facts, now: Now) {

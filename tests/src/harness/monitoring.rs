@@ -4,6 +4,7 @@
 use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
@@ -19,6 +20,8 @@ const PROMETHEUS: &str = include_str!("../../../agent/dist/prometheus/prometheus
 const ALERTMANAGER: &str = include_str!("../../../agent/dist/prometheus/alertmanager.yml");
 /// The disk that guests have these programs on.
 const PROGRAMS: &str = "/opt";
+/// Where they look for their templates.
+const SHARE: &str = "/usr/share/prometheus";
 /// Where the shipped example for Alertmanager sends what it has.
 const RECEIVER: &str = "127.0.0.1:9094";
 const ALERTMANAGER_ADDRESS: &str = "127.0.0.1:9093";
@@ -54,6 +57,9 @@ impl Monitoring {
     /// Starts both in a fresh directory, scraping and evaluating this often, and waits for the first scrape.
     pub(crate) fn start(dir: &Path, interval: &str) -> Result<Self> {
         fs::create_dir_all(dir)?;
+        if !Path::new(SHARE).exists() {
+            symlink(Path::new(PROGRAMS).join("share/prometheus"), SHARE)?;
+        }
         let shipped = "interval: 15s";
         check!(PROMETHEUS.matches(shipped).count() == 2, "the example has other intervals");
         let config = PROMETHEUS.replace(shipped, &format!("interval: {interval}"));

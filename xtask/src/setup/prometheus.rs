@@ -4,12 +4,13 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context, Result};
 
 use super::archive::Archive;
 use super::disk;
-use crate::{paths, ui};
+use crate::{paths, process, ui};
 
 /// Of the guest's release: they need its C library, or a later one.
 const SUITE: &str = "bookworm";
@@ -18,7 +19,9 @@ const PACKAGES: [&str; 2] = ["prometheus", "prometheus-alertmanager"];
 const HOST: [&str; 3] = ["promtool", "prometheus", "amtool"];
 /// What guests run.
 const GUEST: [&str; 2] = ["prometheus", "prometheus-alertmanager"];
-const DISK: &str = "guest.ext4";
+const DISK: &str = "guest-2.ext4";
+/// Templates and pages that the programs look for in /usr/share.
+const SHARE: &str = "usr/share/prometheus";
 
 /// Where the programs are; fetched if they are not there yet.
 pub fn ensure() -> Result<PathBuf> {
@@ -54,6 +57,10 @@ fn fetch(place: &Path, refresh: bool) -> Result<()> {
         fs::hard_link(&program, programs.join(name))
             .with_context(|| format!("package {name} has no {}", program.display()))?;
     }
+    fs::create_dir(programs.join("share"))?;
+    process::output(
+        Command::new("cp").arg("-a").arg(scratch.join(SHARE)).arg(programs.join("share")),
+    )?;
     disk::make(&programs, &scratch.join(DISK), "tools")?;
     fs::remove_dir_all(&programs)?;
     if place.exists() {

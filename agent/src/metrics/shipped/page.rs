@@ -92,6 +92,7 @@ fn facts(turn: u64) -> Facts {
         zone_counters: vec![(SLOT, counts)],
         ledger: Ledger::new(vec![(AccountKey { budget: conf.id, actor: 7 }, account)]),
         manifest: Some(ManifestFacts::default()),
+        webhook: Some((1, 0)),
         ..Facts::default()
     }
 }
