@@ -68,6 +68,12 @@ fn bad(dir: &TempDir) -> Bad {
     check(dir).bad.expect("something is wrong")
 }
 
+/// The kinds of what was found wrong, as metrics have them.
+fn found(log: &AuditLog) -> Vec<&'static str> {
+    let kinds = log.facts().findings.by_kind();
+    kinds.iter().filter(|(_, times)| *times == 1).map(|(kind, _)| *kind).collect()
+}
+
 fn write(dir: &TempDir, records: usize) -> Recovered {
     let (mut log, recovered) = open(dir);
     for _ in 0..records {
@@ -282,6 +288,7 @@ fn a_log_that_lost_its_end_says_so_and_uses_no_number_twice() {
     // All of it gone.
     fs::remove_file(segment(&dir, 1)).unwrap();
     fs::remove_file(segment(&dir, 2)).unwrap();
+    assert_eq!(found(&open(&copy(&dir)).0), ["behind"]);
     assert!(bad(&dir).means.contains("all of the log was taken away"));
     assert!(write(&dir, 1).news[0].contains("RECORDS ARE MISSING"));
     assert!(!check(&dir).sound);
@@ -431,6 +438,7 @@ fn a_segment_that_is_changed_or_taken_away_under_the_agent_is_noticed() {
         log.append(&record(), NOW);
         log.close(NOW).unwrap();
         assert_eq!(segments::list(&audit(&dir)).unwrap().last(), Some(&2), "once is enough");
+        assert_eq!(found(&log), ["disturbed"], "and counted once");
     }
 }
 

@@ -4,6 +4,7 @@
 //! relies on what another left behind.
 
 mod accounting;
+mod alerts;
 mod allowances;
 mod audit;
 mod break_glass;
@@ -53,6 +54,7 @@ pub(crate) const ALL: &[&[Scenario]] = &[
     policies::SCENARIOS,
     accounting::SCENARIOS,
     incidents::SCENARIOS,
+    alerts::SCENARIOS,
     ordinary::SCENARIOS,
     lifecycle::SCENARIOS,
     proof::SCENARIOS,
