@@ -8,7 +8,8 @@
 //!
 //! 1. What an actor destroyed in a window that goes over the *ceiling* is left out.
 //! 2. What stands *alone* is left out: at most three windows, each with more than three times what any other window has, and more than
-//!    three times the smallest limit. With fewer than five windows nobody can tell, and none is left out for this.
+//!    three times the smallest limit. With fewer than five windows nobody can tell: then what is more than a quarter of the ceiling is
+//!    left out. (Not of what all together destroy: a short record has few windows of that.)
 //! 3. The limit is the most of what remains, and the headroom; at least a twentieth of the ceiling, and never above it.
 //!
 //! An op of unknown cost is over every budget: none learns it.
@@ -33,7 +34,7 @@ pub struct Rules {
     pub headroom: u32,
     /// By how much the ceilings are multiplied.
     pub ceiling_times: u32,
-    /// Whether what stands alone is learnt too.
+    /// Whether what stands alone, or is much in a short record, is learnt too.
     pub keep_alone: bool,
 }
 

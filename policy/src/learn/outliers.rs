@@ -19,6 +19,11 @@ pub enum Why {
         /// Which is this.
         ceiling: u64,
     },
+    /// There are too few windows to tell, and it is more than a quarter of the ceiling.
+    Few {
+        /// Which is this.
+        quarter: u64,
+    },
     /// It stands alone.
     Alone {
         /// The most of any other window.
@@ -91,8 +96,8 @@ impl Outliers {
         if let Some(one) = touching {
             let larger = match (one.why, outlier.why) {
                 // What is over a ceiling is told as that.
-                (Why::Ceiling { .. }, Why::Alone { .. }) => false,
-                (Why::Alone { .. }, Why::Ceiling { .. }) => true,
+                (Why::Ceiling { .. }, Why::Alone { .. } | Why::Few { .. }) => false,
+                (Why::Alone { .. } | Why::Few { .. }, Why::Ceiling { .. }) => true,
                 _ => one.side == outlier.side && one.amount < outlier.amount,
             };
             if larger {

@@ -2,8 +2,8 @@
 
 /// Windows that can stand alone: what one burst leaves in a sliding window touches up to three stretches of its length.
 pub(super) const CAN_STAND_ALONE: usize = 3;
-/// With fewer windows nobody can tell.
-const FEWEST_WINDOWS: u64 = 5;
+/// With fewer windows nobody can tell what stands alone.
+pub(super) const FEWEST_WINDOWS: u64 = CAN_STAND_ALONE as u64 + 2;
 /// Alone is what is more than so many times the next.
 const TIMES: u64 = 3;
 
@@ -25,6 +25,11 @@ impl Peaks {
         let at = self.0.partition_point(|other| other.amount >= peak.amount);
         self.0.insert(at, peak);
         self.0.truncate(CAN_STAND_ALONE + 1);
+    }
+
+    /// All there are, if there are fewer than [`FEWEST_WINDOWS`].
+    pub(super) fn largest(&self) -> &[Peak] {
+        &self.0
     }
 
     /// Those that stand alone, and the most of all others.

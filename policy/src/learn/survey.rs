@@ -8,7 +8,7 @@ use super::Rules;
 use super::ceilings::{Amount, Side, ceiling, ceilings, smallest};
 use super::figures::{Figures, Histogram};
 use super::outliers::{Outlier, Outliers, Why, start_of_window};
-use super::peaks::{Peak, Peaks};
+use super::peaks::{FEWEST_WINDOWS, Peak, Peaks};
 use super::propose::{Proposal, propose};
 use crate::budget::Budget;
 use crate::model::{Policy, Zone};
@@ -141,7 +141,7 @@ impl Survey {
     pub fn again(mut self, policy: &Policy) -> Self {
         self.finish_all();
         if !self.rules.keep_alone {
-            self.find_alone(|budget| budget.per != Per::Zone);
+            self.find_outliers(|budget| budget.per != Per::Zone);
         }
         let figures = |list: &Vec<Measured>| list.iter().map(Measured::figures).collect();
         let first = First { figures: self.measured.iter().map(figures).collect() };
@@ -153,7 +153,7 @@ impl Survey {
         self.finish_all();
         if !self.rules.keep_alone {
             // What all together destroyed is nobody's: it stays in the other budgets' figures.
-            self.find_alone(|budget| budget.per == Per::Zone);
+            self.find_outliers(|budget| budget.per == Per::Zone);
         }
         propose(self)
     }
@@ -239,17 +239,25 @@ impl Survey {
         }
     }
 
-    fn find_alone(&mut self, is_asked: impl Fn(&Budget) -> bool) {
+    fn find_outliers(&mut self, is_asked: impl Fn(&Budget) -> bool) {
         for (zone, budgets) in self.budgets.iter().enumerate() {
             for (index, budget) in budgets.iter().enumerate().filter(|(_, b)| is_asked(b)) {
                 let measured = &self.measured[zone][index];
-                for side in Side::ALL.into_iter().filter(|side| side.limit(budget).is_some()) {
+                for side in Side::ALL {
+                    let Some(ceiling) = ceiling(budget, side, &self.rules) else { continue };
                     let windows = measured.histograms[side as usize].windows();
-                    let smallest = smallest(budget, side);
-                    let (alone, next) = measured.peaks[side as usize].alone(windows, smallest);
-                    for &Peak { amount, actor, at } in alone {
+                    let (smallest, peaks) =
+                        (smallest(budget, side), &measured.peaks[side as usize]);
+                    let quarter = (ceiling / 4).max(smallest);
+                    let too_few = windows < FEWEST_WINDOWS && budget.per != Per::Zone;
+                    let (found, next) =
+                        if too_few { (peaks.largest(), 0) } else { peaks.alone(windows, smallest) };
+                    for &Peak { amount, actor, at } in found {
+                        if too_few && amount <= quarter {
+                            continue;
+                        }
                         let from = start_of_window(budget, at);
-                        let why = Why::Alone { next };
+                        let why = if too_few { Why::Few { quarter } } else { Why::Alone { next } };
                         let (budget, to) = (index, at);
                         let outlier = Outlier { zone, budget, actor, from, to, side, amount, why };
                         self.outliers.add(outlier);

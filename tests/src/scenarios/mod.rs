@@ -14,6 +14,7 @@ mod evasions;
 mod failed_ops;
 mod holds;
 mod incidents;
+mod learn;
 mod lifecycle;
 mod links;
 mod manifest;
@@ -52,6 +53,7 @@ pub(crate) const ALL: &[&[Scenario]] = &[
     accounting::SCENARIOS,
     incidents::SCENARIOS,
     ordinary::SCENARIOS,
+    learn::SCENARIOS,
     lifecycle::SCENARIOS,
     proof::SCENARIOS,
     differential::SCENARIOS,
