@@ -57,11 +57,13 @@ impl Side {
         }
     }
 
-    pub(super) fn set(self, budget: &mut Budget, limit: u64) {
+    pub(super) fn set(self, budget: &mut Budget, limit: Option<u64>) {
         match self {
-            Self::Files => budget.files = Some(limit),
-            Self::Bytes => budget.bytes = Some(limit),
-            Self::Tenants => budget.tenants = Some(u32::try_from(limit).unwrap_or(u32::MAX)),
+            Self::Files => budget.files = limit,
+            Self::Bytes => budget.bytes = limit,
+            Self::Tenants => {
+                budget.tenants = limit.map(|limit| u32::try_from(limit).unwrap_or(u32::MAX));
+            }
         }
     }
 }

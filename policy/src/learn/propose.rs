@@ -1,6 +1,6 @@
 //! From what was measured to limits.
 
-use holdfast_abi::Mode;
+use holdfast_abi::{Mode, Per};
 
 use super::ceilings::{Side, ceiling, smallest};
 use super::figures::Figures;
@@ -51,8 +51,8 @@ pub struct ProposedSide {
     pub ordinary: u64,
     /// The most that is proposed.
     pub ceiling: u64,
-    /// What is proposed.
-    pub limit: u64,
+    /// What is proposed; `None`: that it is not limited.
+    pub limit: Option<u64>,
     /// What decided about it.
     pub bound: Bound,
 }
@@ -66,6 +66,9 @@ pub enum Bound {
     Smallest,
     /// The ceiling: there is less headroom than was asked for, or none.
     Ceiling,
+    /// All together touch more tenants than the ceiling, which is about the most a budget can tell apart: a limit would trip each
+    /// day, and the other sides limit them.
+    TooMany,
 }
 
 impl Proposal {
@@ -129,20 +132,24 @@ fn limit(
     side: Side,
     ordinary: u64,
     ceiling: u64,
-) -> (u64, Bound) {
+) -> (Option<u64>, Bound) {
     let percent = 100 + u128::from(survey.rules.headroom);
     let wanted = (u128::from(ordinary) * percent).div_ceil(100);
     let wanted = u64::try_from(wanted).unwrap_or(u64::MAX);
     let smallest = smallest(limits, side);
     if wanted <= smallest {
-        return (smallest.next_multiple_of(grain(side)).min(ceiling), Bound::Smallest);
+        return (Some(smallest.next_multiple_of(grain(side)).min(ceiling)), Bound::Smallest);
+    }
+    if limits.per == Per::Zone && side == Side::Tenants && ordinary > ceiling {
+        return (None, Bound::TooMany);
     }
     let rounded = match side {
         Side::Files => two_digits(wanted),
         Side::Bytes => readable(wanted),
         Side::Tenants => wanted,
     };
-    if wanted > ceiling { (ceiling, Bound::Ceiling) } else { (rounded.min(ceiling), Bound::Seen) }
+    let bound = if wanted > ceiling { Bound::Ceiling } else { Bound::Seen };
+    (Some(rounded.min(ceiling)), bound)
 }
 
 /// What the smallest limit is a multiple of, so that it is easy to read.

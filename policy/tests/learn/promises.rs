@@ -1,7 +1,7 @@
 //! What must hold for any load: a proposal stops nothing of what it was learnt from.
 
-use holdfast_abi::{Cost, Op, Who};
-use holdfast_policy::learn::Rules;
+use holdfast_abi::{Cost, Op, Per, Who};
+use holdfast_policy::learn::{Rules, Side};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -95,7 +95,7 @@ proptest! {
                 || survey.outliers().find(op, &holdfast_policy::learn::ceilings(before.zones[op.zone].role)).is_some()
         });
         let all_fits = proposal.zones.iter().flat_map(|zone| &zone.budgets).all(|one| {
-            one.sides.iter().all(|side| side.ordinary <= side.limit)
+            one.sides.iter().all(|side| side.limit.is_none_or(|limit| side.ordinary <= limit))
         });
         let none_alone = proposal.outliers.sorted().len() == survey.outliers().sorted().len();
         let stopped_ordinary = stopped(enforced.clone(), &ordinary);
@@ -110,8 +110,14 @@ proptest! {
         // No limit is below what is ordinary, but for the ceiling, and none above that.
         for budget in proposal.zones.iter().flat_map(|zone| &zone.budgets) {
             for side in &budget.sides {
-                prop_assert!(side.limit <= side.ceiling && side.ordinary <= side.seen.max, "{side:?}");
-                prop_assert!(side.limit >= side.ordinary.min(side.ceiling), "{side:?}");
+                prop_assert!(side.ordinary <= side.seen.max, "{side:?}");
+                let Some(limit) = side.limit else {
+                    let tenants_of_all = side.side == Side::Tenants && budget.budget.per == Per::Zone;
+                    prop_assert!(tenants_of_all && side.ordinary > side.ceiling, "{side:?}");
+                    continue;
+                };
+                prop_assert!(limit <= side.ceiling, "{side:?}");
+                prop_assert!(limit >= side.ordinary.min(side.ceiling), "{side:?}");
             }
         }
         // And it is a policy one can write down.

@@ -49,10 +49,10 @@ fn what_comes_back_is_learnt_with_its_headroom() {
     let ops = week(400);
     let (_, proposal) = learn(&policy(LOOSE), Rules::default(), &ops);
     let files = side(&proposal, Side::Files);
-    assert_eq!((files.seen.max, files.ordinary, files.limit), (400, 400, 600));
+    assert_eq!((files.seen.max, files.ordinary, files.limit), (400, 400, Some(600)));
     assert_eq!((files.bound, files.seen.p50), (Bound::Seen, 20));
     let tenants = side(&proposal, Side::Tenants);
-    assert_eq!((tenants.seen.max, tenants.limit, tenants.bound), (1, 2, Bound::Smallest));
+    assert_eq!((tenants.seen.max, tenants.limit, tenants.bound), (1, Some(2), Bound::Smallest));
     assert!(proposal.outliers.is_empty());
     assert_eq!(stopped(proposal.enforced(&policy(LOOSE)), &ops), Vec::<usize>::new());
     // What was not seen at all gets the smallest limit.
@@ -70,7 +70,7 @@ fn what_came_once_stands_alone_and_is_left_out() {
     ops.sort_by_key(|op| op.now);
     let (_, proposal) = learn(&policy(LOOSE), Rules::default(), &ops);
     let files = side(&proposal, Side::Files);
-    assert_eq!((files.seen.max, files.ordinary, files.limit), (1_500, 100, 150));
+    assert_eq!((files.seen.max, files.ordinary, files.limit), (1_500, 100, Some(150)));
     let outliers = proposal.outliers.sorted();
     assert!(outliers.iter().all(|one| one.actor == 900), "{outliers:?}");
     assert_eq!((outliers[0].side, outliers[0].amount), (Side::Files, 1_500));
@@ -83,7 +83,7 @@ fn what_came_once_stands_alone_and_is_left_out() {
     // A person may say that it was ordinary.
     let keep = Rules { keep_alone: true, ..Rules::default() };
     let (_, proposal) = learn(&policy(LOOSE), keep, &ops);
-    assert_eq!(side(&proposal, Side::Files).limit, 2_000, "up to the ceiling");
+    assert_eq!(side(&proposal, Side::Files).limit, Some(2_000), "up to the ceiling");
     assert_eq!(side(&proposal, Side::Files).bound, Bound::Ceiling);
     assert!(proposal.outliers.is_empty());
 }
@@ -127,7 +127,7 @@ fn what_is_over_the_ceiling_every_night_is_left_out_every_night() {
     let (survey, proposal) = learn(&policy(LOOSE), Rules::default(), &ops);
     let short = survey.outliers().sorted().into_iter().filter(|one| one.budget == 0);
     assert_eq!(short.count(), 7);
-    assert_eq!(side(&proposal, Side::Files).limit, 100);
+    assert_eq!(side(&proposal, Side::Files).limit, Some(100));
     assert_eq!(proposal.zones[0].left_out, 21_000);
 }
 
@@ -142,6 +142,19 @@ fn an_op_of_unknown_cost_is_learnt_by_nobody() {
     let (_, proposal) = learn(&policy(LOOSE), Rules::default(), &ops[60..]);
     assert!(proposal.zones[0].budgets.is_empty() && proposal.zones[1].budgets.is_empty());
     assert_eq!(proposal.policy(&policy(LOOSE)), policy(LOOSE));
+}
+
+#[test]
+fn many_tenants_of_all_together_are_not_limited() {
+    // A hundred sites a day, each cleaned up by a session of its own.
+    let sites = (0..700).map(|n| (n, START + n * DAY / 100));
+    let ops: Vec<_> = sites.flat_map(|(n, start)| burst(start, 1_000 + n, n % 100, 3)).collect();
+    let (_, proposal) = learn(&policy(LOOSE), Rules::default(), &ops);
+    let all = &proposal.zones[0].budgets[2];
+    assert_eq!((all.budget.tenants, all.sides[2].bound), (None, Bound::TooMany));
+    assert_eq!(all.budget.files, Some(1_000));
+    assert_eq!(side(&proposal, Side::Tenants).limit, Some(2), "of one session they are");
+    assert_eq!(stopped(proposal.enforced(&policy(LOOSE)), &ops), Vec::<usize>::new());
 }
 
 #[test]

@@ -100,8 +100,10 @@ impl Learnt {
                 text::count(proposed.unknown_cost, "op")
             ));
         }
+        // The same ops can be too much for several budgets: told once.
+        let is_told = |one: &Outlier| one.zone == zone && self.found.get(one).is_some();
         let outliers: Vec<_> =
-            self.proposal.outliers.sorted().into_iter().filter(|one| one.zone == zone).collect();
+            self.proposal.outliers.sorted().into_iter().filter(is_told).collect();
         for outlier in outliers.iter().take(most) {
             lines.push(format!("OUTLIER {}", self.outlier_words(outlier)));
         }
@@ -256,15 +258,21 @@ fn row(side: &ProposedSide) -> Vec<String> {
         Side::Files | Side::Tenants => n.to_string(),
     };
     let why = match side.bound {
-        _ if side.ordinary > side.limit => "the ceiling is below what is ordinary",
+        Bound::TooMany => {
+            "NOT LIMITED: ordinarily more than the ceiling, and a budget can tell 64 apart"
+        }
+        _ if side.limit.is_some_and(|limit| side.ordinary > limit) => {
+            "the ceiling is below what is ordinary"
+        }
         Bound::Seen => "",
         Bound::Smallest => "the smallest",
         Bound::Ceiling => "the ceiling: less headroom",
     };
     let seen = &side.seen;
-    let numbers = [seen.p50, seen.p95, seen.p99, seen.max, side.ordinary, side.ceiling, side.limit];
+    let numbers = [seen.p50, seen.p95, seen.p99, seen.max, side.ordinary, side.ceiling];
     let mut row = vec![side.side.word().to_owned()];
     row.extend(numbers.map(show));
+    row.push(side.limit.map_or_else(|| "-".to_owned(), show));
     row.push(why.to_owned());
     row
 }
@@ -283,6 +291,7 @@ fn side_document(side: &ProposedSide) -> Value {
             Bound::Seen => "seen",
             Bound::Smallest => "smallest",
             Bound::Ceiling => "ceiling",
+            Bound::TooMany => "too_many",
         },
     })
 }
