@@ -249,7 +249,7 @@ fn trips_are_told_with_who_when_and_what_came_after() {
     }
     // Another unit, and the first one again once its window has drained.
     host.gone(11, |record| (record.unit_id, record.unit) = (6, "/other".into()));
-    (200..204).for_each(|second| host.gone(second, |_| ()));
+    (200..205).for_each(|second| host.gone(second, |_| ()));
     let policy = policy(3);
     let (mut simulation, mut tally) = (Simulation::new(policy.clone()), Tally::new(&policy, 1));
     let mut verdicts = Vec::new();
@@ -261,7 +261,7 @@ fn trips_are_told_with_who_when_and_what_came_after() {
         })
         .unwrap();
     let stopped = verdicts.iter().filter(|verdict| **verdict != Verdict::Allow).count() as u64;
-    assert_eq!((tally.trips(), tally.stopped(), stopped), (2, 8, 8));
+    assert_eq!((tally.trips(), tally.stopped(), stopped), (2, 9, 9));
     let [trip] = &tally.first[..] else { panic!("{:?}", tally.first) };
     assert_eq!(
         (trip.deed.time.as_str(), trip.last.as_str()),
@@ -274,7 +274,7 @@ fn trips_are_told_with_who_when_and_what_came_after() {
     assert_eq!(trip.deed.who(), "rm[100], user 0, unit /u");
     assert_eq!(trip.deed.path, "/srv/alice/f");
     let budget = &tally.zones[0].budgets[0];
-    assert_eq!((budget.trips, budget.stopped, budget.files), (2, 8, 8));
+    assert_eq!((budget.trips, budget.stopped, budget.files), (2, 9, 9));
     assert_eq!(budget.actors.iter().next(), Some((&"rm, user 0, unit /u".to_owned(), &2)));
     assert_eq!(tally.zones[0].verdicts.get("allow"), Some(&7));
 }

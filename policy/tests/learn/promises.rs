@@ -72,7 +72,7 @@ fn without(ops: &[RecordedOp], left_out: impl Fn(usize, &RecordedOp) -> bool) ->
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
 
     #[test]
     fn a_proposal_stops_nothing_of_what_it_was_learnt_from(
