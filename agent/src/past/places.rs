@@ -170,7 +170,10 @@ mod tests {
         let deep = [("z", "/srv", 2)];
         assert_eq!(tenant(placed(&deep, "f")), 0, "a file where tenants live");
         assert_ne!(tenant(placed(&deep, "a/f")), tenant(placed(&deep, "b/f")));
-        assert_eq!(tenant(placed(&[("z", "/srv/alice", 1)], "f")), 0);
+        let inner = [("z", "/srv/alice", 1)];
+        assert_eq!(tenant(placed(&inner, "f")), 0);
+        let inode = example("alice", b"f", 1).tenant_inode;
+        assert_ne!(tenant(placed(&inner, "alice/f")), inode, "another directory of that name");
     }
 
     #[test]
