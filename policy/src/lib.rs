@@ -14,13 +14,16 @@ mod audit;
 pub mod break_glass;
 mod budget;
 pub mod decide;
+mod difference;
 mod glob;
+pub mod learn;
 mod manifest;
 mod model;
 mod pattern;
 mod problem;
 mod raw;
 mod render;
+pub mod replay;
 mod resolve;
 pub mod signers;
 mod signing;
@@ -31,6 +34,7 @@ mod words;
 
 pub use audit::OnAuditFailure;
 pub use budget::{Budget, OpSet};
+pub use difference::{Change, Direction};
 pub use glob::Component;
 pub use manifest::{DEFAULT_MANIFEST_BYTES, MAX_MANIFEST_BYTES, MIN_MANIFEST_BYTES, Manifest};
 pub use model::{

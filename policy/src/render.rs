@@ -1,5 +1,6 @@
 //! The resolved policy for people (as a policy file with nothing left to defaults) and for programs (JSON).
 
+mod annotated;
 mod break_glass;
 mod signing;
 

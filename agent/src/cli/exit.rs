@@ -7,7 +7,8 @@ use std::process::ExitCode;
 pub(crate) enum Exit {
     /// As it should.
     Ok = 0,
-    /// Something failed.
+    /// Something failed. (`policy diff`: there are differences; `policy simulate`: something would have tripped; these end with
+    /// [`Exit::BadInput`] if something failed.)
     Failure = 1,
     /// The command line is wrong. (The parser ends with it by itself.)
     Usage = 2,
@@ -33,6 +34,8 @@ pub(super) const HELP: &str = "Exit status:
   3  bad input: a wrong policy or allowance, or a path, hold or id that does not exist
   4  the agent is not running, or cannot be reached
   5  not enforcing (status, doctor)
+holdfast policy diff and simulate end with 0 if there is no difference, or no trip,
+with 1 if there is one, and with 3 if that cannot be said.
 holdfast run ends as its command does (128 and the number of the signal that killed it), or:
   125  nothing was run: the allowance was refused, or the agent cannot be reached
   126  nothing was run: the command cannot be executed

@@ -117,7 +117,7 @@ enum Command {
     Manifest(manifest::ManifestArgs),
     /// Look whether this host can enforce; every failure comes with its fix
     Doctor(Json),
-    /// Check, show or reload the policy
+    /// Check, show, reload, compare, try and learn policies
     #[command(subcommand)]
     Policy(PolicyCommand),
     /// Take the guard off this host
@@ -276,6 +276,20 @@ enum PolicyCommand {
     Show(PolicyShowArgs),
     /// Have the agent read its policy again; a file with mistakes changes nothing
     Reload(Json),
+    /// Say in words what a policy would change
+    ///
+    /// Ends with 0 if it would change nothing, and with 1 if it would.
+    Diff(policy::diff::DiffArgs),
+    /// Try a policy on what was recorded on this host: what would it have stopped?
+    ///
+    /// Ends with 0 if nothing would have been over budget, with 1 if something would, and with 3 if that cannot be said.
+    /// It works without an agent.
+    Simulate(policy::simulate::SimulateArgs),
+    /// Propose budgets that fit what was recorded on this host
+    ///
+    /// Prints a policy file in which comments say where each limit comes from, what was left out, and what would have tripped.
+    /// It works without an agent.
+    Learn(policy::learn::LearnArgs),
 }
 
 #[derive(Debug, Args)]
@@ -352,6 +366,13 @@ async fn run(dirs: Dirs, command: Command) -> Result<ExitCode, Failure> {
             policy::show(&client, args.file.as_deref(), args.json).await
         }
         Command::Policy(PolicyCommand::Reload(args)) => policy::reload(&client, args.json).await,
+        Command::Policy(PolicyCommand::Diff(args)) => policy::diff::run(&client, &args).await,
+        Command::Policy(PolicyCommand::Simulate(args)) => {
+            policy::simulate::run(&client, &dirs, &args).await
+        }
+        Command::Policy(PolicyCommand::Learn(args)) => {
+            policy::learn::run(&client, &dirs, &args).await
+        }
         Command::Unpin(args) => unpin::run(&dirs, args.force),
     };
     exit.map(ExitCode::from)

@@ -1,5 +1,10 @@
 //! `holdfast policy`.
 
+pub(super) mod diff;
+pub(super) mod learn;
+pub(super) mod simulate;
+mod source;
+
 use std::path::Path;
 
 use serde_json::json;

@@ -100,6 +100,9 @@ pub(crate) struct Record {
     pub(crate) bytes: u64,
     /// Path of the unit that did it, or `cgroup N`.
     pub(crate) unit: String,
+    /// Its cgroup: what budgets count by. 0 in records of former versions.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub(crate) unit_id: u64,
     /// Real user.
     pub(crate) uid: u32,
     /// Login user, where one is set.
@@ -226,6 +229,7 @@ pub(super) fn record(gone: &Gone<'_>, meaning: Meaning, root: Option<&Path>, now
         files: head.files,
         bytes: head.bytes,
         unit: meaning.unit,
+        unit_id: head.unit,
         uid: head.uid,
         login_uid: (head.login_uid != u32::MAX).then_some(head.login_uid),
         pid: head.pid,

@@ -15,6 +15,7 @@ mod evasions;
 mod failed_ops;
 mod holds;
 mod incidents;
+mod learn;
 mod lifecycle;
 mod links;
 mod manifest;
@@ -56,6 +57,7 @@ pub(crate) const ALL: &[&[Scenario]] = &[
     incidents::SCENARIOS,
     alerts::SCENARIOS,
     ordinary::SCENARIOS,
+    learn::SCENARIOS,
     lifecycle::SCENARIOS,
     proof::SCENARIOS,
     differential::SCENARIOS,

@@ -12,13 +12,28 @@ use crate::harness::{Ctx, Tool, check, check_eq, cli, sh};
 use crate::runner::Scenario;
 
 pub(super) const SCENARIOS: &[Scenario] = &[
-    Scenario::each("git_clone_and_gc", git),
-    Scenario::each("atomic_replaces_by_editors", editors),
-    Scenario::each("logrotate", logrotate),
-    Scenario::each("dpkg_install_upgrade_and_remove", dpkg),
-    Scenario::each("session_clean_up_by_its_owner", sessions),
-    Scenario::each("restoring_and_syncing_a_backup", backup),
+    Scenario::each("git_clone_and_gc", |ctx| undisturbed(ctx, git)),
+    Scenario::each("atomic_replaces_by_editors", |ctx| undisturbed(ctx, editors)),
+    Scenario::each("logrotate", |ctx| undisturbed(ctx, logrotate)),
+    Scenario::each("dpkg_install_upgrade_and_remove", |ctx| undisturbed(ctx, dpkg)),
+    Scenario::each("session_clean_up_by_its_owner", |ctx| undisturbed(ctx, sessions)),
+    Scenario::each("restoring_and_syncing_a_backup", |ctx| undisturbed(ctx, backup)),
 ];
+
+/// All of it, in a directory that is one tenant.
+pub(super) fn everything(ctx: &Ctx<'_>, tenant: &Path) -> Result<()> {
+    for (what, work) in [
+        ("git", git as fn(&Ctx<'_>, &Path) -> Result<()>),
+        ("editors", editors),
+        ("logrotate", logrotate),
+        ("dpkg", dpkg),
+        ("sessions", sessions),
+        ("rsync", backup),
+    ] {
+        work(ctx, tenant).with_context(|| format!("{what} in {}", tenant.display()))?;
+    }
+    Ok(())
+}
 
 /// The example policy that comes with the package.
 pub(crate) const SHIPPED: &str = include_str!("../../../agent/dist/policy.toml");
@@ -70,80 +85,72 @@ fn undisturbed(ctx: &mut Ctx<'_>, work: impl Fn(&Ctx<'_>, &Path) -> Result<()>) 
     Ok(())
 }
 
-fn git(ctx: &mut Ctx<'_>) -> Result<()> {
-    undisturbed(ctx, |ctx, root| {
-        let origin = ctx.base.join("origin");
-        let make = "set -e; rm -rf \"$1\"; git init -q \"$1\"; cd \"$1\"; \
-            git config user.name x; git config user.email x@example.org; git config gc.auto 0; \
-            for n in $(seq 6); do for f in $(seq 6); do echo $n $f > file-$f; done; \
-            git add .; git commit -qm \"change $n\"; done";
-        sh(make, [&origin])?.ok()?;
-        // Loose objects are what gc removes: fetch them unpacked.
-        let work = "set -e; cd \"$2\"; git -c transfer.unpackLimit=10000 clone -q --no-local \"$1\" clone; \
-            cd clone; git config user.name x; git config user.email x@example.org; \
-            echo more > file-1; git commit -qam more; git checkout -q -b topic HEAD~3; git checkout -q -; \
-            git branch -q -D topic; git gc -q --prune=now; git fsck";
-        sh(work, [&origin, &root.to_owned()])?.ok().map(drop)
-    })
+fn git(ctx: &Ctx<'_>, root: &Path) -> Result<()> {
+    let origin = ctx.base.join("origin");
+    let make = "set -e; rm -rf \"$1\"; git init -q \"$1\"; cd \"$1\"; \
+        git config user.name x; git config user.email x@example.org; git config gc.auto 0; \
+        for n in $(seq 6); do for f in $(seq 6); do echo $n $f > file-$f; done; \
+        git add .; git commit -qm \"change $n\"; done";
+    sh(make, [&origin])?.ok()?;
+    // Loose objects are what gc removes: fetch them unpacked.
+    let work = "set -e; cd \"$2\"; git -c transfer.unpackLimit=10000 clone -q --no-local \"$1\" clone; \
+        cd clone; git config user.name x; git config user.email x@example.org; \
+        echo more > file-1; git commit -qam more; git checkout -q -b topic HEAD~3; git checkout -q -; \
+        git branch -q -D topic; git gc -q --prune=now; git fsck";
+    sh(work, [&origin, &root.to_owned()])?.ok().map(drop)
 }
 
-fn editors(ctx: &mut Ctx<'_>) -> Result<()> {
-    undisturbed(ctx, |_, root| {
-        let file = root.join("wp-config.php");
-        fs::write(&file, "define('DB_NAME', 'old');\n".repeat(20))?;
-        for n in 0..4 {
-            let vim = ["-es", "-u", "NONE", "-c", &format!("%s/DB_NAME/DB_NAME{n}/"), "-c", "wq"];
-            Tool::new("vim.tiny").args(vim).arg(&file).ok()?;
-            Tool::new("sed").args(["-i", "s/old/new/"]).arg(&file).ok()?;
-            let fresh = root.join("wp-config.php.new");
-            fs::write(&fresh, "define('DB_NAME', 'old');\n")?;
-            fs::rename(&fresh, &file)?;
-        }
-        Ok(())
-    })
+fn editors(_: &Ctx<'_>, root: &Path) -> Result<()> {
+    let file = root.join("wp-config.php");
+    fs::write(&file, "define('DB_NAME', 'old');\n".repeat(20))?;
+    for n in 0..4 {
+        let vim = ["-es", "-u", "NONE", "-c", &format!("%s/DB_NAME/DB_NAME{n}/"), "-c", "wq"];
+        Tool::new("vim.tiny").args(vim).arg(&file).ok()?;
+        Tool::new("sed").args(["-i", "s/old/new/"]).arg(&file).ok()?;
+        let fresh = root.join("wp-config.php.new");
+        fs::write(&fresh, "define('DB_NAME', 'old');\n")?;
+        fs::rename(&fresh, &file)?;
+    }
+    Ok(())
 }
 
-fn logrotate(ctx: &mut Ctx<'_>) -> Result<()> {
-    undisturbed(ctx, |ctx, root| {
-        let logs = root.join("logs");
-        fs::create_dir_all(&logs)?;
-        for name in ["access", "error", "mail"] {
-            fs::write(logs.join(format!("{name}.log")), "a line of a log\n".repeat(500))?;
-        }
-        let conf = ctx.base.join("logrotate.conf");
-        let text = format!(
-            "{}/*.log {{\n rotate 3\n compress\n create\n missingok\n su root root\n}}\n",
-            logs.display()
-        );
-        fs::write(&conf, text)?;
-        for n in 0..5 {
-            fs::write(logs.join("access.log"), format!("run {n}\n").repeat(300))?;
-            Tool::new("logrotate")
-                .args(["--force", "--state"])
-                .args([ctx.base.join("logrotate.state"), conf.clone()])
-                .ok()?;
-        }
-        check!(logs.join("access.log.3.gz").exists(), "logrotate did rotate");
-        Ok(())
-    })
+fn logrotate(ctx: &Ctx<'_>, root: &Path) -> Result<()> {
+    let logs = root.join("logs");
+    fs::create_dir_all(&logs)?;
+    for name in ["access", "error", "mail"] {
+        fs::write(logs.join(format!("{name}.log")), "a line of a log\n".repeat(500))?;
+    }
+    let conf = ctx.base.join("logrotate.conf");
+    let text = format!(
+        "{}/*.log {{\n rotate 3\n compress\n create\n missingok\n su root root\n}}\n",
+        logs.display()
+    );
+    fs::write(&conf, text)?;
+    for n in 0..5 {
+        fs::write(logs.join("access.log"), format!("run {n}\n").repeat(300))?;
+        Tool::new("logrotate")
+            .args(["--force", "--state"])
+            .args([ctx.base.join("logrotate.state"), conf.clone()])
+            .ok()?;
+    }
+    check!(logs.join("access.log.3.gz").exists(), "logrotate did rotate");
+    Ok(())
 }
 
 /// A package of an application with forty files below the zone: installed, upgraded, purged. Another one has the
 /// directories above it too, as packages of a distribution do.
-fn dpkg(ctx: &mut Ctx<'_>) -> Result<()> {
-    undisturbed(ctx, |ctx, root| {
-        let place = root.parent().and_then(Path::file_name).unwrap_or_default();
-        let name = format!("{}-{}", ctx.zone, place.display());
-        install(ctx, root, &format!("{name}-base"), "1.0", "base", 1)?;
-        for version in ["1.0", "2.0"] {
-            install(ctx, root, &name, version, "app", 40)?;
-            check_eq!(count(&root.join("app"))?.files, 40, "files installed by {version}");
-        }
-        Tool::new("dpkg").args(["--purge", &name]).ok()?;
-        check!(!root.join("app").exists(), "the package should be gone");
-        check!(root.join("base").exists(), "and the other one not");
-        Ok(())
-    })
+fn dpkg(ctx: &Ctx<'_>, root: &Path) -> Result<()> {
+    let place = root.parent().and_then(Path::file_name).unwrap_or_default();
+    let name = format!("{}-{}", ctx.zone, place.display());
+    install(ctx, root, &format!("{name}-base"), "1.0", "base", 1)?;
+    for version in ["1.0", "2.0"] {
+        install(ctx, root, &name, version, "app", 40)?;
+        check_eq!(count(&root.join("app"))?.files, 40, "files installed by {version}");
+    }
+    Tool::new("dpkg").args(["--purge", &name]).ok()?;
+    check!(!root.join("app").exists(), "the package should be gone");
+    check!(root.join("base").exists(), "and the other one not");
+    Ok(())
 }
 
 /// Builds a package and installs it.
@@ -171,41 +178,36 @@ fn install(
 }
 
 /// What PHP's session clean-up does: two hundred files at once, by the user they belong to.
-fn sessions(ctx: &mut Ctx<'_>) -> Result<()> {
+fn sessions(_: &Ctx<'_>, root: &Path) -> Result<()> {
     const WWW_DATA: u32 = 33;
-    undisturbed(ctx, |_, root| {
-        let dir = root.join("sessions");
-        for round in 0..3 {
-            for path in make_files(&dir, &format!("sess-{round}"), 200, 300)? {
-                chown(path, Some(WWW_DATA), Some(WWW_DATA))?;
-            }
-            chown(&dir, Some(WWW_DATA), Some(WWW_DATA))?;
-            let find =
-                Tool::new("find").arg(&dir).args(["-type", "f", "-name", "sess-*", "-delete"]);
-            find.uid(WWW_DATA).cwd(Path::new("/")).ok()?;
+    let dir = root.join("sessions");
+    for round in 0..3 {
+        for path in make_files(&dir, &format!("sess-{round}"), 200, 300)? {
+            chown(path, Some(WWW_DATA), Some(WWW_DATA))?;
         }
-        check_eq!(count(&dir)?.files, 0, "sessions left");
-        Ok(())
-    })
+        chown(&dir, Some(WWW_DATA), Some(WWW_DATA))?;
+        let find = Tool::new("find").arg(&dir).args(["-type", "f", "-name", "sess-*", "-delete"]);
+        find.uid(WWW_DATA).cwd(Path::new("/")).ok()?;
+    }
+    check_eq!(count(&dir)?.files, 0, "sessions left");
+    Ok(())
 }
 
 /// rsync writes beside each file and renames over it; a few files went away at the source.
-fn backup(ctx: &mut Ctx<'_>) -> Result<()> {
-    undisturbed(ctx, |ctx, root| {
-        let source = ctx.base.join("source");
-        let target = root.join("mirror");
-        let sync = || {
-            let dirs = [format!("{}/", source.display()), format!("{}/", target.display())];
-            Tool::new("rsync").args(["-a", "--delete", "--checksum"]).args(dirs).ok()
-        };
-        make_files(&source, "file", 60, 500)?;
-        sync()?;
-        for n in 0..10 {
-            fs::write(source.join(format!("file-{n:04}")), "changed\n")?;
-            fs::remove_file(source.join(format!("file-{:04}", n + 50)))?;
-        }
-        sync()?;
-        check_eq!(count(&target)?.files, 50, "files in the mirror");
-        Ok(())
-    })
+pub(super) fn backup(ctx: &Ctx<'_>, root: &Path) -> Result<()> {
+    let source = ctx.base.join("source");
+    let target = root.join("mirror");
+    let sync = || {
+        let dirs = [format!("{}/", source.display()), format!("{}/", target.display())];
+        Tool::new("rsync").args(["-a", "--delete", "--checksum"]).args(dirs).ok()
+    };
+    make_files(&source, "file", 60, 500)?;
+    sync()?;
+    for n in 0..10 {
+        fs::write(source.join(format!("file-{n:04}")), "changed\n")?;
+        fs::remove_file(source.join(format!("file-{:04}", n + 50)))?;
+    }
+    sync()?;
+    check_eq!(count(&target)?.files, 50, "files in the mirror");
+    Ok(())
 }

@@ -1,0 +1,117 @@
+//! An op for people: who, with what, when, where.
+
+use serde::Serialize;
+
+use crate::api::EventReport;
+use crate::manifest::{Record, absolute};
+use crate::text;
+
+/// All that is shown of one op. Its texts are safe for a terminal.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Deed {
+    /// RFC 3339.
+    pub(crate) time: String,
+    /// Zone it was recorded in.
+    pub(crate) zone: String,
+    /// The op.
+    pub(crate) op: String,
+    /// Files.
+    pub(crate) files: u64,
+    /// Bytes.
+    pub(crate) bytes: u64,
+    /// The unit.
+    pub(crate) unit: String,
+    /// Real user.
+    pub(crate) uid: u32,
+    /// Login user, where one was set.
+    pub(crate) login_uid: Option<u32>,
+    /// Process.
+    pub(crate) pid: u32,
+    /// Name of the thread: the executable's, unless it has given itself another.
+    pub(crate) comm: String,
+    /// Where.
+    pub(crate) path: String,
+    /// It was denied: it did not happen.
+    pub(crate) denied: bool,
+}
+
+/// Where an op was read.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Evidence<'a> {
+    /// In the manifest.
+    Done(&'a Record),
+    /// In the audit log.
+    Denied(&'a EventReport),
+}
+
+impl Deed {
+    pub(crate) fn of(evidence: Evidence<'_>) -> Self {
+        match evidence {
+            Evidence::Done(record) => Self::done(record),
+            Evidence::Denied(event) => Self::denied(event),
+        }
+    }
+
+    fn done(record: &Record) -> Self {
+        let mut path = match (&record.root, &record.tenant) {
+            (Some(root), Some(tenant)) => absolute(root, tenant),
+            (Some(root), None) => root.0.clone(),
+            (None, tenant) => tenant.clone().unwrap_or_default().0,
+        };
+        if record.cut {
+            path.extend(b"/\xe2\x80\xa6");
+        }
+        if !record.path.0.is_empty() {
+            path = absolute(&path[..].into(), &record.path);
+        }
+        Self {
+            time: record.time.clone(),
+            zone: record.zone.clone(),
+            op: record.op.clone(),
+            files: record.files,
+            bytes: record.bytes,
+            unit: text::for_terminal(record.unit.as_bytes()),
+            uid: record.uid,
+            login_uid: record.login_uid,
+            pid: record.pid,
+            comm: record.comm.shown(),
+            path: text::for_terminal(&path),
+            denied: false,
+        }
+    }
+
+    fn denied(event: &EventReport) -> Self {
+        let unit = match &event.unit.path {
+            Some(path) => text::for_terminal(path.as_bytes()),
+            None => format!("cgroup {}", event.unit.id),
+        };
+        let path = text::original(&event.path, event.path_bytes.as_deref());
+        Self {
+            time: event.time.clone(),
+            zone: event.zone.clone(),
+            op: event.op.clone(),
+            files: event.files,
+            bytes: event.bytes,
+            unit,
+            uid: event.uid,
+            login_uid: event.login_uid,
+            pid: event.pid,
+            comm: text::for_terminal(event.comm.as_bytes()),
+            path: text::for_terminal(path),
+            denied: true,
+        }
+    }
+
+    /// The user as budgets count it, and as whom it ran if that is another.
+    pub(crate) fn user(&self) -> String {
+        match self.login_uid.filter(|login| *login != self.uid) {
+            Some(login) => format!("{login} as {}", self.uid),
+            None => self.uid.to_string(),
+        }
+    }
+
+    /// Who, in a few words.
+    pub(crate) fn who(&self) -> String {
+        format!("{}[{}], user {}, unit {}", self.comm, self.pid, self.user(), self.unit)
+    }
+}

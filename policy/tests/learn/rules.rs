@@ -1,0 +1,174 @@
+//! The rule by which a proposal is made, case by case.
+
+use holdfast_abi::{Op, Who};
+use holdfast_policy::learn::{Bound, ProposedSide, Rules, Side, Why, ceilings};
+use holdfast_policy::{Policy, Role};
+
+use super::*;
+
+/// The side of the budget for a unit's ten minutes.
+fn side(proposal: &Proposal, side: Side) -> ProposedSide {
+    *proposal.zones[0].budgets[0]
+        .sides
+        .iter()
+        .find(|one| one.side == side)
+        .expect("the budget limits it")
+}
+
+/// The outliers of that budget.
+fn short(survey: &Survey) -> Vec<(Side, u64, Why)> {
+    let outliers = survey.outliers().sorted();
+    let short = outliers.iter().filter(|one| one.budget == 0);
+    short.map(|one| (one.side, one.amount, one.why)).collect()
+}
+
+/// A week of a job that removes so many files of a tenant each day, and of small jobs each hour.
+fn week(nightly: u64) -> Vec<RecordedOp> {
+    let mut ops = Vec::new();
+    for day in 0..7 {
+        for hour in 0..24 {
+            ops.extend(burst(START + day * DAY + hour * HOUR, 100 + hour, 1 + hour % 3, 20));
+        }
+        ops.extend(burst(START + day * DAY + 3 * HOUR + MINUTE, 7, 1, nightly));
+    }
+    ops.sort_by_key(|op| op.now);
+    ops
+}
+
+#[test]
+fn ceilings_are_the_shipped_policys() {
+    let shipped = Policy::parse("p", include_str!("../../../agent/dist/policy.toml")).unwrap();
+    for zone in &shipped.zones {
+        assert_eq!(ceilings(zone.role), zone.budgets, "{}", zone.name);
+    }
+    assert_eq!(shipped.zones.iter().map(|zone| zone.role).collect::<Vec<_>>(), Role::ALL);
+}
+
+#[test]
+fn what_comes_back_is_learnt_with_its_headroom() {
+    let ops = week(400);
+    let (_, proposal) = learn(&policy(LOOSE), Rules::default(), &ops);
+    let files = side(&proposal, Side::Files);
+    assert_eq!((files.seen.max, files.ordinary, files.limit), (400, 400, Some(600)));
+    assert_eq!((files.bound, files.seen.p50), (Bound::Seen, 20));
+    let tenants = side(&proposal, Side::Tenants);
+    assert_eq!((tenants.seen.max, tenants.limit, tenants.bound), (1, Some(2), Bound::Smallest));
+    assert!(proposal.outliers.is_empty());
+    assert_eq!(stopped(proposal.enforced(&policy(LOOSE)), &ops), Vec::<usize>::new());
+    // What was not seen at all gets the smallest limit.
+    let owners = &proposal.zones[0].budgets[3];
+    assert_eq!((owners.budget.who, owners.budget.files), (Who::Owners, Some(10_000)));
+    assert_eq!(owners.sides[0].seen.windows, 0);
+}
+
+#[test]
+fn what_came_once_stands_alone_and_is_left_out() {
+    let mut ops = week(100);
+    // For nine of the ten minutes of the window.
+    let start = START + 2 * DAY + 5 * HOUR;
+    ops.extend((0..1_500).map(|n| remove(start + n * 9 * MINUTE / 1_500, 900, 2)));
+    ops.sort_by_key(|op| op.now);
+    let (_, proposal) = learn(&policy(LOOSE), Rules::default(), &ops);
+    let files = side(&proposal, Side::Files);
+    assert_eq!((files.seen.max, files.ordinary, files.limit), (1_500, 100, Some(150)));
+    let outliers = proposal.outliers.sorted();
+    assert!(outliers.iter().all(|one| one.actor == 900), "{outliers:?}");
+    assert_eq!((outliers[0].side, outliers[0].amount), (Side::Files, 1_500));
+    assert_eq!(outliers[0].why, Why::Alone { next: 100 });
+    // Everybody's budget has not learnt it either.
+    let all = proposal.zones[0].budgets[2].sides[0];
+    // (A ring of 24 h covers up to 46 min more: two nights.)
+    assert_eq!((all.ordinary, all.seen.max), (700, 2_200));
+    assert_eq!(proposal.zones[0].left_out, 1_500);
+    // A person may say that it was ordinary.
+    let keep = Rules { keep_alone: true, ..Rules::default() };
+    let (_, proposal) = learn(&policy(LOOSE), keep, &ops);
+    assert_eq!(side(&proposal, Side::Files).limit, Some(2_000), "up to the ceiling");
+    assert_eq!(side(&proposal, Side::Files).bound, Bound::Ceiling);
+    assert!(proposal.outliers.is_empty());
+}
+
+#[test]
+fn a_mass_deletion_in_a_short_record_is_over_the_ceiling() {
+    let mut ops: Vec<_> = burst(START, 1, 1, 60).collect();
+    for tenant in 0..10 {
+        ops.extend(burst(START + MINUTE + tenant * SECOND, 1, 10 + tenant, 30));
+    }
+    let (survey, proposal) = learn(&policy(LOOSE), Rules::default(), &ops);
+    assert_eq!(short(&survey), [(Side::Tenants, 11, Why::Ceiling { ceiling: 5 })]);
+    let budget = &proposal.zones[0].budgets[0].budget;
+    assert!(budget.tenants <= Some(5) && budget.files <= Some(100), "{budget:?}");
+    assert!(stopped(proposal.enforced(&policy(LOOSE)), &ops).len() > 150);
+    // If a person raises the ceilings, a record as short as this does still not tell.
+    let rules = Rules { ceiling_times: 4, ..Rules::default() };
+    let (survey, proposal) = learn(&policy(LOOSE), rules, &ops);
+    assert_eq!(short(&survey), [(Side::Tenants, 11, Why::Few { quarter: 5 })]);
+    assert_eq!(proposal.zones[0].budgets[0].budget.tenants, Some(2));
+    // That person has to say that it was ordinary; then what is learnt is what was seen, and no more.
+    let rules = Rules { keep_alone: true, ..rules };
+    let (_, proposal) = learn(&policy(LOOSE), rules, &ops);
+    assert_eq!(proposal.zones[0].budgets[0].budget.tenants, Some(17));
+}
+
+#[test]
+fn a_mass_deletion_of_copies_in_a_short_record_is_too_much_for_it() {
+    let ops = (0..10).flat_map(|tenant| burst(START + tenant * SECOND, 1, 10 + tenant, 30));
+    let ops: Vec<_> = ops.map(|op| RecordedOp { zone: 1, ..op }).collect();
+    let (survey, proposal) = learn(&policy(LOOSE), Rules::default(), &ops);
+    assert_eq!(short(&survey), [(Side::Files, 300, Why::Few { quarter: 250 })]);
+    let budget = &proposal.zones[1].budgets[0].budget;
+    assert_eq!((budget.files, budget.tenants), (Some(50), Some(2)));
+    assert!(stopped(proposal.enforced(&policy(LOOSE)), &ops).len() >= 240);
+}
+
+#[test]
+fn what_is_over_the_ceiling_every_night_is_left_out_every_night() {
+    let ops = week(3_000);
+    let (survey, proposal) = learn(&policy(LOOSE), Rules::default(), &ops);
+    let short = survey.outliers().sorted().into_iter().filter(|one| one.budget == 0);
+    assert_eq!(short.count(), 7);
+    assert_eq!(side(&proposal, Side::Files).limit, Some(100));
+    assert_eq!(proposal.zones[0].left_out, 21_000);
+}
+
+#[test]
+fn an_op_of_unknown_cost_is_learnt_by_nobody() {
+    let mut ops: Vec<_> = burst(START, 1, 1, 60).collect();
+    ops.push(RecordedOp { op: Op::Detach, ..remove(START + MINUTE, 1, 1) });
+    let (_, proposal) = learn(&policy(LOOSE), Rules::default(), &ops);
+    assert_eq!(proposal.zones[0].unknown_cost, 1);
+    assert_eq!(stopped(proposal.enforced(&policy(LOOSE)), &ops), [60]);
+    // Of a zone in which nothing else was seen nothing is known.
+    let (_, proposal) = learn(&policy(LOOSE), Rules::default(), &ops[60..]);
+    assert!(proposal.zones[0].budgets.is_empty() && proposal.zones[1].budgets.is_empty());
+    assert_eq!(proposal.policy(&policy(LOOSE)), policy(LOOSE));
+}
+
+#[test]
+fn many_tenants_of_all_together_are_not_limited() {
+    // A hundred sites a day, each cleaned up by a session of its own.
+    let sites = (0..700).map(|n| (n, START + n * DAY / 100));
+    let ops: Vec<_> = sites.flat_map(|(n, start)| burst(start, 1_000 + n, n % 100, 3)).collect();
+    let (_, proposal) = learn(&policy(LOOSE), Rules::default(), &ops);
+    let all = &proposal.zones[0].budgets[2];
+    assert_eq!((all.budget.tenants, all.sides[2].bound), (None, Bound::TooMany));
+    assert_eq!(all.budget.files, Some(1_000));
+    assert_eq!(side(&proposal, Side::Tenants).limit, Some(2), "of one session they are");
+    assert_eq!(stopped(proposal.enforced(&policy(LOOSE)), &ops), Vec::<usize>::new());
+}
+
+#[test]
+fn a_proposal_is_a_policy_file_with_comments() {
+    let ops = week(400);
+    let before = policy(LOOSE);
+    let (_, proposal) = learn(&before, Rules::default(), &ops);
+    let proposed = proposal.policy(&before);
+    let text = proposed
+        .annotated(&|zone, budget| vec![format!("zone {zone}, budget {budget:?}"), String::new()]);
+    assert!(text.contains("# zone 0, budget None\n#\n[[zone]]\nname = \"data\""), "{text}");
+    assert!(text.contains("# zone 0, budget Some(3)\n#\n[[zone.budget]]"), "{text}");
+    match Policy::parse("proposal", &text) {
+        Ok(read) => assert_eq!(read, proposed),
+        Err(problems) => panic!("{problems}"),
+    }
+}
