@@ -15,6 +15,7 @@ mod incident;
 pub mod kernel;
 mod manifest;
 mod metrics;
+mod notify;
 mod report;
 mod roots;
 mod text;

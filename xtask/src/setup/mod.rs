@@ -35,6 +35,7 @@ pub fn everything(refresh: bool) -> Result<()> {
         ui::say(&format!("kernel {name}: {} ({})", kernel.release, kernel.package_version()));
         ui::say(&format!("  run by {}", emulator.introduction()));
     }
+    for_systemd_vm(kernels::TESTED[0])?;
     for_ci()?;
     for_host_tests()?;
     for_fuzz()?;
@@ -63,6 +64,13 @@ pub fn for_vm(kernel: &str, refresh: bool) -> Result<(Kernel, Guest, Emulator)> 
     let emulator = emulator::ensure()?;
     let kernel = kernels::ensure(kernel, refresh)?;
     Ok((kernel, guest::ensure()?, emulator))
+}
+
+/// What booting a kernel with systemd needs.
+pub fn for_systemd_vm(kernel: &str) -> Result<(Kernel, Guest, Emulator)> {
+    let (kernel, _, emulator) = for_vm(kernel, false)?;
+    let _alone = alone()?;
+    Ok((kernel, guest::ensure_systemd()?, emulator))
 }
 
 /// What `ci` needs on top.

@@ -36,6 +36,8 @@ pub struct Boot {
     pub kernel: Kernel,
     /// The rest of the guest.
     pub guest: Guest,
+    /// Whether systemd runs there. Then a reboot stays in the emulator, and the root disk stays as it is.
+    pub systemd: bool,
     /// What runs it.
     pub emulator: Emulator,
     /// Files for `/run/payload`.
@@ -63,6 +65,7 @@ impl Boot {
         Ok(Self {
             kernel,
             guest,
+            systemd: false,
             emulator,
             payload: Vec::new(),
             task,
@@ -73,6 +76,13 @@ impl Boot {
             accel: None,
             limit: Duration::from_secs(600),
         })
+    }
+
+    /// The same with systemd as process 1.
+    pub fn with_systemd(mut self) -> Result<Self> {
+        self.guest = setup::for_systemd_vm(&self.kernel.name)?.1;
+        self.systemd = true;
+        Ok(self)
     }
 
     /// The same with the project's binaries, which are built first.
