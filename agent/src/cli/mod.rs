@@ -15,6 +15,8 @@ mod hold;
 mod join;
 mod manifest;
 mod out;
+#[cfg(feature = "pages")]
+mod pages;
 mod policy;
 mod run;
 mod status;
@@ -114,7 +116,17 @@ enum Command {
     /// Check, show or reload the policy
     #[command(subcommand)]
     Policy(PolicyCommand),
+    /// Write man pages and completions into a directory
+    #[cfg(feature = "pages")]
+    #[command(name = "__pages", hide = true)]
+    Pages {
+        /// The directory
+        dir: PathBuf,
+    },
     /// Take the guard off this host
+    ///
+    /// Refused while a zone is enforced, unless a break-glass is open there for everybody: who takes the guard off needs what
+    /// everybody else needs to get past it.
     Unpin(UnpinArgs),
 }
 
@@ -286,10 +298,13 @@ struct PolicyShowArgs {
 
 #[derive(Debug, Args)]
 struct UnpinArgs {
-    /// Even while an agent runs (it will say that it no longer enforces) or processes are paused (they stay so until
-    /// somebody continues or kills them)
+    /// Even while zones are enforced, an agent runs (it will say that it no longer enforces) or processes are paused (they
+    /// stay so until somebody continues or kills them). It is on record that it was forced
     #[arg(long)]
     force: bool,
+    /// Only say whether it would be refused. That an agent runs is no reason
+    #[arg(long, conflicts_with = "force")]
+    check: bool,
 }
 
 /// Runs the command that was asked for.
@@ -333,7 +348,9 @@ async fn run(dirs: Dirs, command: Command) -> Result<ExitCode, Failure> {
             policy::show(&client, args.file.as_deref(), args.json).await
         }
         Command::Policy(PolicyCommand::Reload(args)) => policy::reload(&client, args.json).await,
-        Command::Unpin(args) => unpin::run(&dirs, args.force),
+        #[cfg(feature = "pages")]
+        Command::Pages { dir } => pages::write(&dir),
+        Command::Unpin(args) => unpin::run(&dirs, &args),
     };
     exit.map(ExitCode::from)
 }

@@ -268,13 +268,13 @@ const NO_BUDGET: abi::BudgetConf = abi::BudgetConf {
     pad: 0,
 };
 
-fn read_zone(maps: &Maps, bank: u32, slot: u32) -> Result<abi::ZoneConf, KernelError> {
+pub(super) fn read_zone(maps: &Maps, bank: u32, slot: u32) -> Result<abi::ZoneConf, KernelError> {
     maps.zones
         .get(&abi::zone_index(bank, slot), 0)
         .map_err(|error| KernelError::refused("read the map of zones", error))
 }
 
-fn zone_name(conf: &abi::ZoneConf) -> String {
+pub(super) fn zone_name(conf: &abi::ZoneConf) -> String {
     let end = conf.name.iter().position(|&byte| byte == 0).unwrap_or(conf.name.len());
     String::from_utf8_lossy(&conf.name[..end]).into_owned()
 }

@@ -51,6 +51,16 @@ pub fn for_build() -> Result<(Toolchain, PathBuf)> {
     Ok((toolchain, linker))
 }
 
+/// What making the package needs.
+pub fn for_package() -> Result<()> {
+    let _alone = alone()?;
+    if process::find_program("dpkg-deb").is_none() {
+        // Where it is missing this says what to install.
+        apt::install(&["dpkg"], "dpkg-deb for the package")?;
+    }
+    Ok(())
+}
+
 /// What booting a kernel needs.
 pub fn for_vm(kernel: &str, refresh: bool) -> Result<(Kernel, Guest, Emulator)> {
     if std::env::consts::ARCH != "x86_64" {
