@@ -7,6 +7,7 @@
 mod bench;
 mod demo;
 mod harness;
+mod package;
 mod runner;
 mod scenarios;
 
@@ -33,6 +34,8 @@ enum Command {
         #[arg(long)]
         filter: Option<String>,
     },
+    /// Install, restart, upgrade and remove the package in /run/payload (needs a VM with systemd and apt).
+    Package,
     /// Name every scenario, with the boot it needs.
     List,
     /// Run a mass-deletion script twice, without the guard and with it, and compare.
@@ -47,6 +50,7 @@ enum Command {
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Run { boot, filter } => Ok(runner::run(boot, filter.as_deref())),
+        Command::Package => Ok(package::run()),
         Command::List => Ok(runner::list()),
         Command::Demo => demo::run(),
         Command::Bench => bench::run().map(|()| true),
