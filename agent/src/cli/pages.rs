@@ -17,9 +17,11 @@ pub(super) fn write(dir: &Path) -> Result<Exit, Failure> {
     command.build();
     page(dir, &command, "holdfast")?;
     let mut command = shown(Cli::command());
-    for (shell, name) in
-        [(Shell::Bash, "bash/holdfast"), (Shell::Zsh, "zsh/_holdfast"), (Shell::Fish, "fish/holdfast.fish")]
-    {
+    for (shell, name) in [
+        (Shell::Bash, "bash/holdfast"),
+        (Shell::Zsh, "zsh/_holdfast"),
+        (Shell::Fish, "fish/holdfast.fish"),
+    ] {
         let mut file = create(dir, name)?;
         clap_complete::generate(shell, &mut command, "holdfast", &mut file);
     }

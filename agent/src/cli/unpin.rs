@@ -90,9 +90,7 @@ fn paused(pin_dir: &Path) -> Vec<ProcessReport> {
 }
 
 /// Why the guard stays on, if it does: nothing that is enforced is given up without what it takes to get past it.
-fn enforced_refusal(
-    enforced: &Result<Vec<Enforced>, kernel::KernelError>,
-) -> Option<String> {
+fn enforced_refusal(enforced: &Result<Vec<Enforced>, kernel::KernelError>) -> Option<String> {
     let zones = match enforced {
         Ok(zones) => zones,
         Err(error) => {
@@ -188,7 +186,10 @@ mod tests {
         assert_eq!(enforced_refusal(&enforced(&[("customers", true)])), None);
         let refusal = enforced_refusal(&enforced(&[("customers", true), ("backups", false)]));
         let refusal = refusal.unwrap();
-        assert!(refusal.contains("stays: backups\n") && !refusal.contains("customers"), "{refusal}");
+        assert!(
+            refusal.contains("stays: backups\n") && !refusal.contains("customers"),
+            "{refusal}"
+        );
         assert!(refusal.contains("--zone backups --host-wide"), "{refusal}");
         let unreadable = Err(kernel::KernelError::NotBuilt);
         assert!(enforced_refusal(&unreadable).unwrap().contains("--force"));

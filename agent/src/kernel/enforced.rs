@@ -51,8 +51,10 @@ fn is_opened(maps: &Maps, zone: u64) -> Result<bool, KernelError> {
         Err(error) => return Err(refused(error)),
     };
     match maps.allowances.get(&serial, 0) {
-        Ok(open) => Ok(open.kind == abi::AllowanceConf::BREAK_GLASS
-            && open.until_ns > super::boot_time_ns()),
+        Ok(open) => {
+            Ok(open.kind == abi::AllowanceConf::BREAK_GLASS
+                && open.until_ns > super::boot_time_ns())
+        }
         Err(MapError::KeyNotFound) => Ok(false),
         Err(error) => Err(refused(error)),
     }

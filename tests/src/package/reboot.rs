@@ -34,10 +34,16 @@ pub(super) fn protects(host: &mut Host) -> Result<()> {
     let tree = Tree { root: "/data/boot".into(), tenants: 3, files: 100 };
     tree.lost_exactly(BUDGET)?;
     check_eq!(host::property("NRestarts")?, "0", "NRestarts");
-    let order = Tool::new("systemctl").args(["list-dependencies", "sysinit.target", "--plain"]).ok()?;
+    let order =
+        Tool::new("systemctl").args(["list-dependencies", "sysinit.target", "--plain"]).ok()?;
     check!(order.stdout.contains(UNIT), "sysinit.target does not want {UNIT}");
-    let cycles = Tool::new("journalctl").args(["-b", "--no-pager", "-o", "cat", "-p", "warning"]).ok()?;
-    check!(!cycles.stdout.contains("ordering cycle"), "systemd found an ordering cycle:\n{}", cycles.stdout);
+    let cycles =
+        Tool::new("journalctl").args(["-b", "--no-pager", "-o", "cat", "-p", "warning"]).ok()?;
+    check!(
+        !cycles.stdout.contains("ordering cycle"),
+        "systemd found an ordering cycle:\n{}",
+        cycles.stdout
+    );
     host.note(format!("ready {} ms before the first service started", (enemy - ready) / 1000));
     Ok(())
 }

@@ -19,7 +19,8 @@ pub(super) fn refused(_: &mut Host) -> Result<()> {
     check_eq!(host::property("ActiveState")?, "active", "ActiveState");
     check!(Path::new(PIN_DIR).exists(), "no pins");
     check_eq!(host::systemctl(&["is-enabled", UNIT])?.stdout.trim(), "enabled", "is-enabled");
-    let state = Tool::new("dpkg-query").args(["-W", "-f", "${db:Status-Status}", "holdfast"]).ok()?;
+    let state =
+        Tool::new("dpkg-query").args(["-W", "-f", "${db:Status-Status}", "holdfast"]).ok()?;
     check_eq!(state.stdout, "installed", "state of the package");
     Tool::new("rm").args(["-rf", "/data/watchdog"]).run()?.refused().map(drop)
 }
@@ -67,6 +68,7 @@ pub(super) fn purge(_: &mut Host) -> Result<()> {
     // The tests' own binary cannot verify it; the package's can, from where it was unpacked.
     Tool::new("dpkg-deb").arg("-x").arg(host::package(false)?).arg("/tmp/holdfast").ok()?;
     let dir = format!("{STATE_DIR}/audit");
-    let verify = Tool::new("/tmp/holdfast/usr/bin/holdfast").args(["audit", "verify", "--dir", &dir]);
+    let verify =
+        Tool::new("/tmp/holdfast/usr/bin/holdfast").args(["audit", "verify", "--dir", &dir]);
     verify.ok().map(drop)
 }

@@ -20,9 +20,13 @@ pub(super) fn ready(host: &mut Host) -> Result<()> {
     let active = host::property("ActiveEnterTimestamp")?;
     let words: Vec<&str> = active.split(' ').collect();
     let [_, day, time, _] = words[..] else { anyhow::bail!("a time like {active:?}") };
-    let (active, tried) = (format!("{day}T{time}"), cli::text(coverage, "time").trim_end_matches('Z'));
+    let (active, tried) =
+        (format!("{day}T{time}"), cli::text(coverage, "time").trim_end_matches('Z'));
     check!(!tried.is_empty(), "{coverage}");
-    check!(*tried <= *active, "every op was tried at {tried}, but the service was ready at {active}");
+    check!(
+        *tried <= *active,
+        "every op was tried at {tried}, but the service was ready at {active}"
+    );
     host.note(format!("tried at {tried}, ready at {active}"));
     Ok(())
 }
@@ -47,15 +51,18 @@ pub(super) fn works(host: &mut Host) -> Result<()> {
     until("the mount that came later is a root", PATIENCE, || {
         let status = host::json(&["status", "--json"])?;
         let zones = status["zones"].as_array().context("no zones")?;
-        let roots = zones.iter().find(|zone| zone["name"] == "late").map(|zone| zone["roots"].to_string());
+        let roots =
+            zones.iter().find(|zone| zone["name"] == "late").map(|zone| zone["roots"].to_string());
         let mounted = roots.is_some_and(|roots| roots.contains("/srv/late-late"));
         Ok(mounted.then_some(()))
     })?;
     Tool::new("rm").arg("-rf").arg(&tree.root).run()?.refused()?;
     tree.lost_exactly(BUDGET)?;
-    until("what was mounted can be unmounted: the service does not hold on to it", PATIENCE, || {
-        Ok(Tool::new("umount").arg(late).run()?.succeeded().then_some(()))
-    })?;
+    until(
+        "what was mounted can be unmounted: the service does not hold on to it",
+        PATIENCE,
+        || Ok(Tool::new("umount").arg(late).run()?.succeeded().then_some(())),
+    )?;
 
     // Held, told on a terminal that only its user may write to, looked at, released.
     let script = "chown -R 1000 /data/held; chown 1000 $(tty); chmod 600 $(tty); \
@@ -112,7 +119,9 @@ pub(super) fn watchdog(host: &mut Host) -> Result<()> {
     let said = Tool::new("journalctl").args(["-u", UNIT, "--no-pager", "-o", "cat"]).ok()?.stdout;
     check!(said.to_lowercase().contains("watchdog timeout"), "the journal does not say why");
     let seconds = start.elapsed().as_secs();
-    host.note(format!("a new agent after {seconds} s; {tried} removals tried meanwhile, {BUDGET} done"));
+    host.note(format!(
+        "a new agent after {seconds} s; {tried} removals tried meanwhile, {BUDGET} done"
+    ));
     Ok(())
 }
 

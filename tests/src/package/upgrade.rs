@@ -35,7 +35,8 @@ pub(super) fn refused(_: &mut Host) -> Result<()> {
     let pid = host::main_pid()?;
     let good = fs::read_to_string(POLICY)?;
     fs::write(POLICY, format!("{good}\nnonsense = 1\n"))?;
-    let outcome = host::apt(&["install", "--reinstall", &host::package(true)?.display().to_string()])?;
+    let outcome =
+        host::apt(&["install", "--reinstall", &host::package(true)?.display().to_string()])?;
     host::fails_saying(&outcome, &["does not accept", "nonsense"])?;
     check_eq!(host::main_pid()?, pid, "the agent's process");
     check_eq!(host::property("ActiveState")?, "active", "ActiveState");

@@ -75,7 +75,10 @@ mod tests {
     #[test]
     fn the_policy_page_has_every_line_and_no_request_of_its_own() {
         let page = policy("# a 'quoted' - line\n.hidden \\ x\n");
-        assert!(page.contains("\n# a \\(aqquoted\\(aq \\- line\n\\&.hidden \\e x\n.EE\n"), "{page}");
+        assert!(
+            page.contains("\n# a \\(aqquoted\\(aq \\- line\n\\&.hidden \\e x\n.EE\n"),
+            "{page}"
+        );
     }
 
     #[test]
@@ -88,9 +91,9 @@ mod tests {
             .collect();
         assert!(known.len() > 20, "{known:?}");
         for name in known {
-            let told = page.lines().any(|line| {
-                line.split([' ', ',', '"', '[', ']', '.']).any(|word| word == name)
-            });
+            let told = page
+                .lines()
+                .any(|line| line.split([' ', ',', '"', '[', ']', '.']).any(|word| word == name));
             assert!(told, "{name} is not in holdfast-allowance.5");
         }
     }

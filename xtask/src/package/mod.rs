@@ -68,7 +68,11 @@ fn fill(tree: &Tree<'_>, binary: &Path, pages: &Path, version: &str) -> Result<(
         fs::read(&path).with_context(|| format!("cannot read {}", path.display()))
     };
     tree.file("usr/bin/holdfast", &fs::read(binary)?, 0o755)?;
-    tree.file("usr/lib/systemd/system/holdfast.service", &read("agent/dist/holdfast.service")?, 0o644)?;
+    tree.file(
+        "usr/lib/systemd/system/holdfast.service",
+        &read("agent/dist/holdfast.service")?,
+        0o644,
+    )?;
     let policy = read("agent/dist/policy.toml")?;
     tree.file("etc/holdfast/policy.toml", &policy, 0o644)?;
     tree.dir("var/lib/holdfast", 0o700)?;
@@ -78,7 +82,9 @@ fn fill(tree: &Tree<'_>, binary: &Path, pages: &Path, version: &str) -> Result<(
         let name = page.strip_prefix(pages)?.to_string_lossy().into_owned();
         let text = fs::read(&page)?;
         let (place, text) = match name.split_once('/') {
-            Some(("bash", _)) => ("usr/share/bash-completion/completions/holdfast".to_owned(), text),
+            Some(("bash", _)) => {
+                ("usr/share/bash-completion/completions/holdfast".to_owned(), text)
+            }
             Some(("zsh", _)) => ("usr/share/zsh/vendor-completions/_holdfast".to_owned(), text),
             Some(("fish", name)) => (format!("usr/share/fish/vendor_completions.d/{name}"), text),
             Some((section, name)) => {
@@ -90,7 +96,11 @@ fn fill(tree: &Tree<'_>, binary: &Path, pages: &Path, version: &str) -> Result<(
         tree.file(&place, &text, 0o644)?;
     }
     let about_policy = manual::policy(&String::from_utf8(policy)?);
-    tree.file(&format!("{man}/man5/holdfast-policy.5.gz"), &manual::gzip(about_policy.as_bytes())?, 0o644)?;
+    tree.file(
+        &format!("{man}/man5/holdfast-policy.5.gz"),
+        &manual::gzip(about_policy.as_bytes())?,
+        0o644,
+    )?;
     let allowance = read("agent/dist/man/holdfast-allowance.5")?;
     tree.file(&format!("{man}/man5/holdfast-allowance.5.gz"), &manual::gzip(&allowance)?, 0o644)?;
 
@@ -114,7 +124,11 @@ fn fill(tree: &Tree<'_>, binary: &Path, pages: &Path, version: &str) -> Result<(
     tree.file("DEBIAN/control", control.as_bytes(), 0o644)?;
     tree.file("DEBIAN/conffiles", &read("agent/dist/debian/conffiles")?, 0o644)?;
     for script in ["postinst", "prerm", "postrm"] {
-        tree.file(&format!("DEBIAN/{script}"), &read(&format!("agent/dist/debian/{script}"))?, 0o755)?;
+        tree.file(
+            &format!("DEBIAN/{script}"),
+            &read(&format!("agent/dist/debian/{script}"))?,
+            0o755,
+        )?;
     }
     Ok(())
 }
@@ -132,7 +146,10 @@ fn copyright(read: &dyn Fn(&str) -> Result<Vec<u8>>) -> Result<String> {
 /// Puts a tree into a package. One thread: with several, what xz makes depends on how many there are.
 fn pack(tree: &Path, package: &Path, epoch: u64) -> Result<()> {
     let mut command = process::program("dpkg-deb");
-    command.args(["--root-owner-group", "-Zxz", "--threads-max=1", "--build"]).arg(tree).arg(package);
+    command
+        .args(["--root-owner-group", "-Zxz", "--threads-max=1", "--build"])
+        .arg(tree)
+        .arg(package);
     command.env("SOURCE_DATE_EPOCH", epoch.to_string());
     process::output(&mut command).map(drop)
 }
@@ -140,11 +157,16 @@ fn pack(tree: &Path, package: &Path, epoch: u64) -> Result<()> {
 /// The time that everything in the package has: that of the commit it is made from.
 fn epoch() -> Result<u64> {
     if let Ok(epoch) = std::env::var("SOURCE_DATE_EPOCH") {
-        return epoch.parse().with_context(|| format!("SOURCE_DATE_EPOCH={epoch} is no number of seconds"));
+        return epoch
+            .parse()
+            .with_context(|| format!("SOURCE_DATE_EPOCH={epoch} is no number of seconds"));
     }
     let mut command = Command::new("git");
-    let text = process::output(command.args(["log", "-1", "--format=%ct"]).current_dir(paths::root()))
-        .context("without git, say which time files in the package have: SOURCE_DATE_EPOCH=SECONDS")?;
+    let text =
+        process::output(command.args(["log", "-1", "--format=%ct"]).current_dir(paths::root()))
+            .context(
+                "without git, say which time files in the package have: SOURCE_DATE_EPOCH=SECONDS",
+            )?;
     Ok(text.trim().parse()?)
 }
 

@@ -50,7 +50,10 @@ impl Tree<'_> {
             // Of a conffile dpkg keeps the sum itself.
             if !name.starts_with("etc/") {
                 let text = process::output(process::program("md5sum").arg(&file))?;
-                sums.push_str(&format!("{}  {name}\n", text.split_whitespace().next().unwrap_or_default()));
+                sums.push_str(&format!(
+                    "{}  {name}\n",
+                    text.split_whitespace().next().unwrap_or_default()
+                ));
             }
         }
         Ok(sums)

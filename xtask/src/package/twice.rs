@@ -15,7 +15,9 @@ pub fn compare(package: &Path, digest: &str) -> Result<()> {
     remove(&copy)?;
     fs::create_dir_all(&copy)?;
     let listed = process::output(
-        Command::new("git").args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"]).current_dir(paths::root()),
+        Command::new("git")
+            .args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"])
+            .current_dir(paths::root()),
     )?;
     for name in listed.split('\0').filter(|name| !name.is_empty()) {
         let (from, to) = (paths::root().join(name), copy.join(name));

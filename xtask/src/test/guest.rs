@@ -10,8 +10,8 @@ use anyhow::{Result, anyhow};
 
 use super::Place;
 use super::count::Count;
-use crate::{build, package, process};
 use crate::vm::{Boot, End, Outcome, Stream, Task};
+use crate::{build, package, process};
 
 /// A way to boot that some tests need.
 struct Way {
