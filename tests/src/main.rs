@@ -35,7 +35,11 @@ enum Command {
         filter: Option<String>,
     },
     /// Install, restart, upgrade and remove the package in /run/payload (needs a VM with systemd and apt).
-    Package,
+    Package {
+        /// Go on after a step that failed: the ones after it then stand on what it left.
+        #[arg(long)]
+        go_on: bool,
+    },
     /// Name every scenario, with the boot it needs.
     List,
     /// Run a mass-deletion script twice, without the guard and with it, and compare.
@@ -50,7 +54,7 @@ enum Command {
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Run { boot, filter } => Ok(runner::run(boot, filter.as_deref())),
-        Command::Package => Ok(package::run()),
+        Command::Package { go_on } => Ok(package::run(go_on)),
         Command::List => Ok(runner::list()),
         Command::Demo => demo::run(),
         Command::Bench => bench::run().map(|()| true),
