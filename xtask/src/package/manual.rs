@@ -47,9 +47,13 @@ fn roff(line: &str) -> String {
     if text.starts_with('.') { format!("\\&{text}") } else { text }
 }
 
-/// References among the pages: the agent's is in section 8.
+/// References among the pages: the agent's is in section 8. And a date that is left out is an empty one, not none.
 pub fn mended(page: &str) -> String {
-    page.replace("holdfast\\-agent(1)", "holdfast\\-agent(8)")
+    page.replace("holdfast\\-agent(1)", "holdfast\\-agent(8)").replacen(
+        "  \"holdfast ",
+        " \"\" \"holdfast ",
+        1,
+    )
 }
 
 /// Compressed without a name or a time in it.
@@ -78,6 +82,15 @@ mod tests {
         assert!(
             page.contains("\n# a \\(aqquoted\\(aq \\- line\n\\&.hidden \\e x\n.EE\n"),
             "{page}"
+        );
+    }
+
+    #[test]
+    fn pages_name_the_agents_section_and_keep_their_headers_in_place() {
+        let page = ".TH HOLDFAST 1  \"holdfast 0.1.0\" holdfast\nholdfast\\-agent(1)\n";
+        assert_eq!(
+            mended(page),
+            ".TH HOLDFAST 1 \"\" \"holdfast 0.1.0\" holdfast\nholdfast\\-agent(8)\n"
         );
     }
 
