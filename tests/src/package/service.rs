@@ -44,9 +44,10 @@ pub(super) fn works(host: &mut Host) -> Result<()> {
     host::put_in_force(&host::policy())?;
 
     // Mounted after the service was started: what the host mounts has to reach it.
+    // The directory is on it: who does not see the mount does not see the directory.
     let late = Path::new("/srv/late-late");
+    Tool::new("mount").args(["-t", "tmpfs", "tmpfs", "/srv"]).ok()?;
     fs::create_dir_all(late)?;
-    Tool::new("mount").args(["-t", "tmpfs", "tmpfs"]).arg(late).ok()?;
     let tree = Tree::make(&late.join("below"), 1, 50)?;
     until("the mount that came later is a root", PATIENCE, || {
         let status = host::json(&["status", "--json"])?;
@@ -61,7 +62,7 @@ pub(super) fn works(host: &mut Host) -> Result<()> {
     until(
         "what was mounted can be unmounted: the service does not hold on to it",
         PATIENCE,
-        || Ok(Tool::new("umount").arg(late).run()?.succeeded().then_some(())),
+        || Ok(Tool::new("umount").arg("/srv").run()?.succeeded().then_some(())),
     )?;
 
     // Held, told on a terminal that only its user may write to, looked at, released.
