@@ -16,6 +16,7 @@ mod journal;
 pub mod kernel;
 mod manifest;
 mod metrics;
+mod notify;
 mod past;
 mod report;
 mod roots;

@@ -7,6 +7,7 @@
 mod bench;
 mod demo;
 mod harness;
+mod package;
 mod powercut;
 mod runner;
 mod scenarios;
@@ -34,6 +35,12 @@ enum Command {
         #[arg(long)]
         filter: Option<String>,
     },
+    /// Install, restart, upgrade and remove the package in /run/payload (needs a VM with systemd and apt).
+    Package {
+        /// Go on after a step that failed: the ones after it then stand on what it left.
+        #[arg(long)]
+        go_on: bool,
+    },
     /// Name every scenario, with the boot it needs.
     List,
     /// Run a mass-deletion script twice, without the guard and with it, and compare.
@@ -54,6 +61,7 @@ enum Command {
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Run { boot, filter } => Ok(runner::run(boot, filter.as_deref())),
+        Command::Package { go_on } => Ok(package::run(go_on)),
         Command::List => Ok(runner::list()),
         Command::Demo => demo::run(),
         Command::Bench => bench::run().map(|()| true),

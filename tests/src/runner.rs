@@ -122,6 +122,7 @@ fn all() -> Vec<(&'static Scenario, Fs, String)> {
 
 /// Prints every scenario.
 pub(crate) fn list() -> bool {
+    crate::package::list();
     for (scenario, _, title) in all() {
         match scenario.boot {
             Boot::Normal => println!("{title}"),

@@ -43,10 +43,10 @@ pub fn everything(release: bool) -> Result<Vec<PathBuf>> {
 pub fn kernel_programs() -> Result<PathBuf> {
     let (toolchain, linker) = setup::for_build()?;
     let mut command = ebpf_cargo(&toolchain, "build");
-    let linker_flag = format!("-Clinker={}", linker.display());
-    let flags = [&linker_flag, "-Cdebuginfo=2", "-Clink-arg=--btf", "-Ctarget-cpu=v3"];
-    // The encoded form keeps a path with spaces together.
-    command.env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"));
+    let flags = ["-Cdebuginfo=2", "-Clink-arg=--btf", "-Ctarget-cpu=v3"];
+    command.env("CARGO_ENCODED_RUSTFLAGS", encoded(&flags)?);
+    // Not among the flags: these are part of what symbols are named by.
+    command.env("CARGO_TARGET_BPFEL_UNKNOWN_NONE_LINKER", &linker);
     process::step("building the kernel programs", &mut command)?;
     let object = paths::ebpf_object();
     if !object.is_file() {
@@ -90,11 +90,10 @@ fn binaries(object: &Path, release: bool) -> Result<Vec<PathBuf>> {
     if release {
         command.arg("--release");
     }
-    // Named by target, so that build scripts and procedural macros keep their own flags.
+    // With a target named, build scripts and procedural macros keep their own flags.
     command
-        .env("CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUSTFLAGS", "-C target-feature=+crt-static")
+        .env("CARGO_ENCODED_RUSTFLAGS", encoded(&["-Ctarget-feature=+crt-static"])?)
         .env_remove("RUSTFLAGS")
-        .env_remove("CARGO_ENCODED_RUSTFLAGS")
         .env("CARGO_TARGET_DIR", paths::root().join("target"))
         .env("HOLDFAST_EBPF_OBJECT", object)
         .current_dir(paths::root());
@@ -104,6 +103,19 @@ fn binaries(object: &Path, release: bool) -> Result<Vec<PathBuf>> {
         bail!("the build left no {}", BINARIES.join(" or no "));
     }
     Ok(built)
+}
+
+/// Flags for the compiler, and such that the directories of this machine are in nothing that comes out: wherever and by whomever
+/// it is built, it is the same to the byte. The encoded form keeps a path with spaces together.
+fn encoded(flags: &[&str]) -> Result<String> {
+    let cargo_home = match std::env::var_os("CARGO_HOME") {
+        Some(home) => PathBuf::from(home),
+        None => Path::new(&std::env::var_os("HOME").context("HOME is not set")?).join(".cargo"),
+    };
+    let remap = |from: &Path, to: &str| format!("--remap-path-prefix={}={to}", from.display());
+    let remaps = [remap(&cargo_home, "/cargo"), remap(&paths::root(), "/holdfast")];
+    let remaps = remaps.iter().map(String::as_str);
+    Ok(flags.iter().copied().chain(remaps).collect::<Vec<_>>().join("\x1f"))
 }
 
 /// The binaries that are there, without building any.

@@ -59,6 +59,9 @@ pub struct Guest {
     /// Don't build; take the binaries that are there, if any
     #[arg(long)]
     no_build: bool,
+    /// With systemd, apt and Prometheus, and without `holdfast` installed (its binary is in /run/payload)
+    #[arg(long)]
+    systemd: bool,
     /// Put one more file into /run/payload, which is in PATH; can be repeated
     #[arg(long, value_name = "FILE")]
     with: Vec<PathBuf>,
@@ -105,6 +108,9 @@ impl Run {
 impl Guest {
     fn boot(&self, task: Task) -> Result<Boot> {
         let mut boot = Boot::new(&self.kernel, task)?;
+        if self.systemd {
+            boot = boot.with_systemd()?;
+        }
         for file in &self.with {
             if !file.is_file() {
                 bail!("--with {}: there is no such file", file.display());

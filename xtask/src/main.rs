@@ -8,6 +8,7 @@ mod build;
 mod ci;
 mod command;
 mod fuzz;
+mod package;
 mod paths;
 mod powercut;
 mod process;
@@ -43,6 +44,8 @@ enum Task {
     },
     /// Build the kernel programs, and the static binaries with them inside
     Build(build::Options),
+    /// Make the Debian package: binary, service, policy, man pages, completions
+    Package(package::Options),
     /// Run something on a real kernel in a VM
     #[command(subcommand)]
     Vm(command::Vm),
@@ -75,6 +78,7 @@ fn run(task: Task) -> Result<i32> {
     match task {
         Task::Setup { refresh } => setup::everything(refresh).map(|()| 0),
         Task::Build(options) => options.run(),
+        Task::Package(options) => options.run(),
         Task::Vm(options) => options.run(),
         Task::Test(options) => test::run(&options),
         Task::Demo(options) => options.run(),

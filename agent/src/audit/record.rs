@@ -308,11 +308,14 @@ pub(crate) enum Record {
         uid: u32,
         /// Their login user, where one is set.
         login_uid: Option<u32>,
-        /// Whether an agent was running, or processes were paused.
+        /// Whether an agent was running, processes were paused, or a zone was enforced in which no break-glass was open.
         forced: bool,
         /// Processes that were paused, and stay so until somebody continues or kills them.
         #[serde(skip_serializing_if = "Vec::is_empty")]
         paused: Vec<u32>,
+        /// Zones that were enforced until then.
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        enforced: Vec<String>,
     },
 }
 

@@ -15,6 +15,8 @@ mod hold;
 mod join;
 mod manifest;
 mod out;
+#[cfg(feature = "pages")]
+mod pages;
 mod policy;
 mod run;
 mod status;
@@ -120,7 +122,17 @@ enum Command {
     /// Check, show, reload, compare, try and learn policies
     #[command(subcommand)]
     Policy(PolicyCommand),
+    /// Write man pages and completions into a directory
+    #[cfg(feature = "pages")]
+    #[command(name = "__pages", hide = true)]
+    Pages {
+        /// The directory
+        dir: PathBuf,
+    },
     /// Take the guard off this host
+    ///
+    /// Refused while a zone is enforced, unless a break-glass is open there for everybody: who takes the guard off needs what
+    /// everybody else needs to get past it.
     Unpin(UnpinArgs),
 }
 
@@ -312,10 +324,13 @@ struct PolicyShowArgs {
 
 #[derive(Debug, Args)]
 struct UnpinArgs {
-    /// Even while an agent runs (it will say that it no longer enforces) or processes are paused (they stay so until
-    /// somebody continues or kills them)
+    /// Even while zones are enforced, an agent runs (it will say that it no longer enforces) or processes are paused (they
+    /// stay so until somebody continues or kills them). It is on record that it was forced
     #[arg(long)]
     force: bool,
+    /// Only say whether it would be refused. That an agent runs is no reason
+    #[arg(long, conflicts_with = "force")]
+    check: bool,
 }
 
 /// Whether there is such a command, for what is written down.
@@ -373,7 +388,9 @@ async fn run(dirs: Dirs, command: Command) -> Result<ExitCode, Failure> {
         Command::Policy(PolicyCommand::Learn(args)) => {
             policy::learn::run(&client, &dirs, &args).await
         }
-        Command::Unpin(args) => unpin::run(&dirs, args.force),
+        #[cfg(feature = "pages")]
+        Command::Pages { dir } => pages::write(&dir),
+        Command::Unpin(args) => unpin::run(&dirs, &args),
     };
     exit.map(ExitCode::from)
 }

@@ -6,21 +6,28 @@ use std::time::Duration;
 
 use holdfast_abi::TaskKey;
 
-use super::{Dirs, Exit, Failure, out};
+use super::{Dirs, Exit, Failure, UnpinArgs, out};
 use crate::api::ProcessReport;
 use crate::audit::{AuditLog, Record};
 use crate::clock::Now;
 use crate::daemon::{AgentLock, LockError};
 use crate::holds::{Process, is_paused_now};
-use crate::kernel;
+use crate::kernel::{self, Enforced};
 
 /// How long the kernel may take to let go of the programs.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-pub(super) fn run(dirs: &Dirs, force: bool) -> Result<Exit, Failure> {
+pub(super) fn run(dirs: &Dirs, args: &UnpinArgs) -> Result<Exit, Failure> {
+    let force = args.force;
+    let enforced = kernel::enforced(&dirs.pin_dir);
     let paused = paused(&dirs.pin_dir);
-    if !force && !paused.is_empty() {
-        return Err(Failure::new(Exit::Failure, refusal(&paused)));
+    let held = (!paused.is_empty()).then(|| refusal(&paused));
+    let refusals: Vec<String> = held.into_iter().chain(enforced_refusal(&enforced)).collect();
+    if !force && !refusals.is_empty() {
+        return Err(Failure::new(Exit::Failure, refusals.join("\n")));
+    }
+    if args.check {
+        return Ok(Exit::Ok);
     }
     // Held until the end, so that no agent starts meanwhile. Without a run directory none can be running.
     let lock = dirs.run_dir.is_dir().then(|| AgentLock::take(&dirs.run_dir)).transpose();
@@ -41,7 +48,11 @@ pub(super) fn run(dirs: &Dirs, force: bool) -> Result<Exit, Failure> {
     let patience = if running { Duration::ZERO } else { PATIENCE };
     let kernel::Unpinned { pins, off } = kernel::unpin(&dirs.pin_dir, patience)
         .map_err(|error| Failure::new(Exit::Failure, error.to_string()))?;
-    record(dirs, pins, running || !paused.is_empty(), paused.iter().map(|one| one.pid).collect());
+    let forced = running || !refusals.is_empty();
+    let enforced = enforced.unwrap_or_default().into_iter().map(|zone| zone.zone).collect();
+    let pids = paused.iter().map(|one| one.pid).collect();
+    let (uid, login_uid) = who();
+    record(dirs, &Record::Unpin { pins, uid, login_uid, forced, paused: pids, enforced });
     let message = match (pins, off) {
         (0, _) => "nothing was pinned: this host was not guarded".to_owned(),
         (pins, true) => {
@@ -78,6 +89,26 @@ fn paused(pin_dir: &Path) -> Vec<ProcessReport> {
     processes.into_keys().map(|pid| Process::read(pid).report()).collect()
 }
 
+/// Why the guard stays on, if it does: nothing that is enforced is given up without what it takes to get past it.
+fn enforced_refusal(enforced: &Result<Vec<Enforced>, kernel::KernelError>) -> Option<String> {
+    let zones = match enforced {
+        Ok(zones) => zones,
+        Err(error) => {
+            return Some(format!(
+                "what is enforced on this host cannot be read: {error}\n  help: start this version's agent, or use --force"
+            ));
+        }
+    };
+    let closed: Vec<&str> =
+        zones.iter().filter(|zone| !zone.opened).map(|zone| zone.zone.as_str()).collect();
+    let first = closed.first()?;
+    Some(format!(
+        "enforced on this host, and the guard stays: {}\n  help: have {} observe (mode = \"observe\" in the policy, then          `holdfast policy reload`);\n        or, for the last one, take the guard off while a break-glass is open there:          `holdfast break-glass open --zone {first} --host-wide --reason ...`;\n        --force takes it off all the same, and          that is on record",
+        closed.join(", "),
+        if closed.len() == 1 { "it" } else { "them" },
+    ))
+}
+
 fn refusal(paused: &[ProcessReport]) -> String {
     format!(
         "{} paused by the guard:\n{}  help: decide about them first: `holdfast hold list`, then `holdfast hold release` or \
@@ -106,17 +137,20 @@ fn listed(paused: &[ProcessReport]) -> String {
     out::table(&rows.collect::<Vec<_>>(), 2)
 }
 
-/// Taking the guard off must not fail because the log cannot be written; it is said instead.
-fn record(dirs: &Dirs, pins: usize, forced: bool, paused: Vec<u32>) {
-    let now = Now::read();
+/// Who does it: the user, and the one who logged in.
+fn who() -> (u32, Option<u32>) {
     let login_uid = std::fs::read_to_string("/proc/self/loginuid").ok();
     let login_uid =
         login_uid.and_then(|text| text.trim().parse().ok()).filter(|uid| *uid != u32::MAX);
-    let uid = rustix::process::getuid().as_raw();
-    let record = Record::Unpin { pins, uid, login_uid, forced, paused };
+    (rustix::process::getuid().as_raw(), login_uid)
+}
+
+/// Taking the guard off must not fail because the log cannot be written; it is said instead.
+fn record(dirs: &Dirs, record: &Record) {
+    let now = Now::read();
     let written = AuditLog::open(&dirs.state_dir, now).map_err(|error| error.to_string()).and_then(
         |(mut log, _)| {
-            log.append(&record, now);
+            log.append(record, now);
             log.close(now).map_err(|error| error.to_string())
         },
     );
@@ -139,6 +173,26 @@ mod tests {
             terminal: None,
             parents: vec![],
         }
+    }
+
+    fn enforced(zones: &[(&str, bool)]) -> Result<Vec<Enforced>, kernel::KernelError> {
+        let zones = zones.iter();
+        Ok(zones.map(|&(zone, opened)| Enforced { zone: zone.to_owned(), opened }).collect())
+    }
+
+    #[test]
+    fn the_guard_stays_where_a_zone_is_enforced_and_not_opened() {
+        assert_eq!(enforced_refusal(&enforced(&[])), None);
+        assert_eq!(enforced_refusal(&enforced(&[("customers", true)])), None);
+        let refusal = enforced_refusal(&enforced(&[("customers", true), ("backups", false)]));
+        let refusal = refusal.unwrap();
+        assert!(
+            refusal.contains("stays: backups\n") && !refusal.contains("customers"),
+            "{refusal}"
+        );
+        assert!(refusal.contains("--zone backups --host-wide"), "{refusal}");
+        let unreadable = Err(kernel::KernelError::NotBuilt);
+        assert!(enforced_refusal(&unreadable).unwrap().contains("--force"));
     }
 
     #[test]

@@ -30,6 +30,7 @@ use crate::journal::Journal;
 use crate::kernel::{self, EventStream, Guard};
 use crate::manifest::News;
 use crate::metrics::Metrics;
+use crate::notify::Notify;
 use crate::report::{self, Facts, Ledger, Question};
 use crate::text;
 use crate::units::Units;
@@ -54,6 +55,8 @@ pub(super) struct Executor {
     /// Address of the metrics page, or why there is none.
     metrics_address: Option<Result<String, String>>,
     followers: broadcast::Sender<std::sync::Arc<str>>,
+    /// The service manager.
+    pub(super) notify: Notify,
     /// The kernel's events, until somebody takes them.
     pub(super) events: Option<EventStream>,
     /// What the loop does not wait for, and its outcomes until somebody takes them.
@@ -87,6 +90,7 @@ impl Executor {
             source: Source::default(),
             metrics_address,
             followers: broadcast::Sender::new(BEHIND),
+            notify: Notify::from_environment(),
             events: None,
             aside,
             outcomes,
@@ -186,6 +190,7 @@ impl Executor {
             }
             // Nobody may be listening.
             Action::Publish(line) => drop(self.followers.send(line)),
+            Action::Notify(news) => self.notify.send(&news),
             Action::Log(level, message) => log(level, &message),
             Action::Collect(ask, reply) => {
                 let answer = self.collect(&ask, state, now);

@@ -265,6 +265,8 @@ pub(crate) enum Action {
     SyncAudit,
     /// Send a line to everybody who follows events.
     Publish(Arc<str>),
+    /// Tell the service manager this.
+    Notify(String),
     /// Tell the log.
     Log(tracing::Level, String),
     /// Collect what was asked for, and send it.

@@ -21,6 +21,7 @@ mod opening;
 mod pausing;
 mod placing;
 mod plan;
+mod readiness;
 mod records;
 mod ring;
 mod source;
@@ -50,6 +51,7 @@ use crate::manifest::News;
 use crate::metrics::{self, Metrics, MetricsAddress};
 use crate::webhook::{self, Target, Webhook};
 use executor::Executor;
+use readiness::Turn;
 
 pub(crate) use allowance::AllowanceCount;
 pub(crate) use glass::{GlassAsk, GlassCount};
@@ -164,6 +166,7 @@ pub(crate) async fn run(options: Options) -> Result<(), DaemonError> {
     let first = state.begin(recovered, boot_id());
     let mut daemon = Daemon { state, executor, stream: None, manifest_news };
     daemon.perform(first);
+    daemon.notify(Turn::Other);
     info!(version = env!("CARGO_PKG_VERSION"), policy = %options.policy.display(), "ready");
     daemon.watch(questions).await
 }
@@ -209,6 +212,7 @@ impl Daemon {
             let now = Now::read();
             self.turn(event, now);
         }
+        self.perform(vec![message::Action::Notify(readiness::stopping())]);
         self.executor.end(&mut self.manifest_news, Now::read());
         Ok(())
     }
@@ -224,9 +228,19 @@ impl Daemon {
     }
 
     fn turn(&mut self, event: message::Event, now: Now) {
+        let turn = Turn::of(&event);
         let actions = self.state.handle(event, now);
         self.perform(actions);
         self.executor.flush_audit();
+        self.notify(turn);
+    }
+
+    /// Tells the service manager, after everything that a turn was about.
+    fn notify(&mut self, turn: Turn) {
+        let news = self.state.readiness_news(turn, Now::read());
+        if !news.is_empty() {
+            self.perform(vec![message::Action::Notify(news)]);
+        }
     }
 
     /// Does everything in order; what follows from one action comes before the next. Some actions take seconds, such

@@ -62,6 +62,15 @@ impl Guarding {
         matches!(self.started, Some(Ok(_)))
     }
 
+    /// Whether it is known how things stand: each kind of op was tried, or there is no guard to try.
+    pub(crate) fn is_settled(&self) -> bool {
+        match self.started {
+            None => false,
+            Some(Ok(_)) => self.coverage.is_some(),
+            Some(Err(_)) => true,
+        }
+    }
+
     /// Whether the plan has to be put in force once more.
     pub(crate) fn needs_apply(&self) -> bool {
         self.is_up() && self.apply_error.is_some()

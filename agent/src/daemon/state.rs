@@ -10,6 +10,7 @@ use super::holding::Holding;
 use super::message::Answer;
 use super::message::{Action, Applied, Ask, Cause, Decided, Event, Refusal, Reply, ZoneInForce};
 use super::plan::{Plan, PlanError};
+use super::readiness::{self, Readiness};
 use super::records;
 use super::ring::Ring;
 use super::standing::Guarding;
@@ -59,6 +60,8 @@ pub(crate) struct State {
     pub(super) close_failed: BTreeSet<String>,
     /// Break-glass.
     pub(crate) glass: break_glass::Book,
+    /// What the service manager was told.
+    pub(super) readiness: Readiness,
     /// Zone names by slot, those of former policies included: their events can still come.
     zone_names: HashMap<u32, String>,
     /// How many directories of each zone are guarded although no path leads to them.
@@ -86,6 +89,7 @@ impl State {
             allowances_error: None,
             close_failed: BTreeSet::new(),
             glass: break_glass::Book::default(),
+            readiness: Readiness::default(),
             zone_names: HashMap::new(),
             kept_roots: BTreeMap::new(),
             budget_labels: HashMap::new(),
@@ -121,6 +125,7 @@ impl State {
             Event::Tick => self.tick(now),
             Event::Asked(ask, reply) => self.asked(ask, reply, now),
             Event::HangUp => vec![
+                Action::Notify(readiness::reloading()),
                 Action::Log(Level::INFO, "SIGHUP: reading the policy again".to_owned()),
                 Action::ReadPolicy(None),
             ],

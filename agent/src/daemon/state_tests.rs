@@ -71,6 +71,7 @@ pub(in crate::daemon) fn words(actions: &[Action]) -> Vec<&'static str> {
         A::Record(_) => "record",
         A::SyncAudit => "sync",
         A::Publish(_) => "publish",
+        A::Notify(_) => "notify",
         A::Log(..) => "log",
         A::Collect(..) => "collect",
         A::Send(..) => "send",

@@ -268,7 +268,7 @@ const NO_BUDGET: abi::BudgetConf = abi::BudgetConf {
     pad: 0,
 };
 
-fn read_zone(maps: &Maps, bank: u32, slot: u32) -> Result<abi::ZoneConf, KernelError> {
+pub(super) fn read_zone(maps: &Maps, bank: u32, slot: u32) -> Result<abi::ZoneConf, KernelError> {
     maps.zones
         .get(&abi::zone_index(bank, slot), 0)
         .map_err(|error| KernelError::refused("read the map of zones", error))

@@ -286,6 +286,12 @@ pub(super) fn drop_other_versions(pins: &Pins) -> Result<(), KernelError> {
     Ok(())
 }
 
+/// The pins of another ABI version than this one, if there are any.
+pub(super) fn other_versions(pins: &Pins) -> Result<Option<PathBuf>, KernelError> {
+    let others = versions(pins.root())?.into_iter().map(|version| version.base);
+    Ok(others.into_iter().find(|base| *base != pins.base))
+}
+
 /// The pins of every ABI version.
 fn versions(pin_dir: &Path) -> Result<Vec<Pins>, KernelError> {
     let failed = |error| KernelError::io(format!("look into {}", pin_dir.display()), error);

@@ -8,6 +8,7 @@ mod apply;
 mod btf;
 mod collect;
 mod destroyed;
+mod enforced;
 mod error;
 mod events;
 mod holds;
@@ -30,6 +31,7 @@ use holdfast_abi as abi;
 
 pub use allowances::{AllowanceRow, DesiredAllowance, DesiredGrant};
 pub use destroyed::{DestroyedStream, Gone, Lost, Taken};
+pub use enforced::Enforced;
 pub use error::KernelError;
 pub use events::EventStream;
 pub use holds::HoldRow;
@@ -170,6 +172,11 @@ pub struct Unpinned {
 /// Removes every pin, and with them the guard; waits for at most `patience` until it is off.
 pub fn unpin(pin_dir: &Path, patience: Duration) -> Result<Unpinned, KernelError> {
     load::unpin(pin_dir, patience)
+}
+
+/// Every zone that is enforced according to what is pinned, without an agent; none if nothing is.
+pub fn enforced(pin_dir: &Path) -> Result<Vec<Enforced>, KernelError> {
+    enforced::enforced(&Pins::new(pin_dir))
 }
 
 /// Every thread that is paused according to what is pinned, without an agent; none if nothing is.

@@ -195,7 +195,8 @@ impl Lab {
     pub(crate) fn finish(&mut self) -> Result<()> {
         self.stop()?;
         if Path::new(PIN_DIR).exists() {
-            cli::holdfast(["unpin"])?.ok()?;
+            // Whatever the last scenario enforced.
+            cli::holdfast(["unpin", "--force"])?.ok()?;
             let left = super::tree::count(Path::new(PIN_DIR))?;
             super::check_eq!(left.files, 0, "pins left after `holdfast unpin`");
         }

@@ -110,7 +110,13 @@ fn unpin(ctx: &mut Ctx<'_>) -> Result<()> {
     let tree = ctx.guarded(2, 30, 10)?;
     Tool::new("rm").arg("-rf").arg(tree.tenant(0)).run()?.refused()?;
     ctx.lab.stop()?;
-    cli::holdfast(["unpin"])?.ok()?;
+    // The zone is enforced: nobody takes the guard off by the way.
+    let refused = cli::holdfast(["unpin"])?;
+    check!(!refused.succeeded(), "{}", refused.describe("should have failed"));
+    check!(refused.stderr.contains(&ctx.zone), "{}", refused.describe("should name the zone"));
+    Tool::new("rm").arg("-rf").arg(tree.tenant(0)).run()?.refused()?;
+    tree.lost_exactly(10)?;
+    cli::holdfast(["unpin", "--force"])?.ok()?;
     check_eq!(count(Path::new(PIN_DIR))?.files, 0, "pins left");
     // What it says is so: the kernel lets go a moment after the last pin is gone, and it waits for that.
     Tool::new("rm").arg("-rf").arg(&tree.root).ok()?;

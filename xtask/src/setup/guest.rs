@@ -1,9 +1,9 @@
-//! The root disk of the guest: a small Debian 12 with the real tools that real scripts use.
+//! The root disks of the guests: a small Debian 12 with the real tools that real scripts use, and one with systemd and apt.
 //!
-//! The image is never written to by a guest. Its name carries a digest of its recipe: a change makes a new one.
+//! An image is never written to by a guest. Its name carries a digest of its recipe: a change makes a new one.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
@@ -12,34 +12,80 @@ use super::{apt, disk};
 use crate::{paths, process, ui};
 
 const SUITE: &str = "bookworm";
-const PACKAGES: [&str; 22] = [
-    "bash",
-    "coreutils",
-    "dpkg",
-    "e2fsprogs",
-    "findutils",
-    "gdb-minimal",
-    "git",
-    "grep",
-    "kmod",
-    "logrotate",
-    "mount",
-    "nfs-kernel-server",
-    "openssh-client",
-    "procps",
-    "rsync",
-    "sed",
-    "strace",
-    "tar",
-    "util-linux",
-    "vim-tiny",
-    "xz-utils",
-    "zstd",
-];
-/// Raise when anything but the package list changes.
-const RECIPE: u32 = 1;
-/// Programs that every boot brings along, at the place where a shell finds them.
-const LINKS: [&str; 2] = ["holdfast", "holdfast-tests"];
+/// What a root disk is made of.
+#[derive(Debug)]
+struct Recipe {
+    /// Its directory in the cache.
+    dir: &'static str,
+    packages: &'static [&'static str],
+    /// Raise when anything but the package list changes.
+    version: u32,
+    /// Programs that every boot brings along, at the place where a shell finds them.
+    links: &'static [&'static str],
+    /// Whether packages that are installed in the guest keep their documentation, and services are the guest's to start.
+    whole: bool,
+}
+
+/// Where nothing runs but what a test starts.
+const BARE: Recipe = Recipe {
+    dir: "guest",
+    packages: &[
+        "bash",
+        "coreutils",
+        "dpkg",
+        "e2fsprogs",
+        "findutils",
+        "gdb-minimal",
+        "git",
+        "grep",
+        "kmod",
+        "logrotate",
+        "mount",
+        "nfs-kernel-server",
+        "openssh-client",
+        "procps",
+        "rsync",
+        "sed",
+        "strace",
+        "tar",
+        "util-linux",
+        "vim-tiny",
+        "xz-utils",
+        "zstd",
+    ],
+    version: 1,
+    links: &["holdfast", "holdfast-tests"],
+    whole: false,
+};
+
+/// A host as it is in a data centre: systemd, packages, monitoring. `holdfast` comes as a package, so there is no link.
+const SYSTEMD: Recipe = Recipe {
+    dir: "guest-systemd",
+    packages: &[
+        "apt",
+        "bash",
+        "curl",
+        "dbus",
+        "e2fsprogs",
+        "findutils",
+        "grep",
+        "kmod",
+        "mount",
+        "openssh-client",
+        "procps",
+        "prometheus",
+        "prometheus-alertmanager",
+        "rsync",
+        "sed",
+        "systemd",
+        "systemd-sysv",
+        "tar",
+        "util-linux",
+    ],
+    version: 1,
+    links: &["holdfast-tests"],
+    whole: true,
+};
 
 /// What a guest needs besides a kernel.
 #[derive(Clone, Debug)]
@@ -52,16 +98,27 @@ pub struct Guest {
 
 /// The guest's files, made if they are not there yet.
 pub fn ensure() -> Result<Guest> {
-    let dir = paths::cache("guest");
+    ensure_of(&BARE)
+}
+
+/// The files of the guest with systemd, made if they are not there yet.
+pub fn ensure_systemd() -> Result<Guest> {
+    ensure_of(&SYSTEMD)
+}
+
+fn ensure_of(recipe: &Recipe) -> Result<Guest> {
+    let dir = paths::cache(recipe.dir);
     fs::create_dir_all(&dir)?;
-    let root_disk = dir.join(format!("root-{:016x}.ext4", digest()));
-    let busybox = dir.join("busybox");
+    fs::create_dir_all(paths::cache(BARE.dir))?;
+    let root_disk = dir.join(format!("root-{:016x}.ext4", digest(recipe)));
+    let busybox = paths::cache(BARE.dir).join("busybox");
     if !busybox.is_file() {
         ui::step("guest: fetching a static busybox", || fetch_busybox(&busybox))?;
     }
     if !root_disk.is_file() {
-        ui::step("guest: making the root disk (about a minute)", || make_root_disk(&root_disk))?;
-        remove_others(&root_disk)?;
+        let what = format!("{}: making the root disk (about a minute)", recipe.dir);
+        ui::step(&what, || make_root_disk(recipe, &root_disk))?;
+        remove_others(recipe, &root_disk)?;
     }
     Ok(Guest { root_disk, busybox })
 }
@@ -79,20 +136,20 @@ fn fetch_busybox(place: &PathBuf) -> Result<()> {
     Ok(())
 }
 
-fn make_root_disk(place: &PathBuf) -> Result<()> {
+fn make_root_disk(recipe: &Recipe, place: &Path) -> Result<()> {
     if !apt::is_root()? {
         // Files of the image belong to root, and only root can give them to root.
         bail!("making the guest's root disk needs root, once. Run `sudo -E cargo xtask setup`");
     }
-    let tree = paths::cache("guest/.root.new");
+    let tree = paths::cache(recipe.dir).join(".root.new");
     if tree.exists() {
         fs::remove_dir_all(&tree)?;
     }
-    let sources = paths::cache("guest/.sources.list");
+    let sources = paths::cache(recipe.dir).join(".sources.list");
     fs::write(&sources, archive::mirror()?.line(SUITE))?;
     let mut command = process::program("mmdebstrap");
     command.args(["--variant=essential", "--quiet"]);
-    command.arg(format!("--include={}", PACKAGES.join(",")));
+    command.arg(format!("--include={}", recipe.packages.join(",")));
     command.arg("--aptopt=Apt::Install-Recommends \"false\"");
     for useless in ["/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*"] {
         command.arg(format!("--dpkgopt=path-exclude={useless}"));
@@ -100,12 +157,20 @@ fn make_root_disk(place: &PathBuf) -> Result<()> {
     command.arg(SUITE).arg(&tree).arg(&sources).env("DEBIAN_FRONTEND", "noninteractive");
     process::output(&mut command)?;
 
-    for dir in ["data", "mnt/tmpfs", "usr/lib/modules", "etc/holdfast", "var/lib/holdfast"] {
+    for dir in ["data", "mnt/tmpfs", "usr/lib/modules"] {
         fs::create_dir_all(tree.join(dir))?;
+    }
+    if recipe.whole {
+        make_whole(&tree)?;
+    } else {
+        // What the package brings along elsewhere.
+        for dir in ["etc/holdfast", "var/lib/holdfast"] {
+            fs::create_dir_all(tree.join(dir))?;
+        }
     }
     fs::write(tree.join("etc/hostname"), "guest\n")?;
     fs::write(tree.join("etc/hosts"), "127.0.0.1 localhost guest\n::1 localhost\n")?;
-    for name in LINKS {
+    for name in recipe.links {
         let link = tree.join("usr/local/bin").join(name);
         std::os::unix::fs::symlink(format!("/run/payload/{name}"), link)?;
     }
@@ -117,21 +182,47 @@ fn make_root_disk(place: &PathBuf) -> Result<()> {
     Ok(())
 }
 
-fn remove_others(current: &PathBuf) -> Result<()> {
-    for entry in fs::read_dir(paths::cache("guest"))? {
+/// What is left out of the image itself is not left out of packages that a guest installs; and no service starts by itself but
+/// those of systemd. With a machine id it is no first boot, at which systemd would start everything that is installed.
+fn make_whole(tree: &Path) -> Result<()> {
+    let excludes = tree.join("etc/dpkg/dpkg.cfg.d/99mmdebstrap");
+    fs::remove_file(&excludes).with_context(|| format!("no {}", excludes.display()))?;
+    fs::write(tree.join("etc/machine-id"), "0123456789abcdef0123456789abcdef\n")?;
+    let wanted = tree.join("etc/systemd/system/multi-user.target.wants");
+    for name in ["prometheus.service", "prometheus-alertmanager.service"] {
+        let link = wanted.join(name);
+        fs::remove_file(&link).with_context(|| format!("no {}", link.display()))?;
+    }
+    Ok(())
+}
+
+fn remove_others(recipe: &Recipe, current: &Path) -> Result<()> {
+    for entry in fs::read_dir(paths::cache(recipe.dir))? {
         let path = entry?.path();
         let is_root = path.file_name().is_some_and(|n| n.to_string_lossy().starts_with("root-"));
-        if is_root && path != *current {
+        if is_root && path != current {
             fs::remove_file(&path)?;
         }
     }
     Ok(())
 }
 
-/// FNV-1a of everything that the image is made from.
-fn digest() -> u64 {
-    let recipe = format!("{RECIPE} {SUITE} {PACKAGES:?} {LINKS:?}");
+/// FNV-1a of everything that an image is made from.
+fn digest(recipe: &Recipe) -> u64 {
+    let Recipe { packages, version, links, .. } = recipe;
+    let recipe = format!("{version} {SUITE} {packages:?} {links:?}");
     recipe.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_disk_has_a_digest_of_its_own() {
+        assert_ne!(digest(&BARE), digest(&SYSTEMD));
+        assert_ne!(digest(&SYSTEMD), digest(&Recipe { version: 99, ..SYSTEMD }));
+    }
 }

@@ -36,6 +36,7 @@ pub fn everything(refresh: bool) -> Result<()> {
         ui::say(&format!("kernel {name}: {} ({})", kernel.release, kernel.package_version()));
         ui::say(&format!("  run by {}", emulator.introduction()));
     }
+    for_systemd_vm(kernels::TESTED[0])?;
     for_ci()?;
     for_host_tests()?;
     for_fuzz()?;
@@ -49,6 +50,16 @@ pub fn for_build() -> Result<(Toolchain, PathBuf)> {
     let toolchain = toolchain::ensure_bpf()?;
     let linker = tools::ensure_linker(&toolchain)?;
     Ok((toolchain, linker))
+}
+
+/// What making the package needs.
+pub fn for_package() -> Result<()> {
+    let _alone = alone()?;
+    if process::find_program("dpkg-deb").is_none() {
+        // Where it is missing this says what to install.
+        apt::install(&["dpkg"], "dpkg-deb for the package")?;
+    }
+    Ok(())
 }
 
 /// What booting a kernel needs.
@@ -70,6 +81,13 @@ pub fn for_vm(kernel: &str, refresh: bool) -> Result<(Kernel, Guest, Emulator)> 
 pub fn monitoring_disk() -> Result<PathBuf> {
     let _alone = alone()?;
     prometheus::disk()
+}
+
+/// What booting a kernel with systemd needs.
+pub fn for_systemd_vm(kernel: &str) -> Result<(Kernel, Guest, Emulator)> {
+    let (kernel, _, emulator) = for_vm(kernel, false)?;
+    let _alone = alone()?;
+    Ok((kernel, guest::ensure_systemd()?, emulator))
 }
 
 /// What `ci` needs on top.

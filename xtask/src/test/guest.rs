@@ -2,6 +2,7 @@
 
 use std::io::{Write, stdout};
 use std::path::PathBuf;
+use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -10,36 +11,54 @@ use anyhow::{Result, anyhow};
 use super::Place;
 use super::count::Count;
 use crate::vm::{Boot, End, Outcome, Stream, Task};
-use crate::{build, setup};
+use crate::{build, package, process, setup};
 
 /// A way to boot that some tests need.
 struct Way {
     name: &'static str,
     append: &'static [&'static str],
+    /// Whether the guest is the one with systemd and apt. It is a host as one has it, not a kernel to be tested: one is enough.
+    systemd: bool,
     limit: Duration,
 }
 
-const WAYS: [Way; 3] = [
-    Way { name: "normal", append: &[], limit: Duration::from_secs(3600) },
+const WAYS: [Way; 4] = [
+    Way { name: "normal", append: &[], systemd: false, limit: Duration::from_secs(3600) },
     // The list of active security modules without `bpf`.
     Way {
         name: "no-bpf",
         append: &["lsm=lockdown,capability,yama"],
+        systemd: false,
         limit: Duration::from_secs(300),
     },
     // The guest asks to be booted again, with the same data disk.
-    Way { name: "reboot", append: &[], limit: Duration::from_secs(900) },
+    Way { name: "reboot", append: &[], systemd: false, limit: Duration::from_secs(900) },
+    // The package, in its own chain of steps.
+    Way { name: PACKAGE, append: &[], systemd: true, limit: Duration::from_secs(900) },
 ];
+const PACKAGE: &str = "package";
 
 /// Runs the scenarios on these kernels, in each way to boot them. The kernels run at the same time: a scenario rarely keeps
 /// more than one CPU busy, and often waits.
 pub fn run(kernels: &[String], filter: Option<&str>) -> Result<Vec<Place>> {
     // Once, and before the clocks start.
     let binaries = &build::everything(true)?;
+    let listed = &process::output(Command::new(&binaries[1]).arg("list"))?;
+    let wanted: &Vec<&Way> = &WAYS.iter().filter(|way| is_wanted(way, filter, listed)).collect();
+    let packages = &match wanted.iter().any(|way| way.systemd) {
+        true => {
+            let package = package::deb()?;
+            vec![package::next(&package)?, package]
+        }
+        false => Vec::new(),
+    };
     thread::scope(|scope| {
-        let one =
-            |kernel| move || WAYS.iter().map(|way| boot(kernel, way, filter, binaries)).collect();
-        let threads: Vec<_> = kernels.iter().map(|kernel| scope.spawn(one(kernel))).collect();
+        let mut threads = Vec::new();
+        for (number, kernel) in kernels.iter().enumerate() {
+            let ways = wanted.iter().filter(move |way| !way.systemd || number == 0);
+            let each = move |way: &&Way| boot(kernel, way, filter, binaries, packages);
+            threads.push(scope.spawn(move || ways.map(each).collect()));
+        }
         let mut places = Vec::new();
         for thread in threads {
             let outcome: Result<Vec<Place>> =
@@ -50,15 +69,42 @@ pub fn run(kernels: &[String], filter: Option<&str>) -> Result<Vec<Place>> {
     })
 }
 
-fn boot(kernel: &str, way: &Way, filter: Option<&str>, binaries: &[PathBuf]) -> Result<Place> {
+/// Whether a test for this way to boot has such a name. `listed` is what `holdfast-tests list` prints: `name` or `name (boot: way)`.
+fn is_wanted(way: &Way, filter: Option<&str>, listed: &str) -> bool {
+    let Some(filter) = filter else { return true };
+    listed.lines().any(|line| {
+        let (name, boot) = line.split_once(" (boot: ").unwrap_or((line, WAYS[0].name));
+        let boot = boot.split([',', ')']).next().unwrap_or(boot);
+        boot == way.name && filter.split(',').any(|text| name.contains(text))
+    })
+}
+
+fn boot(
+    kernel: &str,
+    way: &Way,
+    filter: Option<&str>,
+    binaries: &[PathBuf],
+    packages: &[PathBuf],
+) -> Result<Place> {
     let start = Instant::now();
-    let mut words = ["holdfast-tests", "run", "--boot", way.name].map(str::to_owned).to_vec();
-    if let Some(filter) = filter {
+    // The steps of a chain stand on each other: all of them or none.
+    let mut words = match way.systemd {
+        true => ["holdfast-tests", "package"].map(str::to_owned).to_vec(),
+        false => ["holdfast-tests", "run", "--boot", way.name].map(str::to_owned).to_vec(),
+    };
+    if let (Some(filter), false) = (filter, way.systemd) {
         words.extend(["--filter".to_owned(), filter.to_owned()]);
     }
     let mut boot = Boot::new(kernel, Task::Run(words))?;
-    boot.payload.extend_from_slice(binaries);
-    boot.programs = Some(setup::monitoring_disk()?);
+    if way.systemd {
+        boot = boot.with_systemd()?;
+        // `holdfast` is there when the package has been installed, and not before.
+        boot.payload.extend_from_slice(&binaries[1..]);
+        boot.payload.extend_from_slice(packages);
+    } else {
+        boot.payload.extend_from_slice(binaries);
+        boot.programs = Some(setup::monitoring_disk()?);
+    }
     boot.append = way.append.iter().map(|word| (*word).to_owned()).collect();
     boot.limit = way.limit;
     let mut count = Count::default();
@@ -127,6 +173,19 @@ mod tests {
             lines.add(piece.as_bytes(), |line| seen.push(line.to_owned()));
         }
         assert_eq!(seen, ["test a", "test b"]);
+    }
+
+    #[test]
+    fn only_ways_with_a_test_of_that_name_are_booted() {
+        let listed = "rm_rf::ext4\nwithout (boot: no-bpf)\ncodes (boot: reboot, 3 times)\npackage_x (boot: package)\n";
+        let wanted = |filter| -> Vec<&str> {
+            WAYS.iter().filter(|way| is_wanted(way, filter, listed)).map(|way| way.name).collect()
+        };
+        assert_eq!(wanted(None), ["normal", "no-bpf", "reboot", "package"]);
+        assert_eq!(wanted(Some("rm_rf,without")), ["normal", "no-bpf"]);
+        assert_eq!(wanted(Some("codes")), ["reboot"]);
+        assert_eq!(wanted(Some("package_")), ["package"]);
+        assert!(wanted(Some("nothing")).is_empty());
     }
 
     fn outcome(end: End) -> Outcome {

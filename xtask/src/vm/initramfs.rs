@@ -10,6 +10,7 @@ use crate::process::quote;
 
 const INITRAMFS: &str = include_str!("guest/initramfs.sh");
 const INIT: &str = include_str!("guest/init.sh");
+const INIT_SYSTEMD: &str = include_str!("guest/systemd.sh");
 
 /// What to do in the guest.
 #[derive(Clone, Debug)]
@@ -37,7 +38,7 @@ pub fn build(boot: &Boot) -> Result<Vec<u8>> {
     archive.file("bin/busybox", &read(&boot.guest.busybox)?);
     archive.file("init", INITRAMFS.as_bytes());
     add_modules(&mut archive, boot)?;
-    archive.file("payload/init", INIT.as_bytes());
+    archive.file("payload/init", if boot.systemd { INIT_SYSTEMD } else { INIT }.as_bytes());
     match &boot.task {
         Task::Run(words) => archive.file("payload/command", script(words).as_bytes()),
         Task::Shell { rows, columns } => {

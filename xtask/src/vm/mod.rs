@@ -38,6 +38,8 @@ pub struct Boot {
     pub kernel: Kernel,
     /// The rest of the guest.
     pub guest: Guest,
+    /// Whether systemd runs there. Then a reboot stays in the emulator, and the root disk stays as it is.
+    pub systemd: bool,
     /// What runs it.
     pub emulator: Emulator,
     /// Files for `/run/payload`.
@@ -71,6 +73,7 @@ impl Boot {
         Ok(Self {
             kernel,
             guest,
+            systemd: false,
             emulator,
             payload: Vec::new(),
             programs: None,
@@ -84,6 +87,13 @@ impl Boot {
             boots: 8,
             power: Power::default(),
         })
+    }
+
+    /// The same with systemd as process 1.
+    pub fn with_systemd(mut self) -> Result<Self> {
+        self.guest = setup::for_systemd_vm(&self.kernel.name)?.1;
+        self.systemd = true;
+        Ok(self)
     }
 
     /// The same with the project's binaries, which are built first.

@@ -9,10 +9,13 @@ use super::{Boot, Scratch, ports};
 use crate::process;
 use crate::setup::emulator::Emulator;
 
-/// QEMU with everything that this boot needs, the run's `number`th. A guest that reboots ends it.
+/// QEMU with everything that this boot needs, the run's `number`th. A guest that reboots ends it, unless systemd runs there.
 pub fn command(boot: &Boot, accel: Accel, scratch: &Scratch, number: u32) -> Command {
     let mut qemu = killed_with_us(&boot.emulator);
-    qemu.args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]);
+    qemu.args(["-nodefaults", "-no-user-config", "-display", "none"]);
+    if !boot.systemd {
+        qemu.arg("-no-reboot");
+    }
     qemu.args(["-name", "holdfast", "-m", &format!("{}M", boot.memory)]);
     match (boot.counted, accel) {
         (true, _) => {

@@ -1,0 +1,60 @@
+//! What an installation leaves.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+
+use anyhow::{Context as _, Result};
+
+use super::host::{self, Host};
+use crate::harness::{Tool, check, check_eq};
+
+/// One command, and the host is observed: nothing is stopped yet.
+pub(super) fn installs(host: &mut Host) -> Result<()> {
+    let outcome = host::install(&host::package(false)?)?.ok()?;
+    check!(!outcome.said().contains("NOT ENFORCING"), "{}", outcome.describe("should be able to"));
+    check_eq!(host::property("ActiveState")?, "active", "ActiveState");
+    check_eq!(host::systemctl(&["is-enabled", host::UNIT])?.stdout.trim(), "enabled", "is-enabled");
+    let status = host::property("StatusText")?;
+    check_eq!(status, "the guard is up: customers (observe), backups (observe)", "StatusText");
+    host.note(format!("STATUS={status}"));
+    // No zone has a directory yet, and that is the one thing that doctor finds.
+    let doctor = host::json(&["doctor", "--json"])?;
+    let checks = doctor["checks"].as_array().context("no checks")?;
+    for check in checks {
+        let (name, ok) = (check["name"].as_str().unwrap_or_default(), check["ok"].as_bool());
+        check!(ok == Some(true) || name == "roots" || name == "warning", "doctor: {check}");
+    }
+    Ok(())
+}
+
+/// Files, modes, pages, completions; and that the package can tell what was changed.
+pub(super) fn content(_: &mut Host) -> Result<()> {
+    for (path, mode) in [
+        ("/usr/bin/holdfast", 0o755),
+        ("/etc/holdfast/policy.toml", 0o644),
+        ("/etc/holdfast", 0o755),
+        ("/var/lib/holdfast", 0o700),
+        ("/run/holdfast", 0o755),
+        ("/usr/share/doc/holdfast/copyright", 0o644),
+        ("/usr/share/doc/holdfast/install.md", 0o644),
+        ("/usr/share/man/man1/holdfast-hold-release.1.gz", 0o644),
+        ("/usr/share/man/man5/holdfast-policy.5.gz", 0o644),
+        ("/usr/share/man/man5/holdfast-allowance.5.gz", 0o644),
+        ("/usr/share/man/man8/holdfast-agent.8.gz", 0o644),
+        ("/usr/share/bash-completion/completions/holdfast", 0o644),
+        ("/usr/share/zsh/vendor-completions/_holdfast", 0o644),
+        ("/usr/share/fish/vendor_completions.d/holdfast.fish", 0o644),
+    ] {
+        let found = fs::metadata(path).with_context(|| path.to_owned())?;
+        check_eq!(found.permissions().mode() & 0o7777, mode, "mode of {path}");
+    }
+    let verified = Tool::new("dpkg").args(["--verify", "holdfast"]).ok()?;
+    check_eq!(verified.stdout, "", "what `dpkg --verify` finds");
+    let conffiles = Tool::new("dpkg-query").args(["-W", "-f", "${Conffiles}", "holdfast"]).ok()?;
+    check!(conffiles.stdout.contains("/etc/holdfast/policy.toml"), "no conffile");
+    let script = "source /usr/share/bash-completion/completions/holdfast; COMP_WORDS=(holdfast hold re); COMP_CWORD=2; \
+                  _holdfast holdfast re hold; echo \"${COMPREPLY[@]}\"";
+    let completed = Tool::new("bash").args(["-c", script]).ok()?;
+    check!(completed.stdout.contains("release"), "{}", completed.describe("should complete"));
+    Ok(())
+}
