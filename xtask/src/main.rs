@@ -9,6 +9,7 @@ mod ci;
 mod command;
 mod fuzz;
 mod paths;
+mod powercut;
 mod process;
 mod scenarios;
 mod setup;
@@ -53,6 +54,8 @@ enum Task {
     Bench(scenarios::Bench),
     /// Feed made-up files to what holdfast reads: signatures, signers, allowances
     Fuzz(fuzz::Options),
+    /// Cut the power of a VM again and again while it records what it lets through, and look for what is missing
+    Powercut(powercut::Options),
     /// Everything that has to pass before a change goes in: format, lints, docs, dependencies, tests
     Ci,
 }
@@ -77,6 +80,7 @@ fn run(task: Task) -> Result<i32> {
         Task::Demo(options) => options.run(),
         Task::Bench(options) => options.run(),
         Task::Fuzz(options) => options.run(),
+        Task::Powercut(options) => options.run(),
         Task::Ci => ci::run(),
     }
 }
