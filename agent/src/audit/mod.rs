@@ -86,3 +86,5 @@ impl AuditError {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod types_tests;

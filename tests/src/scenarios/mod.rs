@@ -64,6 +64,7 @@ pub(crate) const ALL: &[&[Scenario]] = &[
     audit::full::SCENARIOS,
     audit::cuts::SCENARIOS,
     audit::power::SCENARIOS,
+    audit::report::SCENARIOS,
     holds::release::SCENARIOS,
     holds::many::SCENARIOS,
     holds::signals::SCENARIOS,
