@@ -7,6 +7,7 @@ use super::own::Own;
 pub(crate) struct Findings {
     torn: u64,
     behind: u64,
+    unmarked: u64,
     damaged: u64,
     disturbed: u64,
 }
@@ -17,6 +18,7 @@ impl Findings {
         match finding {
             Own::Torn { .. } => self.torn += 1,
             Own::Behind { .. } => self.behind += 1,
+            Own::Unmarked { .. } => self.unmarked += 1,
             Own::Damaged { .. } => self.damaged += 1,
             Own::Disturbed { .. } => self.disturbed += 1,
             Own::Head { .. }
@@ -27,10 +29,11 @@ impl Findings {
     }
 
     /// Each kind under the name of its record.
-    pub(crate) fn by_kind(&self) -> [(&'static str, u64); 4] {
+    pub(crate) fn by_kind(&self) -> [(&'static str, u64); 5] {
         [
             ("torn", self.torn),
             ("behind", self.behind),
+            ("unmarked", self.unmarked),
             ("damaged", self.damaged),
             ("disturbed", self.disturbed),
         ]

@@ -60,7 +60,7 @@ impl Audit {
                 r,
                 "audit_findings_total",
                 "What was found wrong with the audit log since the agent started: torn (by a crash), behind (records that were \
-                 there are gone), damaged, disturbed (changed while it was written to).",
+                 there are gone), unmarked (the note of where it ended is gone), damaged, disturbed (changed while it was written to).",
                 &["kind"],
             )?,
             bytes: gauge(r, "audit_bytes", "Bytes of all segments of the audit log.")?,
