@@ -12,6 +12,7 @@ mod control;
 mod daemon;
 mod holds;
 mod incident;
+mod journal;
 pub mod kernel;
 mod manifest;
 mod metrics;
@@ -20,6 +21,7 @@ mod report;
 mod roots;
 mod text;
 mod units;
+mod webhook;
 
 fn main() -> std::process::ExitCode {
     cli::main()

@@ -74,8 +74,8 @@ pub unsafe extern "C" fn hf_destroyed(
     record.tenant_depth = zone.tenant_depth;
     record.slot = request.zone;
     bpf_get_current_comm((&raw mut record.comm).cast(), 16);
-    let allowed = request.reason == holdfast_abi::Reason::Allowance as u8;
-    record.allowance = if allowed { inflight.outcome.allowance } else { 0 };
+    let is_covered = crate::allow::is_covered(request.reason);
+    record.allowance = if is_covered { inflight.outcome.allowance } else { 0 };
     let mut flags = 0;
     if request.verdict == Verdict::Observe as u8 {
         flags |= GONE_OBSERVED;
@@ -197,8 +197,10 @@ unsafe fn names(
         let name: u64 = probe(dentry, offset!(dentry_name), 0);
         let target = (&raw mut (*record).names).cast::<u8>().add(used as usize);
         let written = bpf_probe_read_kernel_str(target.cast(), NAME_ROOM, name as *const _);
-        // At most NAME_ROOM; an error counts as nothing written.
-        used += if written > 0 { written as u32 & (2 * NAME_ROOM - 1) } else { 0 };
+        // At most NAME_ROOM. Where the name cannot be read (a negative number) the helper has written zeros: an empty name,
+        // which no file has, keeps its level. Without a branch, as the verifier would follow both ways at each of 64 levels.
+        let failed = opaque((written >> 63) as u64);
+        used += (written as u64 & !failed | failed & 1) as u32 & (2 * NAME_ROOM - 1);
         dentry = parent;
     }
     (used, dentry == root)

@@ -16,7 +16,7 @@ pub(super) const LONGEST: u64 = 16 << 20;
 /// Checks the log in `dir`.
 pub(crate) fn verify(dir: &Path, keys: &[PublicKey], expected: &[Expected]) -> io::Result<Summary> {
     let numbers = segments::list(dir)?;
-    let was_there = dir.join(mark::FILE).exists() || !expected.is_empty();
+    let was_there = Mark::tells_of_records(dir) || !expected.is_empty();
     if numbers.is_empty() && was_there {
         let bad = Bad {
             file: segments::name(1),
@@ -39,7 +39,7 @@ pub(crate) fn verify(dir: &Path, keys: &[PublicKey], expected: &[Expected]) -> i
     // Before the lines are read: an agent may be adding some.
     let found = Mark::read(dir, &known)?;
     let mut expected = expected.to_vec();
-    if let Found::Signed(Mark { head, .. }) = &found {
+    if let Found::Signed(Mark { head, length: 1.., .. }) = &found {
         let from = "head.json (the agent's own note on this disk)";
         expected.push(Expected { seq: head.seq, hash: head.hash.to_string(), from });
     }

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::findings::Findings;
 #[cfg(test)]
 use super::key::PublicKey;
 use super::mark::Mark;
@@ -33,6 +34,7 @@ pub(crate) struct AuditLog {
     written: u64,
     signed: Option<Mark>,
     told: Option<Mark>,
+    findings: Findings,
 }
 
 /// Since when the log cannot be written, and why.
@@ -63,6 +65,8 @@ pub(crate) struct AuditFacts {
     pub(crate) unsigned: u64,
     /// Bytes of all segments.
     pub(crate) bytes: u64,
+    /// What was found wrong with it.
+    pub(crate) findings: Findings,
 }
 
 impl AuditLog {
@@ -106,6 +110,7 @@ impl AuditLog {
             written: 0,
             signed: None,
             told: None,
+            findings: Findings::default(),
         }
     }
 
@@ -120,6 +125,7 @@ impl AuditLog {
         }
         self.open = Some(open);
         for finding in findings.iter().rev() {
+            self.findings.note(finding);
             self.queue.add_first(entry(finding, self.now));
             self.added();
         }
@@ -287,6 +293,7 @@ impl AuditLog {
             signed: self.signed,
             unsigned: self.unsigned,
             bytes: segments::bytes(&self.state_dir.join(DIRECTORY)),
+            findings: self.findings,
         }
     }
 
@@ -357,6 +364,7 @@ impl AuditLog {
             return;
         }
         self.written += 1;
+        self.findings.note(&finding);
         self.queue.add_first(entry(&finding, self.now));
         self.added();
     }

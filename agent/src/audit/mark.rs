@@ -1,5 +1,5 @@
 //! The last signed head, in a file of its own beside the segments: what was on this disk once has to be there when the agent
-//! starts again.
+//! starts again. It is there before the first record is: a log without it is one from which somebody has taken it.
 
 use std::fs;
 use std::io;
@@ -18,7 +18,7 @@ pub(crate) const FILE: &str = "head.json";
 pub(crate) struct Mark {
     /// Number of the segment.
     pub(crate) segment: u64,
-    /// Length of the segment.
+    /// Length of the segment; 0 in the note that is written before the first record.
     pub(crate) length: u64,
     /// The head.
     pub(crate) head: Head,
@@ -58,12 +58,21 @@ impl Mark {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Found::Missing),
             line => line?,
         };
-        let parsed = || {
-            let document: Document = serde_json::from_slice(&line).ok()?;
-            let Document { segment, length, seq, hash } = document;
-            Some(Self { segment, length, head: Head { seq, hash: Hash::parse(&hash)? } })
-        };
         let is_signed = keys.iter().any(|key| chain::is_signed(&line, key));
-        Ok(parsed().filter(|_| is_signed).map_or(Found::Wrong, Found::Signed))
+        Ok(Self::parse(&line).filter(|_| is_signed).map_or(Found::Wrong, Found::Signed))
+    }
+
+    /// Whether there is one that says, whoever wrote it, that there were records. Where there are none, nobody knows the key.
+    pub(super) fn tells_of_records(dir: &Path) -> bool {
+        match fs::read(dir.join(FILE)) {
+            Ok(line) => Self::parse(&line).is_none_or(|mark| mark.length > 0),
+            Err(error) => error.kind() != io::ErrorKind::NotFound,
+        }
+    }
+
+    fn parse(line: &[u8]) -> Option<Self> {
+        let document: Document = serde_json::from_slice(line).ok()?;
+        let Document { segment, length, seq, hash } = document;
+        Some(Self { segment, length, head: Head { seq, hash: Hash::parse(&hash)? } })
     }
 }

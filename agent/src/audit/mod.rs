@@ -8,6 +8,7 @@
 
 mod chain;
 mod check;
+mod findings;
 mod key;
 mod log;
 mod mark;
@@ -33,7 +34,7 @@ pub(crate) use record::{AllowanceRef, HoldRef, Pause, PolicyZone, Record};
 pub(crate) use recover::Recovered;
 pub(crate) use verify::{Expected, Summary};
 #[cfg(test)]
-pub(crate) use {chain::Hash, verify::Bad};
+pub(crate) use {chain::Hash, findings::Findings, verify::Bad};
 
 /// When a segment is full, and when a head is signed.
 #[derive(Clone, Copy, Debug)]
@@ -85,3 +86,5 @@ impl AuditError {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod types_tests;

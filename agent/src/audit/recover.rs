@@ -61,6 +61,7 @@ impl Ending {
 pub(super) fn ending(dir: &Path, mark: FoundMark) -> Result<Ending, AuditError> {
     let io = |error| AuditError::io("read", dir, error);
     let numbers = segments::list(dir).map_err(io)?;
+    let is_missing = mark == FoundMark::Missing;
     let (mark, mut findings) = match mark {
         FoundMark::Signed(mark) => (Some(mark), vec![]),
         FoundMark::Missing => (None, vec![]),
@@ -70,13 +71,14 @@ pub(super) fn ending(dir: &Path, mark: FoundMark) -> Result<Ending, AuditError> 
         }
     };
     let Some(&last) = numbers.last() else {
-        return beginning(dir, mark, findings).map_err(io);
+        return beginning(dir, mark.filter(|mark| mark.length > 0), findings).map_err(io);
     };
     if let Some(mark) = &mark {
         match whole_up_to(dir, mark).map_err(io)? {
             Kept::Whole => {
                 let after = numbers.iter().copied().filter(|number| *number >= mark.segment);
-                return follow(dir, after, mark.length, Some(mark.head), findings).map_err(io);
+                let ending = follow(dir, after, mark.length, Some(mark.head), findings);
+                return ending.and_then(|ending| begun(dir, ending)).map_err(io);
             }
             Kept::Shorter => {}
             Kept::Changed(what) => {
@@ -91,7 +93,11 @@ pub(super) fn ending(dir: &Path, mark: FoundMark) -> Result<Ending, AuditError> 
     });
     let from = from.unwrap_or(last);
     let after = numbers.iter().copied().filter(|number| *number >= from);
-    let mut ending = follow(dir, after, 0, None, findings).map_err(io)?;
+    let ending = follow(dir, after, 0, None, findings);
+    let mut ending = ending.and_then(|ending| begun(dir, ending)).map_err(io)?;
+    if is_missing && (ending.length > 0 || ending.segment > 1) {
+        ending.findings.push(Own::Unmarked { found_seq: ending.head.seq });
+    }
     if let Some(mark) = mark {
         let Head { seq, hash } = mark.head;
         if ending.head.seq < seq {
@@ -120,19 +126,34 @@ fn beginning(dir: &Path, mark: Option<Mark>, mut findings: Vec<Own>) -> io::Resu
             found_seq: 0,
         });
         (ending.segment, ending.head.seq) = (mark.segment, seq);
-    } else if let Some(path) = segments::old(dir) {
-        let text = std::fs::read(path)?;
-        let hash = Hash::of(&text);
-        let last = text.rsplit(|byte| *byte == b'\n').find_map(|line| chain::envelope(line).ok());
-        ending.head = Head { seq: last.map_or(0, |last| last.seq), hash };
-        ending.previous_log = Some(PreviousLog {
-            file: segments::OLD_FILE.to_owned(),
-            bytes: text.len() as u64,
-            sha256: hash.to_string(),
-        });
+    } else {
+        take_over(dir, &mut ending)?;
     }
     ending.findings = findings;
     Ok(ending)
+}
+
+/// A log of which a crash left the first segment without its first record begins as one without any.
+fn begun(dir: &Path, mut ending: Ending) -> io::Result<Ending> {
+    if (ending.segment, ending.length) == (1, 0) {
+        take_over(dir, &mut ending)?;
+    }
+    Ok(ending)
+}
+
+/// The log goes on from one that a former version has left, if there is one.
+fn take_over(dir: &Path, ending: &mut Ending) -> io::Result<()> {
+    let Some(path) = segments::old(dir) else { return Ok(()) };
+    let text = std::fs::read(path)?;
+    let hash = Hash::of(&text);
+    let last = text.rsplit(|byte| *byte == b'\n').find_map(|line| chain::envelope(line).ok());
+    ending.head = Head { seq: last.map_or(0, |last| last.seq), hash };
+    ending.previous_log = Some(PreviousLog {
+        file: segments::OLD_FILE.to_owned(),
+        bytes: text.len() as u64,
+        sha256: hash.to_string(),
+    });
+    Ok(())
 }
 
 enum Kept {
@@ -143,6 +164,10 @@ enum Kept {
 
 /// Whether the log still has the line that a mark names, where it was.
 fn whole_up_to(dir: &Path, mark: &Mark) -> io::Result<Kept> {
+    if mark.length == 0 {
+        // From before the first record.
+        return Ok(Kept::Whole);
+    }
     let file = match File::open(dir.join(segments::name(mark.segment))) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Kept::Shorter),
         file => file?,
@@ -236,10 +261,10 @@ pub(super) fn keep_aside(file: &File, dir: &Path, ending: &Ending, now: Now) -> 
     let mut bytes = vec![0; usize::try_from(ending.torn).map_err(io::Error::other)?];
     file.read_exact_at(&mut bytes, ending.length)?;
     let kept_in = format!("torn-{:06}-{}-{}.bin", ending.segment, ending.length, now.wall_ns);
-    let mut copy =
-        OpenOptions::new().write(true).create_new(true).mode(0o600).open(dir.join(&kept_in))?;
-    copy.write_all(&bytes)?;
-    copy.sync_all()?;
+    set_aside(&dir.join(&kept_in), |copy| {
+        copy.write_all(&bytes)?;
+        copy.sync_all()
+    })?;
     File::open(dir)?.sync_all()?;
     file.set_len(ending.length)?;
     file.sync_all()?;
@@ -249,6 +274,15 @@ pub(super) fn keep_aside(file: &File, dir: &Path, ending: &Ending, now: Now) -> 
         bytes: ending.torn,
         sha256: Hash::of(&bytes).to_string(),
         kept_in,
+    })
+}
+
+/// Makes a file that `fill` writes to, all of it or nothing: on a full disk it is tried again every second.
+fn set_aside(path: &Path, fill: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
+    let mut copy = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    fill(&mut copy).inspect_err(|_| {
+        // The first error is the one that is told.
+        drop(std::fs::remove_file(path));
     })
 }
 
@@ -262,6 +296,11 @@ pub(super) fn news(finding: &Own) -> Option<String> {
             "RECORDS ARE MISSING: the audit log ends with record {found_seq}, and record {expected_seq} was on this disk; \
              somebody has cut or replaced it, or the disk has lost it: `holdfast audit verify`"
         )),
+        Own::Unmarked { found_seq } => Some(format!(
+            "THE NOTE OF WHERE THE AUDIT LOG ENDS IS GONE: there is no {} beside records up to {found_seq}; somebody has removed \
+             it, and may have cut off what came after: `holdfast audit verify --head` with a head from the journal or the metrics",
+            super::mark::FILE
+        )),
         Own::Damaged { file, what } => Some(format!(
             "THE AUDIT LOG WAS CHANGED: {file}: {what}; it is left as it is: `holdfast audit verify`"
         )),
@@ -271,5 +310,26 @@ pub(super) fn news(finding: &Own) -> Option<String> {
         Own::Head { .. } | Own::Checkpoint { .. } | Own::Lost { .. } | Own::Unwritable { .. } => {
             None
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A full disk got one more half of a copy each second.
+    #[test]
+    fn a_copy_that_does_not_fit_leaves_nothing_behind() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("torn.bin");
+        let half = set_aside(&path, |file| {
+            file.write_all(b"half of it")?;
+            Err(io::ErrorKind::StorageFull.into())
+        });
+        assert_eq!(half.unwrap_err().kind(), io::ErrorKind::StorageFull);
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+        set_aside(&path, |file| file.write_all(b"all of it")).unwrap();
+        assert!(set_aside(&path, |_| Ok(())).is_err(), "nothing is overwritten");
+        assert_eq!(std::fs::read(&path).unwrap(), b"all of it");
     }
 }

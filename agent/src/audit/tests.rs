@@ -68,6 +68,12 @@ fn bad(dir: &TempDir) -> Bad {
     check(dir).bad.expect("something is wrong")
 }
 
+/// The kinds of what was found wrong, as metrics have them.
+fn found(log: &AuditLog) -> Vec<&'static str> {
+    let kinds = log.facts().findings.by_kind();
+    kinds.iter().filter(|(_, times)| *times == 1).map(|(kind, _)| *kind).collect()
+}
+
 fn write(dir: &TempDir, records: usize) -> Recovered {
     let (mut log, recovered) = open(dir);
     for _ in 0..records {
@@ -282,6 +288,7 @@ fn a_log_that_lost_its_end_says_so_and_uses_no_number_twice() {
     // All of it gone.
     fs::remove_file(segment(&dir, 1)).unwrap();
     fs::remove_file(segment(&dir, 2)).unwrap();
+    assert_eq!(found(&open(&copy(&dir)).0), ["behind"]);
     assert!(bad(&dir).means.contains("all of the log was taken away"));
     assert!(write(&dir, 1).news[0].contains("RECORDS ARE MISSING"));
     assert!(!check(&dir).sound);
@@ -308,11 +315,90 @@ fn a_log_that_was_changed_while_no_agent_ran_is_left_alone() {
     assert_eq!(kinds(&dir)[5..], ["head", "damaged", "stop"]);
 }
 
+/// Cutting off the end and taking the note away with it left no trace once the agent had started again.
+#[test]
+fn a_log_whose_note_was_removed_says_so() {
+    let dir = TempDir::new().unwrap();
+    let (mut log, _) = open(&dir);
+    for _ in 0..5 {
+        log.append(&record(), NOW);
+    }
+    log.close(NOW).unwrap();
+    drop(log);
+    let whole = fs::read_to_string(segment(&dir, 1)).unwrap();
+    // Also down to the first record, and to none.
+    for kept in [7, 3, 1] {
+        let cut: String = whole.split_inclusive('\n').take(kept).collect();
+        fs::write(segment(&dir, 1), &cut).unwrap();
+        fs::remove_file(audit(&dir).join(mark::FILE)).unwrap();
+        assert!(sound(&dir).notes.iter().any(|note| note.contains("no head.json")), "nobody knows");
+        let (mut log, recovered) = open(&dir);
+        assert!(recovered.news[0].contains("NOTE OF WHERE THE AUDIT LOG ENDS IS GONE"));
+        log.append(&record(), NOW);
+        log.close(NOW).unwrap();
+        assert_eq!(kinds(&dir)[kept..], ["unmarked", "stop", "checkpoint"]);
+        assert_eq!(lines(&dir)[kept]["found_seq"], kept);
+        let bad = bad(&dir);
+        assert_eq!(bad.seq, Some(kept as u64 + 1));
+        assert!(bad.means.contains("--head"), "{bad:?}");
+        drop(log);
+        assert_eq!(write(&dir, 1).news, [""; 0], "it is said once");
+    }
+}
+
+/// A crash is no tampering: the note is there before the first record.
+#[test]
+fn a_crash_at_the_very_beginning_is_not_taken_for_a_removed_note() {
+    let dir = TempDir::new().unwrap();
+    drop(open(&dir));
+    let whole = fs::read(segment(&dir, 1)).unwrap();
+    let note = fs::read(audit(&dir).join(mark::FILE)).unwrap();
+    // Nothing but the note; half of the first record; all of it; more.
+    for length in [None, Some(0), Some(20), Some(whole.len())] {
+        fs::write(audit(&dir).join(mark::FILE), &note).unwrap();
+        match length {
+            None => {
+                fs::remove_file(segment(&dir, 1)).unwrap();
+                let nothing = verify(&audit(&dir), &[], &[]).unwrap_err();
+                assert_eq!(nothing.kind(), std::io::ErrorKind::NotFound, "nothing was taken away");
+            }
+            Some(length) => fs::write(segment(&dir, 1), &whole[..length]).unwrap(),
+        }
+        let recovered = write(&dir, 1);
+        assert!(!recovered.news.iter().any(|news| news.contains("NOTE")), "{:?}", recovered.news);
+        sound(&dir);
+    }
+    // No note can be written: no record either.
+    let dir = TempDir::new().unwrap();
+    fs::create_dir_all(audit(&dir).join("head.json.new")).unwrap();
+    assert!(AuditLog::open(dir.path(), NOW).is_err());
+    assert!(segments::list(&audit(&dir)).unwrap().is_empty());
+}
+
+/// The agent compares names and lengths, and at its start the last signed record; every byte is for `verify`.
+#[test]
+fn an_edit_of_the_same_length_is_found_by_verify_and_not_by_the_agent() {
+    let dir = TempDir::new().unwrap();
+    let (mut log, _) = open(&dir);
+    log.append(&record(), NOW);
+    log.append(&record(), NOW);
+    log.tend(at(5)).unwrap();
+    let text = fs::read_to_string(segment(&dir, 1)).unwrap();
+    fs::write(segment(&dir, 1), text.replacen("SIGTERM", "SIGKILL", 1)).unwrap();
+    log.append(&record(), at(6));
+    log.close(at(6)).unwrap();
+    drop(log);
+    assert_eq!(open(&dir).1.news, [""; 0]);
+    assert!(!kinds(&dir).iter().any(|kind| kind == "disturbed" || kind == "damaged"));
+    assert_eq!((bad(&dir).file.as_str(), bad(&dir).line), ("audit-000001.jsonl", 3));
+}
+
 /// Without the note of the last head nobody knows what was signed: whole records are not moved aside.
 #[test]
 fn without_the_note_records_after_a_change_are_left_alone() {
     let dir = TempDir::new().unwrap();
     write(&dir, 3);
+    fs::remove_file(audit(&dir).join(mark::FILE)).unwrap();
     let text = fs::read_to_string(segment(&dir, 1)).unwrap();
     let edited = text.replacen("\"signal\"", "\"Signal\"", 1);
     fs::write(segment(&dir, 1), &edited).unwrap();
@@ -352,6 +438,22 @@ fn a_segment_that_is_changed_or_taken_away_under_the_agent_is_noticed() {
         log.append(&record(), NOW);
         log.close(NOW).unwrap();
         assert_eq!(segments::list(&audit(&dir)).unwrap().last(), Some(&2), "once is enough");
+        assert_eq!(found(&log), ["disturbed"], "and counted once");
+    }
+}
+
+#[test]
+fn a_crash_while_a_former_log_is_taken_over_forgets_nothing_of_it() {
+    for left in ["", "{\"seq\":3,\"ti"] {
+        let dir = TempDir::new().unwrap();
+        fs::create_dir(audit(&dir)).unwrap();
+        let old = "{\"seq\":2,\"time\":\"x\",\"prev\":null,\"type\":\"stop\"}\n";
+        fs::write(audit(&dir).join("audit.jsonl"), old).unwrap();
+        drop(open(&dir));
+        fs::write(segment(&dir, 1), left).unwrap();
+        assert_eq!(write(&dir, 1).last_seq, Some(2));
+        assert_eq!(lines(&dir)[0]["previous_log"]["sha256"], Hash::of(old.as_bytes()).to_string());
+        sound(&dir);
     }
 }
 

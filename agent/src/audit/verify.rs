@@ -318,7 +318,10 @@ impl Verifier {
 
     /// A log can be sound and say by itself that something is missing.
     fn admits(&mut self, seq: u64, kind: &str, content: &[u8]) -> Result<(), Bad> {
-        if !matches!(kind, "behind" | "damaged" | "disturbed" | "lost" | "torn" | "unwritable") {
+        if !matches!(
+            kind,
+            "behind" | "unmarked" | "damaged" | "disturbed" | "lost" | "torn" | "unwritable"
+        ) {
             return Ok(());
         }
         let Ok(found) = serde_json::from_slice::<Finding>(content) else { return Ok(()) };
@@ -336,6 +339,14 @@ impl Verifier {
                     what,
                     "the log was cut, or the disk has lost its end",
                 ));
+            }
+            "unmarked" => {
+                let last = found.found_seq.unwrap_or(0);
+                let what =
+                    format!("the agent found records up to {last} and no head.json beside them");
+                let means = "somebody has removed it, and may have cut off what came after that record: only a head that was told \
+                             elsewhere (--head) shows whether";
+                return Err(self.bad_at(seq, what, means));
             }
             "damaged" | "disturbed" => {
                 let what = format!("the agent found {file} changed: {what}");

@@ -11,7 +11,7 @@ use rustix::fs::FlockOperation;
 
 use super::chain::{self, Head};
 use super::key::{HostKey, PublicKey};
-use super::mark::Mark;
+use super::mark::{Found, Mark};
 use super::own::{Own, PreviousLog};
 use super::queue::{Entry, Queue};
 use super::recover::{self, Ending, Recovered};
@@ -57,6 +57,7 @@ pub(super) fn entry(own: &Own, now: Now) -> Entry {
         Own::Head { .. } | Own::Checkpoint { .. } => true,
         Own::Torn { .. }
         | Own::Behind { .. }
+        | Own::Unmarked { .. }
         | Own::Damaged { .. }
         | Own::Disturbed { .. }
         | Own::Lost { .. }
@@ -88,9 +89,17 @@ impl Open {
         keys.extend(last_key(&dir));
         let mark = Mark::read(&dir, &keys)
             .map_err(|error| AuditError::io("read", &dir.join(super::mark::FILE), error))?;
+        let is_new = mark == Found::Missing;
         let mut ending = recover::ending(&dir, mark)?;
         let last_seq = (ending.head.seq > 0).then_some(ending.head.seq);
         let mut findings = std::mem::take(&mut ending.findings);
+        if is_new && (ending.segment == 0 || (ending.segment, ending.length) == (1, 0)) {
+            // Before there is anything to be missed.
+            let first = Mark { segment: 1, length: 0, head: ending.head };
+            first
+                .write(&dir, &key)
+                .map_err(|error| AuditError::io("write", &dir.join(super::mark::FILE), error))?;
+        }
         let open = Self::at(dir, lock, key, ending, &mut findings, now)?;
         let news = findings.iter().filter_map(recover::news).collect();
         Ok((open, Recovered { last_seq, news, unavailable: None }, findings))
@@ -147,7 +156,7 @@ impl Open {
         if !leave && ending.length == 0 {
             // Made, and not begun before a crash: it is begun now, under its own number.
             open.segment -= 1;
-            why = Some(if open.end.head == Head::NONE { "first" } else { "full" });
+            why = why.or(Some(if open.end.head == Head::NONE { "first" } else { "full" }));
         } else if !leave && !open.is_mine().map_err(|error| io("read", &path, error))? {
             why = Some("new_key");
         }

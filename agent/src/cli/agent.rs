@@ -26,6 +26,7 @@ pub(super) async fn run(dirs: Dirs, args: AgentArgs) -> Result<Exit, Failure> {
         metrics: args.metrics,
         trace_ops: args.trace_ops,
         audit_segment: args.audit_segment,
+        webhook: args.webhook.zip(args.webhook_key),
     };
     daemon::run(options).await?;
     Ok(Exit::Ok)
@@ -40,6 +41,7 @@ impl From<DaemonError> for Failure {
             | DaemonError::Directory { .. }
             | DaemonError::Control(_)
             | DaemonError::Signals(_)
+            | DaemonError::Webhook(_)
             | DaemonError::Metrics(_) => Exit::Failure,
         };
         Self { exit, message: error.to_string() }

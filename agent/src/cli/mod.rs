@@ -27,6 +27,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use crate::metrics::MetricsAddress;
+use crate::webhook::Target;
 
 pub(crate) use client::Client;
 pub(crate) use exit::Exit;
@@ -166,6 +167,12 @@ struct AgentArgs {
         value_parser = segment_size
     )]
     audit_segment: u64,
+    /// Send what somebody may have to act on to http://ADDRESS:PORT/PATH on this host or a private network, signed; see docs/fleet.md
+    #[arg(long, value_name = "URL", env = "HOLDFAST_WEBHOOK", requires = "webhook_key")]
+    webhook: Option<Target>,
+    /// File with the key that signs it: 32 bytes or more, for root alone
+    #[arg(long, value_name = "FILE", env = "HOLDFAST_WEBHOOK_KEY", requires = "webhook")]
+    webhook_key: Option<PathBuf>,
 }
 
 /// A segment is read as a whole when the agent starts.
@@ -309,6 +316,12 @@ struct UnpinArgs {
     /// somebody continues or kills them)
     #[arg(long)]
     force: bool,
+}
+
+/// Whether there is such a command, for what is written down.
+#[cfg(test)]
+pub(crate) fn test_parse(words: &[&str]) -> Result<(), String> {
+    Cli::try_parse_from(words).map(drop).map_err(|error| error.to_string())
 }
 
 /// Runs the command that was asked for.

@@ -26,6 +26,7 @@ use crate::api::{HoldList, PolicyReport};
 use crate::audit::{AuditLog, Record};
 use crate::clock::Now;
 use crate::holds;
+use crate::journal::Journal;
 use crate::kernel::{self, EventStream, Guard};
 use crate::manifest::News;
 use crate::metrics::Metrics;
@@ -42,6 +43,7 @@ pub(super) struct Executor {
     pub(super) guard: Option<Guard>,
     pub(super) manifest: Manifest,
     pub(super) audit: AuditLog,
+    journal: Journal,
     /// What has to survive about allowances; `None` if it could not be read.
     pub(super) store: Option<Store>,
     pub(super) metrics: Metrics,
@@ -67,6 +69,7 @@ impl Executor {
     pub(super) fn new(
         options: Options,
         audit: AuditLog,
+        journal: Journal,
         metrics: Metrics,
         metrics_address: Option<Result<String, String>>,
         manifest: Manifest,
@@ -77,6 +80,7 @@ impl Executor {
             guard: None,
             manifest,
             audit,
+            journal,
             store: None,
             metrics,
             units: Units::new(PathBuf::from("/sys/fs/cgroup")),
@@ -172,7 +176,10 @@ impl Executor {
             }
             Action::CountAllowance(count) => self.metrics.count_allowance(count),
             Action::FlushManifest(reply) => self.manifest.flush(reply),
-            Action::Record(record) => self.audit.append(&record, now),
+            Action::Record(record) => {
+                self.audit.append(&record, now);
+                self.journal.tell(&record, now);
+            }
             Action::SyncAudit => {
                 let outcome = self.audit.tend(now);
                 self.note_audit(outcome);
@@ -249,6 +256,9 @@ impl Executor {
         let outcome = self.audit.record_first(record, keep, now);
         let why = outcome.as_ref().err().map(ToString::to_string);
         self.note_audit(outcome);
+        if why.is_none() || keep {
+            self.journal.tell(record, now);
+        }
         why.map_or(Ok(()), Err)
     }
 
@@ -262,6 +272,7 @@ impl Executor {
             Ok(()) => {}
             Err(error) => {
                 if !self.audit_failing {
+                    self.journal.audit_failed(&error.to_string(), Now::read());
                     error!(
                         %error,
                         lost = self.audit.lost(),
@@ -421,6 +432,8 @@ impl Executor {
     pub(super) fn facts(&self) -> Facts {
         let mut facts = Facts {
             audit: self.audit.facts(),
+            journal_dropped: self.journal.dropped(),
+            webhook: self.journal.webhook(),
             manifest: self.manifest.facts(),
             metrics: self.metrics_address.clone(),
             ..Facts::default()

@@ -44,9 +44,11 @@ use tracing::{error, info};
 use crate::audit::{AuditError, AuditLog, Limits};
 use crate::clock::Now;
 use crate::control;
+use crate::journal::Journal;
 use crate::kernel::EventStream;
 use crate::manifest::News;
 use crate::metrics::{self, Metrics, MetricsAddress};
+use crate::webhook::{self, Target, Webhook};
 use executor::Executor;
 
 pub(crate) use allowance::AllowanceCount;
@@ -80,6 +82,8 @@ pub(crate) struct Options {
     pub(crate) trace_ops: bool,
     /// How long a segment of the audit log can be, in bytes.
     pub(crate) audit_segment: u64,
+    /// Where to send what somebody may have to act on, and the file with the key that signs it.
+    pub(crate) webhook: Option<(Target, PathBuf)>,
 }
 
 /// Why the daemon cannot start.
@@ -108,6 +112,9 @@ pub(crate) enum DaemonError {
     /// Signals.
     #[error("cannot wait for signals: {0}")]
     Signals(std::io::Error),
+    /// The web hook.
+    #[error("{0}")]
+    Webhook(String),
     /// Metrics.
     #[error("cannot set up metrics: {0}")]
     Metrics(#[from] prometheus::Error),
@@ -136,6 +143,7 @@ pub(crate) async fn run(options: Options) -> Result<(), DaemonError> {
     }
     let _lock = AgentLock::take(&options.run_dir)?;
     let plan = plan::Plan::read(&options.policy, now)?;
+    let journal = Journal::open(open_webhook(&options)?);
     let limits = Limits { segment_bytes: options.audit_segment, ..Limits::default() };
     let (audit, recovered) = AuditLog::start(&options.state_dir, limits, now)?;
 
@@ -151,7 +159,7 @@ pub(crate) async fn run(options: Options) -> Result<(), DaemonError> {
 
     let (manifest, manifest_news) = manifesting::Manifest::new();
     let executor =
-        Executor::new(options.clone(), audit, Metrics::new()?, metrics_address, manifest);
+        Executor::new(options.clone(), audit, journal, Metrics::new()?, metrics_address, manifest);
     let state = State::new(plan, now);
     let first = state.begin(recovered, boot_id());
     let mut daemon = Daemon { state, executor, stream: None, manifest_news };
@@ -251,6 +259,15 @@ impl Daemon {
             }
         }
     }
+}
+
+/// The web hook, if there is one.
+fn open_webhook(options: &Options) -> Result<Option<Webhook>, DaemonError> {
+    let Some((target, key)) = &options.webhook else { return Ok(None) };
+    let key = webhook::read_key(key).map_err(DaemonError::Webhook)?;
+    info!(%target, "what somebody may have to act on is sent there, signed");
+    let started = Webhook::start(target.clone(), key);
+    started.map(Some).map_err(|error| DaemonError::Webhook(error.to_string()))
 }
 
 /// The address that serves metrics, or why there is none; `None` if none is wanted. Guarding goes on without.

@@ -26,9 +26,17 @@ pub(in crate::daemon) fn executor(dir: &tempfile::TempDir) -> Executor {
         metrics: MetricsAddress::Off,
         trace_ops: false,
         audit_segment: 1 << 20,
+        webhook: None,
     };
     let (audit, _) = AuditLog::open(dir.path(), NOW).unwrap();
-    Executor::new(options, audit, Metrics::new().unwrap(), None, Manifest::new().0)
+    Executor::new(
+        options,
+        audit,
+        crate::journal::Journal::default(),
+        Metrics::new().unwrap(),
+        None,
+        Manifest::new().0,
+    )
 }
 
 pub(in crate::daemon) fn person() -> Person {

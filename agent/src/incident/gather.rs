@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use super::destroyed::Destroyed;
+use super::glass::Glasses;
 use super::sentence::{actor, list, person, sentence, signers, spent, zones};
 use crate::audit::read::Entry;
 
@@ -45,6 +47,10 @@ pub(crate) struct Incident {
     pub(crate) holds: BTreeMap<(u64, String), Hold>,
     /// Allowances, by id.
     pub(crate) allowances: BTreeMap<String, Allowance>,
+    /// Break-glass.
+    pub(crate) glasses: Glasses,
+    /// What was destroyed, as the manifest has it.
+    pub(crate) destroyed: Destroyed,
     /// What is wrong with the log itself in that time.
     pub(crate) gaps: Vec<String>,
     /// For the plots: when, how many files, whether it went on, and the tenant.
@@ -144,6 +150,8 @@ impl Incident {
             suppressed: 0,
             holds: BTreeMap::new(),
             allowances: BTreeMap::new(),
+            glasses: Glasses::default(),
+            destroyed: Destroyed::default(),
             gaps: Vec::new(),
             points: Vec::new(),
         }
@@ -173,10 +181,11 @@ impl Incident {
             "verdict" => self.verdict(entry),
             "hold" | "throttle" | "hold_end" | "release" | "release_outcome" | "kill"
             | "expire" => self.hold(entry),
-            "torn" | "behind" | "damaged" | "disturbed" | "lost" | "unwritable" => {
+            "torn" | "behind" | "unmarked" | "damaged" | "disturbed" | "lost" | "unwritable" => {
                 self.gaps.extend(sentence(entry).map(|text| format!("{}: {text}", entry.time)));
             }
             kind if kind.starts_with("allowance_") => self.allowance(entry),
+            kind if kind.starts_with("break_glass_") => self.glasses.take(entry),
             _ => {}
         }
         self.records += 1;
@@ -189,6 +198,9 @@ impl Incident {
             && let Some(id) = entry.text(&["id"])
         {
             self.allowances.entry(id.to_owned()).or_default().before = spent(entry);
+        }
+        if entry.kind.starts_with("break_glass_") {
+            self.glasses.before(entry);
         }
     }
 
@@ -320,10 +332,15 @@ impl Incident {
 
     /// What is not known, in sentences.
     pub(crate) fn unknown(&self) -> Vec<String> {
-        let mut unknown = vec![
+        let everything = if self.destroyed.is_known {
+            "The log has ops over budget only; the manifest has all that was destroyed, those of them that went on included: do not \
+             add the two up."
+        } else {
             "Ops within budget are not in the log, nor is what customers removed of their own within theirs: see \
              holdfast_destroyed_files_total for all that was destroyed."
-                .to_owned(),
+        };
+        let mut unknown = vec![
+            everything.to_owned(),
             "A row counts what was recorded. A process that was held tries again when it is continued, so that one file can be in \
              more than one record."
                 .to_owned(),

@@ -1,11 +1,12 @@
 //! An incident as one HTML page that needs nothing else. Everything that comes from the log is escaped.
 
+use super::destroyed::Destroyed;
 use super::gather::{Incident, Ops};
 use super::plot;
 use super::text::{amount, sort, time, verified};
 use crate::audit::Summary;
 use crate::clock::Now;
-use crate::text::{count, for_terminal};
+use crate::text::{count, for_terminal, size};
 
 /// Rows of the tables of actors and tenants.
 const TABLE: usize = 200;
@@ -66,8 +67,10 @@ pub(crate) fn html(incident: &Incident, log: &Summary, now: Now) -> String {
     let tenants = incident.tenants.iter();
     let tenants = tenants.map(|((zone, name), ops)| (format!("{name} in {zone}"), *ops)).collect();
     ops_table(&mut page, "Whose data", "tenant", tenants);
+    destroyed(&mut page, &incident.destroyed);
     holds(&mut page, incident);
     allowances(&mut page, incident);
+    glasses(&mut page, incident);
     timeline(&mut page, incident);
     page.push_str("<h2>Not known</h2>");
     for what in incident.unknown() {
@@ -128,6 +131,51 @@ fn ops_table(page: &mut String, title: &str, column: &str, mut rows: Vec<(String
     }
 }
 
+fn destroyed(page: &mut String, destroyed: &Destroyed) {
+    page.push_str("<h2>Destroyed, as the manifest has it</h2>");
+    let class = if destroyed.is_changed { "bad" } else { "dim" };
+    for seal in &destroyed.seals {
+        page.push_str(&format!("<p class=\"{class}\">{}</p>", markup(seal)));
+    }
+    if destroyed.is_known && destroyed.tenants.is_empty() {
+        page.push_str("<p>Nothing, as far as this was recorded.</p>");
+    }
+    if !destroyed.tenants.is_empty() {
+        page.push_str(
+            "<table><thead><tr><th>tenant</th><th>ops</th><th>files</th><th>bytes</th><th>from</th><th>to</th></tr></thead><tbody>",
+        );
+        for (name, row) in destroyed.tenants.iter().take(TABLE) {
+            page.push_str(&format!(
+                "<tr><td>{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"t\">{}</td>\
+                 <td class=\"t\">{}</td></tr>",
+                markup(name),
+                row.records,
+                row.files,
+                size(row.bytes),
+                safe(&row.from),
+                safe(&row.to)
+            ));
+        }
+        page.push_str("</tbody></table>");
+        if destroyed.tenants.len() > TABLE {
+            page.push_str(&format!("<p>And {} more.</p>", destroyed.tenants.len() - TABLE));
+        }
+        let grounds = destroyed.by_ground();
+        let grounds: Vec<String> = grounds
+            .iter()
+            .map(|(from, sum)| format!("<b>{}</b> {}", markup(from), markup(sum)))
+            .collect();
+        page.push_str(&format!(
+            "<p>In all {}.</p><p>{}</p>",
+            markup(&destroyed.total()),
+            grounds.join("<br>")
+        ));
+    }
+    for note in &destroyed.notes {
+        page.push_str(&format!("<p class=\"bad\">{}</p>", markup(note)));
+    }
+}
+
 fn holds(page: &mut String, incident: &Incident) {
     page.push_str("<h2>Held and released</h2>");
     if incident.holds.is_empty() {
@@ -160,12 +208,35 @@ fn allowances(page: &mut String, incident: &Incident) {
         page.push_str("<p>None.</p>");
         return;
     }
-    page.push_str("<table><thead><tr><th>allowance</th><th>what is known</th></tr></thead><tbody>");
-    for (id, allowance) in told {
-        let facts = allowance.facts();
+    let rows = told.into_iter().map(|(id, allowance)| (id.clone(), allowance.facts()));
+    facts_table(page, "allowance", rows);
+}
+
+fn glasses(page: &mut String, incident: &Incident) {
+    page.push_str("<h2>Break-glass</h2>");
+    let facts = incident.glasses.facts(incident.since, &incident.destroyed);
+    if facts.is_empty() {
+        page.push_str("<p>None was open.</p>");
+    } else {
+        facts_table(page, "break-glass", facts.into_iter());
+    }
+    for what in incident.glasses.told() {
+        page.push_str(&format!("<p>{}</p>", safe(&what)));
+    }
+}
+
+fn facts_table(
+    page: &mut String,
+    column: &str,
+    rows: impl Iterator<Item = (String, Vec<(&'static str, String)>)>,
+) {
+    page.push_str(&format!(
+        "<table><thead><tr><th>{column}</th><th>what is known</th></tr></thead><tbody>"
+    ));
+    for (name, facts) in rows {
         let facts: Vec<String> =
             facts.iter().map(|(name, value)| format!("<b>{name}</b> {}", safe(value))).collect();
-        page.push_str(&format!("<tr><td>{}</td><td>{}</td></tr>", safe(id), facts.join("<br>")));
+        page.push_str(&format!("<tr><td>{}</td><td>{}</td></tr>", safe(&name), facts.join("<br>")));
     }
     page.push_str("</tbody></table>");
 }
@@ -192,8 +263,13 @@ fn timeline(page: &mut String, incident: &Incident) {
 
 /// A text from the log: nothing in it is markup, moves a cursor or turns the text around.
 pub(super) fn safe(text: &str) -> String {
+    markup(&for_terminal(text.as_bytes()))
+}
+
+/// A text that is safe for a terminal: nothing in it is markup.
+fn markup(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
-    for c in for_terminal(text.as_bytes()).chars() {
+    for c in text.chars() {
         match c {
             '&' => safe.push_str("&amp;"),
             '<' => safe.push_str("&lt;"),

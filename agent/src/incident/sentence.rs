@@ -40,12 +40,13 @@ pub(super) fn list<'a>(entry: &'a Entry, path: &[&str]) -> &'a [Value] {
 
 /// A person, as the kernel told the agent: `user 0 (login user 1000)`.
 pub(super) fn person(entry: &Entry) -> String {
-    by(entry, "person")
+    by(entry, &["person"])
 }
 
-fn by(entry: &Entry, field: &str) -> String {
-    let Some(uid) = entry.number(&[field, "uid"]) else { return "nobody".to_owned() };
-    match entry.number(&[field, "login_uid"]) {
+/// The person at the end of a path of fields.
+pub(super) fn by(entry: &Entry, path: &[&str]) -> String {
+    let Some(uid) = entry.number(&[path, &["uid"]].concat()) else { return "nobody".to_owned() };
+    match entry.number(&[path, &["login_uid"]].concat()) {
         Some(login) => format!("user {uid} (login user {login})"),
         None => format!("user {uid}"),
     }
@@ -193,7 +194,7 @@ pub(crate) fn sentence(entry: &Entry) -> Option<String> {
             text(&["until", "time"]),
             count(number(&["files", "limit"]), "file"),
             size(number(&["bytes", "limit"])),
-            by(entry, "opened_by"),
+            by(entry, &["opened_by"]),
             match entry.number(&["code"]) {
                 Some(code) => format!("with code {code}"),
                 None => format!("signed by {}", text(&["signer", "person"])),
@@ -281,6 +282,10 @@ pub(crate) fn sentence(entry: &Entry) -> Option<String> {
             "RECORDS ARE MISSING: {} was the last, {} had been there",
             number(&["found_seq"]),
             number(&["expected_seq"])
+        ),
+        "unmarked" => format!(
+            "THE NOTE OF WHERE THE LOG ENDS WAS GONE: {} was the last record that was there; more may have been cut off",
+            number(&["found_seq"])
         ),
         "damaged" | "disturbed" => {
             format!("THE LOG WAS CHANGED: {}: {}", text(&["file"]), text(&["what"]))

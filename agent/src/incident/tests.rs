@@ -208,3 +208,157 @@ fn a_long_night_has_its_limits_and_says_so() {
     assert_eq!((incident.timeline.len(), incident.rows_left_out), (1000, 500));
     assert!(incident.unknown().iter().any(|what| what.starts_with("500 more rows")));
 }
+
+fn at(second: i64) -> String {
+    rfc3339((START + second * 1000) * 1_000_000)
+}
+
+/// What the agent records about a break-glass that was opened at second 10, for five minutes.
+fn glass(number: u64, files: u64, closed: Value) -> Value {
+    let until = json!({"time": at(310)});
+    json!({
+        "number": number, "id": format!("break-glass-{number}"), "serial": 77, "zone": "customers",
+        "role": "primary", "reason": format!("the disk is full {EVIL}"), "scope": "host_wide",
+        "command": null, "opened": at(10), "opened_by": {"uid": 0, "login_uid": 4242},
+        "code": 3, "signer": null, "until": if closed.is_null() { until } else { Value::Null },
+        "files": {"limit": 2000, "spent": files}, "bytes": {"limit": 1 << 20, "spent": files * 1024},
+        "ops": {"remove": files}, "closed": closed,
+    })
+}
+
+/// Glass 1 is spent and closed, glass 2 was signed for one command and has no end on record.
+fn night_of_break_glass() -> Log {
+    let mut log = Log { entries: vec![] };
+    let person = json!({"uid": 1000, "login_uid": 1000});
+    let wrong = |count: u64| {
+        json!({"zone": "customers", "reason": "wrong_code", "count": count,
+        "error": "that is no code\nhelp", "person": person})
+    };
+    log.add(2, "break_glass_refuse", wrong(1));
+    log.add(8, "break_glass_refuse", wrong(41));
+    log.add(10, "break_glass_open", glass(1, 0, Value::Null));
+    log.add(70, "break_glass_spend", glass(1, 30, Value::Null));
+    log.add(130, "break_glass_spend", glass(1, 80, Value::Null));
+    let closed = json!({"at": at(140), "why": "closed", "by": {"uid": 0, "login_uid": 7}});
+    log.add(140, "break_glass_close", glass(1, 100, closed));
+    let mut second = glass(2, 0, Value::Null);
+    second["opened"] = at(200).into();
+    second["command"] = "rm -rf /srv".into();
+    (second["code"], second["scope"]) = (Value::Null, "command".into());
+    second["signer"] = json!({"person": "alice", "key": "SHA256:x", "algorithm": "sk-ssh-ed25519"});
+    second["until"]["time"] = at(500).into();
+    log.add(200, "break_glass_open", second);
+    log.add(201, "break_glass_join", json!({"number": 2, "zone": "customers", "pid": 55}));
+    log.add(205, "break_glass_codes", json!({"numbers": [4, 5], "replaced": 1, "person": person}));
+    log
+}
+
+fn glass_page(since: i64, until: i64, zone: Option<&str>) -> String {
+    let mut incident =
+        Incident::new(START + since * 1000, START + until * 1000, zone.map(str::to_owned));
+    night_of_break_glass().entries.iter().for_each(|entry| incident.take(entry));
+    let page = text(&incident, &sound(), NOW);
+    let from = page.find("\nBREAK-GLASS\n").expect("a section of its own");
+    page[from..page.find("\nTIMELINE").unwrap()].to_owned()
+}
+
+#[test]
+fn break_glass_has_a_section_with_all_that_is_known() {
+    let page = glass_page(0, 300, None);
+    for part in [
+        "  break-glass 1 in customers\n",
+        "    who      user 0 (login user 4242), with code 3\n",
+        "    why      the disk is full <script>",
+        "    for      everybody in the zone\n",
+        "    open     from 2012-06-20T00:00:10.000Z to 2012-06-20T00:05:10.000Z at the latest\n",
+        "    limits   2000 files, 1.0 MiB at most\n",
+        "    gone     100 files, 100.0 KiB destroyed under it (remove 100), as last recorded",
+        "    ended    2012-06-20T00:02:20.000Z: closed on request, by user 0 (login user 7)\n",
+        "  break-glass 2 in customers\n",
+        "with the signature of alice (sk-ssh-ed25519 SHA256:x)\n",
+        "    for      the processes of: rm -rf /srv (pid 55)\n",
+        "    ended    that is not on record in this time\n",
+        "00:00:02.000Z: REFUSED, user 1000 (login user 1000), for customers: that is no code\n",
+        "00:00:08.000Z: REFUSED 41 times, the last one, user 1000",
+        "2 new codes made by user 1000 (login user 1000); 1 old one worthless since then",
+    ] {
+        assert!(page.contains(part), "{part:?} in\n{page}");
+    }
+    assert!(!page.contains('\u{1b}') && !page.contains('\u{202e}'), "{page:?}");
+    let nothing = glass_page(0, 300, Some("backups"));
+    assert!(nothing.contains("none was open") && !nothing.contains("REFUSED"), "{nothing}");
+}
+
+#[test]
+fn of_a_break_glass_only_what_is_of_that_time_counts() {
+    let page = glass_page(100, 300, None);
+    assert!(page.contains("70 files, 70.0 KiB destroyed under it (remove 70)"), "{page}");
+    assert!(page.contains("who      user 0 (login user 4242)") && !page.contains("REFUSED"));
+    let later = glass_page(150, 400, None);
+    assert!(!later.contains("break-glass 1"), "it was over: {later}");
+    assert!(later.contains("break-glass 2"));
+    let quiet = glass_page(300, 400, None);
+    assert!(quiet.contains("break-glass 2"), "open, and nothing is recorded of it: {quiet}");
+    assert!(quiet.contains("0 files, 0 B destroyed under it (no op)"), "{quiet}");
+    let over = glass_page(501, 600, None);
+    assert!(over.contains("none was open"), "its time is over: {over}");
+}
+
+#[test]
+fn what_the_manifest_has_is_told_by_tenant_and_by_what_let_it_go_on() {
+    use crate::manifest::{SpentFrom, SummaryRow, example};
+    let mut destroyed = Destroyed { is_known: true, ..Destroyed::default() };
+    for (n, tenant, from) in [
+        (1, "alice", SpentFrom::Budgets),
+        (2, "bob", SpentFrom::Budgets),
+        (3, "bob", SpentFrom::Allowance("break-glass-1".to_owned())),
+        (4, "bob", SpentFrom::Nothing),
+    ] {
+        let record = example(tenant, b"f", n);
+        let row = SummaryRow::of(&record);
+        destroyed.from.entry(from).or_default().add(&record, &row.key());
+        match destroyed.tenants.iter_mut().find(|(name, _)| name == tenant) {
+            Some((_, known)) => known.add(&row),
+            None => destroyed.tenants.push((tenant.to_owned(), row)),
+        }
+    }
+    destroyed.notes.push("GAP: of <b>".to_owned());
+    destroyed.seals.push("as it was sealed: 1 segment open".to_owned());
+    let mut incident = Incident::new(START, START + 300_000, None);
+    night_of_break_glass().entries.iter().for_each(|entry| incident.take(entry));
+    incident.destroyed = destroyed.sorted();
+    let page = text(&incident, &sound(), NOW);
+    for part in [
+        "DESTROYED, as the manifest has it\n  as it was sealed: 1 segment open\n  bob: 3 ops, 3 files, 36 B, ",
+        "  alice: 1 op, 1 file, 12 B, 2012-06-19T23:59:55.000Z to ",
+        "  in all: 4 ops, 4 files, 48 B, of 2 tenants\n",
+        "    within budgets, or released: 2 ops, 2 files, 24 B, of 2 tenants\n",
+        "    over budget, in a zone that observes: 1 op, 1 file, 12 B, of 1 tenant\n",
+        "    under break-glass-1: 1 op, 1 file, 12 B, of 1 tenant\n",
+        "  GAP: of <b>\n",
+        "    manifest 1 op, 1 file, 12 B, of 1 tenant\n",
+        "do not add the two up",
+    ] {
+        assert!(page.contains(part), "{part:?} in\n{page}");
+    }
+    assert!(!page.contains("holdfast_destroyed_files_total"), "{page}");
+    let page = html(&incident, &sound(), NOW);
+    for part in [
+        "<td>bob</td><td class=\"n\">3</td><td class=\"n\">3</td><td class=\"n\">36 B</td>",
+        "<b>within budgets, or released</b> 2 ops",
+        "GAP: of &lt;b&gt;",
+        "<h2>Break-glass</h2>",
+        "<b>who</b> user 0 (login user 4242), with code 3",
+        "the disk is full &lt;script&gt;",
+        "REFUSED 41 times",
+    ] {
+        assert!(page.contains(part), "{part:?} in\n{page}");
+    }
+    assert!(!page.contains("<script") && !page.contains('\u{1b}'));
+    incident.destroyed = Destroyed::unknown("not known: there is no manifest in /x\u{1b}[2J");
+    let page = text(&incident, &sound(), NOW);
+    assert!(
+        page.contains("as the manifest has it\n  not known: there is no manifest in /x\\x1b[2J\n")
+    );
+    assert!(page.contains("holdfast_destroyed_files_total"), "{page}");
+}

@@ -2,9 +2,11 @@
 
 use std::fmt::Write as _;
 
+use super::destroyed::Destroyed;
 use super::gather::{Incident, Ops};
 use crate::audit::Summary;
 use crate::clock::{Now, rfc3339};
+use crate::manifest::SummaryRow;
 use crate::text::{count, for_terminal, size};
 
 /// Rows of the tables.
@@ -52,6 +54,7 @@ pub(crate) fn text(incident: &Incident, log: &Summary, now: Now) -> String {
         &mut line,
         tenants.map(|((zone, name), ops)| (format!("{name} in {zone}"), *ops)).collect(),
     );
+    destroyed(&mut line, &incident.destroyed);
     line("\nHELD AND RELEASED");
     if incident.holds.is_empty() {
         line("  nobody");
@@ -78,19 +81,71 @@ pub(crate) fn text(incident: &Incident, log: &Summary, now: Now) -> String {
             line(&format!("    {name:<8} {}", for_text(&value)));
         }
     }
+    line("\nBREAK-GLASS");
+    let glasses = incident.glasses.facts(incident.since, &incident.destroyed);
+    if glasses.is_empty() {
+        line("  none was open");
+    }
+    for (heading, facts) in glasses {
+        line(&format!("  {}", for_text(&heading)));
+        for (name, value) in facts {
+            line(&format!("    {name:<8} {}", for_text(&value)));
+        }
+    }
+    for what in incident.glasses.told() {
+        line(&format!("  {}", for_text(&what)));
+    }
     line("\nTIMELINE");
     for row in &incident.timeline {
         let more = match row.records {
             1 => String::new(),
             n => format!(" ({n} such records, the last at {})", time(row.last)),
         };
-        line(&format!("  {}  {:>6}  {}{more}", row.time, row.seq, for_text(&row.text)));
+        line(&format!("  {}  {:>6}  {}{more}", for_text(&row.time), row.seq, for_text(&row.text)));
     }
     line("\nNOT KNOWN");
     for what in incident.unknown() {
         line(&format!("  {}", for_text(&what)));
     }
     page
+}
+
+/// What the manifest says; its texts are safe already.
+fn destroyed(line: &mut impl FnMut(&str), destroyed: &Destroyed) {
+    line("\nDESTROYED, as the manifest has it");
+    for seal in &destroyed.seals {
+        line(&format!("  {seal}"));
+    }
+    if destroyed.is_known && destroyed.tenants.is_empty() {
+        line("  nothing, as far as this was recorded");
+    }
+    for (name, row) in destroyed.tenants.iter().take(TABLE) {
+        line(&format!("  {name}: {}", lost(row)));
+    }
+    if destroyed.tenants.len() > TABLE {
+        line(&format!("  and {} more", destroyed.tenants.len() - TABLE));
+    }
+    if !destroyed.tenants.is_empty() {
+        line(&format!("  in all: {}", destroyed.total()));
+        for (from, sum) in destroyed.by_ground() {
+            line(&format!("    {from}: {sum}"));
+        }
+    }
+    for note in &destroyed.notes {
+        line(&format!("  {note}"));
+    }
+}
+
+/// What one tenant lost.
+fn lost(row: &SummaryRow) -> String {
+    format!(
+        "{}, {}, {}, {} to {}",
+        count(row.records, "op"),
+        count(row.files, "file"),
+        size(row.bytes),
+        for_text(&row.from),
+        for_text(&row.to)
+    )
 }
 
 /// Whether the log can be trusted, first of all.

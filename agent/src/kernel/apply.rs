@@ -274,7 +274,7 @@ fn read_zone(maps: &Maps, bank: u32, slot: u32) -> Result<abi::ZoneConf, KernelE
         .map_err(|error| KernelError::refused("read the map of zones", error))
 }
 
-fn zone_name(conf: &abi::ZoneConf) -> String {
+pub(super) fn zone_name(conf: &abi::ZoneConf) -> String {
     let end = conf.name.iter().position(|&byte| byte == 0).unwrap_or(conf.name.len());
     String::from_utf8_lossy(&conf.name[..end]).into_owned()
 }

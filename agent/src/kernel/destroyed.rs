@@ -2,10 +2,10 @@
 
 use std::{fs, mem, path::Path};
 
-use aya::maps::{Map, MapData, MapInfo, PerCpuArray, RingBuf};
+use aya::maps::{Array, Map, MapData, MapInfo, PerCpuArray, RingBuf};
 use holdfast_abi as abi;
 
-use super::{error::KernelError, maps};
+use super::{apply, error::KernelError, maps};
 
 const RING: &str = "DESTROYED";
 
@@ -13,7 +13,20 @@ const RING: &str = "DESTROYED";
 pub struct DestroyedStream {
     ring: RingBuf<MapData>,
     counters: PerCpuArray<MapData, abi::ZoneCounters>,
+    control: Array<MapData, abi::Control>,
+    zones: Array<MapData, abi::ZoneConf>,
     id: String,
+}
+
+/// What the kernel could not send of a zone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lost {
+    /// Name of the zone; it need not be in force any more.
+    pub zone: String,
+    /// Records since its counters began.
+    pub records: u64,
+    /// When the last of them was, boot-time nanoseconds.
+    pub last_ns: u64,
 }
 
 /// One record as it came: the fields, and the names that follow them.
@@ -46,11 +59,11 @@ impl DestroyedStream {
         let boot = "/proc/sys/kernel/random/boot_id";
         let boot = fs::read_to_string(boot)
             .map_err(|error| KernelError::io(format!("read {boot}"), error))?;
-        let typed = |map: Map| map.try_into();
         Ok(Self {
             ring: maps::open_ring(dir, RING)?,
-            counters: typed(maps::open_map(dir, "ZONE_COUNTERS")?)
-                .map_err(|error| KernelError::refused("open the map ZONE_COUNTERS", error))?,
+            counters: open(dir, "ZONE_COUNTERS")?,
+            control: open(dir, "CONTROL")?,
+            zones: open(dir, "ZONES")?,
             id: format!("{}/{}", boot.trim(), info.id()),
         })
     }
@@ -75,16 +88,54 @@ impl DestroyedStream {
         }
     }
 
-    /// How many records of the zone in `slot` the kernel could not send, and when the last of them was (boot-time
-    /// nanoseconds).
-    pub fn lost(&self, slot: u32) -> Result<(u64, u64), KernelError> {
+    /// How many records of each zone the kernel could not send: of those in force, and of those that were once and whose slot no
+    /// other has taken over.
+    pub fn lost(&self) -> Result<Vec<Lost>, KernelError> {
+        loop {
+            let bank = self.bank()?;
+            let lost =
+                (1..abi::MAX_ZONES as u32).filter_map(|slot| self.lost_of(bank, slot).transpose());
+            let lost: Vec<Lost> = lost.collect::<Result<_, _>>()?;
+            // If a policy came into force meanwhile a name and a counter may be of two zones.
+            if self.bank()? == bank {
+                return Ok(lost);
+            }
+        }
+    }
+
+    fn bank(&self) -> Result<u32, KernelError> {
+        let control = self.control.get(&0, 0);
+        let control =
+            control.map_err(|error| KernelError::refused("read the control map", error))?;
+        Ok(control.bank & 1)
+    }
+
+    fn lost_of(&self, bank: u32, slot: u32) -> Result<Option<Lost>, KernelError> {
+        let refused = |error| KernelError::refused("read the map of zones", error);
+        let zone =
+            apply::zone_name(&self.zones.get(&abi::zone_index(bank, slot), 0).map_err(refused)?);
+        if zone.is_empty() {
+            return Ok(None);
+        }
         let per_cpu = self.counters.get(&slot, 0);
         let per_cpu =
             per_cpu.map_err(|error| KernelError::refused("read the zone counters", error))?;
-        Ok(per_cpu.iter().fold((0, 0), |(count, last), cpu| {
-            (count + cpu.manifest_lost, last.max(cpu.manifest_lost_ns))
-        }))
+        let none = Lost { zone, records: 0, last_ns: 0 };
+        Ok(Some(per_cpu.iter().fold(none, |lost, cpu| Lost {
+            records: lost.records + cpu.manifest_lost,
+            last_ns: lost.last_ns.max(cpu.manifest_lost_ns),
+            ..lost
+        })))
     }
+}
+
+fn open<M>(dir: &Path, name: &str) -> Result<M, KernelError>
+where
+    M: TryFrom<Map, Error = aya::maps::MapError>,
+{
+    maps::open_map(dir, name)?
+        .try_into()
+        .map_err(|error| KernelError::refused(format!("open the map {name}"), error))
 }
 
 fn read(item: &[u8]) -> Option<Gone<'_>> {

@@ -29,7 +29,7 @@ use aya::maps::{MapData, RingBuf};
 use holdfast_abi as abi;
 
 pub use allowances::{AllowanceRow, DesiredAllowance, DesiredGrant};
-pub use destroyed::{DestroyedStream, Gone, Taken};
+pub use destroyed::{DestroyedStream, Gone, Lost, Taken};
 pub use error::KernelError;
 pub use events::EventStream;
 pub use holds::HoldRow;

@@ -12,10 +12,12 @@ use tokio::sync::mpsc::UnboundedSender;
 use tracing::{error, info, warn};
 
 use super::line::{Meaning, record};
-use super::store::{Change, Store};
-use super::{Gap, GapWhy, Line, Sealed, SharedNames, Summarised};
+use super::pause::Pause;
+use super::ring::Ring;
+use super::store::{Change, ROOTS, Store};
+use super::{Gap, GapWhy, Line, Sealed, SharedNames, Summarised, roots};
 use crate::clock::Now;
-use crate::kernel::{DestroyedStream, Taken};
+use crate::kernel::{DestroyedStream, Lost, Taken};
 use crate::units::Units;
 
 /// How often the ring is looked at. It holds what a host destroys in many times that.
@@ -96,6 +98,7 @@ impl Keeper {
             checked: None,
             recorded: Vec::new(),
             oldest: None,
+            pause: Pause::default(),
         };
         let thread = thread::Builder::new()
             .name("manifest".to_owned())
@@ -140,9 +143,9 @@ impl Keeper {
     }
 }
 
-struct Work {
+struct Work<R> {
     dir: PathBuf,
-    stream: DestroyedStream,
+    stream: R,
     names: SharedNames,
     max_bytes: u64,
     news: UnboundedSender<News>,
@@ -158,26 +161,40 @@ struct Work {
     recorded: Vec<(String, bool)>,
     /// The oldest segment, and when it was begun.
     oldest: Option<(PathBuf, i64)>,
+    /// Nothing is written before it is over, unless somebody asks for it.
+    pause: Pause,
 }
 
-impl Work {
+/// What came of looking at the ring.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Turn {
+    /// Nothing was taken: nobody knows yet what the records are of.
+    Waits,
+    /// Everything was taken.
+    Done,
+    /// There is more.
+    More,
+}
+
+impl<R: Ring> Work<R> {
     fn run(mut self, commands: &Receiver<Command>) {
         let mut more = false;
         loop {
             let wait = if more { Duration::ZERO } else { POLL };
             match commands.recv_timeout(wait) {
                 Ok(Command::Flush(done)) => {
-                    let outcome = self.flush();
+                    let outcome = self.asked(Now::read());
                     done(outcome);
                 }
                 Ok(Command::Limit(max_bytes)) => {
                     self.max_bytes = max_bytes;
-                    let limited =
-                        self.store.as_mut().map(|store| store.set_limit(max_bytes, Now::read()));
-                    self.note(limited.unwrap_or(Ok(())));
+                    let now = Now::read();
+                    let limited = self.store.as_mut().map(|store| store.set_limit(max_bytes, now));
+                    self.note(limited.unwrap_or(Ok(())), now);
                 }
                 Ok(Command::Stop) | Err(RecvTimeoutError::Disconnected) => {
-                    let flushed = self.flush();
+                    // What waits for names is left in the ring to the next agent.
+                    let flushed = self.flush(Now::read()).map(drop);
                     // Also if that failed: what was closed is to be sealed.
                     let ended = self.end();
                     if let Err(error) = flushed.and(ended) {
@@ -187,20 +204,43 @@ impl Work {
                 }
                 Err(RecvTimeoutError::Timeout) => {}
             }
-            let outcome = self.turn(false);
-            more = matches!(outcome, Ok(true));
-            self.note(outcome.map(drop));
+            more = self.tick(Now::read());
+        }
+    }
+
+    /// Looks at the ring, unless it failed a moment ago. Whether there is more.
+    fn tick(&mut self, now: Now) -> bool {
+        if !self.pause.is_over(now) {
+            return false;
+        }
+        let outcome = self.turn(false, now);
+        let more = matches!(outcome, Ok(Turn::More));
+        self.note(outcome.map(drop), now);
+        more
+    }
+
+    /// What somebody is told who wants everything kept.
+    fn asked(&mut self, now: Now) -> Result<(), String> {
+        match self.flush(now)? {
+            Turn::Done | Turn::More => Ok(()),
+            Turn::Waits => {
+                let left = PATIENCE.saturating_sub(now.since(self.began)).as_secs() + 1;
+                Err(format!(
+                    "no policy is in force yet, so that the zones have no names: what was destroyed stays in the kernel's buffer, for \
+                     {left} s at most; ask again then"
+                ))
+            }
         }
     }
 
     /// Everything that is in the ring.
-    fn flush(&mut self) -> Result<(), String> {
+    fn flush(&mut self, now: Now) -> Result<Turn, String> {
         loop {
-            match self.turn(true) {
-                Ok(true) => {}
+            match self.turn(true, now) {
+                Ok(Turn::More) => {}
                 outcome => {
-                    let said = outcome.as_ref().map(|_| ()).map_err(ToString::to_string);
-                    self.note(outcome.map(drop));
+                    let said = outcome.as_ref().map(|turn| *turn).map_err(ToString::to_string);
+                    self.note(outcome.map(drop), now);
                     return said;
                 }
             }
@@ -217,12 +257,11 @@ impl Work {
         outcome
     }
 
-    /// Takes some records. Whether there are more.
-    fn turn(&mut self, at_once: bool) -> std::io::Result<bool> {
-        let now = Now::read();
+    /// Takes some records.
+    fn turn(&mut self, at_once: bool, now: Now) -> std::io::Result<Turn> {
         let knows_names = self.names.get().zones.is_some();
         if !knows_names && now.since(self.began) < PATIENCE {
-            return Ok(false);
+            return Ok(Turn::Waits);
         }
         if self.store.is_none() {
             self.open(now)?;
@@ -239,7 +278,8 @@ impl Work {
             self.show();
         }
         self.tell();
-        Ok(more)
+        self.keep_roots()?;
+        Ok(if more { Turn::More } else { Turn::Done })
     }
 
     fn open(&mut self, now: Now) -> std::io::Result<()> {
@@ -247,7 +287,30 @@ impl Work {
         info!(bytes = store.bytes(), dir = %self.dir.display(), "the manifest is kept");
         self.resumed = store.time().map(str::to_owned);
         self.store = Some(store);
+        match roots::read(&self.dir, self.stream.id()) {
+            Ok(roots) => self.names.get().learn(roots),
+            Err(error) => warn!(%error, "what roots were called before cannot be read"),
+        }
         Ok(())
+    }
+
+    /// Leaves what roots are called to the next agent.
+    fn keep_roots(&mut self) -> std::io::Result<()> {
+        let Some(new) = self.names.get().new_roots() else { return Ok(()) };
+        match roots::write(&self.dir, self.stream.id(), &new, self.max_bytes / ROOTS) {
+            Ok(true) => Ok(()),
+            Ok(false) => {
+                warn!(
+                    roots = new.len(),
+                    "there is no room to keep what the roots are called: raise `max_bytes` of [manifest]"
+                );
+                Ok(())
+            }
+            Err(error) => {
+                self.names.get().ask_again();
+                Err(error)
+            }
+        }
     }
 
     fn drain(&mut self) -> std::io::Result<bool> {
@@ -306,31 +369,29 @@ impl Work {
         Ok(())
     }
 
-    /// Writes down what the kernel could not send.
+    /// Writes down what the kernel could not send, also of zones that are in force no more.
     fn missing(&mut self, now: Now) -> std::io::Result<()> {
-        let zones = self.names.get().zones.clone().unwrap_or_default();
         let Some(store) = &mut self.store else { return Ok(()) };
         let since = match self.checked {
             Some(checked) => checked.wall(),
             None => self.resumed.clone().unwrap_or_else(|| self.began.wall()),
         };
-        for zone in &zones {
-            let (total, last) = self.stream.lost(zone.slot).map_err(std::io::Error::other)?;
-            let known = store.lost(&zone.name);
+        for Lost { zone, records: total, last_ns } in self.stream.lost()? {
+            let known = store.lost(&zone);
             if total < known {
-                store.forget_lost(&zone.name);
+                store.forget_lost(&zone);
             }
-            let lost = total.saturating_sub(store.lost(&zone.name));
+            let lost = total.saturating_sub(store.lost(&zone));
             if lost == 0 {
                 continue;
             }
-            let to = now.wall_at(last);
+            let to = now.wall_at(last_ns);
             let from = since.clone().min(to.clone());
             warn!(
-                zone = zone.name,
+                zone,
                 lost, "the manifest has a gap: the kernel's buffer was full, or it had no memory"
             );
-            let (zone, lost, why) = (Some(zone.name.clone()), Some(lost), GapWhy::RingFull);
+            let (zone, lost, why) = (Some(zone), Some(lost), GapWhy::RingFull);
             store.append(&Line::Gap(Gap { from, to, zone, lost, why, total }), now)?;
         }
         self.checked = Some(now);
@@ -340,7 +401,8 @@ impl Work {
     /// Brings the metrics up to date.
     fn show(&mut self) {
         let Some(store) = &self.store else { return };
-        self.stats.bytes.store(store.bytes(), Ordering::Relaxed);
+        let bytes = store.bytes() + roots::length(&self.dir);
+        self.stats.bytes.store(bytes, Ordering::Relaxed);
         let oldest = store.oldest();
         if self.oldest.as_ref().map(|(path, _)| path) != oldest.as_ref() {
             self.oldest = oldest.map(|path| {
@@ -367,7 +429,11 @@ impl Work {
     }
 
     /// Says it once when the manifest cannot be written, and once when it can again.
-    fn note(&mut self, outcome: std::io::Result<()>) {
+    fn note(&mut self, outcome: std::io::Result<()>, now: Now) {
+        match &outcome {
+            Ok(()) => self.pause.worked(),
+            Err(_) => self.pause.failed(now),
+        }
         let was_failing = self.stats.failing.swap(outcome.is_err(), Ordering::Relaxed);
         match outcome {
             Ok(()) if was_failing => info!("the manifest can be written again"),
@@ -384,3 +450,7 @@ fn unreadable(time: String) -> Gap {
     let (from, to) = (time.clone(), time);
     Gap { from, to, zone: None, lost: Some(1), why: GapWhy::Unreadable, total: 0 }
 }
+
+#[cfg(test)]
+#[path = "keeper_tests.rs"]
+mod tests;

@@ -177,6 +177,12 @@ impl GapWhy {
 pub(super) type Key = (u64, u32, String);
 
 impl Record {
+    /// Whether nobody knows whose it was: names are missing, and no directory of a tenant's is known. (Above all tenants nothing is
+    /// missing.)
+    pub(crate) const fn has_unknown_tenant(&self) -> bool {
+        self.tenant.is_none() && self.cut
+    }
+
     pub(super) fn key(&self) -> Key {
         (self.time_ns, self.tid, self.op.clone())
     }
@@ -246,7 +252,7 @@ fn kind(mode: u16) -> &'static str {
     }
 }
 
-fn is_false(flag: &bool) -> bool {
+pub(super) fn is_false(flag: &bool) -> bool {
     !flag
 }
 
@@ -290,7 +296,8 @@ pub(crate) mod tests {
     }
 
     pub(crate) fn example(tenant: &str, path: &[u8], n: u64) -> Record {
-        let names = [path, &b"\0"[..], tenant.as_bytes(), &b"\0"[..]].concat();
+        let below = if path.is_empty() { vec![] } else { [path, b"\0"].concat() };
+        let names = [below.as_slice(), tenant.as_bytes(), b"\0"].concat();
         let gone =
             Gone { head: abi::Destroyed { time_ns: n, ..head() }, names: &names, tenant: b"" };
         let meaning = Meaning { zone: "z".into(), unit: "/u".into(), allowance: None };

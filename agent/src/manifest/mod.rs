@@ -8,8 +8,12 @@ mod keeper;
 mod line;
 mod name;
 mod names;
+mod off;
+mod pause;
 mod place;
 mod read;
+mod ring;
+mod roots;
 mod segment;
 mod store;
 mod summary;
@@ -21,9 +25,10 @@ pub(crate) use line::tests::example;
 pub(crate) use line::{Gap, GapWhy, Line, Record, absolute};
 pub(crate) use name::Name;
 pub(crate) use names::SharedNames;
+pub(crate) use off::{Off, Offs};
 pub(crate) use read::Records;
 pub(crate) use segment::{Sealed, Summarised};
-pub(crate) use summary::{Summary, SummaryRow};
+pub(crate) use summary::{RowKey, SpentFrom, Sum, Summary, SummaryRow};
 pub(crate) use verify::{Finding, verify};
 
 /// Name of the manifest below the state directory.

@@ -1,12 +1,12 @@
 //! What the numbers in the kernel's records stand for. The daemon's loop fills it in, the keeper looks things up.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use holdfast_abi as abi;
-
+use super::roots;
 use crate::kernel::ActiveZone;
+use holdfast_abi as abi;
 
 /// Allowances and roots that are remembered after they are gone: records of theirs can still be in the ring.
 const KEPT: usize = 8192;
@@ -40,7 +40,10 @@ pub(crate) struct Names {
     /// Zones in force; `None` before the first policy is.
     pub(crate) zones: Option<Vec<ZoneNames>>,
     zone_ids: HashMap<u64, String>,
-    roots: Recent<(u32, u64), PathBuf>,
+    roots: Recent<roots::Key, PathBuf>,
+    /// Those that are guarded now, and whether that is news.
+    guarded: BTreeSet<roots::Key>,
+    is_news: bool,
     allowances: Recent<u64, String>,
 }
 
@@ -48,12 +51,21 @@ impl Names {
     /// A policy is in force.
     pub(crate) fn in_force(&mut self, active: &[ActiveZone], is_recorded: impl Fn(&str) -> bool) {
         let mut zones = Vec::new();
+        // Those that are guarded although no path leads to them keep the name they had.
+        let kept = active.iter().flat_map(|zone| &zone.kept_roots);
+        let found = active.iter().flat_map(|zone| zone.roots.iter().map(|(_, root)| root));
+        let guarded: BTreeSet<_> = found.chain(kept).map(|root| (root.dev, root.ino)).collect();
+        self.roots.keep(&guarded);
+        self.is_news |= guarded != self.guarded;
+        self.guarded = guarded;
         for zone in active {
             let (slot, name) = (zone.slot, zone.name.clone());
             self.zone_ids.insert(abi::name_id(&name), name.clone());
             zones.push(ZoneNames { slot, manifest: is_recorded(&name), name });
             for (path, root) in &zone.roots {
-                self.roots.insert((root.dev, root.ino), path.clone());
+                let key = (root.dev, root.ino);
+                self.is_news |= self.roots.get(&key) != Some(path);
+                self.roots.insert(key, path.clone());
             }
         }
         self.zones = Some(zones);
@@ -74,6 +86,27 @@ impl Names {
         self.roots.get(&(dev, ino)).map(PathBuf::as_path)
     }
 
+    /// What an agent before this one called them, where that is not known better.
+    pub(super) fn learn(&mut self, roots: Vec<(roots::Key, PathBuf)>) {
+        for (key, path) in roots {
+            if self.roots.get(&key).is_none() {
+                self.roots.insert(key, path);
+            }
+        }
+    }
+
+    /// What the roots that are guarded are called, if that has changed since it was asked for.
+    pub(super) fn new_roots(&mut self) -> Option<Vec<(roots::Key, PathBuf)>> {
+        let named = |key: &roots::Key| Some((*key, self.roots.get(key)?.clone()));
+        let is_news = std::mem::take(&mut self.is_news);
+        is_news.then(|| self.guarded.iter().filter_map(named).collect())
+    }
+
+    /// They could not be written down.
+    pub(super) const fn ask_again(&mut self) {
+        self.is_news = true;
+    }
+
     /// Id of an allowance; its serial if that is not known.
     pub(super) fn allowance_id(&self, serial: u64) -> Option<String> {
         let known = || self.allowances.get(&serial).cloned();
@@ -88,7 +121,7 @@ struct Recent<K, V> {
     order: VecDeque<K>,
 }
 
-impl<K: Eq + std::hash::Hash + Copy, V> Recent<K, V> {
+impl<K: Ord + std::hash::Hash + Copy, V> Recent<K, V> {
     fn insert(&mut self, key: K, value: V) {
         if self.map.insert(key, value).is_none() {
             self.order.push_back(key);
@@ -98,6 +131,14 @@ impl<K: Eq + std::hash::Hash + Copy, V> Recent<K, V> {
                 self.map.remove(&oldest);
             }
         }
+    }
+
+    /// Has these forgotten last.
+    fn keep(&mut self, keys: &BTreeSet<K>) {
+        let order = std::mem::take(&mut self.order);
+        let (kept, others): (Vec<K>, Vec<K>) =
+            order.into_iter().partition(|key| keys.contains(key));
+        self.order = others.into_iter().chain(kept).collect();
     }
 
     fn get(&self, key: &K) -> Option<&V> {
@@ -114,6 +155,23 @@ impl<K, V> Default for Recent<K, V> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A root that is still guarded lost its name once enough others had come and gone.
+    #[test]
+    fn a_root_in_force_keeps_its_name_whatever_comes_and_goes() {
+        let mut names = Names::default();
+        let root = |ino| abi::Learned { serial: 0, ino, dev: 1, generation: 0 };
+        let path = |ino: u64| PathBuf::from(format!("/srv/{ino}"));
+        let zone = |roots, kept_roots| ActiveZone { slot: 3, name: "z".into(), roots, kept_roots };
+        names.in_force(&[zone(vec![(path(7), root(7))], vec![])], |_| true);
+        for round in 1..=3 * KEPT as u64 / 1000 {
+            let roots = (0..1000).map(|n| round * 1000 + n).map(|ino| (path(ino), root(ino)));
+            names.in_force(&[zone(roots.collect(), vec![root(7)])], |_| true);
+        }
+        assert_eq!(names.root(1, 7), Some(Path::new("/srv/7")));
+        assert_eq!(names.root(1, 1000), None, "others are forgotten");
+        assert!(names.roots.map.len() <= KEPT);
+    }
 
     #[test]
     fn names_outlive_their_policy() {

@@ -23,14 +23,29 @@ pub(super) fn place(head: &abi::Destroyed, names: &[u8], tenant: &[u8]) -> Place
     let depth = head.tenant_depth as usize;
     if head.flags & (abi::GONE_CUT | abi::GONE_STRICT) != 0 {
         let tenant = downwards(tenant);
-        let known = head.flags & abi::GONE_STRICT == 0 && depth > 0 && tenant.len() == depth;
-        return Place { tenant: known.then(|| join(&tenant)), path: join(&names), cut: true };
+        let known = head.flags & abi::GONE_STRICT == 0
+            && depth > 0
+            && tenant.len() == depth
+            && after_unread(&tenant).len() == depth;
+        let path = join(after_unread(&names));
+        return Place { tenant: known.then(|| join(&tenant)), path, cut: true };
     }
+    let known = after_unread(&names);
+    let cut = known.len() < names.len();
     if names.len() < depth || (head.tenant == 0 && depth > 0) {
-        return Place { tenant: None, path: join(&names), cut: false };
+        return Place { tenant: None, path: join(known), cut };
     }
     let (tenant, path) = names.split_at(depth);
-    Place { tenant: Some(join(tenant)), path: join(path), cut: false }
+    if after_unread(tenant).len() < depth {
+        return Place { tenant: None, path: join(known), cut };
+    }
+    Place { tenant: Some(join(tenant)), path: join(after_unread(path)), cut }
+}
+
+/// What comes after the last name that the kernel could not read: it left that one empty.
+fn after_unread<'a, 'b>(names: &'a [&'b [u8]]) -> &'a [&'b [u8]] {
+    let unread = names.iter().rposition(|name| name.is_empty());
+    &names[unread.map_or(0, |index| index + 1)..]
 }
 
 /// Names that each end with NUL, from the last to the first.
@@ -79,6 +94,29 @@ mod tests {
         let head = abi::Destroyed { tenant: 0, ..head(1, 0) };
         let place = place(&head, b"readme\0", b"");
         assert_eq!((place.tenant, place.path.0), (None, b"readme".to_vec()));
+    }
+
+    /// A level that was left out once made another directory the tenant, and another path the file's.
+    #[test]
+    fn a_name_that_could_not_be_read_is_unknown_and_moves_nobody() {
+        let of = |depth, names: &[u8]| place(&head(depth, 0), names, b"");
+        let tenant = |name: &[u8]| Some(Name::from(name));
+        let below = of(1, b"f\0\0d\0alice\0");
+        assert_eq!(
+            (below.tenant, below.path, below.cut),
+            (tenant(b"alice"), b"f"[..].into(), true)
+        );
+        let itself = of(1, b"\0d\0alice\0");
+        assert_eq!(
+            (itself.tenant, itself.path, itself.cut),
+            (tenant(b"alice"), b""[..].into(), true)
+        );
+        let whose = of(2, b"f\0d\0\0site\0");
+        assert_eq!((whose.tenant, whose.path, whose.cut), (None, b"d/f"[..].into(), true));
+        let deep = head(2, abi::GONE_CUT);
+        assert_eq!(place(&deep, b"f\0", b"\0site\0").tenant, None);
+        let deep = place(&deep, b"f\0\0d\0", b"alice\0site\0");
+        assert_eq!((deep.tenant, deep.path), (tenant(b"site/alice"), b"f"[..].into()));
     }
 
     #[test]

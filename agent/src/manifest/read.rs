@@ -4,13 +4,15 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::segment::{self, scan};
-use super::{Line, Summary};
+use super::{Line, Offs, Summary};
 
 /// What is on the disk besides lines.
 #[derive(Debug, Default)]
 pub(crate) struct Records {
     /// What is left of segments that are gone.
     pub(crate) summary: Summary,
+    /// When zones were not recorded, by what is left of those segments and by those that are there.
+    pub(crate) off: Offs,
     /// Complete lines that are none of ours.
     pub(crate) unreadable: u64,
     /// Whether there is a manifest at all.
@@ -35,9 +37,16 @@ impl Records {
         };
         found.is_there = !numbers.is_empty() || found.summary.through > 0;
         let through = found.summary.through;
+        let mut switches = Vec::new();
         for number in numbers.into_iter().filter(|&number| number > through) {
             let path = segment::path(dir, number);
-            match scan(&path, visit) {
+            let scanned = scan(&path, &mut |line| {
+                if let Line::Switch { time, zone, manifest } = &line {
+                    switches.push((number, zone.clone(), time.clone(), *manifest));
+                }
+                visit(line);
+            });
+            match scanned {
                 Ok(scan) => found.unreadable += scan.unreadable,
                 // The agent has just summarised it.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -45,6 +54,13 @@ impl Records {
                 }
                 Err(error) => return Err((path, error)),
             }
+        }
+        found.off = found.summary.off.clone();
+        // Some may have been summarised since they were read.
+        for (_, zone, time, manifest) in
+            switches.iter().filter(|(number, ..)| *number > found.summary.through)
+        {
+            found.off.switch(zone, time, *manifest);
         }
         Ok(found)
     }

@@ -20,6 +20,8 @@ use crate::text;
 /// Shares of the bound: one segment is at most a 16th of it, and so are all sums.
 const SEGMENTS: u64 = 16;
 const SUMS: u64 = 16;
+/// The names of roots are at most such a share.
+pub(super) const ROOTS: u64 = 32;
 /// The largest segment, whatever the bound.
 const MAX_SEGMENT: u64 = 16 << 20;
 
@@ -41,6 +43,69 @@ struct Active {
     from: Option<String>,
     to: Option<String>,
     began: Now,
+    /// Whether what comes after `length` has to be cut off before anything else.
+    settle: bool,
+    #[cfg(test)]
+    fault: Fault,
+}
+
+/// What fails in a test.
+#[cfg(test)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Fault {
+    #[default]
+    None,
+    /// Writing, as on a full disk, and then cutting off what was written.
+    WriteAndCut,
+}
+
+impl Active {
+    fn new(file: File, number: u64, now: Now) -> Self {
+        Self {
+            file,
+            number,
+            length: 0,
+            hasher: Sha256::new(),
+            records: 0,
+            from: None,
+            to: None,
+            began: now,
+            settle: false,
+            #[cfg(test)]
+            fault: Fault::None,
+        }
+    }
+
+    /// Adds to the file. If that fails nothing counts of what is there.
+    fn put(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.settle()?;
+        self.settle = true;
+        #[cfg(test)]
+        if self.fault == Fault::WriteAndCut {
+            self.file.write_all(&bytes[..bytes.len() / 2])?;
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        let outcome = self.file.write_all(bytes);
+        if outcome.is_ok() {
+            self.settle = false;
+        } else {
+            // If that fails, too, it is done before anything is written again.
+            drop(self.settle());
+        }
+        outcome
+    }
+
+    fn settle(&mut self) -> io::Result<()> {
+        if self.settle {
+            #[cfg(test)]
+            if self.fault == Fault::WriteAndCut {
+                return Err(io::ErrorKind::Other.into());
+            }
+            self.file.set_len(self.length)?;
+            self.settle = false;
+        }
+        Ok(())
+    }
 }
 
 /// All of it. One process has it open at a time: the agent's lock sees to that.
@@ -162,7 +227,8 @@ impl Store {
         file.set_len(found.length)?;
         let (hasher, length) = hasher_of(path)?;
         let (from, to, records) = (found.from.clone(), found.to.clone(), found.records);
-        self.active = Some(Active { file, number, length, hasher, records, from, to, began: now });
+        let new = Active::new(file, number, now);
+        self.active = Some(Active { length, hasher, records, from, to, ..new });
         Ok(())
     }
 
@@ -211,10 +277,7 @@ impl Store {
 
     fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         let Some(active) = &mut self.active else { return Err(io::Error::other("no segment")) };
-        if let Err(error) = active.file.write_all(bytes) {
-            active.file.set_len(active.length)?;
-            return Err(error);
-        }
+        active.put(bytes)?;
         active.length += bytes.len() as u64;
         active.hasher.update(bytes);
         self.dirty = true;
@@ -230,16 +293,7 @@ impl Store {
         let file = options.append(true).create(true).mode(0o600).open(&path)?;
         file.set_len(0)?;
         File::open(&self.dir)?.sync_all()?;
-        self.active = Some(Active {
-            file,
-            number,
-            length: 0,
-            hasher: Sha256::new(),
-            records: 0,
-            from: None,
-            to: None,
-            began: now,
-        });
+        self.active = Some(Active::new(file, number, now));
         let head = Line::Head {
             segment: number,
             previous: self.previous.clone(),
@@ -294,8 +348,9 @@ impl Store {
     fn make_room(&mut self, more: u64) -> io::Result<()> {
         loop {
             let closed: u64 = self.closed.iter().map(|(_, length)| length).sum();
-            // While new sums are written, the old ones are still there.
-            let sums = 2 * self.summary_bytes.max(self.max_bytes / SUMS);
+            // While new sums, or names of roots, are written, the old ones are still there.
+            let sums =
+                2 * self.summary_bytes.max(self.max_bytes / SUMS) + 2 * (self.max_bytes / ROOTS);
             let Some(&(oldest, _)) = self.closed.front() else { return Ok(()) };
             if closed + sums + more <= self.max_bytes {
                 return Ok(());
@@ -306,11 +361,22 @@ impl Store {
 
     fn summarise(&mut self, number: u64) -> io::Result<()> {
         let path = segment::path(&self.dir, number);
-        let (sha256, _) = digest(&path)?;
+        // It is in the sums already if only removing it failed the last time.
+        if number > self.summary.through {
+            self.sum_up(number, &path)?;
+        }
+        fs::remove_file(&path)?;
+        self.closed.pop_front();
+        Ok(())
+    }
+
+    fn sum_up(&mut self, number: u64, path: &Path) -> io::Result<()> {
+        let (sha256, _) = digest(path)?;
         let mut summary = self.summary.clone();
+        let mut taking = summary.take_in();
         let (mut files, mut bytes) = (0, 0_u64);
-        let found = scan(&path, &mut |line| {
-            summary.add(&line);
+        let found = scan(path, &mut |line| {
+            taking.line(&line);
             if let Line::Gone(record) = line {
                 files += record.files;
                 bytes = bytes.saturating_add(record.bytes);
@@ -320,8 +386,6 @@ impl Store {
         summary.fit((self.max_bytes / SUMS) as usize)?;
         self.summary_bytes = summary.write(&self.dir)?;
         self.summary = summary;
-        fs::remove_file(&path)?;
-        self.closed.pop_front();
         let records = found.records;
         let gone = Summarised { segment: number, sha256, records, files, bytes };
         self.changes.push(Change::Summarised(gone));

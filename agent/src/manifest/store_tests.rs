@@ -258,6 +258,72 @@ fn a_smaller_bound_takes_effect_at_once() {
     assert!(on_disk(dir.path()) <= MIB);
 }
 
+/// The rest of a line was left in the middle of the segment, and its seal was wrong for good.
+#[test]
+fn what_can_be_cut_off_only_later_is_cut_off_before_anything_is_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = open(dir.path());
+    fill(&mut store, 0..2);
+    let fault = |store: &mut Store, fault| store.active.as_mut().unwrap().fault = fault;
+    fault(&mut store, Fault::WriteAndCut);
+    for _ in 0..2 {
+        let error = store.append(&gone(2), NOW).unwrap_err();
+        assert!(!store.has_last(&example("t", b"x", 2)), "{error}");
+    }
+    assert_eq!(records(dir.path()), [0, 1], "half a line is no record");
+    fault(&mut store, Fault::None);
+    fill(&mut store, 2..4);
+    store.close(NOW).unwrap();
+    assert_eq!(records(dir.path()), [0, 1, 2, 3]);
+    assert_eq!(read(dir.path()).1.unreadable, 0);
+    let [Change::Sealed(seal)] = &store.take_changes()[..] else { panic!() };
+    let digest = digest(&segment::path(dir.path(), 1)).unwrap();
+    assert_eq!(
+        (&digest.0, digest.1),
+        (&seal.sha256, seal.bytes),
+        "and the seal is of what is there"
+    );
+}
+
+#[test]
+fn a_segment_that_could_not_be_removed_is_not_summed_up_twice() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = open(dir.path());
+    fill(&mut store, 0..400);
+    let path = segment::path(dir.path(), 1);
+    let (text, first) = (fs::read(&path).unwrap(), store.closed[0]);
+    store.summarise(1).unwrap();
+    let sums = store.summary.clone();
+    // As if removing it had failed.
+    fs::write(&path, text).unwrap();
+    store.closed.push_front(first);
+    store.summarise(1).unwrap();
+    assert_eq!((&store.summary, path.exists()), (&sums, false));
+}
+
+#[test]
+fn that_a_zone_was_not_recorded_outlives_its_segment() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = open(dir.path());
+    let switch = |store: &mut Store, time: &str, manifest| {
+        let line = Line::Switch { time: time.to_owned(), zone: "z".to_owned(), manifest };
+        store.append(&line, NOW).unwrap();
+    };
+    switch(&mut store, "a", false);
+    fill(&mut store, 0..1);
+    store.close(NOW).unwrap();
+    switch(&mut store, "b", true);
+    fill(&mut store, 1..2);
+    let before = read(dir.path()).1.off;
+    assert_eq!(before.iter().count(), 1);
+    store.summarise(1).unwrap();
+    let (lines, found) = read(dir.path());
+    assert!(!lines.iter().any(|line| matches!(line, Line::Switch { manifest: false, .. })));
+    assert_eq!(found.off, before);
+    let off = found.off.iter().next().unwrap();
+    assert_eq!((off.from.as_str(), off.to.as_deref()), ("a", Some("b")));
+}
+
 #[test]
 fn what_cannot_be_written_leaves_nothing_behind() {
     let dir = tempfile::tempdir().unwrap();

@@ -1,5 +1,7 @@
 //! What is left of segments that there was no more room for: sums, tenant by tenant.
 
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeSet, HashMap};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -7,7 +9,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Gap, Line, Name, Record};
+use super::{Gap, Line, Name, Offs, Record};
 
 const FILE: &str = "summary.json";
 
@@ -22,6 +24,75 @@ pub(crate) struct Summary {
     pub(crate) rows: Vec<SummaryRow>,
     /// Records that were missing then.
     pub(crate) gaps: Vec<Gap>,
+    /// When zones were not recorded.
+    #[serde(default, skip_serializing_if = "Offs::is_empty")]
+    pub(crate) off: Offs,
+}
+
+/// What let an op go on.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum SpentFrom {
+    /// It was within the budgets.
+    Budgets,
+    /// It was not, and its zone only observes.
+    Nothing,
+    /// An allowance, or a break-glass: its id.
+    Allowance(String),
+}
+
+impl SpentFrom {
+    /// Of one record.
+    pub(crate) fn of(record: &Record) -> Self {
+        match (&record.allowance, record.over_budget) {
+            (Some(id), _) => Self::Allowance(id.clone()),
+            (None, true) => Self::Nothing,
+            (None, false) => Self::Budgets,
+        }
+    }
+}
+
+/// How much was destroyed, and of how many tenants.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Sum {
+    /// Ops.
+    pub(crate) ops: u64,
+    /// Files.
+    pub(crate) files: u64,
+    /// Bytes.
+    pub(crate) bytes: u64,
+    /// Whose.
+    pub(crate) tenants: BTreeSet<RowKey>,
+}
+
+impl Sum {
+    /// Takes a record in, which is of this row.
+    pub(crate) fn add(&mut self, record: &Record, row: &RowKey) {
+        self.ops += 1;
+        self.files += record.files;
+        self.bytes = self.bytes.saturating_add(record.bytes);
+        if !self.tenants.contains(row) {
+            self.tenants.insert(row.clone());
+        }
+    }
+
+    /// Both of them.
+    pub(crate) fn and(mut self, other: &Self) -> Self {
+        self.ops += other.ops;
+        self.files += other.files;
+        self.bytes = self.bytes.saturating_add(other.bytes);
+        self.tenants.extend(other.tenants.iter().cloned());
+        self
+    }
+}
+
+/// What rows of the same tenant have in common. They are put in order by it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct RowKey {
+    zone: String,
+    root: Option<Name>,
+    tenant: Option<Name>,
+    several: bool,
+    unknown: bool,
 }
 
 /// One tenant, or what there was no room to keep apart.
@@ -37,6 +108,9 @@ pub(crate) struct SummaryRow {
     pub(crate) tenant: Option<Name>,
     /// It stands for several rows of the zone that were put together.
     pub(crate) several: bool,
+    /// Nobody knows whose it was; without this and without a tenant it lay above all of them.
+    #[serde(default, skip_serializing_if = "super::line::is_false")]
+    pub(crate) unknown: bool,
     /// Ops.
     pub(crate) records: u64,
     /// Files.
@@ -57,6 +131,7 @@ impl SummaryRow {
             root: record.root.clone(),
             tenant: record.tenant.clone(),
             several: false,
+            unknown: record.has_unknown_tenant(),
             records: 1,
             files: record.files,
             bytes: record.bytes,
@@ -67,8 +142,18 @@ impl SummaryRow {
 
     /// Whether both are of the same tenant.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
-        (&self.zone, &self.root, &self.tenant, self.several)
-            == (&other.zone, &other.root, &other.tenant, other.several)
+        self.key() == other.key()
+    }
+
+    /// What is the same for rows of the same tenant.
+    pub(crate) fn key(&self) -> RowKey {
+        RowKey {
+            zone: self.zone.clone(),
+            root: self.root.clone(),
+            tenant: self.tenant.clone(),
+            several: self.several,
+            unknown: self.unknown,
+        }
     }
 
     /// Takes another one in.
@@ -110,25 +195,10 @@ impl Summary {
         fs::metadata(dir.join(FILE)).map_or(0, |metadata| metadata.len())
     }
 
-    /// Takes a line of a segment in.
-    pub(super) fn add(&mut self, line: &Line) {
-        match line {
-            Line::Gone(record) => self.add_row(SummaryRow::of(record)),
-            Line::Gap(gap) => self.add_gap(gap),
-            Line::Head { .. }
-            | Line::Ring { .. }
-            | Line::Switch { .. }
-            | Line::Stop { .. }
-            | Line::End { .. } => {}
-        }
-    }
-
-    fn add_row(&mut self, row: SummaryRow) {
-        // Records of a tenant come together: look at the last first.
-        match self.rows.iter_mut().rev().find(|known| known.is_same(&row)) {
-            Some(known) => known.add(&row),
-            None => self.rows.push(row),
-        }
+    /// Takes lines of a segment in.
+    pub(super) fn take_in(&mut self) -> TakeIn<'_> {
+        let keys = self.rows.iter().enumerate().map(|(index, row)| (row.key(), index));
+        TakeIn { index: keys.collect(), summary: self }
     }
 
     fn add_gap(&mut self, gap: &Gap) {
@@ -152,12 +222,45 @@ impl Summary {
             single.sort_by_key(|row| std::cmp::Reverse(row.records));
             let small = single.split_off(single.len() / 2);
             self.rows = several;
+            let mut taking = self.take_in();
             for row in small {
-                self.add_row(SummaryRow { root: None, tenant: None, several: true, ..row });
+                let (root, tenant, several, unknown) = (None, None, true, false);
+                taking.row(SummaryRow { root, tenant, several, unknown, ..row });
             }
             self.rows.extend(single);
         }
         Ok(())
+    }
+}
+
+/// A summary that lines go into: it knows where each row is.
+pub(super) struct TakeIn<'a> {
+    summary: &'a mut Summary,
+    index: HashMap<RowKey, usize>,
+}
+
+impl TakeIn<'_> {
+    /// Takes a line of a segment in.
+    pub(super) fn line(&mut self, line: &Line) {
+        match line {
+            Line::Gone(record) => self.row(SummaryRow::of(record)),
+            Line::Gap(gap) => self.summary.add_gap(gap),
+            Line::Switch { time, zone, manifest } => {
+                self.summary.off.switch(zone, time, *manifest);
+            }
+            Line::Head { .. } | Line::Ring { .. } | Line::Stop { .. } | Line::End { .. } => {}
+        }
+    }
+
+    fn row(&mut self, row: SummaryRow) {
+        let rows = &mut self.summary.rows;
+        match self.index.entry(row.key()) {
+            Entry::Occupied(known) => rows[*known.get()].add(&row),
+            Entry::Vacant(place) => {
+                place.insert(rows.len());
+                rows.push(row);
+            }
+        }
     }
 }
 
@@ -179,7 +282,7 @@ mod tests {
     fn sums_are_by_tenant() {
         let mut summary = Summary::default();
         for (tenant, n) in [("a", 1_000_000_000), ("b", 2_000_000_000), ("a", 3_000_000_000)] {
-            summary.add(&gone(tenant, n));
+            summary.take_in().line(&gone(tenant, n));
         }
         let [a, b] = &summary.rows[..] else { panic!("{summary:?}") };
         assert_eq!((a.records, a.files, a.bytes, b.records), (2, 2, 24, 1));
@@ -192,9 +295,10 @@ mod tests {
     #[test]
     fn what_does_not_fit_is_put_together_and_nothing_is_left_out() {
         let mut summary = Summary::default();
+        let mut taking = summary.take_in();
         for tenant in 0..500_u32 {
             for n in 0..=u64::from(tenant == 17) {
-                summary.add(&gone(&format!("tenant-{tenant}"), n));
+                taking.line(&gone(&format!("tenant-{tenant}"), n));
             }
         }
         summary.fit(20_000).unwrap();
@@ -222,10 +326,11 @@ mod tests {
             total: 9,
         };
         for lost in [Some(2), Some(3)] {
-            summary.add(&Line::Gap(gap("z", lost, GapWhy::RingFull)));
+            summary.take_in().line(&Line::Gap(gap("z", lost, GapWhy::RingFull)));
         }
-        summary.add(&Line::Gap(gap("z", Some(1), GapWhy::NewRing)));
-        summary.add(&Line::Gap(gap("z", None, GapWhy::NewRing)));
+        let mut taking = summary.take_in();
+        taking.line(&Line::Gap(gap("z", Some(1), GapWhy::NewRing)));
+        taking.line(&Line::Gap(gap("z", None, GapWhy::NewRing)));
         let lost: Vec<_> = summary.gaps.iter().map(|gap| gap.lost).collect();
         assert_eq!(lost, [Some(5), None]);
     }
@@ -235,7 +340,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         assert_eq!(Summary::read(dir.path()).unwrap(), Summary::default());
         let mut summary = Summary { through: 3, sha256: Some("x".into()), ..Summary::default() };
-        summary.add(&gone("a\u{1}", 1));
+        summary.take_in().line(&gone("a\u{1}", 1));
         assert_eq!(summary.write(dir.path()).unwrap(), Summary::length(dir.path()));
         assert_eq!(Summary::read(dir.path()).unwrap(), summary);
     }

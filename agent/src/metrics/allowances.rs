@@ -18,7 +18,7 @@ pub(super) struct Allowances {
     refused: IntCounterVec,
     unreadable: IntGauge,
     marks_lost: Monotonic,
-    seconds_left: IntGaugeVec,
+    left: IntGaugeVec,
     /// Files spent and granted, bytes spent and granted.
     grants: [IntGaugeVec; 4],
 }
@@ -53,17 +53,17 @@ impl Allowances {
                 "New processes that did not get the mark of the allowance they were started under; budgets decide about them.",
                 &[],
             )?,
-            seconds_left: gauges(
+            left: gauges(
                 registry,
-                "allowance_seconds_left",
-                "How long an open allowance can still be spent.",
+                "allowance_left_seconds",
+                "Seconds for which an open allowance can still be spent.",
                 &["id"],
             )?,
             grants: [
-                side("allowance_files_spent", "Files spent of an open allowance.")?,
-                side("allowance_files_granted", "Files an open allowance grants.")?,
-                side("allowance_bytes_spent", "Bytes spent of an open allowance.")?,
-                side("allowance_bytes_granted", "Bytes an open allowance grants.")?,
+                side("allowance_spent_files", "Files spent of an open allowance.")?,
+                side("allowance_granted_files", "Files an open allowance grants.")?,
+                side("allowance_spent_bytes", "Bytes spent of an open allowance.")?,
+                side("allowance_granted_bytes", "Bytes an open allowance grants.")?,
             ],
         })
     }
@@ -82,11 +82,11 @@ impl Allowances {
         self.open.set(book.open().count() as i64);
         self.unreadable.set(book.unreadable().is_some().into());
         self.marks_lost.reached(0, &[], marks_lost);
-        self.seconds_left.reset();
+        self.left.reset();
         self.grants.iter().for_each(IntGaugeVec::reset);
         for entry in book.open() {
             let left = entry.until_ns.saturating_sub(now.boot_ns) / 1_000_000_000;
-            self.seconds_left.with_label_values(&[&entry.id]).set(clamp(left));
+            self.left.with_label_values(&[&entry.id]).set(clamp(left));
             let mut zones: BTreeMap<&str, [u64; 4]> = BTreeMap::new();
             for grant in &entry.grants {
                 let sums = zones.entry(&grant.zone).or_default();

@@ -20,17 +20,28 @@ pub(super) struct Audit {
     head_seq: IntGauge,
     head_hash: IntGauge,
     bytes: IntGauge,
+    findings: Monotonic,
 }
 
 impl Audit {
     pub(super) fn new(r: &Registry) -> prometheus::Result<Self> {
         Ok(Self {
-            records: counters(r, "audit_records_total", "Audit records written.", &[])?,
-            lost: counters(r, "audit_lost_total", "Audit records that could not be kept.", &[])?,
+            records: counters(
+                r,
+                "audit_records_total",
+                "Audit records on the disk since the agent started.",
+                &[],
+            )?,
+            lost: counters(
+                r,
+                "audit_lost_total",
+                "Audit records that could not be kept, since the agent started.",
+                &[],
+            )?,
             failures: counters(
                 r,
                 "audit_write_failures_total",
-                "How often the audit log could not be written.",
+                "Times the audit log could not be written.",
                 &[],
             )?,
             writable: gauge(r, "audit_writable", "1 if the audit log could be written last.")?,
@@ -45,6 +56,13 @@ impl Audit {
                 "audit_head_hash",
                 "The first 13 hexadecimal digits of its hash, as a number.",
             )?,
+            findings: counters(
+                r,
+                "audit_findings_total",
+                "What was found wrong with the audit log since the agent started: torn (by a crash), behind (records that were \
+                 there are gone), damaged, disturbed (changed while it was written to).",
+                &["kind"],
+            )?,
             bytes: gauge(r, "audit_bytes", "Bytes of all segments of the audit log.")?,
         })
     }
@@ -53,6 +71,9 @@ impl Audit {
         self.records.reached(0, &[], facts.written);
         self.lost.reached(0, &[], facts.lost);
         self.failures.reached(0, &[], facts.failures);
+        for (kind, times) in facts.findings.by_kind() {
+            self.findings.reached(0, &[kind], times);
+        }
         self.writable.set(facts.trouble.is_none().into());
         self.waiting.set(clamp(facts.waiting));
         let head = facts.signed.map(|mark| mark.head);

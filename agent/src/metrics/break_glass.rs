@@ -13,7 +13,8 @@ pub(super) struct Glass {
     opened: IntCounterVec,
     refused: IntCounterVec,
     open: IntGaugeVec,
-    seconds_left: IntGaugeVec,
+    enabled: IntGaugeVec,
+    left: IntGaugeVec,
     /// Files spent and granted, bytes spent and granted.
     spent: [IntGaugeVec; 4],
     codes_left: IntGauge,
@@ -44,15 +45,19 @@ impl Glass {
             )?,
             refused,
             open: by_zone("break_glass_open", "1 while a break-glass is open for a zone.")?,
-            seconds_left: by_zone(
-                "break_glass_seconds_left",
-                "How long the break-glass that is open can still be spent.",
+            enabled: by_zone(
+                "break_glass_enabled",
+                "1 if the policy lets a break-glass be opened for a zone.",
+            )?,
+            left: by_zone(
+                "break_glass_left_seconds",
+                "Seconds for which the break-glass that is open can still be spent.",
             )?,
             spent: [
-                by_zone("break_glass_files_spent", "Files destroyed under the open break-glass.")?,
-                by_zone("break_glass_files_granted", "Files the open break-glass is for.")?,
-                by_zone("break_glass_bytes_spent", "Bytes destroyed under the open break-glass.")?,
-                by_zone("break_glass_bytes_granted", "Bytes the open break-glass is for.")?,
+                by_zone("break_glass_spent_files", "Files destroyed under the open break-glass.")?,
+                by_zone("break_glass_granted_files", "Files the open break-glass is for.")?,
+                by_zone("break_glass_spent_bytes", "Bytes destroyed under the open break-glass.")?,
+                by_zone("break_glass_granted_bytes", "Bytes the open break-glass is for.")?,
             ],
             codes_left: gauge(
                 registry,
@@ -76,11 +81,14 @@ impl Glass {
 
     /// What is open now; 0 for every other zone.
     pub(super) fn show(&self, state: &State, now: Now) {
-        let by_zone = [&self.open, &self.seconds_left].into_iter().chain(&self.spent);
+        let by_zone = [&self.open, &self.left, &self.enabled].into_iter().chain(&self.spent);
         by_zone.for_each(IntGaugeVec::reset);
         for zone in &state.plan.policy.zones {
             let name = zone.name.as_str();
             self.open.with_label_values(&[name]).set(0);
+            let rule = state.plan.policy.break_glass.as_ref();
+            let enabled = rule.is_some_and(|rule| rule.is_for(name));
+            self.enabled.with_label_values(&[name]).set(enabled.into());
             // There from the start, so that the first one is a rise.
             let _ = self.opened.with_label_values(&[name]);
         }
@@ -88,7 +96,7 @@ impl Glass {
             let zone = &[entry.zone.as_str()];
             let left = entry.until_ns.saturating_sub(now.boot_ns) / 1_000_000_000;
             self.open.with_label_values(zone).set(1);
-            self.seconds_left.with_label_values(zone).set(clamp(left));
+            self.left.with_label_values(zone).set(clamp(left));
             let sides = [entry.used_files, entry.files, entry.used_bytes, entry.bytes];
             for (gauge, side) in self.spent.iter().zip(sides) {
                 gauge.with_label_values(zone).set(clamp(side));

@@ -30,11 +30,11 @@ impl Manifest {
                 "Ops that destroyed something and are missing in the manifest.",
                 &["zone"],
             )?,
-            bytes: gauge(r, "manifest_bytes", "What the manifest takes of the disk.")?,
+            bytes: gauge(r, "manifest_bytes", "Bytes that the manifest takes of the disk.")?,
             oldest: gauge(
                 r,
                 "manifest_oldest_timestamp_seconds",
-                "Since when the manifest has every op; before that only sums. 0 if it has none.",
+                "Since when the manifest has every op, in seconds since 1970; before that only sums. 0 if it has none.",
             )?,
             failing: gauge(
                 r,

@@ -14,7 +14,7 @@ mod server;
 
 use prometheus::{Encoder as _, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
 
-use holdfast_abi::{ABI_VERSION, Mode};
+use holdfast_abi::{ABI_VERSION, Mode, OnTrip};
 
 use crate::clock::Now;
 use crate::daemon::{AllowanceCount, GlassCount, Standing, State};
@@ -28,10 +28,14 @@ use pauses::Pauses;
 
 pub(crate) use server::{MetricsAddress, bind, serve};
 
+/// For a gauge that can be absent.
+const NO_LABELS: &[&str] = &[];
+
 /// Every metric.
 #[derive(Debug)]
 pub(crate) struct Metrics {
     registry: Registry,
+    started: IntGauge,
     ops: Monotonic,
     destroyed_files: Monotonic,
     destroyed_bytes: Monotonic,
@@ -39,13 +43,18 @@ pub(crate) struct Metrics {
     lost: Monotonic,
     suppressed: Monotonic,
     audit: audit::Audit,
+    journal_dropped: Monotonic,
+    webhook: [Monotonic; 2],
     left: [IntGaugeVec; 3],
     limit: [IntGaugeVec; 3],
+    tripped: IntGaugeVec,
     zone_mode: IntGaugeVec,
+    on_trip: IntGaugeVec,
     level: IntGaugeVec,
     enforcing: IntGauge,
     coverage_ok: IntGaugeVec,
     coverage_time: IntGauge,
+    coverage_age: IntGaugeVec,
     roots: IntGaugeVec,
     missing: IntGaugeVec,
     kept: IntGaugeVec,
@@ -67,7 +76,10 @@ impl Metrics {
         let budget = &["zone", "budget"];
         let build = gauges(r, "build_info", "The version of the agent.", &["version", "abi"])?;
         build.with_label_values(&[env!("CARGO_PKG_VERSION"), &ABI_VERSION.to_string()]).set(1);
+        let help = "When the agent was started, in seconds since 1970.";
+        let started = gauge(r, "agent_start_time_seconds", help)?;
         Ok(Self {
+            started,
             ops: counters(
                 r,
                 "ops_total",
@@ -77,16 +89,21 @@ impl Metrics {
             destroyed_files: counters(
                 r,
                 "destroyed_files_total",
-                "Files destroyed.",
+                "Files that ops have destroyed.",
                 &["zone", "op"],
             )?,
             destroyed_bytes: counters(
                 r,
                 "destroyed_bytes_total",
-                "Bytes destroyed.",
+                "Bytes that ops have destroyed, by file size.",
                 &["zone", "op"],
             )?,
-            trips: counters(r, "trips_total", "First ops over a budget.", &["zone"])?,
+            trips: counters(
+                r,
+                "trips_total",
+                "Trips: ops that were the first over a budget.",
+                &["zone"],
+            )?,
             lost: counters(
                 r,
                 "events_lost_total",
@@ -100,17 +117,69 @@ impl Metrics {
                 &["zone"],
             )?,
             audit: audit::Audit::new(r)?,
+            journal_dropped: counters(
+                r,
+                "journal_dropped_total",
+                "Entries that the journal had no room for, since the agent started.",
+                &[],
+            )?,
+            webhook: [
+                counters(
+                    r,
+                    "webhook_delivered_total",
+                    "Messages that the web hook has taken.",
+                    &[],
+                )?,
+                counters(
+                    r,
+                    "webhook_dropped_total",
+                    "Messages that the web hook has not taken, or for which there was no room.",
+                    &[],
+                )?,
+            ],
             left: [
-                gauges(r, "budget_left_files", "Files the tightest actor has left.", budget)?,
-                gauges(r, "budget_left_bytes", "Bytes the tightest actor has left.", budget)?,
-                gauges(r, "budget_left_tenants", "Tenants the tightest actor has left.", budget)?,
+                gauges(
+                    r,
+                    "budget_left_files",
+                    "Files that the actor with the least left can still destroy.",
+                    budget,
+                )?,
+                gauges(
+                    r,
+                    "budget_left_bytes",
+                    "Bytes that the actor with the least left can still destroy.",
+                    budget,
+                )?,
+                gauges(
+                    r,
+                    "budget_left_tenants",
+                    "Tenants that the actor with the least left can still touch.",
+                    budget,
+                )?,
             ],
             limit: [
                 gauges(r, "budget_limit_files", "Files a budget allows.", budget)?,
                 gauges(r, "budget_limit_bytes", "Bytes a budget allows.", budget)?,
                 gauges(r, "budget_limit_tenants", "Tenants a budget allows.", budget)?,
             ],
-            zone_mode: gauges(r, "zone_mode", "1 for the mode a zone is in.", &["zone", "mode"])?,
+            tripped: gauges(
+                r,
+                "tripped_actors",
+                "Actors that are over a budget at this moment: until released, or until the window has drained.",
+                budget,
+            )?,
+            zone_mode: gauges(
+                r,
+                "zone_mode",
+                "1 for the mode a zone is in, 0 for the other.",
+                &["zone", "mode"],
+            )?,
+            on_trip: gauges(
+                r,
+                "zone_on_trip",
+                "1 for what a zone does with ops over budget once it enforces, 0 for the others.",
+                &["zone", "on_trip"],
+            )?,
             level: gauges(
                 r,
                 "level",
@@ -131,7 +200,13 @@ impl Metrics {
             coverage_time: gauge(
                 r,
                 "coverage_timestamp_seconds",
-                "When that was tried; 0 if never.",
+                "When that was tried, in seconds since 1970; 0 if never.",
+            )?,
+            coverage_age: gauges(
+                r,
+                "coverage_age_seconds",
+                "Seconds since that was tried, by a clock that nobody sets; absent if never.",
+                &[],
             )?,
             roots: gauges(
                 r,
@@ -165,7 +240,7 @@ impl Metrics {
             reload_time: gauge(
                 r,
                 "policy_reload_timestamp_seconds",
-                "When the policy was last loaded, or a reload was last tried.",
+                "When the policy was last loaded, or a reload was last tried, in seconds since 1970.",
             )?,
             registry,
         })
@@ -196,7 +271,7 @@ impl Metrics {
         self.count(facts);
         self.show_budgets(state, facts, now);
         self.show_state(state, facts, now);
-        self.pauses.show(state);
+        self.pauses.show(state, now);
         self.manifest.show(facts);
         self.allowances.show(&state.allowances, facts.marks_lost, now);
         self.glass.show(state, now);
@@ -225,13 +300,21 @@ impl Metrics {
             self.suppressed.reached(slot, &[name], counters.events_suppressed);
         }
         self.audit.show(&facts.audit);
+        self.journal_dropped.reached(0, &[], facts.journal_dropped);
+        if let Some((delivered, dropped)) = facts.webhook {
+            self.webhook[0].reached(0, &[], delivered);
+            self.webhook[1].reached(0, &[], dropped);
+        }
     }
 
     fn show_budgets(&self, state: &State, facts: &Facts, now: Now) {
-        self.left.iter().chain(&self.limit).for_each(IntGaugeVec::reset);
+        let gauges = self.left.iter().chain(&self.limit).chain([&self.tripped]);
+        gauges.for_each(IntGaugeVec::reset);
         for zone in &state.plan.policy.zones {
             for budget in &zone.budgets {
                 let (name, label) = (zone.name.as_str(), budget.label());
+                let tripped = facts.ledger.tripped(budget, zone, now);
+                self.tripped.with_label_values(&[name, &label]).set(clamp(tripped));
                 let least = facts.ledger.least(budget, zone, now);
                 for (index, side) in
                     [least.files, least.bytes, least.tenants].into_iter().enumerate()
@@ -246,7 +329,8 @@ impl Metrics {
     }
 
     fn show_state(&self, state: &State, facts: &Facts, now: Now) {
-        let by_zone = [&self.zone_mode, &self.roots, &self.missing, &self.kept, &self.guarded];
+        let by_zone =
+            [&self.zone_mode, &self.on_trip, &self.roots, &self.missing, &self.kept, &self.guarded];
         by_zone.into_iter().for_each(IntGaugeVec::reset);
         self.coverage_ok.reset();
         for (zone, found) in state.plan.policy.zones.iter().zip(&state.plan.zones) {
@@ -255,6 +339,11 @@ impl Metrics {
                 self.zone_mode
                     .with_label_values(&[name, mode.word()])
                     .set((mode == zone.mode).into());
+            }
+            for &on_trip in OnTrip::ALL {
+                self.on_trip
+                    .with_label_values(&[name, on_trip.word()])
+                    .set((on_trip == zone.on_trip).into());
             }
             // Without a guard no directory is guarded.
             let (roots, kept) = facts.roots(name);
@@ -273,7 +362,10 @@ impl Metrics {
                 self.coverage_ok.with_label_values(&[&op.op]).set(op.ok.into());
             }
             self.coverage_time.set(at.unix_seconds());
+            let age = clamp(now.since(*at).as_secs());
+            self.coverage_age.with_label_values(NO_LABELS).set(age);
         }
+        self.started.set(state.started.unix_seconds());
         self.accounts.set(clamp(facts.ledger.count()));
         let (at, failed) = match &state.reload {
             Some((at, error)) => (*at, error.is_some()),
@@ -320,5 +412,7 @@ fn counters(
     Ok(Monotonic::new(counters))
 }
 
+#[cfg(test)]
+mod shipped;
 #[cfg(test)]
 mod tests;

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Registry};
 
 use super::{clamp, gauges, options};
+use crate::clock::Now;
 use crate::daemon::State;
 use crate::holds::{EndedPause, Outcome};
 
@@ -18,6 +19,8 @@ pub(super) struct Pauses {
     throttled: IntGaugeVec,
     ended: IntCounterVec,
     seconds: HistogramVec,
+    longest: IntGaugeVec,
+    left: IntGaugeVec,
 }
 
 impl Pauses {
@@ -45,6 +48,18 @@ impl Pauses {
             )?,
             ended,
             seconds,
+            longest: gauges(
+                registry,
+                "held_longest_seconds",
+                "Seconds since the process that has been held longest was paused; 0 if none is.",
+                &["zone"],
+            )?,
+            left: gauges(
+                registry,
+                "hold_left_seconds",
+                "Seconds until the first hold is denied because nobody has decided; absent if nothing is held.",
+                &["zone"],
+            )?,
         })
     }
 
@@ -54,7 +69,8 @@ impl Pauses {
     }
 
     /// What is paused now. Every zone in force is there, also while nothing of it is paused.
-    pub(super) fn show(&self, state: &State) {
+    pub(super) fn show(&self, state: &State, now: Now) {
+        self.show_waiting(state, now);
         self.held.reset();
         self.throttled.reset();
         let mut zones: BTreeMap<String, (u64, u64)> = BTreeMap::new();
@@ -74,6 +90,34 @@ impl Pauses {
         for (zone, (held, throttled)) in zones {
             self.held.with_label_values(&[&zone]).set(clamp(held));
             self.throttled.with_label_values(&[&zone]).set(clamp(throttled));
+        }
+    }
+
+    /// How long the longest has waited, and how long the first still waits.
+    fn show_waiting(&self, state: &State, now: Now) {
+        self.longest.reset();
+        self.left.reset();
+        for zone in &state.plan.policy.zones {
+            self.longest.with_label_values(&[zone.name.as_str()]).set(0);
+        }
+        let seconds = |from: u64, to: u64| clamp(to.saturating_sub(from) / 1_000_000_000);
+        let mut first: BTreeMap<String, i64> = BTreeMap::new();
+        for row in state.book.holds(now) {
+            let rule = state.rule(row.key.zone);
+            let held = state.book.of(row.hold.id).filter(|paused| paused.is_held());
+            let Some(since) = held.map(|paused| paused.held.since_ns).min() else { continue };
+            let longest = self.longest.with_label_values(&[&rule.name]);
+            longest.set(longest.get().max(seconds(since, now.boot_ns)));
+            if let Some(deadline) = state.book.deadline_ns(row.hold.id, rule.hold_timeout) {
+                let left = seconds(now.boot_ns, deadline);
+                first
+                    .entry(rule.name)
+                    .and_modify(|least| *least = left.min(*least))
+                    .or_insert(left);
+            }
+        }
+        for (zone, left) in first {
+            self.left.with_label_values(&[&zone]).set(left);
         }
     }
 }

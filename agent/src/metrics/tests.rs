@@ -35,8 +35,10 @@ fn facts(ops: u64, given_back: u64) -> Facts {
             written: 12,
             lost: 1,
             failures: 3,
+            findings: crate::audit::Findings::test_behind(),
             ..crate::audit::AuditFacts::default()
         },
+        journal_dropped: 5,
         ..Facts::default()
     }
 }
@@ -65,6 +67,15 @@ fn the_page_says_what_the_kernel_counted() {
         ("holdfast_audit_records_total", "12"),
         ("holdfast_audit_write_failures_total", "3"),
         ("holdfast_audit_writable", "1"),
+        ("holdfast_journal_dropped_total", "5"),
+        ("holdfast_audit_findings_total{kind=\"behind\"}", "1"),
+        ("holdfast_audit_findings_total{kind=\"damaged\"}", "0"),
+        ("holdfast_tripped_actors{budget=\"operators per unit, 10m\",zone=\"customers\"}", "0"),
+        ("holdfast_zone_on_trip{on_trip=\"hold\",zone=\"customers\"}", "1"),
+        ("holdfast_zone_on_trip{on_trip=\"deny\",zone=\"customers\"}", "0"),
+        ("holdfast_break_glass_enabled{zone=\"customers\"}", "0"),
+        ("holdfast_held_longest_seconds{zone=\"customers\"}", "0"),
+        ("holdfast_agent_start_time_seconds", "1340150400"),
         ("holdfast_audit_head_seq", "0"),
         (
             "holdfast_budget_limit_files{budget=\"operators per unit, 10m\",zone=\"customers\"}",
@@ -87,7 +98,9 @@ fn the_page_says_what_the_kernel_counted() {
     ] {
         assert_eq!(sample(&page, name), value, "{name}");
     }
-    assert!(!page.contains("budget_left_bytes{"), "only sides that are limited:\n{page}");
+    for absent in ["budget_left_bytes{", "coverage_age_seconds ", "hold_left_seconds{"] {
+        assert!(!page.contains(absent), "nothing to say about {absent}:\n{page}");
+    }
     state.guarding.started = Some(Ok(Started::Fresh));
     state.guarding.in_force = true;
     state.guarding.coverage = Some((Coverage { ops: vec![(Op::Remove, Ok(()))] }, NOW));
@@ -102,6 +115,10 @@ fn the_page_says_what_the_kernel_counted() {
     assert_eq!(sample(&page, "holdfast_coverage_ok{op=\"remove\"}"), "1");
     assert_eq!(sample(&page, "holdfast_coverage_timestamp_seconds"), "1340150400");
     assert_eq!(sample(&page, "holdfast_policy_reload_failed"), "1");
+    assert_eq!(sample(&page, "holdfast_coverage_age_seconds"), "0");
+    let later = Now { boot_ns: NOW.boot_ns + 7_000_000_000, wall_ns: 0 };
+    let page = metrics.page(&state, &facts(10, 5), later).unwrap();
+    assert_eq!(sample(&page, "holdfast_coverage_age_seconds"), "7", "whatever the wall clock says");
 }
 
 #[test]
@@ -188,10 +205,10 @@ fn allowances_are_counted_by_reason_and_shown_while_they_are_open() {
         ("holdfast_allowances_activated_total", "1"),
         ("holdfast_allowances_refused_total{reason=\"other_host\"}", "1"),
         ("holdfast_allowance_marks_lost_total", "2"),
-        ("holdfast_allowance_seconds_left{id=\"CHG-1\"}", "3560"),
-        (&format!("holdfast_allowance_files_spent{labels}"), "14"),
-        (&format!("holdfast_allowance_files_granted{labels}"), "200"),
-        (&format!("holdfast_allowance_bytes_granted{labels}"), "2097152"),
+        ("holdfast_allowance_left_seconds{id=\"CHG-1\"}", "3560"),
+        (&format!("holdfast_allowance_spent_files{labels}"), "14"),
+        (&format!("holdfast_allowance_granted_files{labels}"), "200"),
+        (&format!("holdfast_allowance_granted_bytes{labels}"), "2097152"),
     ] {
         assert_eq!(sample(&page, name), value, "{name}");
     }

@@ -69,6 +69,12 @@ impl Ledger {
         least
     }
 
+    /// How many actors are latched in one budget.
+    pub(crate) fn tripped(&self, budget: &Budget, zone: &Zone, now: Now) -> u64 {
+        let accounts = self.of(budget.id(&zone.name)).iter();
+        accounts.filter(|(_, window)| latched(window, zone.mode, now)).count() as u64
+    }
+
     /// One budget for the status: who has least left, and who is latched. `unit` gives the name of a unit.
     pub(super) fn status(
         &self,
@@ -204,9 +210,11 @@ mod tests {
         assert_eq!((status.tenants, status.accounts), (None, 3));
         let tripped: Vec<u64> = status.tripped.iter().map(|tripped| tripped.actor.id).collect();
         assert_eq!(tripped, [3]);
+        assert_eq!(ledger.tripped(&zone.budgets[0], zone, NOW), 1);
         let least = ledger.least(&zone.budgets[0], zone, NOW);
         assert_eq!((least.files.unwrap().left, least.bytes.unwrap().left), (5, 100));
         let later = Now { boot_ns: NOW.boot_ns + 700_000_000_000, wall_ns: 0 };
+        assert_eq!(ledger.tripped(&zone.budgets[0], zone, later), 0);
         assert_eq!(ledger.least(&zone.budgets[0], zone, later).files.unwrap().left, 10);
     }
 

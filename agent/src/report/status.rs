@@ -32,6 +32,10 @@ pub(crate) struct Facts {
     pub(crate) marks_lost: u64,
     /// The audit log.
     pub(crate) audit: AuditFacts,
+    /// Entries for the journal that it had no room for.
+    pub(crate) journal_dropped: u64,
+    /// What the web hook took and what it did not; `None` if there is none.
+    pub(crate) webhook: Option<(u64, u64)>,
     /// The manifest; `None` if it is not kept.
     pub(crate) manifest: Option<ManifestFacts>,
     /// Address of the metrics page, or why there is none.

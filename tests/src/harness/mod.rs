@@ -13,6 +13,7 @@ pub(crate) mod device;
 pub(crate) mod helper;
 pub(crate) mod hold;
 pub(crate) mod metrics;
+pub(crate) mod monitoring;
 pub(crate) mod policy;
 pub(crate) mod proc;
 pub(crate) mod signing;

@@ -4,6 +4,7 @@
 //! relies on what another left behind.
 
 mod accounting;
+mod alerts;
 mod allowances;
 mod audit;
 mod break_glass;
@@ -54,6 +55,7 @@ pub(crate) const ALL: &[&[Scenario]] = &[
     policies::SCENARIOS,
     accounting::SCENARIOS,
     incidents::SCENARIOS,
+    alerts::SCENARIOS,
     ordinary::SCENARIOS,
     learn::SCENARIOS,
     lifecycle::SCENARIOS,
@@ -64,6 +66,7 @@ pub(crate) const ALL: &[&[Scenario]] = &[
     audit::full::SCENARIOS,
     audit::cuts::SCENARIOS,
     audit::power::SCENARIOS,
+    audit::report::SCENARIOS,
     holds::release::SCENARIOS,
     holds::many::SCENARIOS,
     holds::signals::SCENARIOS,

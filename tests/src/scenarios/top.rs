@@ -21,7 +21,8 @@ fn top(ctx: &mut Ctx<'_>) -> Result<()> {
     // A zone's name may have no room.
     let short: String = ctx.zone.chars().take(12).collect();
     terminal.shows(&short, 1)?;
-    terminal.shows(&format!("{BUDGET} of {BUDGET} files"), 1)?;
+    // Blanks that were there before are not drawn again: only what has a style of its own comes in one piece.
+    terminal.shows("budgets of", 1)?;
     let unit = ctx.unit("rm")?;
     let rm = hold::rm(&tree, 0..1, &unit).start()?;
     let held = ctx.held_at(&tree, rm.pid(), BUDGET)?;

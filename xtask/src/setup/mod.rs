@@ -10,6 +10,7 @@ mod disk;
 pub mod emulator;
 pub mod guest;
 pub mod kernels;
+mod prometheus;
 mod relations;
 mod sources;
 pub mod toolchain;
@@ -65,6 +66,12 @@ pub fn for_vm(kernel: &str, refresh: bool) -> Result<(Kernel, Guest, Emulator)> 
     Ok((kernel, guest::ensure()?, emulator))
 }
 
+/// A disk with Prometheus and Alertmanager, for scenarios.
+pub fn monitoring_disk() -> Result<PathBuf> {
+    let _alone = alone()?;
+    prometheus::disk()
+}
+
 /// What `ci` needs on top.
 pub fn for_ci() -> Result<PathBuf> {
     let _alone = alone()?;
@@ -72,9 +79,10 @@ pub fn for_ci() -> Result<PathBuf> {
     tools::ensure_deny()
 }
 
-/// What the tests on the host need: OpenSSH is the reference for signatures.
+/// What the tests on the host need: OpenSSH is the reference for signatures, promtool and Prometheus for alerts and dashboard.
 pub fn for_host_tests() -> Result<()> {
     let _alone = alone()?;
+    prometheus::ensure()?;
     if process::find_program("ssh-keygen").is_some() {
         return Ok(());
     }

@@ -9,8 +9,8 @@ use anyhow::{Result, anyhow};
 
 use super::Place;
 use super::count::Count;
-use crate::build;
 use crate::vm::{Boot, End, Outcome, Stream, Task};
+use crate::{build, setup};
 
 /// A way to boot that some tests need.
 struct Way {
@@ -58,6 +58,7 @@ fn boot(kernel: &str, way: &Way, filter: Option<&str>, binaries: &[PathBuf]) -> 
     }
     let mut boot = Boot::new(kernel, Task::Run(words))?;
     boot.payload.extend_from_slice(binaries);
+    boot.programs = Some(setup::monitoring_disk()?);
     boot.append = way.append.iter().map(|word| (*word).to_owned()).collect();
     boot.limit = way.limit;
     let mut count = Count::default();

@@ -42,6 +42,8 @@ pub struct Boot {
     pub emulator: Emulator,
     /// Files for `/run/payload`.
     pub payload: Vec<PathBuf>,
+    /// A disk of further programs, for /opt.
+    pub programs: Option<PathBuf>,
     /// What to do there.
     pub task: Task,
     /// More words for the kernel's command line.
@@ -71,6 +73,7 @@ impl Boot {
             guest,
             emulator,
             payload: Vec::new(),
+            programs: None,
             task,
             append: Vec::new(),
             cpus: 2,

@@ -38,6 +38,9 @@ pub fn command(boot: &Boot, accel: Accel, scratch: &Scratch, number: u32) -> Com
     qemu.args(["-serial", "chardev:log"]);
     add_disk(&mut qemu, "hf-root", &boot.guest.root_disk, "snapshot=on");
     add_disk(&mut qemu, "hf-modules", &boot.kernel.modules_disk(), "read-only=on");
+    if let Some(programs) = &boot.programs {
+        add_disk(&mut qemu, "hf-programs", programs, "read-only=on");
+    }
     if let Some(data) = &scratch.data_disk {
         add_disk(&mut qemu, "hf-data", data, "cache=unsafe");
     }
@@ -55,6 +58,9 @@ fn append(boot: &Boot, number: u32) -> String {
         .to_owned();
     if matches!(boot.task, Task::Probe) {
         words += " holdfast.probe";
+    }
+    if boot.programs.is_some() {
+        words += " holdfast.programs";
     }
     if number > 1 {
         words += &format!(" holdfast.boot={number}");

@@ -116,6 +116,9 @@ pub(super) struct ReportArgs {
     zone: Option<String>,
     #[command(flatten)]
     keys: Keys,
+    /// Directory with the manifest, for what was destroyed; without it, the one below --state-dir, or beside --dir if that is given
+    #[arg(long, value_name = "DIR")]
+    manifest: Option<PathBuf>,
     /// Write it as one HTML page that needs nothing else, instead of printing text
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,

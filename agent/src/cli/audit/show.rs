@@ -30,7 +30,10 @@ pub(super) async fn run(dirs: &Dirs, args: &ShowArgs) -> Result<Exit, Failure> {
                     unreadable_lines += 1;
                     out::fail(
                         Exit::Ok,
-                        &format!("{file}:{line} is no record: `holdfast audit verify`"),
+                        &format!(
+                            "{}:{line} is no record: `holdfast audit verify`",
+                            out::name(&file, None)
+                        ),
                     );
                 }
             }
@@ -85,7 +88,7 @@ fn render(entry: &Entry) -> String {
     let what = incident::sentence(entry).unwrap_or_else(|| fields(&entry.value));
     format!(
         "{}  {:>6}  {:<12} {}",
-        entry.time,
+        out::name(&entry.time, None),
         entry.seq,
         out::name(&entry.kind, None),
         out::name(&what, None)

@@ -40,8 +40,8 @@ fn render(dir: &str, summary: &Summary, heads: usize) -> String {
         None => line(format!("SOUND   {dir}")),
         Some(bad) => {
             let place = match bad.line {
-                0 => bad.file.clone(),
-                number => format!("{}:{number}", bad.file),
+                0 => out::name(&bad.file, None),
+                number => format!("{}:{number}", out::name(&bad.file, None)),
             };
             let record = bad.seq.map_or_else(String::new, |seq| format!(", record {seq}"));
             line(format!("BAD     {dir}"));
@@ -62,10 +62,10 @@ fn render(dir: &str, summary: &Summary, heads: usize) -> String {
         text::count(summary.signatures, "signature"),
     ));
     if let (Some(seq), Some(hash)) = (summary.last_seq, &summary.hash) {
-        line(format!("head    {seq}:{hash}"));
+        line(format!("head    {seq}:{}", out::name(hash, None)));
     }
     if let Some(key) = &summary.key {
-        line(format!("key     {key}"));
+        line(format!("key     {}", out::name(key, None)));
         if !summary.key_given {
             line("        as the log itself says: whoever writes all of it anew can name a key of his own; give --key".to_owned());
         }
@@ -131,16 +131,19 @@ mod tests {
         assert!(!page.contains("give --key") && !page.contains("UNSIGNED"), "{page}");
         assert!(page.contains("cut     2 of the heads given"), "{page}");
         let bad = Bad {
-            file: "audit-000002.jsonl".to_owned(),
+            file: "audit-000002.jsonl\u{1b}[2J".to_owned(),
             line: 7,
             seq: Some(42),
             what: "x\u{1b}[2J".to_owned(),
             means: "it was changed",
         };
         let page = render("/x", &Summary { sound: false, bad: Some(bad), ..sound }, 0);
-        for part in
-            ["BAD ", "audit-000002.jsonl:7, record 42", "means   it was changed", "was not checked"]
-        {
+        for part in [
+            "BAD ",
+            "audit-000002.jsonl\\x1b[2J:7, record 42",
+            "means   it was changed",
+            "was not checked",
+        ] {
             assert!(page.contains(part), "{part} in\n{page}");
         }
         assert!(!page.contains('\u{1b}'));

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::super::out;
 use super::report::Report;
 use crate::manifest::Record;
 use crate::text;
@@ -22,7 +23,7 @@ pub(super) fn list(report: &Report, end: u8) -> Result<Listed, String> {
             .iter()
             .map(|row| {
                 let root = row.root.as_ref().map_or_else(|| "?".to_owned(), |root| root.shown());
-                format!("zone {}, root {root}", row.zone)
+                format!("zone {}, root {root}", out::name(&row.zone, None))
             })
             .collect();
         return Err(format!(
@@ -88,6 +89,17 @@ pub(super) fn list(report: &Report, end: u8) -> Result<Listed, String> {
     Ok(listed)
 }
 
+/// Whether a list of one path in a line would do more to a terminal than print itself.
+pub(super) fn steers_a_terminal(paths: &[u8]) -> bool {
+    let lines = paths.split(|byte| *byte == b'\n');
+    // A backslash is only doubled for being told from an escape.
+    lines.into_iter().any(|line| {
+        let plain: Vec<u8> =
+            line.iter().map(|byte| if *byte == b'\\' { b'/' } else { *byte }).collect();
+        text::for_terminal(&plain).as_bytes() != plain
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -116,6 +128,15 @@ mod tests {
                 .unwrap();
         assert_eq!(listed.paths, b"./#a\n./b/c\n./\xff\n");
         assert!(listed.notes.is_empty());
+    }
+
+    #[test]
+    fn what_would_steer_a_terminal_is_told_from_what_would_not() {
+        assert!(!steers_a_terminal("./a b\\c\n./süß\n".as_bytes()));
+        for evil in ["./\u{1b}[2J\n", "./a\rb\n", "./\u{202e}\n", "./\u{9b}2J\n"] {
+            assert!(steers_a_terminal(evil.as_bytes()), "{evil:?}");
+        }
+        assert!(steers_a_terminal(b"./\xff\n"), "and what is no text");
     }
 
     #[test]

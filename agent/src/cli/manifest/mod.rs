@@ -2,9 +2,9 @@
 //! asked to write down first what it has not yet.
 
 mod list;
-mod report;
-mod select;
-mod show;
+pub(super) mod report;
+pub(super) mod select;
+pub(super) mod show;
 
 use std::ffi::OsString;
 use std::io::{self, IsTerminal as _, Write as _};
@@ -128,6 +128,11 @@ fn list(dir: PathBuf, args: &ListArgs, unwritten: Option<String>) -> Result<Exit
         if args.from0 && stdout.is_terminal() {
             return Err(Failure::new(Exit::Usage, "--from0 is for a program: pipe it into one"));
         }
+        if stdout.is_terminal() && list::steers_a_terminal(&listed.paths) {
+            let message = "a path has characters that would steer the terminal\n  help: pipe it into a program, or look at it with \
+                           --tenant alone";
+            return Err(Failure::new(Exit::Usage, message));
+        }
         stdout.write_all(&listed.paths)?;
         stdout.flush()?;
         let mut stderr = io::stderr().lock();
@@ -172,5 +177,5 @@ fn show_findings(findings: &[Finding], json: bool) -> Result<Exit, Failure> {
 fn cannot_read(path: PathBuf, error: &io::Error) -> Failure {
     let help =
         if error.kind() == io::ErrorKind::PermissionDenied { "\n  help: use sudo" } else { "" };
-    Failure::new(Exit::Failure, format!("cannot read {}: {error}{help}", path.display()))
+    Failure::new(Exit::Failure, format!("cannot read {}: {error}{help}", out::path(&path)))
 }

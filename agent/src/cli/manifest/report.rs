@@ -4,41 +4,47 @@ use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::super::out;
 use super::select::Select;
-use crate::manifest::{Gap, GapWhy, Line, Name, Record, Records, SummaryRow};
+use crate::manifest::{
+    Gap, GapWhy, Line, Off, Record, Records, RowKey, SpentFrom, Sum, SummaryRow,
+};
 use crate::text;
 
 /// What was found.
 #[derive(Debug, Default)]
-pub(super) struct Report {
+pub(crate) struct Report {
     /// Records of the tenant that was asked for; none if none was.
-    pub(super) records: Vec<Record>,
+    pub(crate) records: Vec<Record>,
+    /// Records that may be of the tenant that was asked for: nobody knows whose they are. None if none was.
+    pub(crate) unknown: Vec<Record>,
+    /// Whether there is a manifest at all.
+    pub(crate) is_there: bool,
+    /// Sums by what let the ops go on.
+    pub(crate) from: BTreeMap<SpentFrom, Sum>,
     /// Sums by zone, root and tenant.
-    pub(super) tenants: Vec<SummaryRow>,
+    pub(crate) tenants: Vec<SummaryRow>,
     /// Sums of which the records are gone.
-    pub(super) summarised: Vec<SummaryRow>,
+    pub(crate) summarised: Vec<SummaryRow>,
     /// What is missing.
-    pub(super) gaps: Vec<Gap>,
+    pub(crate) gaps: Vec<Gap>,
     /// What somebody has to know who relies on it.
-    pub(super) notes: Vec<String>,
+    pub(crate) notes: Vec<String>,
 }
-
-type Tenant = (String, Option<Name>, Option<Name>);
 
 impl Report {
     /// Reads what was asked for.
-    pub(super) fn read(dir: &Path, select: &Select) -> Result<Self, (PathBuf, io::Error)> {
+    pub(crate) fn read(dir: &Path, select: &Select) -> Result<Self, (PathBuf, io::Error)> {
         let mut gathering = Gathering::default();
         let found = Records::read(dir, &mut |line| gathering.take(line, select))?;
         let mut report = gathering.report;
-        report
-            .tenants
-            .sort_by(|a, b| (&a.zone, &a.root, &a.tenant).cmp(&(&b.zone, &b.root, &b.tenant)));
+        report.tenants.sort_by_cached_key(SummaryRow::key);
+        report.is_there = found.is_there;
         let summary = found.summary;
         report.summarised.extend(summary.rows.into_iter().filter(|row| select.takes_sum(row)));
         report.gaps.extend(summary.gaps.into_iter().filter(|gap| select.takes_gap(gap)));
         if !found.is_there {
-            report.notes.push(format!("there is no manifest in {}", dir.display()));
+            report.notes.push(format!("there is no manifest in {}", out::path(dir)));
         }
         if found.unreadable > 0 {
             let lines = text::count(found.unreadable, "line");
@@ -46,11 +52,14 @@ impl Report {
                 .notes
                 .push(format!("{lines} cannot be read: the disk, or somebody, has changed them"));
         }
-        for (zone, from) in gathering.off {
-            if select.is_zone(&zone) && select.until.as_ref().is_none_or(|until| from <= *until) {
-                report.notes.push(off(&zone, &from, None));
-            }
+        if !report.unknown.is_empty() {
+            report.notes.push(format!(
+                "NOT KNOWN WHOSE: {} here may be of this tenant, or of another: the kernel could not tell; they are in none of the \
+                 lists, see `unknown` in --json",
+                text::count(report.unknown.len() as u64, "op")
+            ));
         }
+        report.notes.extend(found.off.iter().filter(|span| select.takes_off(span)).map(off));
         report.notes.extend(report.gaps.iter().filter_map(gap));
         report.notes.extend(report.summarised.iter().map(sum));
         Ok(report)
@@ -71,9 +80,7 @@ impl Report {
 #[derive(Default)]
 struct Gathering {
     report: Report,
-    index: HashMap<Tenant, usize>,
-    /// Zones that are not recorded, and since when.
-    off: BTreeMap<String, String>,
+    index: HashMap<RowKey, usize>,
 }
 
 impl Gathering {
@@ -81,7 +88,9 @@ impl Gathering {
         match line {
             Line::Gone(record) if select.takes(&record) => {
                 let row = SummaryRow::of(&record);
-                let key = (row.zone.clone(), row.root.clone(), row.tenant.clone());
+                let key = row.key();
+                let from = self.report.from.entry(SpentFrom::of(&record)).or_default();
+                from.add(&record, &key);
                 match self.index.get(&key) {
                     Some(&index) => self.report.tenants[index].add(&row),
                     None => {
@@ -93,37 +102,42 @@ impl Gathering {
                     self.report.records.push(*record);
                 }
             }
+            Line::Gone(record) if select.may_be_of_tenant(&record) => {
+                self.report.unknown.push(*record);
+            }
             Line::Gap(gap) if select.takes_gap(&gap) => self.report.gaps.push(gap),
-            Line::Switch { time, zone, manifest: false } => {
-                self.off.entry(zone).or_insert(time);
-            }
-            Line::Switch { time, zone, manifest: true } => {
-                if let Some(from) = self.off.remove(&zone)
-                    && select.is_zone(&zone)
-                    && select.is_in(&from, &time)
-                {
-                    self.report.notes.push(off(&zone, &from, Some(&time)));
-                }
-            }
             Line::Gone(_)
             | Line::Gap(_)
             | Line::Head { .. }
             | Line::Ring { .. }
+            | Line::Switch { .. }
             | Line::Stop { .. }
             | Line::End { .. } => {}
         }
     }
 }
 
-fn off(zone: &str, from: &str, to: Option<&str>) -> String {
-    let to = to.map_or_else(|| "on".to_owned(), |to| format!("to {to}"));
-    format!("zone {zone} was not recorded from {from} {to}: its policy said `manifest = false`")
+fn off(off: &Off) -> String {
+    let to = off.to.as_ref().map_or_else(|| "on".to_owned(), |to| format!("to {}", shown(to)));
+    format!(
+        "zone {} was not recorded{} from {} {to}: its policy said `manifest = false`",
+        shown(&off.zone),
+        if off.several { " for some of the time" } else { "" },
+        shown(&off.from)
+    )
+}
+
+/// What comes from a file, for a terminal.
+fn shown(text: &str) -> String {
+    out::name(text, None)
 }
 
 /// A gap in a sentence; `None` where nothing is missing.
 fn gap(gap: &Gap) -> Option<String> {
-    let zone =
-        gap.zone.as_ref().map_or_else(|| "any zone".to_owned(), |zone| format!("zone {zone}"));
+    let zone = gap
+        .zone
+        .as_ref()
+        .map_or_else(|| "any zone".to_owned(), |zone| format!("zone {}", shown(zone)));
     let lost = match gap.lost {
         Some(0) => return None,
         Some(lost) => format!(
@@ -138,12 +152,14 @@ fn gap(gap: &Gap) -> Option<String> {
         GapWhy::RingFull => "; compare the tenant with its backup",
         GapWhy::NewRing | GapWhy::Unreadable | GapWhy::Torn => "",
     };
-    Some(format!("GAP: {lost} in {zone} between {} and {}: {why}{help}", gap.from, gap.to))
+    let (from, to) = (shown(&gap.from), shown(&gap.to));
+    Some(format!("GAP: {lost} in {zone} between {from} and {to}: {why}{help}"))
 }
 
 fn sum(row: &SummaryRow) -> String {
     let whose = match (&row.tenant, row.several) {
         (_, true) => "of tenants that were put together".to_owned(),
+        (None, false) if row.unknown => "of which it is not known whose they were".to_owned(),
         (Some(tenant), false) if tenant.0.is_empty() => "of this root".to_owned(),
         (Some(tenant), false) => format!("of tenant {}", tenant.shown()),
         (None, false) => "above all tenants".to_owned(),
@@ -151,10 +167,14 @@ fn sum(row: &SummaryRow) -> String {
     format!(
         "SUMMARISED: {} {whose} in zone {} between {} and {} ({}, {}) are no longer listed: there was no more room",
         text::count(row.records, "op"),
-        row.zone,
-        row.from,
-        row.to,
+        shown(&row.zone),
+        shown(&row.from),
+        shown(&row.to),
         text::count(row.files, "file"),
         text::size(row.bytes)
     )
 }
+
+#[cfg(test)]
+#[path = "report_tests.rs"]
+mod tests;

@@ -7,36 +7,59 @@ use holdfast_policy::Window;
 
 use super::super::allow::time;
 use crate::clock::{Now, rfc3339};
-use crate::manifest::{Gap, Record, SummaryRow};
+use crate::manifest::{Gap, Off, Record, SummaryRow};
 
 /// What was asked for.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Select {
+pub(crate) struct Select {
     /// As given: relative to the root, absolute, or `.`.
-    pub(super) tenant: Option<Vec<u8>>,
-    pub(super) zone: Option<String>,
-    pub(super) root: Option<Vec<u8>>,
+    pub(crate) tenant: Option<Vec<u8>>,
+    pub(crate) zone: Option<String>,
+    pub(crate) root: Option<Vec<u8>>,
     /// RFC 3339, as in records.
-    pub(super) since: Option<String>,
+    pub(crate) since: Option<String>,
     /// RFC 3339, as in records.
-    pub(super) until: Option<String>,
+    pub(crate) until: Option<String>,
     /// All of them if empty.
-    pub(super) ops: Vec<Op>,
+    pub(crate) ops: Vec<Op>,
 }
 
 impl Select {
     /// Whether it is one of those.
     pub(super) fn takes(&self, record: &Record) -> bool {
+        self.is_its_time_and_op(record) && self.takes_place(&SummaryRow::of(record))
+    }
+
+    /// Whether a tenant was asked for, and it can be one of theirs: nobody knows whose it is.
+    pub(super) fn may_be_of_tenant(&self, record: &Record) -> bool {
+        self.is_its_time_and_op(record) && self.may_be_its_place(&SummaryRow::of(record))
+    }
+
+    fn is_its_time_and_op(&self, record: &Record) -> bool {
         let op = || Op::from_word(&record.op).is_some_and(|op| self.ops.contains(&op));
-        self.is_in(&record.time, &record.time)
-            && (self.ops.is_empty() || op())
-            && self.takes_place(&SummaryRow::of(record))
+        self.is_in(&record.time, &record.time) && (self.ops.is_empty() || op())
+    }
+
+    fn may_be_its_place(&self, row: &SummaryRow) -> bool {
+        // Where its root is not known either, that can be any.
+        let root = self.root.clone().filter(|_| row.root.is_some());
+        let all = Self { tenant: None, root, ..self.clone() };
+        row.unknown && self.tenant.is_some() && all.takes_place(row)
     }
 
     /// Whether a sum can have such records in it.
     pub(super) fn takes_sum(&self, row: &SummaryRow) -> bool {
         self.is_in(&row.from, &row.to)
-            && (self.takes_place(row) || (row.several && self.is_zone(&row.zone)))
+            && (self.takes_place(row)
+                || self.may_be_its_place(row)
+                || (row.several && self.is_zone(&row.zone)))
+    }
+
+    /// Whether a span without records touches what was asked for.
+    pub(super) fn takes_off(&self, off: &Off) -> bool {
+        // One that has not ended is later than any time.
+        let to = off.to.as_deref().unwrap_or("~");
+        self.is_zone(&off.zone) && self.is_in(&off.from, to)
     }
 
     /// Whether a gap can have such records in it.
@@ -71,7 +94,9 @@ impl Select {
 
 /// Whether somebody who says `wanted` means this tenant.
 fn is_tenant(row: &SummaryRow, wanted: &[u8]) -> bool {
-    let Some(tenant) = &row.tenant else { return wanted == b"." && !row.several };
+    let Some(tenant) = &row.tenant else {
+        return wanted == b"." && !row.several && !row.unknown;
+    };
     let absolute = row.root.as_ref().map(|root| crate::manifest::absolute(root, tenant));
     if absolute.as_deref() == Some(wanted) {
         return true;

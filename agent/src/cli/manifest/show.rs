@@ -17,6 +17,7 @@ pub(super) fn document(report: &Report, with_records: bool) -> Value {
     });
     if with_records {
         document["records"] = json!(report.records);
+        document["unknown"] = json!(report.unknown);
     }
     document
 }
@@ -27,14 +28,14 @@ pub(super) fn tenants(report: &Report) -> String {
         vec![heading(&["ZONE", "ROOT", "TENANT", "OPS", "FILES", "BYTES", "FROM", "TO"])];
     rows.extend(report.tenants.iter().map(|row| {
         vec![
-            row.zone.clone(),
+            out::name(&row.zone, None),
             shown(row.root.as_ref()),
             tenant(row),
             row.records.to_string(),
             row.files.to_string(),
             text::size(row.bytes),
-            row.from.clone(),
-            row.to.clone(),
+            out::name(&row.from, None),
+            out::name(&row.to, None),
         ]
     }));
     with_notes(if report.tenants.is_empty() { nothing() } else { out::table(&rows, 0) }, report)
@@ -46,14 +47,14 @@ pub(super) fn records(report: &Report) -> String {
     for row in &report.tenants {
         page.push_str(&format!(
             "zone {}, root {}, tenant {}: {}, {} and {} from {} to {}\n",
-            row.zone,
+            out::name(&row.zone, None),
             shown(row.root.as_ref()),
             tenant(row),
             text::count(row.records, "op"),
             text::count(row.files, "file"),
             text::size(row.bytes),
-            row.from,
-            row.to
+            out::name(&row.from, None),
+            out::name(&row.to, None)
         ));
         let mut rows = vec![heading(&[
             "TIME",
@@ -80,30 +81,30 @@ fn line(record: &Record) -> Vec<String> {
     let path = if record.path.0.is_empty() { ".".to_owned() } else { record.path.shown() };
     let unseen = if record.unseen { " (may have failed)" } else { "" };
     vec![
-        record.time.clone(),
-        record.op.clone(),
-        record.kind.clone(),
+        out::name(&record.time, None),
+        out::name(&record.op, None),
+        out::name(&record.kind, None),
         record.bytes.to_string(),
         record.owner.to_string(),
         format!("{}[{}], user {user}", record.comm.shown(), record.pid),
-        text::for_terminal(record.unit.as_bytes()),
-        record
-            .allowance
-            .as_ref()
-            .map_or_else(|| "-".to_owned(), |id| text::for_terminal(id.as_bytes())),
+        out::name(&record.unit, None),
+        record.allowance.as_ref().map_or_else(|| "-".to_owned(), |id| out::name(id, None)),
         format!("{}{path}{unseen}", if record.cut { "…/" } else { "" }),
     ]
 }
 
-fn tenant(row: &SummaryRow) -> String {
+/// Whose it was.
+pub(crate) fn tenant(row: &SummaryRow) -> String {
     match &row.tenant {
+        None if row.unknown => "(not known whose)".to_owned(),
         None => "(above all tenants)".to_owned(),
         Some(tenant) if tenant.0.is_empty() => "(the root)".to_owned(),
         Some(tenant) => tenant.shown(),
     }
 }
 
-fn shown(root: Option<&Name>) -> String {
+/// A root.
+pub(crate) fn shown(root: Option<&Name>) -> String {
     root.map_or_else(|| "?".to_owned(), Name::shown)
 }
 

@@ -100,8 +100,8 @@ fn adopts(ctx: &mut Ctx<'_>) -> Result<()> {
     check_eq!(doc.files_spent(0)?, 60, "files spent, as the new agent says");
     check_eq!(steps.step(2)?, 30, "files removed with the new agent");
     ctx.metrics_until("the spent files are in the metrics", |metrics| {
-        metrics.sum("holdfast_allowance_files_spent", &[("id", &doc.id)]) == 90.0
-            && metrics.sum("holdfast_allowance_files_granted", &[("id", &doc.id)]) == LIMIT as f64
+        metrics.sum("holdfast_allowance_spent_files", &[("id", &doc.id)]) == 90.0
+            && metrics.sum("holdfast_allowance_granted_files", &[("id", &doc.id)]) == LIMIT as f64
             && metrics.sum("holdfast_allowances_open", &[]) == 1.0
     })?;
     // Restarted as in an upgrade.

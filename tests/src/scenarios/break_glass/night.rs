@@ -42,7 +42,7 @@ fn held(ctx: &mut Ctx<'_>) -> Result<()> {
     let labels = [("zone", ctx.zone.as_str())];
     let metrics = ctx.lab.metrics()?;
     check_eq!(metrics.sum("holdfast_break_glass_open", &labels), 1.0, "open by the metrics");
-    check_eq!(metrics.sum("holdfast_break_glass_files_spent", &labels), spent as f64, "spent");
+    check_eq!(metrics.sum("holdfast_break_glass_spent_files", &labels), spent as f64, "spent");
     check_eq!(metrics.sum("holdfast_allowances_open", &[]), 0.0, "it is no allowance");
     let record = audited("break_glass_open", &ctx.zone)?;
     check_eq!(cli::text(&record, "reason"), "the disk fills up", "reason in {record}");

@@ -40,6 +40,10 @@ $bb mount -t ext4 -o ro,noload "$(disk hf-modules)" /root/usr/lib/modules ||
     give_up "the disk with modules cannot be mounted"
 $bb mount -t ext4 -o noatime "$(disk hf-data)" /root/data || give_up "the data disk cannot be mounted"
 $bb rmdir /root/data/lost+found
+if $bb grep -q holdfast.programs /proc/cmdline; then
+    $bb mount -t ext4 -o ro,noload "$(disk hf-programs)" /root/opt ||
+        give_up "the disk with programs cannot be mounted"
+fi
 $bb mount -t tmpfs -o size=60%,nr_inodes=400k tmpfs /root/mnt/tmpfs
 $bb mount -t tmpfs -o size=60%,mode=755 run /root/run
 $bb cp -a /payload /root/run/payload

@@ -1,0 +1,113 @@
+use std::path::Path;
+
+use serde_json::json;
+
+use super::super::show;
+use super::*;
+use crate::manifest::{Name, example};
+
+const EVIL: &str = "x\u{1b}[2J\u{202e}";
+
+fn write(dir: &Path, lines: &[Line]) {
+    let lines: Vec<String> =
+        lines.iter().map(|line| serde_json::to_string(line).unwrap() + "\n").collect();
+    std::fs::write(dir.join("00000001.jsonl"), lines.concat()).unwrap();
+}
+
+fn gone(record: Record) -> Line {
+    Line::Gone(Box::new(record))
+}
+
+fn of(tenant: &str) -> Select {
+    Select { tenant: Some(tenant.into()), ..Select::default() }
+}
+
+/// It is nobody's, so it was in no tenant's report: the one who lost it never heard of it.
+#[test]
+fn what_nobody_knows_the_tenant_of_is_pointed_out_to_each() {
+    let dir = tempfile::tempdir().unwrap();
+    let unknown = Record { tenant: None, cut: true, ..example("alice", b"f", 1) };
+    let above = Record { tenant: None, ..example("alice", b"readme", 2) };
+    write(dir.path(), &[gone(unknown.clone()), gone(above), gone(example("alice", b"g", 3))]);
+    let alice = Report::read(dir.path(), &of("alice")).unwrap();
+    assert_eq!((alice.records.len(), alice.unknown.len()), (1, 1));
+    assert!(alice.notes[0].starts_with("NOT KNOWN WHOSE: 1 op"), "{:?}", alice.notes);
+    assert_eq!(show::document(&alice, true)["unknown"][0], json!(unknown));
+    // Not what is elsewhere for certain, and nothing where nobody was asked for.
+    let elsewhere = [
+        Select { zone: Some("y".into()), ..of("alice") },
+        Select { root: Some(b"/other".to_vec()), ..of("alice") },
+        Select { until: Some("2000".into()), ..of("alice") },
+    ];
+    for select in elsewhere {
+        assert_eq!(Report::read(dir.path(), &select).unwrap().unknown, []);
+    }
+    let above = Report::read(dir.path(), &of(".")).unwrap();
+    assert_eq!((above.records.len(), above.unknown.len()), (1, 1), "`.` is what lay above all");
+    let all = Report::read(dir.path(), &Select::default()).unwrap();
+    assert!(all.notes.is_empty() && all.unknown.is_empty(), "it has a row of its own");
+    assert!(show::tenants(&all).contains("(not known whose)"), "{}", show::tenants(&all));
+}
+
+#[test]
+fn a_span_without_records_is_said_also_after_it_was_summarised() {
+    let dir = tempfile::tempdir().unwrap();
+    let span = |from: &str, to: Option<&str>| json!({"zone": "z", "from": from, "to": to});
+    let summary = json!({"through": 0, "sha256": null, "rows": [], "gaps": [],
+        "off": [span("2012-06-19", Some("2012-06-20")), span("2012-06-22", None)]});
+    std::fs::write(dir.path().join("summary.json"), summary.to_string()).unwrap();
+    let on = Line::Switch { time: "2012-06-23".into(), zone: "z".into(), manifest: true };
+    let off = Line::Switch { time: "2012-06-24".into(), zone: "z".into(), manifest: false };
+    write(dir.path(), &[on, off]);
+    let notes = |since: &str, until: &str| {
+        let (since, until) = (Some(since.to_owned()), Some(until.to_owned()));
+        let select = Select { since, until, ..Select::default() };
+        Report::read(dir.path(), &select).unwrap().notes
+    };
+    let all = notes("2012", "2013");
+    assert_eq!(all.len(), 3, "{all:?}");
+    assert!(all[0].contains("zone z was not recorded from 2012-06-19 to 2012-06-20"), "{all:?}");
+    assert!(all[1].contains("from 2012-06-22 to 2012-06-23"), "{all:?}");
+    assert!(all[2].contains("from 2012-06-24 on"), "{all:?}");
+    assert_eq!(notes("2012-06-20T12", "2012-06-21").len(), 0);
+    assert_eq!(notes("2012-07", "2012-08").len(), 1);
+}
+
+/// Whoever can write to the disk writes to the terminal of who looks at it.
+#[test]
+fn nothing_in_a_file_steers_the_terminal() {
+    let dir = tempfile::tempdir().unwrap();
+    let text = || EVIL.to_owned();
+    let record = Record {
+        time: text(),
+        zone: text(),
+        root: Some(Name::from(EVIL.as_bytes())),
+        kind: text(),
+        op: text(),
+        unit: text(),
+        allowance: Some(text()),
+        comm: Name::from(EVIL.as_bytes()),
+        ..example(EVIL, EVIL.as_bytes(), 1)
+    };
+    let (from, to) = (text(), text());
+    let why = GapWhy::RingFull;
+    let gap = Gap { from, to, zone: Some(text()), lost: Some(1), why, total: 1 };
+    let off = Line::Switch { time: text(), zone: text(), manifest: false };
+    let mut row = serde_json::to_value(SummaryRow::of(&record)).unwrap();
+    let summary = json!({"through": 0, "sha256": null, "rows": [row.take()], "gaps": [gap]});
+    std::fs::write(dir.path().join("summary.json"), summary.to_string()).unwrap();
+    write(dir.path(), &[gone(record.clone()), Line::Gap(gap.clone()), off]);
+    let report = Report::read(dir.path(), &of(EVIL)).unwrap();
+    assert_eq!((report.records.len(), report.notes.len()), (1, 4), "{:?}", report.notes);
+    let other = Record { root: Some(Name::from(&b"/other"[..])), ..record };
+    let mixed = Report {
+        tenants: vec![report.tenants[0].clone(), SummaryRow::of(&other)],
+        ..Report::default()
+    };
+    let refused = super::super::list::list(&mixed, 0).unwrap_err();
+    for page in [show::tenants(&report), show::records(&report), refused] {
+        assert!(page.contains("\\x1b"), "{page:?}");
+        let steers = |c: char| (c.is_control() && c != '\n') || c == '\u{202e}';
+        assert!(!page.chars().any(steers), "{page:?}");
+    }
+}

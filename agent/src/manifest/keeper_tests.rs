@@ -1,0 +1,159 @@
+use std::cell::Cell;
+use std::collections::VecDeque;
+
+use holdfast_abi as abi;
+use tokio::sync::mpsc::unbounded_channel;
+
+use super::super::line::tests::{NOW, head};
+use super::super::{GapWhy, Name, Records};
+use super::*;
+use crate::kernel::{ActiveZone, Gone};
+
+/// A ring that a test fills.
+#[derive(Default)]
+struct Fake {
+    records: VecDeque<abi::Destroyed>,
+    lost: Vec<Lost>,
+    looked: Cell<u32>,
+}
+
+impl Ring for Fake {
+    fn id(&self) -> &str {
+        self.looked.set(self.looked.get() + 1);
+        "boot/1"
+    }
+
+    fn take<E>(&mut self, handle: impl FnOnce(Gone<'_>) -> Result<(), E>) -> Taken<E> {
+        let Some(head) = self.records.front().copied() else { return Taken::Nothing };
+        match handle(Gone { head, names: b"f\0alice\0", tenant: b"" }) {
+            Ok(()) => {
+                self.records.pop_front();
+                Taken::One
+            }
+            Err(error) => Taken::Failed(error),
+        }
+    }
+
+    fn lost(&self) -> std::io::Result<Vec<Lost>> {
+        Ok(self.lost.clone())
+    }
+}
+
+fn work(dir: &std::path::Path, names: &[&str]) -> Work<Fake> {
+    let shared = SharedNames::default();
+    if !names.is_empty() {
+        let zone = |(slot, name): (usize, &&str)| ActiveZone {
+            slot: slot as u32 + 1,
+            name: (*name).to_owned(),
+            roots: vec![],
+            kept_roots: vec![],
+        };
+        let zones: Vec<ActiveZone> = names.iter().enumerate().map(zone).collect();
+        shared.get().in_force(&zones, |_| true);
+    }
+    Work {
+        dir: dir.to_owned(),
+        stream: Fake { records: [head()].into(), ..Fake::default() },
+        names: shared,
+        max_bytes: 1 << 20,
+        news: unbounded_channel().0,
+        stats: Arc::default(),
+        store: None,
+        resumed: None,
+        units: Units::new(dir.join("no-cgroups")),
+        began: NOW,
+        checked: None,
+        recorded: Vec::new(),
+        oldest: None,
+        pause: Pause::default(),
+    }
+}
+
+fn after(millis: u64) -> Now {
+    let nanos = millis * 1_000_000;
+    Now { boot_ns: NOW.boot_ns + nanos, wall_ns: NOW.wall_ns + nanos as i64 }
+}
+
+fn lines(dir: &std::path::Path) -> Vec<Line> {
+    let mut lines = Vec::new();
+    Records::read(dir, &mut |line| lines.push(line)).unwrap();
+    lines
+}
+
+/// Whoever asked was told that everything was kept, and found nothing.
+#[test]
+fn who_asks_before_the_zones_have_names_is_not_told_that_all_is_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut early = work(dir.path(), &[]);
+    let why = early.asked(after(10_000)).unwrap_err();
+    assert!(why.contains("no policy is in force yet") && why.contains("for 21 s"), "{why}");
+    assert_eq!((early.stream.records.len(), early.store.is_none()), (1, true), "it stays there");
+    assert_eq!(early.flush(after(10_000)), Ok(Turn::Waits), "and that is no failure at the end");
+    assert_eq!(early.asked(after(30_000)), Ok(()), "later what it is called is not waited for");
+    assert!(early.stream.records.is_empty());
+    let dir = tempfile::tempdir().unwrap();
+    assert_eq!(work(dir.path(), &["z"]).asked(after(1)), Ok(()));
+    assert!(lines(dir.path()).iter().any(|line| matches!(line, Line::Gone(_))));
+}
+
+/// It was guarded on, and what was destroyed in it was of a root without a name.
+#[test]
+fn a_root_that_left_its_path_has_its_name_also_after_the_agent_was_started_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = abi::Learned { serial: 0, ino: head().root, dev: head().dev, generation: 0 };
+    let zone = |roots, kept_roots| ActiveZone { slot: 1, name: "z".into(), roots, kept_roots };
+    let mut first = work(dir.path(), &["z"]);
+    first.names.get().in_force(&[zone(vec![("/srv/a".into(), root)], vec![])], |_| true);
+    first.asked(after(1)).unwrap();
+    // The next agent, and one more, find no path that leads to it.
+    for second in 1..=2 {
+        let mut next = work(dir.path(), &["z"]);
+        next.names.get().in_force(&[zone(vec![], vec![root])], |_| true);
+        next.stream.records[0].time_ns += second;
+        next.asked(after(second * 1000)).unwrap();
+    }
+    let root = |line: &Line| match line {
+        Line::Gone(record) => Some(record.root.clone()),
+        _ => None,
+    };
+    let roots: Vec<_> = lines(dir.path()).iter().filter_map(root).collect();
+    assert_eq!(roots, vec![Some(Name::from(&b"/srv/a"[..])); 3]);
+}
+
+/// On a full disk each attempt sums a whole segment up: five times a second.
+#[test]
+fn after_a_failure_it_is_tried_less_and_less_often_and_at_once_if_somebody_asks() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("manifest");
+    std::fs::write(&path, "in the way").unwrap();
+    let mut work = work(&path, &["z"]);
+    for tick in 0..300 {
+        work.tick(after(tick * 200));
+    }
+    let tried = work.stream.looked.get();
+    assert!((8..=14).contains(&tried), "{tried} times in a minute");
+    assert!(work.asked(after(60_000)).is_err());
+    assert_eq!(work.stream.looked.get(), tried + 1);
+    std::fs::remove_file(&path).unwrap();
+    assert_eq!(work.asked(after(60_100)), Ok(()));
+    assert!(work.pause.is_over(after(60_100)) && work.stream.records.is_empty());
+}
+
+/// What was lost in the second before a policy that no longer has the zone was in no gap.
+#[test]
+fn what_is_missing_of_a_zone_that_is_gone_is_said_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut work = work(dir.path(), &["z"]);
+    let lost = |records| Lost { zone: "gone".to_owned(), records, last_ns: NOW.boot_ns };
+    for (second, records) in [(1, 3), (2, 3), (3, 5)] {
+        work.stream.lost = vec![lost(records)];
+        work.asked(after(second * 1000)).unwrap();
+    }
+    let gap = |line: &Line| match line {
+        Line::Gap(gap) => Some((gap.zone.clone().unwrap(), gap.lost, gap.why)),
+        _ => None,
+    };
+    let gaps: Vec<_> = lines(dir.path()).iter().filter_map(gap).collect();
+    let of = |lost| ("gone".to_owned(), Some(lost), GapWhy::RingFull);
+    assert_eq!(gaps, [of(3), of(2)]);
+}
