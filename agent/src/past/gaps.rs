@@ -28,9 +28,9 @@ pub(crate) struct Told {
     pub(crate) bytes: u64,
     /// Ops that were denied, and were taken as well.
     pub(crate) denied: u64,
-    /// Ops under an allowance: they are not taken, as no budget is asked about them.
+    /// Ops under an allowance or covered by a break-glass: they are not taken, as no budget is asked about them.
     pub(crate) under_allowance: u64,
-    /// Ops while a break-glass was open in their zone: it may have covered them.
+    /// Other ops while a break-glass was open in their zone: former versions did not record whether it covered them.
     pub(crate) under_break_glass: u64,
     /// Ops of calls whose end nobody saw: they may have failed.
     pub(crate) unseen: u64,
@@ -168,13 +168,13 @@ impl Told {
         }
         if self.under_allowance > 0 {
             notes.push(format!(
-                "{} under a signed allowance, which is spent before any budget: left out",
+                "{} under a signed allowance, or covered by a break-glass, which are spent before any budget: left out",
                 counted(self.under_allowance, "was", "were")
             ));
         }
         if self.under_break_glass > 0 {
             let then = if self.takes_glass {
-                "asked about all the same: the manifest does not tell which of them it covered"
+                "asked about all the same, as the manifest does not say that it covered them"
             } else {
                 "left out: an emergency is no ordinary load"
             };

@@ -4,7 +4,7 @@
 //! *outliers*; the second time it measures the same without them. What is measured is what [`crate::decide::Model`] charges, so that a
 //! limit that is not below it cannot refuse any of these ops.
 //!
-//! **The rule.** For each budget of the zone's role ([`ceilings`], which are those of the shipped policy):
+//! **The rule.** For each budget of the zone's role ([`ceilings()`], which are those of the shipped policy):
 //!
 //! 1. What an actor destroyed in a window that goes over the *ceiling* is left out.
 //! 2. What stands *alone* is left out: at most three windows, each with more than three times what any other window has, and more than

@@ -36,7 +36,7 @@ pub enum Why {
 pub struct Outlier {
     /// Index of the zone.
     pub zone: usize,
-    /// Index of the budget in [`super::ceilings`] of the zone's role.
+    /// Index of the budget in [`super::ceilings()`] of the zone's role.
     pub budget: usize,
     /// The actor as that budget counts it.
     pub actor: u64,
