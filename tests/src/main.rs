@@ -1,13 +1,14 @@
 //! Scenarios on a real kernel: real tools destroy real trees, and what is left is counted.
 //!
-//! One static binary that runs as root inside a throw-away VM. It owns the scenarios, the demo and the
-//! benchmark. It never runs on a machine that matters: it loads programs into the kernel, kills agents, mounts
+//! One static binary that runs as root inside a throw-away VM. It owns the scenarios, the demo, the
+//! benchmark and what goes on while the power fails. It never runs on a machine that matters: it loads programs into the kernel, kills agents, mounts
 //! and deletes.
 
 mod bench;
 mod demo;
 mod harness;
 mod package;
+mod powercut;
 mod runner;
 mod scenarios;
 
@@ -46,6 +47,12 @@ enum Command {
     Demo,
     /// Count kernel instructions per unlink, guarded and not (needs a VM with one instruction per nanosecond).
     Bench,
+    /// Release and allow, each acknowledged on standard output, until the power fails; so many times.
+    Powercut {
+        /// How often the power fails before this ends by itself.
+        #[arg(long)]
+        cuts: u32,
+    },
     /// Small programs the scenarios start as other processes.
     #[command(hide = true, subcommand)]
     Helper(harness::helper::Helper),
@@ -58,6 +65,7 @@ fn main() -> ExitCode {
         Command::List => Ok(runner::list()),
         Command::Demo => demo::run(),
         Command::Bench => bench::run().map(|()| true),
+        Command::Powercut { cuts } => powercut::run(cuts).map(|()| true),
         Command::Helper(helper) => harness::helper::run(helper),
     };
     match outcome {

@@ -182,7 +182,7 @@ pub(crate) fn boot_number() -> u32 {
 }
 
 /// Has the agent's state on the disk that lasts.
-fn keep_state() -> Result<()> {
+pub(crate) fn keep_state() -> Result<()> {
     fs::create_dir_all(LASTING_STATE).context(LASTING_STATE)?;
     fs::create_dir_all(STATE_DIR).context(STATE_DIR)?;
     Tool::new("mount").args(["--bind", LASTING_STATE, STATE_DIR]).ok().map(drop)

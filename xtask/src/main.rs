@@ -10,6 +10,7 @@ mod command;
 mod fuzz;
 mod package;
 mod paths;
+mod powercut;
 mod process;
 mod scenarios;
 mod setup;
@@ -56,6 +57,8 @@ enum Task {
     Bench(scenarios::Bench),
     /// Feed made-up files to what holdfast reads: signatures, signers, allowances
     Fuzz(fuzz::Options),
+    /// Cut the power of a VM again and again while it records what it lets through, and look for what is missing
+    Powercut(powercut::Options),
     /// Everything that has to pass before a change goes in: format, lints, docs, dependencies, tests
     Ci,
 }
@@ -81,6 +84,7 @@ fn run(task: Task) -> Result<i32> {
         Task::Demo(options) => options.run(),
         Task::Bench(options) => options.run(),
         Task::Fuzz(options) => options.run(),
+        Task::Powercut(options) => options.run(),
         Task::Ci => ci::run(),
     }
 }

@@ -78,6 +78,14 @@ pub(crate) struct NewCodesBody {
     pub(crate) replace: bool,
 }
 
+/// Which one to close (`POST /v1/break-glass/close`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct CloseGlassBody {
+    /// The one of this number, if that is open; absent: whichever is.
+    pub(crate) number: Option<u64>,
+}
+
 /// New codes. This is the only time they are shown.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct NewCodesReport {

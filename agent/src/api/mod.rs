@@ -19,8 +19,8 @@ pub(crate) use allowance::{
 };
 pub(crate) use audit::AuditStatus;
 pub(crate) use break_glass::{
-    ChallengeReport, CodeReport, CodesReport, GlassBody, GlassReport, GlassStatus, NewCode,
-    NewCodesBody, NewCodesReport, ProofBody, Secret, WantedBody,
+    ChallengeReport, CloseGlassBody, CodeReport, CodesReport, GlassBody, GlassReport, GlassStatus,
+    NewCode, NewCodesBody, NewCodesReport, ProofBody, Secret, WantedBody,
 };
 pub(crate) use event::{BudgetLeft, Cost, EventLine, EventReport, Tenant, UnitRef, Until};
 pub(crate) use explain::{Caller, ExplainBudget, Explanation, Removal};

@@ -18,10 +18,10 @@ use tokio::net::UnixStream;
 
 use super::Exit;
 use crate::api::{
-    AllowanceList, AllowanceReport, Amount, ChallengeReport, CodesReport, ErrorReport, GlassBody,
-    GlassReport, GlassStatus, HoldList, HoldReport, KillBody, KillReport, NewCodesBody,
-    NewCodesReport, PolicyReport, RefusedReport, ReleaseReport, ReloadReport, Status, SubmitBody,
-    WantedBody,
+    AllowanceList, AllowanceReport, Amount, ChallengeReport, CloseGlassBody, CodesReport,
+    ErrorReport, GlassBody, GlassReport, GlassStatus, HoldList, HoldReport, KillBody, KillReport,
+    NewCodesBody, NewCodesReport, PolicyReport, RefusedReport, ReleaseReport, ReloadReport, Status,
+    SubmitBody, WantedBody,
 };
 use crate::control::SOCKET;
 use crate::text;
@@ -173,9 +173,12 @@ impl Client {
         self.post("/v1/break-glass/open", body).await
     }
 
-    /// Ends the one that is open.
-    pub(crate) async fn close_glass(&self) -> Result<GlassReport, ClientError> {
-        self.document(Method::POST, "/v1/break-glass/close").await
+    /// Ends the one that is open; with a number, only if it is that one.
+    pub(crate) async fn close_glass(
+        &self,
+        number: Option<u64>,
+    ) -> Result<GlassReport, ClientError> {
+        self.post("/v1/break-glass/close", &CloseGlassBody { number }).await
     }
 
     /// A challenge to sign.

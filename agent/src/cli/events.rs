@@ -27,7 +27,8 @@ pub(super) async fn run(client: &Client, follow: bool, json: bool) -> Result<Exi
     Ok(Exit::Ok)
 }
 
-fn human(line: &str) -> String {
+/// A line of the stream, for people.
+pub(super) fn human(line: &str) -> String {
     match serde_json::from_str(line) {
         Ok(EventLine::Event(event)) => render(&event),
         Ok(EventLine::Lost { lost }) => {

@@ -204,7 +204,7 @@ fn paused_thread(thread: &PausedThread) -> String {
 }
 
 /// `remove of /srv/… (1 file, 4.0 KiB, tenant alice); files of "operators per unit, 10m"`
-fn op(thread: &PausedThread) -> String {
+pub(super) fn op(thread: &PausedThread) -> String {
     let event = &thread.event;
     let mut text = format!(
         "{} of {} ({}, {}",
@@ -280,7 +280,7 @@ fn failed(failed: &[SignalFailure]) -> String {
     })
 }
 
-fn user(user: &UserRef) -> String {
+pub(super) fn user(user: &UserRef) -> String {
     match &user.name {
         Some(name) => format!("{} ({})", out::name(name, None), user.uid),
         None => user.uid.to_string(),

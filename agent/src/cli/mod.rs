@@ -20,6 +20,7 @@ mod pages;
 mod policy;
 mod run;
 mod status;
+mod top;
 mod unpin;
 
 use std::path::PathBuf;
@@ -83,6 +84,10 @@ enum Command {
     Agent(AgentArgs),
     /// Show zones, budgets left, who is latched and what is paused
     Status(Json),
+    /// Watch zones, budgets, who is latched and what is paused, as it changes
+    ///
+    /// Keys: up and down choose the zone whose budgets are shown, space stops and continues, q ends.
+    Top(top::TopArgs),
     /// Show what was decided about ops that were over budget
     Events(EventsArgs),
     /// Show which zone, tenant and budgets apply to a path, and what removing it would come to
@@ -335,6 +340,7 @@ async fn run(dirs: Dirs, command: Command) -> Result<ExitCode, Failure> {
         Command::Audit(command) => audit::run(&dirs, &command).await,
         Command::Agent(args) => agent::run(dirs, args).await,
         Command::Status(args) => status::run(&client, args.json).await,
+        Command::Top(args) => top::run(&client, &args).await,
         Command::Events(args) => events::run(&client, args.follow, args.json).await,
         Command::Explain(args) => explain::run(&client, &args).await,
         Command::Hold(HoldCommand::List(args)) => hold::list(&client, args.json).await,

@@ -85,7 +85,8 @@ fn audit(audit: &AuditStatus) -> Option<String> {
     Some(format!("audit   {head}, {} not yet; {}", audit.unsigned, text::size(audit.bytes)))
 }
 
-fn level(status: &Status) -> String {
+/// Whether ops over budget are stopped, and if not, why.
+pub(super) fn level(status: &Status) -> String {
     if status.enforcing {
         let observing = status.zones.iter().filter(|zone| zone.mode == "observe").count();
         let observing = (observing > 0)

@@ -9,6 +9,7 @@ use axum::routing::{get, post};
 use serde::de::DeserializeOwned;
 
 use super::peer::Peer;
+use crate::api::CloseGlassBody;
 use crate::daemon::{Ask, GlassAsk, Inbox};
 
 /// Everything below `/v1/break-glass`.
@@ -66,8 +67,15 @@ async fn join(State(inbox): State<Inbox>, ConnectInfo(peer): ConnectInfo<Peer>) 
     ask(inbox, GlassAsk::Join(peer.person())).await
 }
 
-async fn close(State(inbox): State<Inbox>, ConnectInfo(peer): ConnectInfo<Peer>) -> Response {
-    ask(inbox, GlassAsk::Close(peer.person())).await
+async fn close(
+    State(inbox): State<Inbox>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    body: Bytes,
+) -> Response {
+    match document(&body) {
+        Ok(CloseGlassBody { number }) => ask(inbox, GlassAsk::Close(number, peer.person())).await,
+        Err(response) => *response,
+    }
 }
 
 /// What is wrong is said by its place only: a body can have a code in it.

@@ -229,23 +229,32 @@ impl Executor {
     ) -> Result<(), String> {
         let on_failure = state.plan.policy.on_audit_failure;
         let keep = on_failure == OnAuditFailure::Continue;
-        let outcome = self.audit.record_first(record, keep, now);
-        let why = outcome.as_ref().err().map(ToString::to_string);
-        self.note_audit(outcome);
-        match (why, on_failure) {
-            (None, _) => Ok(()),
-            (Some(why), OnAuditFailure::Continue) => {
+        match (self.record_or_say_why(record, keep, now), on_failure) {
+            (Ok(()), _) => Ok(()),
+            (Err(why), OnAuditFailure::Continue) => {
                 error!(
                     error = why,
                     "something takes effect that is not in the audit log (on_audit_failure = \"continue\"): its record waits in memory"
                 );
                 Ok(())
             }
-            (Some(why), OnAuditFailure::Deny) => Err(format!(
+            (Err(why), OnAuditFailure::Deny) => Err(format!(
                 "it has to be in the audit log first, and that cannot be written: {why}\n  help: free the disk of the state \
                  directory, and try again; nothing was changed (on_audit_failure = \"deny\")"
             )),
         }
+    }
+
+    /// Has a record on the disk, signed, before what it tells takes effect, whatever the policy says.
+    pub(super) fn record_strictly(&mut self, record: &Record, now: Now) -> Result<(), String> {
+        self.record_or_say_why(record, false, now)
+    }
+
+    fn record_or_say_why(&mut self, record: &Record, keep: bool, now: Now) -> Result<(), String> {
+        let outcome = self.audit.record_first(record, keep, now);
+        let why = outcome.as_ref().err().map(ToString::to_string);
+        self.note_audit(outcome);
+        why.map_or(Ok(()), Err)
     }
 
     /// Says it once when the audit log starts to fail, and once when it works again.

@@ -25,8 +25,8 @@ pub(crate) enum GlassAsk {
     Open(Box<GlassBody>, Person),
     /// Make the process that asks the first of its tree.
     Join(Person),
-    /// Close it.
-    Close(Person),
+    /// Close it, or the one of this number.
+    Close(Option<u64>, Person),
 }
 
 /// What is done.
@@ -63,9 +63,8 @@ pub(crate) enum GlassEvent {
     ChallengeMade(Box<MakeChallenge>, Result<Challenge, GlassRefused>),
     /// Outcome of [`GlassAction::ReadTrust`].
     TrustRead(Box<Signed>, Result<Box<Trust>, GlassRefused>),
-    /// Outcome of [`GlassAction::Open`]: as it is remembered now, or why it is not open. If it failed after its code was spent,
-    /// that is remembered too.
-    Opened(Box<Opening>, Result<Box<Entry>, (GlassRefused, Option<Box<Entry>>)>),
+    /// Outcome of [`GlassAction::Open`]: as it is remembered now, or why it is not open.
+    Opened(Box<Opening>, Result<Box<Entry>, Box<NotOpened>>),
     /// Outcome of [`GlassAction::Join`].
     Joined(Box<Joining>, Result<ProcessId, GlassRefused>),
     /// Outcome of [`GlassAction::Close`]: what the kernel had, and whether the first process of its tree has ended.
@@ -126,6 +125,8 @@ pub(crate) struct Opening {
     pub(crate) proof: Proof,
     /// The code as it will be then, if it is one.
     pub(crate) code: Option<CodeRow>,
+    /// The challenge that was signed, if it is one.
+    pub(crate) challenge: Option<String>,
     /// The command it is for.
     pub(crate) run: Option<RunBody>,
     /// Numbers that are forgotten to make room.
@@ -134,6 +135,26 @@ pub(crate) struct Opening {
     pub(crate) person: Person,
     /// Who is waiting.
     pub(crate) reply: Reply,
+}
+
+/// One that was not opened.
+#[derive(Debug)]
+pub(crate) struct NotOpened {
+    /// Why.
+    pub(crate) refused: GlassRefused,
+    /// As it is remembered, if its number is used.
+    pub(crate) entry: Option<Box<Entry>>,
+    /// Whether what was to let it open is used up.
+    pub(crate) is_spent: bool,
+    /// Whether the audit log says that it is open.
+    pub(crate) is_recorded: bool,
+}
+
+impl NotOpened {
+    /// Nothing was changed.
+    pub(super) fn untouched(refused: GlassRefused) -> Box<Self> {
+        Box::new(Self { refused, entry: None, is_spent: false, is_recorded: false })
+    }
 }
 
 /// A process that asks to be the first of a tree.

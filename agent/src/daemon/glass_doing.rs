@@ -1,24 +1,24 @@
 //! Does what is decided about break-glass: the executor's part with randomness, the store, the kernel and the terminals.
 //!
 //! What opens one is done in this order: on the disk (with it, that its code is used), in the audit log, in the kernel. On a full disk
-//! what was set aside for this is let go first.
+//! what was set aside for this is let go first. Where it fails half way, its code is made good again; if that cannot be written down
+//! either, the code is used up.
 
 use std::fs::{self, OpenOptions};
 use std::io;
-use std::os::fd::AsFd as _;
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
 use holdfast_abi as abi;
-use holdfast_policy::allowance::Refused;
+use holdfast_policy::allowance::RefusedReason;
 use holdfast_policy::break_glass::{GlassReason, GlassRefused, Terms, challenge};
 use tracing::{error, warn};
 
 use super::executor::Executor;
 use super::glass::{
-    Closing, GlassAction, GlassEvent, Joining, MakeChallenge, MakeCodes, Opening, Signed,
+    Closing, GlassAction, GlassEvent, Joining, MakeChallenge, MakeCodes, NotOpened, Opening, Signed,
 };
-use super::opening::{command_line, first_of};
+use super::opening::{MOST_COMMAND, command_line};
 use super::state::State;
 use crate::allowances::{
     Change, EntryState, ProcessId, Tree, host_names, is_gone, look, read_trust,
@@ -34,6 +34,9 @@ use crate::text;
 /// Room on the disk that is set aside, so that a break-glass can be opened when the disk is full: it may be why.
 const RESERVE: u64 = 4 << 20;
 const RESERVE_FILE: &str = "break-glass.reserve";
+/// What is said of a code, or a signed challenge, that let nothing open.
+const AS_GOOD: &str = "the code or signature is as good as before";
+const USED_UP: &str = "the code is used up, as that cannot be written down either";
 
 impl Executor {
     /// Does one thing about break-glass; what came of it, if that is news.
@@ -45,7 +48,7 @@ impl Executor {
     ) -> Option<GlassEvent> {
         match action {
             GlassAction::MakeCodes(making) => {
-                let outcome = self.make_codes(&making, now);
+                let outcome = self.make_codes(&making, state, now);
                 return Some(GlassEvent::CodesMade(making, outcome));
             }
             GlassAction::MakeChallenge(making) => {
@@ -92,9 +95,11 @@ impl Executor {
         fs::remove_file(self.options.state_dir.join(RESERVE_FILE)).is_ok()
     }
 
+    /// Makes codes: in the audit log first, as each of them can let somebody through.
     fn make_codes(
         &mut self,
         making: &MakeCodes,
+        state: &State,
         now: Now,
     ) -> Result<Vec<(CodeRow, Secret)>, String> {
         let mut made = Vec::new();
@@ -103,7 +108,13 @@ impl Executor {
             let row = CodeRow::new(number, &code, random()?, now.wall_ns, making.person.clone());
             made.push((row, Secret(code.show())));
         }
-        let codes = made.iter().map(|(row, _)| row.clone()).collect();
+        let codes: Vec<CodeRow> = made.iter().map(|(row, _)| row.clone()).collect();
+        let record = Record::BreakGlassCodes {
+            numbers: codes.iter().map(|row| row.number).collect(),
+            replaced: making.replaced,
+            person: making.person.clone(),
+        };
+        self.record_first(&record, state, now)?;
         let forget_codes = making.forget.clone();
         self.write(&Change { codes, forget_codes, ..Change::default() })?;
         Ok(made)
@@ -114,11 +125,16 @@ impl Executor {
         opening: &Opening,
         state: &State,
         now: Now,
-    ) -> Result<Box<Entry>, (GlassRefused, Option<Box<Entry>>)> {
+    ) -> Result<Box<Entry>, Box<NotOpened>> {
         let Opening { number, terms, proof, person, .. } = opening;
         let tree = opening.run.as_ref().map(|run| tree(run, person)).transpose();
-        let tree = tree.map_err(|refused| (refused, None))?;
-        let mut entry = Entry::new(*number, terms, proof.clone(), person.clone(), tree);
+        let mut entry = Entry::new(
+            *number,
+            terms,
+            proof.clone(),
+            person.clone(),
+            tree.map_err(NotOpened::untouched)?,
+        );
         entry.serial = kernel::boot_time_ns();
         entry.boot_id = state.allowances.boot_id().to_owned();
         entry.until_ns = entry.serial.saturating_add(terms.length.as_nanos() as u64);
@@ -129,18 +145,17 @@ impl Executor {
             forget_glass: opening.forget.clone(),
             ..Change::default()
         };
-        let written = self.write(&change);
-        let written =
-            written.or_else(|why| if self.free_reserve() { self.write(&change) } else { Err(why) });
-        written.map_err(|why| (unwritable("which codes were used", &why), None))?;
-        let record = Record::BreakGlassOpen { glass: Box::new(report::glass(&entry, now)) };
-        let recorded = self.record_first(&record, state, now);
-        let recorded = recorded.or_else(|why| {
-            if self.free_reserve() { self.record_first(&record, state, now) } else { Err(why) }
-        });
-        if let Err(why) = recorded {
-            return Err(self.glass_failed(entry, unwritable("the audit log", &why)));
+        if let Err(why) = self.with_reserve(|it| it.write(&change)) {
+            self.keep_reserve();
+            let refused = unwritable("which codes were used", &why);
+            return Err(NotOpened::untouched(refused));
         }
+        let record = Record::BreakGlassOpen { glass: Box::new(report::glass(&entry, now)) };
+        if let Err(why) = self.with_reserve(|it| it.record_strictly(&record, now)) {
+            let refused = unwritable("the audit log", &why);
+            return Err(self.glass_failed(opening, entry, refused, false));
+        }
+        self.manifest.opens(entry.serial, &entry.id());
         let outcome = match &mut self.guard {
             Some(guard) => {
                 guard.open_allowance(&desired(&entry, terms)).map_err(|error| error.to_string())
@@ -151,48 +166,69 @@ impl Executor {
             Ok(()) => Ok(Box::new(entry)),
             Err(why) => {
                 let message = format!("it cannot be opened: {why}");
-                let help = "nothing was opened, and the code is used up: see `holdfast doctor`";
+                let help = "nothing was opened: see `holdfast doctor`";
                 let refused = GlassRefused::new(GlassReason::NoGuard, message, help);
-                Err(self.glass_failed(entry, refused))
+                Err(self.glass_failed(opening, entry, refused, true))
             }
         }
     }
 
-    /// Writes down that nothing was opened. If that fails too, the next agent finds it open and not in the kernel.
+    /// Does something that needs the disk, again without what is set aside there if it fails.
+    fn with_reserve(
+        &mut self,
+        mut does: impl FnMut(&mut Self) -> Result<(), String>,
+    ) -> Result<(), String> {
+        does(self).or_else(|why| if self.free_reserve() { does(self) } else { Err(why) })
+    }
+
+    /// Writes down that nothing was opened, and that its code is as good as before.
     fn glass_failed(
         &mut self,
+        opening: &Opening,
         entry: Entry,
         refused: GlassRefused,
-    ) -> (GlassRefused, Option<Box<Entry>>) {
+        is_recorded: bool,
+    ) -> Box<NotOpened> {
+        let unused = |code: &CodeRow| CodeRow { used: None, ..code.clone() };
         let state = EntryState::Failed { error: refused.message.clone() };
-        let entry = Entry { state, ..entry };
-        if let Err(why) = self.write(&Change { glass: vec![entry.clone()], ..Change::default() }) {
-            error!(why, "a break-glass was not opened, and that cannot be written down");
-        }
-        (refused, Some(Box::new(entry)))
+        let failed = Entry { state, ..entry.clone() };
+        let change = Change {
+            codes: opening.code.iter().map(unused).collect(),
+            glass: vec![failed.clone()],
+            ..Change::default()
+        };
+        let written = self.write(&change);
+        self.keep_reserve();
+        let (entry, is_spent) = match written {
+            Ok(()) => (failed, false),
+            Err(why) => {
+                error!(why, "a break-glass was not opened, but its code is used up");
+                // As a restarted agent will find it: open, and not in the kernel.
+                (entry, true)
+            }
+        };
+        let note = if is_spent { USED_UP } else { AS_GOOD };
+        let refused = GlassRefused { message: format!("{}; {note}", refused.message), ..refused };
+        Box::new(NotOpened { refused, entry: Some(Box::new(entry)), is_spent, is_recorded })
     }
 
     fn join_glass(&mut self, joining: &Joining, state: &State) -> Result<ProcessId, GlassRefused> {
         let Joining { number, serial, tree, person, .. } = joining;
-        let wrong = |refused: Refused| GlassRefused {
-            reason: GlassReason::WrongProcess,
-            message: refused.message,
-        };
-        let (first, process) = first_of(tree, *serial, person).map_err(wrong)?;
-        let mut entry = state.glass.get(*number).cloned().ok_or_else(|| {
+        let entry = state.glass.get(*number).ok_or_else(|| {
             GlassRefused::new(GlassReason::WrongProcess, "it is over", "open another")
         })?;
-        entry.tree = Some(Tree { first: Some(first), ..tree.clone() });
-        self.write(&Change { glass: vec![entry], ..Change::default() })
-            .map_err(|why| unwritable("who may spend it", &why))?;
-        let no_guard = |message: String| {
-            GlassRefused::new(GlassReason::NoGuard, message, "see `holdfast doctor`")
-        };
-        let guard = self.guard.as_mut().ok_or_else(|| no_guard("there is no guard".to_owned()))?;
-        guard.mark(*serial, process.as_fd()).map_err(|error| {
-            no_guard(format!("process {} cannot be marked: {error}", first.pid))
-        })?;
-        Ok(first)
+        let joined = self.join_tree(*serial, tree, person, |tree| {
+            let tree = Some(tree);
+            Change { glass: vec![Entry { tree, ..entry.clone() }], ..Change::default() }
+        });
+        joined.map_err(|refused| {
+            let reason = match refused.reason {
+                RefusedReason::NoGuard => GlassReason::NoGuard,
+                RefusedReason::StateUnreadable => GlassReason::StateUnreadable,
+                _ => GlassReason::WrongProcess,
+            };
+            GlassRefused { reason, message: refused.message }
+        })
     }
 
     fn close_glass(&mut self, closing: &Closing) -> Result<(Option<AllowanceRow>, bool), String> {
@@ -226,7 +262,7 @@ fn tree(run: &RunBody, person: &Person) -> Result<Tree, GlassRefused> {
     })?;
     Ok(Tree {
         command: command_line(run),
-        executable: run.executable.clone(),
+        executable: text::clipped(&run.executable, MOST_COMMAND),
         wanted: None,
         submitter: submitter.id,
         first: None,
@@ -282,13 +318,13 @@ fn unwritable(what: &str, why: &str) -> GlassRefused {
     )
 }
 
-/// Makes the file, with its blocks, if it is not there.
+/// Makes the file, with all its blocks: what an agent that was killed has left half made, too.
 fn reserve(path: &Path) -> io::Result<()> {
     let mut options = OpenOptions::new();
-    let file = match options.write(true).create_new(true).mode(0o600).open(path) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
-        file => file?,
-    };
+    let file = options.write(true).create(true).truncate(false).mode(0o600).open(path)?;
+    if file.metadata()?.blocks() * 512 >= RESERVE {
+        return Ok(());
+    }
     let allocated = rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, RESERVE);
     if let Err(error) = allocated {
         // Half of it would look like all of it.
@@ -299,20 +335,5 @@ fn reserve(path: &Path) -> io::Result<()> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::os::unix::fs::MetadataExt as _;
-
-    use super::*;
-
-    #[test]
-    fn what_is_set_aside_takes_its_room_and_is_made_once() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join(RESERVE_FILE);
-        reserve(&path).unwrap();
-        let made = fs::metadata(&path).unwrap();
-        assert!(made.blocks() * 512 >= RESERVE, "{} blocks", made.blocks());
-        reserve(&path).unwrap();
-        assert_eq!(fs::metadata(&path).unwrap().ino(), made.ino());
-        assert!(reserve(Path::new("/nonexistent/reserve")).is_err());
-    }
-}
+#[path = "glass_doing_tests.rs"]
+mod tests;

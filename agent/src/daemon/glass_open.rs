@@ -6,7 +6,7 @@ use tracing::Level;
 
 use super::deciding::name;
 use super::glass::{Closing, GlassAction, Joining};
-use super::glass_opening::{glass, open_message, refuse_glass};
+use super::glass_opening::{glass, of_another_role, open_message, refuse_glass};
 use super::message::{Action, Answer, Refusal, Reply};
 use super::spending::close_unknown;
 use super::state::State;
@@ -42,12 +42,17 @@ impl State {
     /// What the kernel has of it was looked at.
     pub(super) fn glass_surveyed(&mut self, survey: &Survey, now: Now) -> Vec<Action> {
         let (in_force, policy) = (self.guarding.in_force, &self.plan.policy);
+        let allowances = &self.allowances;
         let is_allowed = |entry: &Entry| {
             let zone = policy.zone(&entry.zone);
             let has_role = zone.is_some_and(|zone| zone.role.word() == entry.role);
             let rule = policy.break_glass.as_ref();
-            // Until a policy is in force nobody knows its zones.
-            !in_force || (has_role && rule.is_some_and(|rule| rule.is_for(&entry.zone)))
+            let is_for = rule.is_some_and(|rule| rule.is_for(&entry.zone));
+            // Until a policy is in force nobody knows its zones. A zone that it gives another role can be one of an allowance.
+            !in_force
+                || (has_role
+                    && is_for
+                    && of_another_role(allowances, policy, &entry.role).is_none())
         };
         let due = self.glass.take(survey, &is_allowed, now);
         let mut actions = Vec::new();
@@ -65,27 +70,32 @@ impl State {
         actions
     }
 
-    /// Somebody ends it.
+    /// Somebody ends it; with a number, only that one.
     pub(super) fn wants_to_close_glass(
         &mut self,
+        number: Option<u64>,
         person: Person,
         reply: Reply,
         now: Now,
     ) -> Vec<Action> {
-        if self.glass.open().is_some() {
+        if self.glass.open().is_some_and(|open| number.is_none_or(|number| number == open.number)) {
             return self.closing_glass(Why::Closed, Some(person), Some(reply));
         }
         // It may have ended by itself a moment ago.
-        let last = self.glass.entries().next();
-        let answer = last.map_or_else(
-            || {
-                Answer::Error(
-                    Refusal::NotFound,
-                    "no break-glass is open, and none ever was".to_owned(),
-                )
-            },
-            |entry| super::json(&report::glass(entry, now)),
-        );
+        let known = match number {
+            Some(number) => self.glass.get(number),
+            None => self.glass.entries().next(),
+        };
+        let answer = match (known, number) {
+            (Some(entry), _) => super::json(&report::glass(entry, now)),
+            (None, Some(number)) => {
+                Answer::Error(Refusal::NotFound, format!("nobody knows of a break-glass {number}"))
+            }
+            (None, None) => {
+                let message = "no break-glass is open, and none ever was";
+                Answer::Error(Refusal::NotFound, message.to_owned())
+            }
+        };
         vec![Action::Send(reply, answer)]
     }
 

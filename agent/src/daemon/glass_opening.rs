@@ -5,20 +5,21 @@
 
 use std::time::Duration;
 
-use holdfast_policy::Role;
 use holdfast_policy::allowance::{Allowance, Refused, RefusedReason};
 use holdfast_policy::break_glass::{
     GlassEvidence, GlassReason, GlassRefused, Scope, Terms, Wanted, judge,
 };
+use holdfast_policy::{Policy, Role, Zone};
 use tracing::Level;
 
 use super::deciding::name;
 use super::glass::{
-    GlassAction, GlassAsk, GlassCount, GlassEvent, MakeChallenge, MakeCodes, Opening, Signed,
+    GlassAction, GlassAsk, GlassCount, GlassEvent, MakeChallenge, MakeCodes, NotOpened, Opening,
+    Signed,
 };
 use super::message::{Action, Answer, Ask, Refusal, Reply};
 use super::state::State;
-use crate::allowances::Trust;
+use crate::allowances::{self, Trust};
 use crate::api::{
     ChallengeReport, GlassBody, NewCode, NewCodesBody, NewCodesReport, Person, ProofBody,
     RefusedReport, RunBody, Secret, SignerReport, WantedBody,
@@ -28,6 +29,10 @@ use crate::break_glass::{Challenge, Code, CodeRow, Entry, Found, MOST_CODES, Pro
 use crate::clock::{Now, rfc3339};
 use crate::report;
 use crate::text;
+
+/// Characters that are kept of a zone that somebody asks for, and of what was wrong with that.
+const MOST_ZONE: usize = 100;
+const MOST_ERROR: usize = 1000;
 
 impl State {
     /// Somebody asks about break-glass.
@@ -48,7 +53,9 @@ impl State {
             GlassAsk::Challenge(body, person) => self.wants_challenge(&body, person, reply),
             GlassAsk::Open(body, person) => self.wants_glass(*body, person, reply, now),
             GlassAsk::Join(person) => self.wants_to_join_glass(person, reply),
-            GlassAsk::Close(person) => self.wants_to_close_glass(person, reply, now),
+            GlassAsk::Close(number, person) => {
+                self.wants_to_close_glass(number, person, reply, now)
+            }
         }
     }
 
@@ -97,12 +104,22 @@ impl State {
         making: MakeCodes,
         outcome: Result<Vec<(CodeRow, Secret)>, String>,
     ) -> Vec<Action> {
-        let MakeCodes { forget, replaced, person, reply, .. } = making;
+        let MakeCodes { count, first, forget, replaced, person, reply } = making;
         let made = match outcome {
             Ok(made) => made,
             Err(error) => {
                 let text = format!("no codes were made: {error}");
+                // That they were made may be on record already.
+                let last = first + u64::from(count) - 1;
+                let record = Record::BreakGlassRefuse {
+                    zone: None,
+                    reason: GlassReason::StateUnreadable.word(),
+                    error: format!("codes {first} to {last} were not made: {error}"),
+                    count: 1,
+                    person: Some(person),
+                };
                 return vec![
+                    Action::Record(Box::new(record)),
                     Action::Log(Level::ERROR, text.clone()),
                     Action::Send(reply, Answer::Error(Refusal::Failed, text)),
                 ];
@@ -126,12 +143,7 @@ impl State {
             "the policy has no [break_glass]: no code opens anything until it has one".to_owned()
         });
         let report = NewCodesReport { codes, left: self.glass.codes_left(), warning };
-        vec![
-            Action::Record(Box::new(Record::BreakGlassCodes { numbers, replaced, person })),
-            Action::SyncAudit,
-            Action::Log(Level::WARN, message),
-            Action::Send(reply, super::json(&report)),
-        ]
+        vec![Action::Log(Level::WARN, message), Action::Send(reply, super::json(&report))]
     }
 
     fn wants_challenge(&mut self, body: &WantedBody, person: Person, reply: Reply) -> Vec<Action> {
@@ -198,8 +210,8 @@ impl State {
         };
         let refused = match self.glass.find(&code) {
             Found::Good(number) => {
-                let code = self.glass.used(number, now, &person);
-                return self.open_glass(terms, Proof::Code(number), code, run, person, reply);
+                let spends = Spends::Code(number, self.glass.used(number, now, &person));
+                return self.open_glass(terms, spends, run, person, reply);
             }
             Found::Used(number, used) => {
                 let message = format!(
@@ -274,7 +286,7 @@ impl State {
             return refuse_glass("?", refused, person, reply);
         };
         let terms = &challenge.terms;
-        let allowed = self.glass_allowed(terms).and_then(|()| fits(terms, run.as_ref()));
+        let allowed = self.still_allows(terms).and_then(|()| fits(terms, run.as_ref()));
         if let Err(refused) = allowed {
             return refuse_glass(&terms.zone.clone(), refused, person, reply);
         }
@@ -306,18 +318,32 @@ impl State {
         });
         match signer {
             Ok(signer) => {
-                self.glass.spend_challenge(&challenge.text);
-                let proof = Proof::Signer(SignerReport {
+                let signer = SignerReport {
                     person: signer.person,
                     key: signer.key,
                     algorithm: signer.algorithm,
                     touched: signer.hardware.map(|hardware| hardware.touched),
                     verified: signer.hardware.map(|hardware| hardware.verified),
-                });
-                self.open_glass(challenge.terms, proof, None, run, person, reply)
+                };
+                let Challenge { text, terms, .. } = challenge;
+                self.open_glass(terms, Spends::Challenge(text, signer), run, person, reply)
             }
             Err(refused) => refuse_glass(&challenge.terms.zone, refused, person, reply),
         }
+    }
+
+    /// Whether the policy that is in force now still makes the same of what was asked for a while ago.
+    fn still_allows(&self, terms: &Terms) -> Result<(), GlassRefused> {
+        if Terms::new(&self.plan.policy, &terms.wanted())? != *terms {
+            let message = format!(
+                "the challenge is for the {} zone {}, and the policy has changed since",
+                terms.role.word(),
+                terms.zone
+            );
+            let help = "ask for another with `holdfast break-glass challenge`";
+            return Err(GlassRefused::new(GlassReason::UnknownChallenge, message, help));
+        }
+        self.glass_allowed(terms)
     }
 
     /// What has to be right whatever lets it open.
@@ -331,19 +357,17 @@ impl State {
             let help = "one at a time: `holdfast break-glass close` ends it, then another code opens the next";
             return Err(GlassRefused::new(GlassReason::AlreadyOpen, message, help));
         }
-        for entry in self.allowances.open() {
-            let zones = entry.grants.iter().filter_map(|grant| self.plan.policy.zone(&grant.zone));
-            if let Some(zone) = zones.into_iter().find(|zone| zone.role != terms.role) {
-                let message = format!(
-                    "allowance {} is open for the {} zone {}, and this is for a {} zone",
-                    entry.id,
-                    zone.role.word(),
-                    zone.name,
-                    terms.role.word()
-                );
-                let help = "data and copies are never open together: wait until it is over, or `holdfast allow revoke` it";
-                return Err(GlassRefused::new(GlassReason::Interlock, message, help));
-            }
+        if let Some((id, zone)) =
+            of_another_role(&self.allowances, &self.plan.policy, terms.role.word())
+        {
+            let message = format!(
+                "allowance {id} is open for the {} zone {}, and this is for a {} zone",
+                zone.role.word(),
+                zone.name,
+                terms.role.word()
+            );
+            let help = "data and copies are never open together: wait until it is over, or `holdfast allow revoke` it";
+            return Err(GlassRefused::new(GlassReason::Interlock, message, help));
         }
         if !self.guarding.is_up() || !self.guarding.in_force {
             let help =
@@ -373,35 +397,46 @@ impl State {
     fn open_glass(
         &self,
         terms: Terms,
-        proof: Proof,
-        code: Option<CodeRow>,
+        spends: Spends,
         run: Option<RunBody>,
         person: Person,
         reply: Reply,
     ) -> Vec<Action> {
         let (number, forget) = (self.glass.next_number(), self.glass.room());
-        let opening = Opening { number, terms, proof, code, run, forget, person, reply };
+        let (proof, code, challenge) = match spends {
+            Spends::Code(number, row) => (Proof::Code(number), row, None),
+            Spends::Challenge(text, signer) => (Proof::Signer(signer), None, Some(text)),
+        };
+        let opening = Opening { number, terms, proof, code, challenge, run, forget, person, reply };
         vec![Action::Glass(Box::new(GlassAction::Open(Box::new(opening))))]
     }
 
     fn glass_opened(
         &mut self,
         opening: Opening,
-        outcome: Result<Box<Entry>, (GlassRefused, Option<Box<Entry>>)>,
+        outcome: Result<Box<Entry>, Box<NotOpened>>,
         now: Now,
     ) -> Vec<Action> {
-        let Opening { terms, code, forget, person, reply, .. } = opening;
+        let Opening { terms, code, challenge, forget, person, reply, .. } = opening;
+        if outcome.as_ref().map_or_else(|not_opened| not_opened.is_spent, |_| true) {
+            self.glass.put_codes(code.into_iter().collect(), &[]);
+            challenge.iter().for_each(|text| self.glass.spend_challenge(text));
+        }
         let entry = match outcome {
             Ok(entry) => *entry,
-            Err((refused, failed)) => {
-                if let Some(failed) = failed {
-                    self.glass.put_codes(code.into_iter().collect(), &[]);
-                    self.glass.put(*failed, &forget, now);
+            Err(not_opened) => {
+                let NotOpened { refused, entry, is_recorded, .. } = *not_opened;
+                let mut actions = refuse_glass(&terms.zone, refused, person, reply);
+                if let Some(entry) = entry {
+                    if is_recorded && !entry.is_open() {
+                        let glass = Box::new(report::glass(&entry, now));
+                        actions.push(Action::Record(Box::new(Record::BreakGlassClose { glass })));
+                    }
+                    self.glass.put(*entry, &forget, now);
                 }
-                return refuse_glass(&terms.zone, refused, person, reply);
+                return actions;
             }
         };
-        self.glass.put_codes(code.into_iter().collect(), &[]);
         let report = report::glass(&entry, now);
         let message = open_message(&entry, now);
         let zone = entry.zone.clone();
@@ -416,6 +451,26 @@ impl State {
         }
         actions
     }
+}
+
+/// What lets one open, and is used up then.
+enum Spends {
+    /// The code of this number, as it will be.
+    Code(u64, Option<CodeRow>),
+    /// A challenge, and who signed it.
+    Challenge(String, SignerReport),
+}
+
+/// An allowance that is open for a zone of another role than this, and the zone.
+pub(super) fn of_another_role<'a>(
+    allowances: &'a allowances::Book,
+    policy: &'a Policy,
+    role: &str,
+) -> Option<(&'a str, &'a Zone)> {
+    allowances.open().find_map(|entry| {
+        let mut zones = entry.grants.iter().filter_map(|grant| policy.zone(&grant.zone));
+        zones.find(|zone| zone.role.word() != role).map(|zone| (entry.id.as_str(), zone))
+    })
 }
 
 /// What everybody is told, and again every minute.
@@ -496,7 +551,8 @@ pub(super) fn refuse_glass(
     let word = refused.reason.word();
     let first_line = refused.message.lines().next().unwrap_or_default();
     let first_line = text::for_terminal(first_line.as_bytes());
-    let zone = text::for_terminal(zone.as_bytes());
+    // It is whatever somebody typed.
+    let zone = text::clipped(&text::for_terminal(zone.as_bytes()), MOST_ZONE);
     let news = format!(
         "break-glass: refused ({word}) for zone {zone}, to {}: {first_line}",
         name(&person)
@@ -504,7 +560,7 @@ pub(super) fn refuse_glass(
     let record = Record::BreakGlassRefuse {
         zone: Some(zone),
         reason: word,
-        error: refused.message.clone(),
+        error: text::clipped(&refused.message, MOST_ERROR),
         count: 1,
         person: Some(person),
     };

@@ -7,11 +7,11 @@ use super::super::glass::{Closing, Joining};
 use super::super::message::{Action as A, Event};
 use super::super::state::tests::guarded;
 use super::*;
-use crate::allowances::{Loaded, ProcessId, Survey, Tree, Why, test_entries};
+use crate::allowances::{EntryState, Loaded, ProcessId, Survey, Tree, Why, test_entries};
 use crate::break_glass::test_book::{at, codes, entry, row, terms};
 use crate::break_glass::test_codes::{code, person};
 use crate::break_glass::{CHALLENGE_LASTS, Survey as GlassSurvey};
-use holdfast_policy::Policy;
+use holdfast_policy::break_glass::BreakGlass;
 
 /// A guarded state whose policy allows a break-glass, with codes 1, 2 and 3.
 fn ready() -> State {
@@ -203,20 +203,48 @@ fn nothing_opens_while_nobody_knows_which_codes_were_used() {
     assert_eq!(refused(actions).unwrap().0, "state_unreadable");
 }
 
+/// What the state hears of one that was not opened.
+fn not_opened(opening: Box<Opening>, state: EntryState, is_spent: bool) -> Event {
+    let refused = GlassRefused::new(GlassReason::NoGuard, "it cannot be opened", "look");
+    let entry = Some(Box::new(Entry { state, ..entry() }));
+    let not_opened = NotOpened { refused, entry, is_spent, is_recorded: true };
+    Event::Glass(Box::new(GlassEvent::Opened(opening, Err(Box::new(not_opened)))))
+}
+
 #[test]
-fn a_code_that_was_spent_in_vain_is_spent() {
+fn a_code_that_opened_nothing_is_as_good_as_before() {
     let mut state = ready();
-    let opening = opening(open(&mut state, &code(1).show(), at(10)).0).unwrap();
-    let failed = Entry {
-        state: crate::allowances::EntryState::Failed { error: "no".to_owned() },
-        ..entry()
-    };
-    let refusal = GlassRefused::new(GlassReason::NoGuard, "it cannot be opened", "look");
-    let event = GlassEvent::Opened(opening, Err((refusal, Some(Box::new(failed)))));
-    let actions = state.handle(Event::Glass(Box::new(event)), at(10));
+    let opening_1 = opening(open(&mut state, &code(1).show(), at(10)).0).unwrap();
+    let failed = EntryState::Failed { error: "no".to_owned() };
+    let actions = state.handle(not_opened(opening_1, failed, false), at(10));
+    let types: Vec<_> = records(&actions).iter().map(|record| record["type"].clone()).collect();
+    assert_eq!(types, ["break_glass_refuse", "break_glass_close"], "what is on record has an end");
+    assert_eq!(records(&actions)[1]["state"], "failed");
     assert_eq!(refused(actions).unwrap().0, "no_guard");
     assert!(state.glass.open().is_none());
-    assert_eq!(refused(open(&mut state, &code(1).show(), at(11)).0).unwrap().0, "used_code");
+    assert!(opening(open(&mut state, &code(1).show(), at(11)).0).is_some());
+}
+
+#[test]
+fn a_code_is_used_up_where_nobody_could_write_down_that_it_is_not() {
+    let mut state = ready();
+    let opening = opening(open(&mut state, &code(1).show(), at(10)).0).unwrap();
+    let _ = state.handle(not_opened(opening, EntryState::Open, true), at(10));
+    // The next survey finds that the kernel does not have it, as a restarted agent would.
+    let survey = Survey::default();
+    let actions = state.handle(Event::AllowancesSurveyed(Ok(survey), None), at(11));
+    let Some(GlassAction::Close(closing)) = glass_of(actions).into_iter().next() else {
+        panic!("it is not closed")
+    };
+    assert_eq!(closing.why, Why::Lost);
+    let closed = GlassEvent::Closed(closing, Ok((None, false)));
+    let actions = state.handle(Event::Glass(Box::new(closed)), at(11));
+    assert_eq!(records(&actions)[0]["type"], "break_glass_close");
+    assert!(
+        actions.iter().any(|action| matches!(action, A::SaveAllowances)),
+        "until it is written"
+    );
+    assert_eq!(refused(open(&mut state, &code(1).show(), at(12)).0).unwrap().0, "used_code");
 }
 
 #[test]
@@ -237,21 +265,104 @@ fn data_and_copies_are_never_open_together() {
 }
 
 #[test]
-fn a_challenge_that_is_signed_by_nobody_stays() {
+fn a_reload_that_makes_copies_of_data_ends_it() {
+    let mut state = with(vec![entry()]);
+    let mut allowance = test_entries::entry("data");
+    allowance.grants[0].zone = "more".to_owned();
+    state.allowances.put(allowance);
+    let before = state.plan.policy.clone();
+    let mut closing = |role: &str| {
+        let more = format!(
+            "\n[[zone]]\nname = \"more\"\nrole = \"{role}\"\npaths = [\"/more\"]\n\
+             [[zone.budget]]\nper = \"unit\"\nfiles = 1\nwindow = \"10m\"\n"
+        );
+        let text = before.to_string() + &more;
+        state.plan.policy = Policy::parse("test.toml", &text).unwrap();
+        let glass = GlassSurvey { rows: vec![row(&entry(), 5)], is_gone: false };
+        let survey = Survey { glass, ..Survey::default() };
+        let actions = state.handle(Event::AllowancesSurveyed(Ok(survey), None), at(100));
+        glass_of(actions).into_iter().find_map(|action| match action {
+            GlassAction::Close(closing) => Some(closing.why),
+            _ => None,
+        })
+    };
+    assert_eq!(closing("primary"), None);
+    assert_eq!(closing("backup"), Some(Why::Policy));
+}
+
+#[test]
+fn a_command_that_has_ended_ends_no_others() {
+    let mut state = with(vec![entry()]);
+    let closes = |state: &mut State, number| {
+        let (actions, _answer) = ask(state, GlassAsk::Close(number, person()), at(20));
+        glass_of(actions).iter().any(|action| matches!(action, GlassAction::Close(_)))
+    };
+    assert!(!closes(&mut state, Some(7)));
+    assert!(closes(&mut state, Some(1)) && closes(&mut state, None));
+}
+
+#[test]
+fn what_somebody_typed_is_kept_up_to_a_limit() {
     let mut state = ready();
-    let challenge = Challenge {
-        text: "the challenge".to_owned(),
-        terms: terms(),
-        until_ns: at(10).boot_ns + CHALLENGE_LASTS,
+    let mut long = body(&code(1).show());
+    if let ProofBody::Code { wanted, .. } = &mut long.proof {
+        wanted.zone = "z".repeat(1 << 20);
+    }
+    let (actions, _) = ask(&mut state, GlassAsk::Open(Box::new(long), person()), at(10));
+    assert!(records(&actions)[0].to_string().len() < 2000);
+}
+
+/// Signed by somebody, as far as the command line is concerned.
+fn signed(text: &str) -> GlassBody {
+    let (challenge, signature) = (text.to_owned(), "nonsense".to_owned());
+    GlassBody { proof: ProofBody::Signature { challenge, signature }, run: None }
+}
+
+/// A state that waits for a signature on `the challenge`.
+fn challenged() -> State {
+    let mut state = ready();
+    let (text, until_ns) = ("the challenge".to_owned(), at(10).boot_ns + CHALLENGE_LASTS);
+    state.glass.add_challenge(Challenge { text, terms: terms(), until_ns }, at(10));
+    state
+}
+
+#[test]
+fn a_challenge_is_for_what_the_policy_allows_now() {
+    let try_after = |change: &dyn Fn(&mut Policy)| {
+        let mut state = challenged();
+        change(&mut state.plan.policy);
+        let signed = GlassAsk::Open(Box::new(signed("the challenge")), person());
+        refused(ask(&mut state, signed, at(11)).0).map(|(reason, _)| reason)
     };
-    state.glass.add_challenge(challenge, at(10));
-    let signed = |text: &str| GlassBody {
-        proof: ProofBody::Signature {
-            challenge: text.to_owned(),
-            signature: "nonsense".to_owned(),
-        },
-        run: None,
+    assert_eq!(try_after(&|_| {}), None);
+    let rule = |policy: &mut Policy| policy.break_glass.take().unwrap();
+    let less = |policy: &mut Policy| {
+        let rule = BreakGlass { max_files: terms().files - 1, ..rule(policy) };
+        policy.break_glass = Some(rule);
     };
+    assert_eq!(try_after(&less).unwrap(), "bad_amount");
+    assert_eq!(try_after(&|policy| drop(rule(policy))).unwrap(), "not_enabled");
+    let copies = |policy: &mut Policy| policy.zones[0].role = Role::Backup;
+    assert_eq!(try_after(&copies).unwrap(), "unknown_challenge");
+}
+
+#[test]
+fn a_challenge_that_opened_nothing_can_be_used_again() {
+    for (is_spent, waits) in [(false, true), (true, false)] {
+        let mut state = challenged();
+        let signer = test_entries::entry("x").signers.remove(0);
+        let spends = Spends::Challenge("the challenge".to_owned(), signer);
+        let (reply, _answer) = oneshot::channel();
+        let opening = opening(state.open_glass(terms(), spends, None, person(), reply)).unwrap();
+        let failed = EntryState::Failed { error: "no".to_owned() };
+        let _ = state.handle(not_opened(opening, failed, is_spent), at(11));
+        assert_eq!(state.glass.challenge("the challenge", at(11)).is_some(), waits);
+    }
+}
+
+#[test]
+fn a_challenge_that_is_signed_by_nobody_stays() {
+    let mut state = challenged();
     let (actions, _) =
         ask(&mut state, GlassAsk::Open(Box::new(signed("another")), person()), at(11));
     assert_eq!(refused(actions).unwrap().0, "unknown_challenge");
@@ -354,7 +465,7 @@ fn codes_are_made_up_to_a_limit_and_no_document_but_the_answer_has_them() {
     let actions = state.handle(Event::Glass(Box::new(made)), at(10));
     let shown = new.show();
     assert!(!format!("{actions:?}").replace(&answer_text(&actions), "").contains(&shown));
-    assert!(records(&actions)[0].to_string().contains("[4]"));
+    assert!(records(&actions).is_empty(), "it is on record since before they were made");
     for action in actions {
         if let A::Send(reply, answer) = action {
             reply.send(answer).unwrap();

@@ -54,7 +54,7 @@ impl Manifest {
         }
     }
 
-    /// An allowance is about to be opened.
+    /// An allowance or a break-glass is about to be opened.
     pub(super) fn opens(&self, serial: u64, id: &str) {
         self.names.get().allowance(serial, id);
     }
@@ -63,6 +63,9 @@ impl Manifest {
     pub(super) fn loaded(&self, loaded: &Loaded, boot_id: &str) {
         for entry in loaded.entries.iter().filter(|entry| entry.boot_id == boot_id) {
             self.opens(entry.serial, &entry.id);
+        }
+        for entry in loaded.glass.iter().filter(|entry| entry.boot_id == boot_id) {
+            self.opens(entry.serial, &entry.id());
         }
     }
 

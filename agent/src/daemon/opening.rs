@@ -31,7 +31,7 @@ use crate::report;
 use crate::text;
 
 /// Characters of a command line that are kept.
-const MOST_COMMAND: usize = 1024;
+pub(super) const MOST_COMMAND: usize = 1024;
 
 impl Executor {
     /// Reads what is kept on disk.
@@ -273,30 +273,43 @@ impl Executor {
     /// Marks the process that asks as the first of its allowance's tree.
     pub(super) fn join(&mut self, joining: &Joining, state: &State) -> Result<ProcessId, Refused> {
         let Joining { id, serial, tree, person, .. } = joining;
-        let (first, process) = first_of(tree, *serial, person)?;
-        let pid = first.pid;
-        let gone = || wrong_process(format!("process {pid} cannot be looked at"));
-        let entry = state.allowances.get(id).ok_or_else(gone)?;
-        let with = |first| {
+        let over = || wrong_process(format!("nobody knows of allowance {id} any more"));
+        let entry = state.allowances.get(id).ok_or_else(over)?;
+        self.join_tree(*serial, tree, person, |tree| {
             let mut entry = entry.clone();
-            entry.bound.tree = Some(Tree { first, ..tree.clone() });
+            entry.bound.tree = Some(tree);
             Change { entries: vec![entry], ..Change::default() }
+        })
+    }
+
+    /// Marks the process that asks as the first of a tree: on the disk, then in the kernel. `change` is what the disk is told of the
+    /// tree.
+    pub(super) fn join_tree(
+        &mut self,
+        serial: u64,
+        tree: &Tree,
+        person: &Person,
+        change: impl Fn(Tree) -> Change,
+    ) -> Result<ProcessId, Refused> {
+        let no_guard = |message: String| {
+            Refused::new(RefusedReason::NoGuard, message, "see `holdfast doctor`")
         };
-        self.write(&with(Some(first))).map_err(|why| unwritable("what was used before", why))?;
-        let guard = self.guard.as_mut().ok_or_else(|| {
-            Refused::new(RefusedReason::NoGuard, "there is no guard", "see `holdfast doctor`")
-        })?;
-        if let Err(error) = guard.mark(*serial, process.as_fd()) {
+        let (first, process) = first_of(tree, serial, person)?;
+        if self.guard.is_none() {
+            return Err(no_guard("there is no guard".to_owned()));
+        }
+        let with = |first| change(Tree { first, ..tree.clone() });
+        self.write(&with(Some(first))).map_err(|why| unwritable("who may spend it", why))?;
+        let marked = self.guard.as_mut().map(|guard| guard.mark(serial, process.as_fd()));
+        if let Some(Err(error)) = marked {
             // Nobody has joined.
             if let Err(why) = self.write(&with(None)) {
                 error!(
                     why,
-                    id,
-                    "a process could not join its allowance, and nobody else can after a restart"
+                    serial, "a process could not join, and nobody else can after a restart"
                 );
             }
-            let message = format!("process {pid} cannot be marked: {error}");
-            return Err(Refused::new(RefusedReason::NoGuard, message, "see `holdfast doctor`"));
+            return Err(no_guard(format!("process {} cannot be marked: {error}", first.pid)));
         }
         Ok(first)
     }
@@ -313,11 +326,7 @@ impl Executor {
 }
 
 /// The process that asks, held by the hand, if it may become the first of this tree.
-pub(super) fn first_of(
-    tree: &Tree,
-    serial: u64,
-    person: &Person,
-) -> Result<(ProcessId, OwnedFd), Refused> {
+fn first_of(tree: &Tree, serial: u64, person: &Person) -> Result<(ProcessId, OwnedFd), Refused> {
     let pid =
         person.pid.ok_or_else(|| wrong_process("the kernel does not say which process asks"))?;
     let gone = || wrong_process(format!("process {pid} cannot be looked at"));
@@ -397,4 +406,4 @@ fn desired(entry: &Entry, opening: &Opening) -> DesiredAllowance {
 
 #[cfg(test)]
 #[path = "opening_tests.rs"]
-mod tests;
+pub(super) mod tests;

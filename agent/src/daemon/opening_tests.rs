@@ -17,7 +17,7 @@ use crate::metrics::{Metrics, MetricsAddress};
 const NOW: Now = Now { boot_ns: 20_000_000_000, wall_ns: 20_000_000_000 };
 
 /// An executor with everything but a guard.
-fn executor(dir: &tempfile::TempDir) -> Executor {
+pub(in crate::daemon) fn executor(dir: &tempfile::TempDir) -> Executor {
     let options = Options {
         policy: PathBuf::from("/nonexistent/policy.toml"),
         state_dir: dir.path().to_owned(),
@@ -31,7 +31,7 @@ fn executor(dir: &tempfile::TempDir) -> Executor {
     Executor::new(options, audit, Metrics::new().unwrap(), None, Manifest::new().0)
 }
 
-fn person() -> Person {
+pub(in crate::daemon) fn person() -> Person {
     Person { pid: Some(std::process::id()), ..test_entries::person() }
 }
 
@@ -54,7 +54,7 @@ fn opening(entry: Entry) -> Opening {
     Opening { submission, entry, ops: vec![1], places: vec![vec![]], forget: vec![] }
 }
 
-fn audit(dir: &tempfile::TempDir) -> String {
+pub(in crate::daemon) fn audit(dir: &tempfile::TempDir) -> String {
     std::fs::read_to_string(dir.path().join("audit/audit-000001.jsonl")).unwrap()
 }
 

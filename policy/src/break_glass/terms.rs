@@ -93,6 +93,18 @@ impl Terms {
         let scope = wanted.scope;
         Ok(Self { zone: zone_name, role: zone.role, reason, length, files, bytes, scope })
     }
+
+    /// What would have to be asked for to come to this.
+    pub fn wanted(&self) -> Wanted {
+        Wanted {
+            zone: self.zone.clone(),
+            reason: self.reason.clone(),
+            length: self.length,
+            files: Some(self.files),
+            bytes: Some(self.bytes),
+            scope: self.scope,
+        }
+    }
 }
 
 fn reason(text: &str) -> Result<String, GlassRefused> {

@@ -26,12 +26,14 @@ mod remove;
 mod rename;
 mod roots;
 mod throttle;
+mod top;
 mod truncate;
 mod ways_in;
 mod who;
 
 use crate::runner::Scenario;
 
+pub(crate) use audit::release;
 pub(crate) use ordinary::SHIPPED;
 
 /// Every scenario.
@@ -76,6 +78,7 @@ pub(crate) const ALL: &[&[Scenario]] = &[
     holds::policy::SCENARIOS,
     holds::agent::SCENARIOS,
     throttle::SCENARIOS,
+    top::SCENARIOS,
     manifest::recovery::SCENARIOS,
     manifest::agent::SCENARIOS,
     manifest::bounds::SCENARIOS,

@@ -8,6 +8,7 @@ mod initramfs;
 mod log;
 mod modules;
 mod ports;
+mod power;
 mod qemu;
 mod report;
 mod scratch;
@@ -25,6 +26,7 @@ use crate::{build, setup, ui};
 pub use accel::Accel;
 pub use initramfs::Task;
 pub use ports::Stream;
+pub use power::Power;
 pub use report::{exit_status, terminal};
 use scratch::Scratch;
 pub use supervise::{End, Outcome};
@@ -56,6 +58,10 @@ pub struct Boot {
     pub accel: Option<Accel>,
     /// How long it may take.
     pub limit: Duration,
+    /// At most so many boots: one that asks for more goes round in circles.
+    pub boots: u32,
+    /// What can make its power fail.
+    pub power: Power,
 }
 
 impl Boot {
@@ -75,6 +81,8 @@ impl Boot {
             counted: false,
             accel: None,
             limit: Duration::from_secs(600),
+            boots: 8,
+            power: Power::default(),
         })
     }
 

@@ -14,13 +14,11 @@ use super::accel::Accel;
 use super::initramfs::Task;
 use super::log::{self, Trouble};
 use super::ports::{self, Message, Stream};
-use super::{Boot, Scratch, qemu};
+use super::{Boot, Power, Scratch, qemu};
 
 const POLL: Duration = Duration::from_millis(200);
 /// After its last word the guest gets this long to switch itself off.
 const GRACE: Duration = Duration::from_secs(4);
-/// More boots than any run needs: one that asks for more goes round in circles.
-const MAX_BOOTS: u32 = 8;
 
 /// How a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,12 +61,13 @@ pub fn run(boot: &Boot, accel: Accel, on_output: &mut dyn FnMut(Stream, &[u8])) 
         boot_time: None,
         stop_at: time_up,
     };
-    for number in 1..=MAX_BOOTS {
+    for number in 1..=boot.boots {
         watch.again = false;
+        boot.power.restore();
         watch.stop_at = time_up;
         let messages = ports::listen(&scratch.ports)?;
         let mut child = start_emulator(boot, accel, &scratch, number)?;
-        watch.until_gone(&mut child, &messages, on_output)?;
+        watch.until_gone(&mut child, &messages, &boot.power, on_output)?;
         if !watch.again || watch.end.is_some() {
             break;
         }
@@ -111,10 +110,11 @@ impl Watch {
         &mut self,
         child: &mut Child,
         messages: &Receiver<Message>,
+        power: &Power,
         on_output: &mut dyn FnMut(Stream, &[u8]),
     ) -> Result<()> {
         loop {
-            match messages.recv_timeout(POLL) {
+            match messages.recv_timeout(power.left().map_or(POLL, |left| left.min(POLL))) {
                 Ok(Message::Output(stream, bytes)) => on_output(stream, &bytes),
                 Ok(Message::Control(line)) => self.control(&line),
                 Err(RecvTimeoutError::Timeout) => {}
@@ -123,6 +123,12 @@ impl Watch {
             }
             self.read_log()?;
             if child.try_wait()?.is_some() {
+                break;
+            }
+            if power.left().is_some_and(|left| left.is_zero()) {
+                self.again = true;
+                child.kill()?;
+                child.wait()?;
                 break;
             }
             if self.stop_at.is_some_and(|time| Instant::now() >= time) {

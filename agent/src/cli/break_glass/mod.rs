@@ -86,7 +86,8 @@ async fn under(
 ) -> Result<ExitCode, Failure> {
     run::say(show::opened(report).trim_end());
     let status = run::supervise(dirs, &args.command, executable, None, None).await;
-    match client.close_glass().await {
+    // Somebody else's may be open by now.
+    match client.close_glass(Some(report.number)).await {
         Ok(report) if args.json => run::say(&serde_json::to_string(&report).unwrap_or_default()),
         Ok(report) => run::say(show::closed(&report).trim_end()),
         Err(error) => run::say(&format!(
@@ -164,7 +165,7 @@ fn file(path: &Path) -> Result<String, Failure> {
 }
 
 async fn close(client: &Client, json: bool) -> Result<Exit, Failure> {
-    told(&client.close_glass().await?, json, show::closed)?;
+    told(&client.close_glass(None).await?, json, show::closed)?;
     Ok(Exit::Ok)
 }
 

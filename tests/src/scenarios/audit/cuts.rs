@@ -134,7 +134,7 @@ fn look(image: &[u8], acknowledged: u64) -> Result<(bool, u64)> {
 }
 
 /// Releases one file of a hold; whether that was acknowledged.
-fn release(id: u64) -> Result<bool> {
+pub(crate) fn release(id: u64) -> Result<bool> {
     let mut socket = UnixStream::connect(Path::new(RUN_DIR).join("control.sock"))?;
     let body = "{\"files\":1}";
     write!(

@@ -4,6 +4,8 @@ pub(crate) mod cuts;
 pub(crate) mod full;
 pub(crate) mod power;
 
+pub(crate) use cuts::release;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;

@@ -13,7 +13,7 @@ use crate::harness::{Budget, Ctx, Tool, check, check_eq, cli, hold, sh, until};
 use crate::runner::Scenario;
 
 pub(crate) const SCENARIOS: &[Scenario] = &[
-    Scenario::each("break_glass_lets_a_held_rm_go_on_and_closes_by_itself", held),
+    Scenario::once("break_glass_lets_a_held_rm_go_on_and_closes_by_itself", held),
     Scenario::once("break_glass_is_told_on_every_terminal_and_waits_for_none", told),
     Scenario::once("break_glass_asks_for_the_code_without_showing_it", typed),
     Scenario::once("break_glass_opens_on_a_full_disk", full),
@@ -129,7 +129,7 @@ fn on_a_full_disk(ctx: &mut Ctx<'_>, tree: &crate::harness::Tree) -> Result<()> 
     ctx.lab.start(false)?;
     let zone = ctx.new_zone(&tree.root).budget(Budget::files(BUDGET).per(Per::Zone));
     ctx.guard_glass(&[zone])?;
-    let codes = break_glass::codes(1)?;
+    let codes = break_glass::codes(2)?;
     let fill = "cat /dev/zero >\"$1/fill\" 2>/dev/null; cat /dev/zero >\"$1/fill2\" 2>/dev/null; stat -f -c %f \"$1\"";
     let free = sh(fill, [STATE_DIR])?;
     check_eq!(free.stdout.trim(), "0", "free blocks of the state directory");
@@ -142,5 +142,14 @@ fn on_a_full_disk(ctx: &mut Ctx<'_>, tree: &crate::harness::Tree) -> Result<()> 
     let gone = hold::unlink(&tree.root, &ctx.unit("rm")?)?.run()?.ok()?;
     check_eq!(gone.stdout.trim(), "30", "files removed");
     fs::remove_file(format!("{STATE_DIR}/fill"))?;
+    break_glass::close()?;
+    // Another night, and nothing is set aside: nothing opens, and the code is as good as before.
+    fs::remove_file(format!("{STATE_DIR}/break-glass.reserve"))?;
+    let fill = "cat /dev/zero >\"$1/fill\" 2>/dev/null; cat /dev/zero >\"$1/fill3\" 2>/dev/null";
+    sh(fill, [STATE_DIR])?;
+    let refused = Glass::new(&ctx.zone).host_wide(&codes[1]).run()?.code(3)?;
+    check!(refused.stderr.contains("cannot be written"), "{}", refused.describe("should say why"));
+    fs::remove_file(format!("{STATE_DIR}/fill"))?;
+    Glass::new(&ctx.zone).host_wide(&codes[1]).run()?.ok()?;
     break_glass::close().map(drop)
 }

@@ -6,10 +6,12 @@ use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
+use serde_json::Value;
 
 use super::{bytes, document, manifest, matches, of, records, snapshot};
 use crate::harness::agent::BINARY;
 use crate::harness::allowance::{Draft, Grant};
+use crate::harness::break_glass::{self, Glass};
 use crate::harness::signing::Signing;
 use crate::harness::{Budget, Ctx, Tool, Zone, check, check_eq, cli, policy, sh};
 use crate::runner::Scenario;
@@ -17,6 +19,7 @@ use crate::runner::Scenario;
 pub(crate) const SCENARIOS: &[Scenario] = &[
     Scenario::each("manifest_of_a_mass_deletion_brings_one_customer_back", mass_deletion),
     Scenario::once("manifest_names_who_did_it_under_which_allowance", under_an_allowance),
+    Scenario::once("manifest_names_the_break_glass_it_was_done_under", under_a_break_glass),
     Scenario::once("manifest_lists_what_leaves_and_what_it_was", moves),
     Scenario::once("manifest_marks_a_path_that_is_too_deep_and_keeps_its_tenant", too_deep),
     Scenario::once("manifest_finds_tenants_two_levels_down_and_at_roots", depths),
@@ -193,6 +196,21 @@ fn under_an_allowance(ctx: &mut Ctx<'_>) -> Result<()> {
     );
     let absolute = of(&ctx.zone, tree.tenant(1).as_os_str())?;
     check_eq!(absolute["records"], document["records"], "by its absolute path");
+    Ok(())
+}
+
+fn under_a_break_glass(ctx: &mut Ctx<'_>) -> Result<()> {
+    let tree = ctx.tree(2, 10)?;
+    ctx.guard_glass(&[ctx.new_zone(&tree.root).budget(Budget::files(2))])?;
+    let codes = break_glass::codes(1)?;
+    Glass::new(&ctx.zone).host_wide(&codes[0]).run()?.ok()?;
+    fs::remove_file(tree.file(0, 0))?;
+    let id = cli::text(&break_glass::status()?["open"], "id").to_owned();
+    break_glass::close()?;
+    fs::remove_file(tree.file(0, 1))?;
+    let document = of(&ctx.zone, OsStr::new("customer-000"))?;
+    let under: Vec<_> = records(&document)?.iter().map(|r| r["allowance"].clone()).collect();
+    check_eq!(under, [Value::from(id), Value::Null], "what each was done under");
     Ok(())
 }
 

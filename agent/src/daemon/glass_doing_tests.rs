@@ -1,0 +1,133 @@
+use holdfast_policy::OnAuditFailure;
+use tokio::sync::oneshot;
+
+use super::super::opening::tests::{audit, executor, person};
+use super::*;
+use crate::allowances::Loaded;
+use crate::break_glass::Proof;
+use crate::break_glass::test_book::{at, codes, terms};
+use crate::daemon::test_guarded;
+
+/// One that code 1 is to open.
+fn opening(state: &State) -> Opening {
+    let (reply, _) = oneshot::channel();
+    Opening {
+        number: 1,
+        terms: terms(),
+        proof: Proof::Code(1),
+        code: state.glass.used(1, at(20), &person()),
+        challenge: None,
+        run: None,
+        forget: vec![],
+        person: person(),
+        reply,
+    }
+}
+
+/// An executor and a state with codes 1 and 2, on the disk.
+fn ready(dir: &tempfile::TempDir) -> (Executor, State) {
+    let mut executor = executor(dir);
+    let (_, boot_id) = *executor.load_allowances().unwrap();
+    executor.write(&Change { codes: codes(&[1, 2]), ..Change::default() }).unwrap();
+    let mut state = test_guarded();
+    let _ = state.glass.load(vec![], codes(&[1, 2]), &boot_id, at(20));
+    let loaded = Loaded::default();
+    let _ = state.allowances.load(loaded, boot_id, at(20));
+    (executor, state)
+}
+
+/// As the next agent finds it.
+fn kept(executor: &mut Executor) -> Loaded {
+    executor.store = None;
+    executor.load_allowances().unwrap().0
+}
+
+#[test]
+fn without_a_kernel_nothing_is_open_and_the_code_is_as_good_as_before() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut executor, state) = ready(&dir);
+    let not_opened = executor.open_glass(&opening(&state), &state, at(20)).unwrap_err();
+    assert_eq!(not_opened.refused.reason, GlassReason::NoGuard);
+    assert!(not_opened.refused.message.ends_with(AS_GOOD), "{}", not_opened.refused.message);
+    assert!(not_opened.is_recorded && !not_opened.is_spent);
+    assert!(audit(&dir).contains("\"type\":\"break_glass_open\""), "before the kernel is told");
+    let loaded = kept(&mut executor);
+    assert!(loaded.codes.iter().all(|code| code.used.is_none()), "{:?}", loaded.codes);
+    assert_eq!(loaded.glass, [*not_opened.entry.unwrap()]);
+    assert!(!loaded.glass[0].is_open());
+}
+
+/// Whatever the policy says about everything else.
+#[test]
+fn what_cannot_be_recorded_does_not_open_and_costs_no_code() {
+    for on_failure in OnAuditFailure::ALL {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut executor, mut state) = ready(&dir);
+        state.plan.policy.on_audit_failure = *on_failure;
+        executor.audit.fail_writes(true);
+        let not_opened = executor.open_glass(&opening(&state), &state, at(20)).unwrap_err();
+        assert_eq!(not_opened.refused.reason, GlassReason::StateUnreadable, "{on_failure:?}");
+        assert!(!not_opened.is_recorded && !not_opened.is_spent);
+        let reserve = dir.path().join(RESERVE_FILE);
+        assert!(reserve.exists(), "it is there for the next try");
+        executor.audit.fail_writes(false);
+        executor.audit.tend(at(21)).unwrap();
+        assert!(!audit(&dir).contains("break_glass_open"), "{}", audit(&dir));
+        let loaded = kept(&mut executor);
+        assert!(loaded.codes.iter().all(|code| code.used.is_none()));
+        assert!(!loaded.glass[0].is_open());
+    }
+}
+
+#[test]
+fn what_is_set_aside_is_let_go_for_a_record() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut executor, _) = ready(&dir);
+    let reserve = dir.path().join(RESERVE_FILE);
+    let mut tries = 0;
+    let outcome = executor.with_reserve(|_| {
+        tries += 1;
+        if reserve.exists() { Err("full".to_owned()) } else { Ok(()) }
+    });
+    assert_eq!((outcome, tries), (Ok(()), 2));
+    let mut tries = 0;
+    let outcome = executor.with_reserve(|_| {
+        tries += 1;
+        Err("full".to_owned())
+    });
+    assert_eq!((outcome, tries), (Err("full".to_owned()), 1), "there was nothing to let go");
+}
+
+#[test]
+fn codes_are_on_record_before_they_are_made() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut executor, state) = ready(&dir);
+    let making = || {
+        let (reply, _) = oneshot::channel();
+        MakeCodes { count: 2, first: 3, forget: vec![1, 2], replaced: 2, person: person(), reply }
+    };
+    executor.audit.fail_writes(true);
+    assert!(executor.make_codes(&making(), &state, at(20)).is_err());
+    assert_eq!(kept(&mut executor).codes, codes(&[1, 2]), "nothing was changed");
+    executor.audit.fail_writes(false);
+    executor.audit.tend(at(21)).unwrap();
+    assert_eq!(executor.make_codes(&making(), &state, at(22)).unwrap().len(), 2);
+    assert!(audit(&dir).contains("\"numbers\":[3,4],\"replaced\":2"), "{}", audit(&dir));
+    let numbers: Vec<u64> = kept(&mut executor).codes.iter().map(|code| code.number).collect();
+    assert_eq!(numbers, [3, 4]);
+}
+
+#[test]
+fn what_is_set_aside_takes_its_room_and_is_made_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join(RESERVE_FILE);
+    reserve(&path).unwrap();
+    let made = fs::metadata(&path).unwrap();
+    assert!(made.blocks() * 512 >= RESERVE, "{} blocks", made.blocks());
+    reserve(&path).unwrap();
+    assert_eq!(fs::metadata(&path).unwrap().ino(), made.ino());
+    fs::File::create(&path).unwrap().set_len(RESERVE).unwrap();
+    reserve(&path).unwrap();
+    assert!(fs::metadata(&path).unwrap().blocks() * 512 >= RESERVE, "it was left half made");
+    assert!(reserve(Path::new("/nonexistent/reserve")).is_err());
+}

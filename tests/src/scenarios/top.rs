@@ -1,0 +1,42 @@
+//! The live view shows what is going on, and gives the terminal back.
+
+use anyhow::Result;
+
+use crate::harness::agent::BINARY;
+use crate::harness::terminal::{Terminal, session};
+use crate::harness::{Ctx, check, cli, hold};
+use crate::runner::Scenario;
+
+pub(super) const SCENARIOS: &[Scenario] =
+    &[Scenario::once("top_shows_what_is_paused_and_gives_the_terminal_back", top)];
+
+const BUDGET: u64 = 3;
+
+fn top(ctx: &mut Ctx<'_>) -> Result<()> {
+    let tree = ctx.holding(2, 20, BUDGET)?;
+    let piped = cli::holdfast(["top"])?.code(2)?;
+    check!(piped.stderr.contains("needs a terminal"), "{}", piped.describe("should say why"));
+    let script = "stty rows 45 cols 200; \"$1\" top; echo \"ended with $?\"";
+    let mut terminal = Terminal::start(&session("bash").args(["-c", script, "bash", BINARY]))?;
+    // A zone's name may have no room.
+    let short: String = ctx.zone.chars().take(12).collect();
+    terminal.shows(&short, 1)?;
+    terminal.shows(&format!("{BUDGET} of {BUDGET} files"), 1)?;
+    let unit = ctx.unit("rm")?;
+    let rm = hold::rm(&tree, 0..1, &unit).start()?;
+    let held = ctx.held_at(&tree, rm.pid(), BUDGET)?;
+    for part in ["1 process is held until somebody decides", "LATCHED", "rm -rf"] {
+        terminal.shows(part, 1)?;
+    }
+    held.kill()?;
+    rm.wait()?;
+    terminal.type_in("q")?;
+    terminal.shows("ended with 0", 1)?;
+    let screen = terminal.screen();
+    let (given_back, ended) = (screen.rfind("\u{1b}[?1049l"), screen.find("ended with 0"));
+    check!(
+        given_back.is_some() && given_back < ended,
+        "the screen should be as before: {screen:?}"
+    );
+    Ok(())
+}
