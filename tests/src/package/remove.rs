@@ -31,7 +31,9 @@ pub(super) fn through_break_glass(host: &mut Host) -> Result<()> {
     let code = codes["codes"][0]["code"].as_str().or(codes["codes"][0].as_str());
     let code = code.with_context(|| format!("no code in {codes}"))?.to_owned();
     let one = host::zone("boot", "deny");
-    host::put_in_force(&format!("{one}[break_glass]\nmax_length = \"1h\"\n"))?;
+    host::put_in_force(&format!(
+        "{one}[break_glass]\nmax_length = \"1h\"\nmax_files = 1000\nmax_bytes = \"1GiB\"\n"
+    ))?;
     host::fails_saying(&host::apt(&["remove", "holdfast"])?, &["NOT REMOVED", "boot"])?;
     let script = "/usr/bin/holdfast break-glass open --code-stdin --zone boot --reason \"$2\" --for 10m --host-wide <<<\"$1\"";
     let reason = "this host is taken out of service";
