@@ -110,12 +110,16 @@ fn fill(tree: &Tree<'_>, binary: &Path, pages: &Path, version: &str) -> Result<(
     for file in ["README.md", "SPECIFICATION.md", "THREAT_MODEL.md"] {
         tree.file(&format!("{doc}/{file}"), &read(file)?, 0o644)?;
     }
-    for file in files(&paths::root().join("docs"))? {
-        if file.extension().is_some_and(|extension| extension == "md") {
-            let name = file.file_name().context("a file without a name")?.to_string_lossy();
-            tree.file(&format!("{doc}/{name}"), &fs::read(&file)?, 0o644)?;
-        }
+    let is_text = |file: &Path| file.extension().is_some_and(|extension| extension == "md");
+    carry(tree, "docs", doc, is_text)?;
+    // What a fleet is watched and rolled out with: to be taken from there.
+    for part in ["prometheus", "grafana", "ansible"] {
+        carry(tree, &format!("agent/dist/{part}"), &format!("usr/share/holdfast/{part}"), |_| {
+            true
+        })?;
     }
+    let catalog = read("agent/dist/holdfast.catalog")?;
+    tree.file("usr/lib/systemd/catalog/holdfast.catalog", &catalog, 0o644)?;
 
     let control = String::from_utf8(read("agent/dist/debian/control")?)?;
     let size = tree.size()?.div_ceil(1024);
@@ -129,6 +133,16 @@ fn fill(tree: &Tree<'_>, binary: &Path, pages: &Path, version: &str) -> Result<(
             &read(&format!("agent/dist/debian/{script}"))?,
             0o755,
         )?;
+    }
+    Ok(())
+}
+
+/// Takes the files of a directory along, at the same places below another.
+fn carry(tree: &Tree<'_>, from: &str, to: &str, wanted: impl Fn(&Path) -> bool) -> Result<()> {
+    let dir = paths::root().join(from);
+    for file in files(&dir)?.into_iter().filter(|file| wanted(file)) {
+        let name = file.strip_prefix(&dir)?.to_string_lossy().into_owned();
+        tree.file(&format!("{to}/{name}"), &fs::read(&file)?, 0o644)?;
     }
     Ok(())
 }
