@@ -49,7 +49,9 @@ impl Options {
             watch.cuts, watch.sum.releases, watch.sum.allowances, watch.missing
         ));
         let all = watch.cuts == self.cuts && watch.looked == self.cuts;
-        if status == 0 && !(all && watch.missing == 0) {
+        let both =
+            watch.sum.releases > 0 && watch.sum.allowances > 0 && watch.idle * 5 <= watch.cuts;
+        if status == 0 && !(all && both && watch.missing == 0) {
             ui::say("that is not what was to be shown");
             return Ok(1);
         }
@@ -71,6 +73,12 @@ struct Watch {
     partial: Vec<u8>,
     /// Acknowledged so far.
     sum: Tally,
+    /// Acknowledged in this boot.
+    now: Tally,
+    /// What the log had before this boot.
+    base: Tally,
+    /// Boots in which nothing was released.
+    idle: u32,
     /// Whether something was acknowledged in this boot.
     is_going: bool,
     cuts: u32,
@@ -105,8 +113,10 @@ impl Watch {
     }
 
     fn acknowledged(&mut self, more: Tally) {
-        self.sum.releases += more.releases;
-        self.sum.allowances += more.allowances;
+        for tally in [&mut self.sum, &mut self.now] {
+            tally.releases += more.releases;
+            tally.allowances += more.allowances;
+        }
         if !std::mem::replace(&mut self.is_going, true) {
             self.cuts += 1;
             self.power.cut_in(random(WINDOW));
@@ -119,16 +129,20 @@ impl Watch {
         self.looked += 1;
         let number = |text: &str| text.parse().unwrap_or(0);
         let log = Tally { releases: number(releases), allowances: number(allowances) };
-        let missing = self.sum.releases.saturating_sub(log.releases)
-            + self.sum.allowances.saturating_sub(log.allowances);
+        // Boot by boot: one that was recorded and whose answer was lost makes up for none that is missing.
+        let base = std::mem::replace(&mut self.base, log);
+        let now = std::mem::take(&mut self.now);
+        let missing = (base.releases + now.releases).saturating_sub(log.releases)
+            + (base.allowances + now.allowances).saturating_sub(log.allowances);
         self.missing += missing;
+        self.idle += u32::from(now.releases == 0);
         ui::say(&format!(
-            "cut {}: {} releases acknowledged, {} in the log; {} allowances, {} in the log{}",
+            "cut {}: {} releases acknowledged in this boot, {} more in the log; {} allowances, {} more in the log{}",
             self.looked,
-            self.sum.releases,
-            log.releases,
-            self.sum.allowances,
-            log.allowances,
+            now.releases,
+            log.releases.saturating_sub(base.releases),
+            now.allowances,
+            log.allowances.saturating_sub(base.allowances),
             if missing > 0 { "  <-- MISSING" } else { "" }
         ));
     }
@@ -153,7 +167,9 @@ mod tests {
         watch.heard(b"zone z1\nrecorded releases 3 allowances 1\n");
         assert_eq!((watch.looked, watch.missing), (1, 0));
         watch.heard(b"acknowledged release\nacknowledged release\n");
-        watch.heard(b"recorded releases 3 allowances 1\n");
-        assert_eq!((watch.cuts, watch.looked, watch.missing), (2, 2, 1));
+        watch.heard(b"recorded releases 4 allowances 1\n");
+        assert_eq!((watch.cuts, watch.looked, watch.missing), (2, 2, 1), "of two, one is there");
+        watch.heard(b"acknowledged allowance\nrecorded releases 4 allowances 2\n");
+        assert_eq!((watch.missing, watch.idle), (1, 1));
     }
 }

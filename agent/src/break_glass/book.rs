@@ -1,6 +1,6 @@
 //! Everything that is known about break-glass on this host, and what follows from it. Pure: no I/O, time comes in.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use holdfast_policy::break_glass::Terms;
@@ -38,7 +38,10 @@ pub(crate) struct Book {
     challenges: Vec<Challenge>,
     pub(crate) backoff: Backoff,
     reminded: Option<Now>,
-    unsaved: bool,
+    /// Numbers of which the disk does not have the latest.
+    unsaved: BTreeSet<u64>,
+    /// What is set aside for one on a full disk was last looked at.
+    reserved: Option<Now>,
     saved: Option<Now>,
     /// Whether closing the one that is over has failed, and that was said.
     pub(crate) close_failed: bool,
@@ -105,7 +108,7 @@ impl Book {
                 stale.push(entry.number);
             }
         }
-        self.unsaved = !stale.is_empty();
+        self.unsaved = stale.iter().copied().collect();
         stale
     }
 
@@ -251,7 +254,7 @@ impl Book {
             let _ = entry.spent(row);
         }
         entry.state = state;
-        self.unsaved = true;
+        self.unsaved.insert(number);
         self.close_failed = false;
         Some(entry)
     }
@@ -272,7 +275,7 @@ impl Book {
         let Some(entry) = open else { return due };
         let row = survey.rows.iter().find(|row| row.serial == entry.serial);
         if row.is_some_and(|row| entry.spent(row)) {
-            self.unsaved = true;
+            self.unsaved.insert(entry.number);
         }
         due.over = over(entry, row.is_some(), survey.is_gone, is_allowed, now);
         let is_due = self.reminded.is_none_or(|last| now.since(last) >= REMIND);
@@ -285,18 +288,30 @@ impl Book {
 
     /// Whether something is to be written to the disk now.
     pub(crate) fn wants_save(&self, now: Now) -> bool {
-        self.unsaved && self.saved.is_none_or(|saved| now.since(saved) >= SAVE_EVERY)
+        !self.unsaved.is_empty() && self.saved.is_none_or(|saved| now.since(saved) >= SAVE_EVERY)
     }
 
-    /// What is to be written: the last ones, of which any can have changed.
+    /// What is to be written.
     pub(crate) fn to_save(&self) -> Vec<Entry> {
-        if self.unsaved { self.entries().take(2).cloned().collect() } else { Vec::new() }
+        self.unsaved.iter().filter_map(|number| self.entries.get(number)).cloned().collect()
+    }
+
+    /// Whether it is time to look after what is set aside: while none is open, as that is when it may be gone.
+    pub(crate) fn wants_reserve(&mut self, now: Now) -> bool {
+        let is_due = self.reserved.is_none_or(|last| now.since(last) >= REMIND);
+        let wants = is_due && self.open().is_none();
+        if wants {
+            self.reserved = Some(now);
+        }
+        wants
     }
 
     /// It was written, or could not be.
     pub(crate) fn saved(&mut self, is_written: bool, now: Now) {
         self.saved = Some(now);
-        self.unsaved &= !is_written;
+        if is_written {
+            self.unsaved.clear();
+        }
     }
 
     /// What let one open.

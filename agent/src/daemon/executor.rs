@@ -66,6 +66,8 @@ pub(super) struct Executor {
     pub(super) stopped: Option<&'static str>,
     audit_failing: bool,
     pub(super) beat_failing: bool,
+    /// Whether nothing could be set aside for a break-glass.
+    pub(super) reserve_missing: bool,
 }
 
 impl Executor {
@@ -97,6 +99,7 @@ impl Executor {
             stopped: None,
             audit_failing: false,
             beat_failing: false,
+            reserve_missing: false,
         }
     }
 

@@ -46,6 +46,8 @@ pub(crate) enum GlassAction {
     Close(Box<Closing>),
     /// Have whoever is paused in this zone try again.
     TryAgain(String),
+    /// Look after what is set aside on the disk.
+    KeepReserve,
     /// Tell everybody.
     Shout(String),
     /// Send this, after a while.

@@ -12,7 +12,7 @@ use std::path::Path;
 use holdfast_abi as abi;
 use holdfast_policy::allowance::RefusedReason;
 use holdfast_policy::break_glass::{GlassReason, GlassRefused, Terms, challenge};
-use tracing::{error, warn};
+use tracing::{error, info, warn};
 
 use super::executor::Executor;
 use super::glass::{
@@ -32,7 +32,8 @@ use crate::report;
 use crate::text;
 
 /// Room on the disk that is set aside, so that a break-glass can be opened when the disk is full: it may be why.
-const RESERVE: u64 = 4 << 20;
+/// More than the audit log may have waiting, which is written first.
+const RESERVE: u64 = 16 << 20;
 const RESERVE_FILE: &str = "break-glass.reserve";
 /// What is said of a code, or a signed challenge, that let nothing open.
 const AS_GOOD: &str = "the code or signature is as good as before";
@@ -69,6 +70,7 @@ impl Executor {
                 return Some(GlassEvent::Closed(closing, outcome));
             }
             GlassAction::TryAgain(zone) => self.try_again(&zone, state),
+            GlassAction::KeepReserve => self.keep_reserve(),
             GlassAction::Shout(message) => shout(&message),
             GlassAction::SendLater(reply, answer, delay) => {
                 tokio::spawn(async move {
@@ -82,11 +84,20 @@ impl Executor {
         None
     }
 
-    /// Sets aside what a break-glass needs of the disk, if there is room.
-    pub(super) fn keep_reserve(&self) {
+    /// Sets aside what a break-glass needs of the disk, if there is room and it is not there.
+    pub(super) fn keep_reserve(&mut self) {
         let path = self.options.state_dir.join(RESERVE_FILE);
-        if let Err(error) = reserve(&path) {
-            warn!(%error, path = %path.display(), "nothing is set aside for a break-glass on a full disk");
+        let was_missing = self.reserve_missing;
+        let kept = reserve(&path);
+        self.reserve_missing = kept.is_err();
+        match kept {
+            Err(error) if !was_missing => {
+                warn!(%error, path = %path.display(), "nothing is set aside for a break-glass on a full disk");
+            }
+            Ok(()) if was_missing => {
+                info!("room is set aside again for a break-glass on a full disk")
+            }
+            Ok(()) | Err(_) => {}
         }
     }
 
@@ -234,7 +245,6 @@ impl Executor {
     fn close_glass(&mut self, closing: &Closing) -> Result<(Option<AllowanceRow>, bool), String> {
         let guard = self.guard.as_mut().ok_or("the guard is not up")?;
         let row = guard.close_allowance(closing.serial).map_err(|error| error.to_string())?;
-        self.keep_reserve();
         Ok((row, closing.first.as_ref().is_some_and(is_gone)))
     }
 

@@ -136,6 +136,7 @@ impl State {
         let mut actions = over(entry, why, by, now);
         let report = report::glass(entry, now);
         actions.push(Action::SaveAllowances);
+        actions.push(glass(GlassAction::KeepReserve));
         actions.extend(reply.map(|reply| Action::Send(reply, super::json(&report))));
         actions
     }

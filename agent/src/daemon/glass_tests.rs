@@ -291,6 +291,40 @@ fn a_reload_that_makes_copies_of_data_ends_it() {
 }
 
 #[test]
+fn an_end_that_is_not_on_the_disk_is_written_whatever_came_later() {
+    let mut state = with(vec![entry()]);
+    let closing =
+        Closing { number: 1, serial: 0, why: Why::Closed, first: None, by: None, reply: None };
+    let closed = GlassEvent::Closed(Box::new(closing), Ok((None, false)));
+    let actions = state.handle(Event::Glass(Box::new(closed)), at(12));
+    assert!(
+        glass_of(actions).iter().any(|action| matches!(action, GlassAction::KeepReserve)),
+        "once its end is written"
+    );
+    let _ = state.handle(Event::AllowancesSaved(Err("the disk is full".to_owned())), at(12));
+    for number in 2..5 {
+        let state_of = EntryState::Failed { error: "no".to_owned() };
+        state.glass.put(Entry { number, state: state_of, ..entry() }, &[], at(13));
+    }
+    let saved: Vec<u64> = state.glass.to_save().iter().map(|entry| entry.number).collect();
+    assert_eq!(saved, [1]);
+    let _ = state.handle(Event::AllowancesSaved(Ok(())), at(20));
+    assert_eq!(state.glass.to_save(), []);
+}
+
+#[test]
+fn what_is_set_aside_is_looked_after_each_minute_while_none_is_open() {
+    let looks = |state: &mut State, second| {
+        let glass = glass_of(state.handle(Event::Tick, at(second)));
+        glass.iter().any(|action| matches!(action, GlassAction::KeepReserve))
+    };
+    let mut state = ready();
+    let seen: Vec<bool> = [10, 11, 69, 70, 71, 200].map(|at| looks(&mut state, at)).into();
+    assert_eq!(seen, [true, false, false, true, false, true]);
+    assert!(!looks(&mut with(vec![entry()]), 10), "it may have been let go for this one");
+}
+
+#[test]
 fn a_command_that_has_ended_ends_no_others() {
     let mut state = with(vec![entry()]);
     let closes = |state: &mut State, number| {

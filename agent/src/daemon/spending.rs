@@ -6,6 +6,8 @@ use tracing::Level;
 use super::allowance::{Closing, Revoking, Shut};
 use super::allowing::{no_such_allowance, only_id};
 use super::deciding::name;
+use super::glass::GlassAction;
+use super::glass_opening::glass;
 use super::message::{Action, Answer, Ask, Refusal, Reply};
 use super::state::State;
 use crate::allowances::{Entry, EntryState, Loaded, Revoked, Survey, Why};
@@ -67,6 +69,9 @@ impl State {
         let mut actions = self.tell_wrong_codes(None, now);
         if self.guarding.is_up() {
             actions.push(Action::SurveyAllowances(None));
+        }
+        if self.glass.wants_reserve(now) {
+            actions.push(glass(GlassAction::KeepReserve));
         }
         let is_known = self.allowances.unreadable().is_none();
         if self.allowances.wants_save(now) || (is_known && self.glass.wants_save(now)) {

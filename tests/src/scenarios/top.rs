@@ -4,7 +4,7 @@ use anyhow::Result;
 
 use crate::harness::agent::BINARY;
 use crate::harness::terminal::{Terminal, session};
-use crate::harness::{Ctx, check, cli, hold};
+use crate::harness::{Ctx, Tool, check, cli, hold};
 use crate::runner::Scenario;
 
 pub(super) const SCENARIOS: &[Scenario] =
@@ -31,6 +31,12 @@ fn top(ctx: &mut Ctx<'_>) -> Result<()> {
     }
     held.kill()?;
     rm.wait()?;
+    // An agent that hangs holds up nobody's keys.
+    let agent = ctx.lab.pid()?.to_string();
+    Tool::new("kill").args(["-STOP", &agent]).ok()?;
+    let shown = terminal.shows("OLD: the agent does not answer", 1);
+    Tool::new("kill").args(["-CONT", &agent]).ok()?;
+    shown?;
     terminal.type_in("q")?;
     terminal.shows("ended with 0", 1)?;
     let screen = terminal.screen();

@@ -3,15 +3,19 @@
 mod model;
 mod view;
 
+use std::future::poll_fn;
 use std::io::{self, IsTerminal as _};
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use clap::Args;
 use ratatui::DefaultTerminal;
 use ratatui::crossterm::event::{self, Event, KeyEvent};
-use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::mpsc::{self, UnboundedReceiver};
-use tokio::time::{MissedTickBehavior, interval};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc::{self, Receiver, UnboundedReceiver};
+use tokio::time::{sleep, timeout};
 
 use self::model::{Flow, Model};
 use super::client::ClientError;
@@ -21,11 +25,16 @@ use crate::api::{HoldReport, Status};
 
 /// An event stream that ended is asked for again after so long.
 const AGAIN: Duration = Duration::from_secs(2);
+/// What is shown is old if there was no answer for so long.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What the agent said, and when; or why it said nothing.
+type Look = (Instant, Result<(Status, Vec<HoldReport>), String>);
 
 #[derive(Debug, Args)]
 pub(super) struct TopArgs {
     /// Look this often
-    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = every)]
+    #[arg(long, value_name = "TIME", default_value = "2s", value_parser = every)]
     interval: Duration,
 }
 
@@ -46,8 +55,10 @@ pub(super) async fn run(client: &Client, args: &TopArgs) -> Result<Exit, Failure
     // Without an agent that is said as by any other command, and the terminal stays as it is.
     let (status, holds) = look(client).await?;
     let mut model = Model::new(host_names().name, status, holds, Instant::now());
-    let mut terminal = ratatui::try_init()?;
-    let outcome = watch(&mut terminal, &mut model, client, args.interval).await;
+    // Before the terminal is another: none finds it half way.
+    let mut signals = signals()?;
+    let mut terminal = ratatui::try_init().inspect_err(|_| drop(ratatui::try_restore()))?;
+    let outcome = watch(&mut terminal, &mut model, client, args.interval, &mut signals).await;
     // What it was before, also if that fails.
     let restored = ratatui::try_restore();
     outcome?;
@@ -59,17 +70,16 @@ async fn look(client: &Client) -> Result<(Status, Vec<HoldReport>), ClientError>
     Ok((client.status().await?, client.holds().await?.holds))
 }
 
+/// It never waits for the agent: keys and signals are served whatever that does.
 async fn watch(
     terminal: &mut DefaultTerminal,
     model: &mut Model,
     client: &Client,
     every: Duration,
+    signals: &mut [Signal],
 ) -> Result<(), Failure> {
     let (mut keys, mut lines) = (keys(), lines(client.clone()));
-    let mut tick = interval(every);
-    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut end = signal(SignalKind::terminate())?;
-    let mut hangup = signal(SignalKind::hangup())?;
+    let mut looks = looks(client.clone(), every);
     loop {
         terminal.draw(|frame| view::draw(frame, model))?;
         tokio::select! {
@@ -80,34 +90,83 @@ async fn watch(
                 None => return Ok(()),
             },
             Some(line) = lines.recv() => model.event(line),
-            _ = end.recv() => return Ok(()),
-            _ = hangup.recv() => return Ok(()),
-            _ = tick.tick(), if !model.is_stopped() => match look(client).await {
-                Ok((status, holds)) => model.took(status, holds, Instant::now()),
-                Err(error) => model.failed(&error.to_string()),
+            () = any(signals) => return Ok(()),
+            Some((at, look)) = looks.recv(), if !model.is_stopped() => match look {
+                Ok((status, holds)) => model.took(status, holds, at),
+                Err(why) => model.failed(&why),
             },
         }
     }
+}
+
+fn signals() -> io::Result<[Signal; 4]> {
+    Ok([
+        signal(SignalKind::terminate())?,
+        signal(SignalKind::hangup())?,
+        signal(SignalKind::interrupt())?,
+        signal(SignalKind::quit())?,
+    ])
+}
+
+/// Any of them came.
+async fn any(signals: &mut [Signal]) {
+    poll_fn(|context| {
+        let came = signals.iter_mut().any(|signal| signal.poll_recv(context).is_ready());
+        if came { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
+}
+
+/// What the agent says, again and again. Nobody asks it while nobody takes that.
+fn looks(client: Client, every: Duration) -> Receiver<Look> {
+    let (sender, receiver) = mpsc::channel(1);
+    tokio::spawn(async move {
+        loop {
+            let look = match timeout(PATIENCE, look(&client)).await {
+                Ok(outcome) => outcome.map_err(|error| error.to_string()),
+                Err(_) => Err(format!("nothing for {} s", PATIENCE.as_secs())),
+            };
+            if sender.send((Instant::now(), look)).await.is_err() {
+                return;
+            }
+            sleep(every).await;
+        }
+    });
+    receiver
 }
 
 fn is_press(key: &KeyEvent) -> bool {
     key.kind != event::KeyEventKind::Release
 }
 
-/// What is typed. Reading blocks, so that has a thread of its own; it ends with the process.
+/// What is typed. Reading blocks, so that has a thread of its own; it ends with the terminal.
 fn keys() -> UnboundedReceiver<Event> {
     let (sender, receiver) = mpsc::unbounded_channel();
     std::thread::spawn(move || {
-        while let Ok(event) = event::read() {
-            if sender.send(event).is_err() {
-                return;
+        while is_typed(&io::stdin()) {
+            while let Ok(true) = event::poll(Duration::ZERO) {
+                let Ok(event) = event::read() else { return };
+                if sender.send(event).is_err() {
+                    return;
+                }
             }
         }
     });
     receiver
 }
 
-/// What is decided, line by line, from now on.
+/// Waits until there is something to read. Not if the terminal is gone: reading would go round in circles.
+fn is_typed(stdin: &io::Stdin) -> bool {
+    let mut stdin = [PollFd::new(stdin, PollFlags::IN)];
+    while let Err(error) = poll(&mut stdin, None) {
+        if error != Errno::INTR {
+            return false;
+        }
+    }
+    stdin[0].revents() == PollFlags::IN
+}
+
+/// What is decided, line by line, the latest of what was before included.
 fn lines(client: Client) -> mpsc::Receiver<String> {
     let (sender, receiver) = mpsc::channel(64);
     tokio::spawn(async move {

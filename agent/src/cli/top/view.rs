@@ -222,7 +222,7 @@ fn draw_events(frame: &mut Frame<'_>, area: Rect, model: &Model) {
     let from = model.events.len().saturating_sub(room);
     let lines: Vec<Line<'_>> =
         model.events.iter().skip(from).map(|line| Line::raw(line.as_str())).collect();
-    let block = block("over budget, since this was started");
+    let block = block("over budget, the latest");
     frame.render_widget(Paragraph::new(lines).block(block), area);
 }
 

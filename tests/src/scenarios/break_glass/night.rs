@@ -116,7 +116,7 @@ fn typed(ctx: &mut Ctx<'_>) -> Result<()> {
 fn full(ctx: &mut Ctx<'_>) -> Result<()> {
     let tree = ctx.tree(1, 30)?;
     ctx.lab.stop()?;
-    let mount = Tool::new("mount").args(["-t", "tmpfs", "-o", "size=16m", "small", STATE_DIR]);
+    let mount = Tool::new("mount").args(["-t", "tmpfs", "-o", "size=48m", "small", STATE_DIR]);
     mount.ok()?;
     let outcome = on_a_full_disk(ctx, &tree);
     ctx.lab.stop()?;
