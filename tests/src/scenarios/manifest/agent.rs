@@ -61,10 +61,9 @@ fn away(ctx: &mut Ctx<'_>) -> Result<()> {
     let dir = Path::new(STATE_DIR).join("manifest");
     let newest = fs::read_dir(&dir)?
         .filter_map(|entry| Some(entry.ok()?.path()))
-        .max_by_key(|path| path.clone());
-    let newest = newest
         .filter(|path| path.extension() == Some(OsStr::new("jsonl")))
-        .context("no segment")?;
+        .max();
+    let newest = newest.context("no segment")?;
     // As if the machine had gone down in the middle of a line.
     let mut text = fs::read(&newest)?;
     text.extend(b"{\"type\":\"gone\",\"time\":\"20");
