@@ -27,6 +27,7 @@ const BEFORE: &[Step] = &[
     ("package_brings_what_it_says", install::content),
     ("package_is_ready_once_every_op_was_tried", service::ready),
     ("package_service_is_hardened_and_can_do_its_work", service::works),
+    ("package_journal_has_fields_and_says_what_to_do", service::journal),
     ("package_reload_with_a_bad_policy_fails_and_changes_nothing", service::reload),
     ("package_watchdog_restarts_a_stopped_agent_without_a_gap", service::watchdog),
     ("package_stopped_service_leaves_the_guard", service::stopped),

@@ -83,6 +83,34 @@ pub(super) fn works(host: &mut Host) -> Result<()> {
     })
 }
 
+/// What was held and released a moment ago is in the journal, with fields, and `journalctl -x` says what to do about it.
+pub(super) fn journal(host: &mut Host) -> Result<()> {
+    let held = "MESSAGE_ID=5bc7b38060694a7590f187acc0ca891d";
+    let entries = |more: &[&str]| {
+        Tool::new("journalctl").args(["--no-pager", held, "HOLDFAST_ZONE=held"]).args(more).ok()
+    };
+    let entry = until("the journal has the hold", PATIENCE, || {
+        let found = entries(&["-o", "json"])?.stdout;
+        Ok(found.lines().next().and_then(|line| serde_json::from_str(line).ok()))
+    })?;
+    let entry: serde_json::Value = entry;
+    for field in ["HOLDFAST_HOLD", "HOLDFAST_UID", "HOLDFAST_UNIT", "PRIORITY"] {
+        check!(!cli::text(&entry, field).is_empty(), "no {field} in {entry}");
+    }
+    check_eq!(cli::text(&entry, "_SYSTEMD_UNIT"), UNIT, "whose entry it is");
+    let explained = entries(&["-x"])?;
+    check!(
+        explained.stdout.contains("is paused before its next op"),
+        "{}",
+        explained.describe("should explain the entry")
+    );
+    let released = "MESSAGE_ID=2b1e7c711a6243e68aac3cadcb031423";
+    let released = Tool::new("journalctl").args(["--no-pager", "-o", "json", released]).ok()?;
+    check!(released.stdout.contains("HOLDFAST_PERSON_UID"), "{}", released.describe("who?"));
+    host.note(format!("journal: {}", cli::text(&entry, "MESSAGE")));
+    Ok(())
+}
+
 /// `systemctl reload` says what is wrong, and the policy before stays. SIGHUP is answered too.
 pub(super) fn reload(_: &mut Host) -> Result<()> {
     let before = host::json(&["policy", "show", "--json"])?;
