@@ -102,7 +102,8 @@ impl Model {
             KeyCode::Char('c') if key.modifiers.contains(KeyModifiers::CONTROL) => {
                 return Flow::End;
             }
-            KeyCode::Char(' ') => self.stopped = !self.stopped,
+            // A terminal that sends NUL means control and space.
+            KeyCode::Char(' ') if key.modifiers.is_empty() => self.stopped = !self.stopped,
             KeyCode::Up | KeyCode::Char('k') => self.chosen = self.chosen.saturating_sub(1),
             KeyCode::Down | KeyCode::Char('j') => self.chosen = (self.chosen + 1).min(last),
             _ => {}
@@ -191,6 +192,8 @@ pub(super) mod tests {
         model.took(status(), vec![], Instant::now());
         assert_eq!(model.chosen().unwrap().0, 0, "the zone is gone");
         let _ = press(&mut model, KeyCode::Char(' '));
+        let nul = KeyEvent::new(KeyCode::Char(' '), KeyModifiers::CONTROL);
+        assert_eq!(model.key(nul), Flow::On);
         assert!(model.is_stopped());
         model.event("not shown".to_owned());
         let _ = press(&mut model, KeyCode::Char(' '));
