@@ -40,7 +40,7 @@ pub(crate) struct Book {
     reminded: Option<Now>,
     /// Numbers of which the disk does not have the latest.
     unsaved: BTreeSet<u64>,
-    /// What is set aside for one on a full disk was last looked at.
+    /// What is set aside for one on a full disk was last looked at; first when what is kept on disk was read.
     reserved: Option<Now>,
     saved: Option<Now>,
     /// Whether closing the one that is over has failed, and that was said.
@@ -109,6 +109,7 @@ impl Book {
             }
         }
         self.unsaved = stale.iter().copied().collect();
+        self.reserved = Some(now);
         stale
     }
 
@@ -298,7 +299,7 @@ impl Book {
 
     /// Whether it is time to look after what is set aside: while none is open, as that is when it may be gone.
     pub(crate) fn wants_reserve(&mut self, now: Now) -> bool {
-        let is_due = self.reserved.is_none_or(|last| now.since(last) >= REMIND);
+        let is_due = self.reserved.is_some_and(|last| now.since(last) >= REMIND);
         let wants = is_due && self.open().is_none();
         if wants {
             self.reserved = Some(now);
