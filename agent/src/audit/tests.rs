@@ -260,16 +260,21 @@ fn a_crash_between_making_a_segment_and_its_first_record_is_mended() {
     }
 }
 
-#[test]
-fn a_log_that_lost_its_end_says_so_and_uses_no_number_twice() {
-    let dir = TempDir::new().unwrap();
-    let (mut log, _) = open(&dir);
+/// A log of five records that was closed: its one segment.
+fn five_records(dir: &TempDir) -> String {
+    let (mut log, _) = open(dir);
     for _ in 0..5 {
         log.append(&record(), NOW);
     }
     log.close(NOW).unwrap();
     drop(log);
-    let whole = fs::read_to_string(segment(&dir, 1)).unwrap();
+    fs::read_to_string(segment(dir, 1)).unwrap()
+}
+
+#[test]
+fn a_log_that_lost_its_end_says_so_and_uses_no_number_twice() {
+    let dir = TempDir::new().unwrap();
+    let whole = five_records(&dir);
     let cut: String = whole.split_inclusive('\n').take(3).collect();
     fs::write(segment(&dir, 1), &cut).unwrap();
     let before = bad(&dir);
@@ -319,13 +324,7 @@ fn a_log_that_was_changed_while_no_agent_ran_is_left_alone() {
 #[test]
 fn a_log_whose_note_was_removed_says_so() {
     let dir = TempDir::new().unwrap();
-    let (mut log, _) = open(&dir);
-    for _ in 0..5 {
-        log.append(&record(), NOW);
-    }
-    log.close(NOW).unwrap();
-    drop(log);
-    let whole = fs::read_to_string(segment(&dir, 1)).unwrap();
+    let whole = five_records(&dir);
     // Also down to the first record, and to none.
     for kept in [7, 3, 1] {
         let cut: String = whole.split_inclusive('\n').take(kept).collect();

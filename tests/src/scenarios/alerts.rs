@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use holdfast_abi::Per;
 
+use super::incidents::{firstserver_host, firstserver_script};
 use crate::harness::monitoring::{Delivery, Monitoring};
-use crate::harness::{Budget, Ctx, Tool, Tree, Zone, check, check_eq, cli, until};
+use crate::harness::{Ctx, check, check_eq, cli, until};
 use crate::runner::Scenario;
 
 pub(super) const SCENARIOS: &[Scenario] =
@@ -19,21 +19,10 @@ const LIMIT: Duration = Duration::from_secs(90);
 
 /// The script of 2012 runs; the page arrives, and says where, what, and what to do first.
 fn firstserver(ctx: &mut Ctx<'_>) -> Result<()> {
-    let customers = Tree::make(&ctx.base.join("customers"), 10, 30)?;
-    let backups = Tree::make(&ctx.base.join("backups"), 10, 30)?;
-    let second = Zone::new(&format!("{}-backup", ctx.zone), &backups.root).backup();
-    ctx.guard(&[
-        ctx.new_zone(&customers.root).budget(Budget::files(20).per(Per::Unit).window("10m")),
-        second.budget(Budget::files(10).per(Per::Unit).window("10m")),
-    ])?;
+    let (customers, backups) = firstserver_host(ctx)?;
     let monitoring = Monitoring::start(&ctx.base.join("monitoring"), INTERVAL)?;
     check!(told(&monitoring, &ctx.zone).is_empty(), "told before anything happened");
-    let script = crate::demo::SCRIPT;
-    Tool::new("bash")
-        .args(["-c", script, "update"])
-        .arg(&customers.root)
-        .arg(&backups.root)
-        .run()?;
+    firstserver_script(&customers, &backups)?;
     customers.lost_exactly(20)?;
     backups.lost_exactly(10)?;
     let trip = ctx.event("a trip", |event| event["trip"] == true)?;

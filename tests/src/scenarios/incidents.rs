@@ -22,6 +22,14 @@ pub(super) const SCENARIOS: &[Scenario] = &[
 
 /// Production and backup in one go, on hosts that were never targets.
 fn firstserver(ctx: &mut Ctx<'_>) -> Result<()> {
+    let (customers, backups) = firstserver_host(ctx)?;
+    firstserver_script(&customers, &backups)?;
+    customers.lost_exactly(20)?;
+    backups.lost_exactly(10)
+}
+
+/// One of those hosts, guarded: at most 20 files of the customers' and 10 of the backups.
+pub(super) fn firstserver_host(ctx: &mut Ctx<'_>) -> Result<(Tree, Tree)> {
     let customers = Tree::make(&ctx.base.join("customers"), 10, 30)?;
     let backups = Tree::make(&ctx.base.join("backups"), 10, 30)?;
     let second = Zone::new(&format!("{}-backup", ctx.zone), &backups.root).backup();
@@ -29,14 +37,14 @@ fn firstserver(ctx: &mut Ctx<'_>) -> Result<()> {
         ctx.new_zone(&customers.root).budget(Budget::files(20).per(Per::Unit).window("10m")),
         second.budget(Budget::files(10).per(Per::Unit).window("10m")),
     ])?;
+    Ok((customers, backups))
+}
+
+/// The script that ran on it.
+pub(super) fn firstserver_script(customers: &Tree, backups: &Tree) -> Result<()> {
     let script = crate::demo::SCRIPT;
-    Tool::new("bash")
-        .args(["-c", script, "update"])
-        .arg(&customers.root)
-        .arg(&backups.root)
-        .run()?;
-    customers.lost_exactly(20)?;
-    backups.lost_exactly(10)
+    let update = Tool::new("bash").args(["-c", script, "update"]);
+    update.arg(&customers.root).arg(&backups.root).run().map(drop)
 }
 
 /// A clean-up of old logs let loose on the data, slowly: no short window sees it, the long one does.

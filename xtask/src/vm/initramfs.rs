@@ -10,6 +10,7 @@ use crate::process::quote;
 
 const INITRAMFS: &str = include_str!("guest/initramfs.sh");
 const INIT: &str = include_str!("guest/init.sh");
+const COMMAND: &str = include_str!("guest/command.sh");
 const INIT_SYSTEMD: &str = include_str!("guest/systemd.sh");
 
 /// What to do in the guest.
@@ -39,6 +40,7 @@ pub fn build(boot: &Boot) -> Result<Vec<u8>> {
     archive.file("init", INITRAMFS.as_bytes());
     add_modules(&mut archive, boot)?;
     archive.file("payload/init", if boot.systemd { INIT_SYSTEMD } else { INIT }.as_bytes());
+    archive.file("payload/run-command", COMMAND.as_bytes());
     match &boot.task {
         Task::Run(words) => archive.file("payload/command", script(words).as_bytes()),
         Task::Shell { rows, columns } => {

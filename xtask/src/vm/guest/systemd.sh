@@ -36,38 +36,7 @@ export TERM=xterm LANG=C.UTF-8 HOLDFAST_VM=1 DEBIAN_FRONTEND=noninteractive
 umask 022
 cd /root
 
-port() {
-    local dir
-    for dir in /sys/class/virtio-ports/*; do
-        [[ -e $dir/name && $(<"$dir/name") == "$1" ]] && echo "/dev/${dir##*/}"
-    done
-}
-
-exec 3>"$(port hf.control)"
-read -r up _ </proc/uptime
-echo "ready $up" >&3
-if [[ -e /run/payload/interactive ]]; then
-    . /run/payload/interactive
-    exec 6<>/dev/hvc0
-    stty sane rows "$ROWS" cols "$COLUMNS" <&6
-    setsid --ctty --wait bash --login -i <&6 >&6 2>&6 3>&- 6>&-
-    status=$?
-else
-    # A port can be opened only once, and programs open /dev/stderr again: so they get pipes.
-    mkfifo /run/out /run/err
-    cat /run/out >"$(port hf.out)" 3>&- &
-    copiers=($!)
-    cat /run/err >"$(port hf.err)" 3>&- &
-    copiers+=($!)
-    exec 4>/run/out 5>/run/err
-    setsid --wait bash /run/payload/command </dev/null >&4 2>&5 3>&- 4>&- 5>&-
-    status=$?
-    exec 4>&- 5>&-
-    for _ in {1..30}; do
-        kill -0 "${copiers[@]}" 2>/dev/null || break
-        read -rt 0.1 <> <(:)
-    done
-fi
+. /run/payload/run-command
 if [[ $status == 0 && -e /run/boot-again ]]; then
     # In the same emulator, so that the root disk stays as it is. Whether it comes back up shows.
     systemctl reboot
