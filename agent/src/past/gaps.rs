@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::denied::Aside;
 use crate::manifest::{Gap, Line, Summary};
-use crate::text;
+use crate::{clock, text};
 
 /// Gaps that are listed.
 const MOST_GAPS: usize = 256;
@@ -56,6 +56,17 @@ impl Told {
     /// Nothing yet. Whether ops that a break-glass may have covered are taken.
     pub(super) fn new(since: String, until: String, takes_glass: bool) -> Self {
         Self { since, until, takes_glass, ..Self::default() }
+    }
+
+    /// How long the record is.
+    pub(crate) fn seconds(&self) -> u64 {
+        let begin = self.recorded_since.as_ref().filter(|from| **from > self.since);
+        let times = [begin.unwrap_or(&self.since), &self.until];
+        match times.map(|time| clock::parse_rfc3339(time)) {
+            [Some(begin), Some(end)] => u64::try_from(end - begin).unwrap_or_default(),
+            // A time that this program has not written.
+            _ => 0,
+        }
     }
 
     /// Takes a line that is no op.

@@ -10,7 +10,7 @@
 //! 2. What stands *alone* is left out: at most three windows, each with more than three times what any other window has, and more than
 //!    three times the smallest limit. With fewer than five windows nobody can tell: then what is more than a quarter of the ceiling is
 //!    left out. (Not of what all together destroy: a short record has few windows of that.)
-//! 3. The limit is the most of what remains, and the headroom; at least a twentieth of the ceiling, and never above it. Only the tenants
+//! 3. The limit is the most of what remains, scaled up where the record is shorter than the window, and the headroom; at least a twentieth of the ceiling, and never above it. Only the tenants
 //!    of all together are not limited where they are ordinarily more than the ceiling: it is about the most a budget can tell apart.
 //!
 //! An op of unknown cost is over every budget: none learns it.

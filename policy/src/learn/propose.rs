@@ -38,6 +38,8 @@ pub struct ProposedBudget {
     pub budget: Budget,
     /// What each of its limits comes from.
     pub sides: Vec<ProposedSide>,
+    /// How many seconds the record is long, if that is less than the budget's window: then the limits are scaled up from it.
+    pub scaled_from: Option<u64>,
 }
 
 /// One limit.
@@ -95,12 +97,13 @@ impl Proposal {
     }
 }
 
-pub(super) fn propose(survey: Survey) -> Proposal {
-    let zones = (0..survey.budgets.len()).map(|zone| propose_zone(&survey, zone)).collect();
+pub(super) fn propose(survey: Survey, recorded: u64) -> Proposal {
+    let zones = 0..survey.budgets.len();
+    let zones = zones.map(|zone| propose_zone(&survey, zone, recorded)).collect();
     Proposal { zones, outliers: survey.outliers }
 }
 
-fn propose_zone(survey: &Survey, zone: usize) -> ProposedZone {
+fn propose_zone(survey: &Survey, zone: usize, recorded: u64) -> ProposedZone {
     let taken = survey.taken[zone];
     let seen_any = taken.ops > taken.unknown_cost;
     let budgets = survey.budgets[zone].iter().enumerate();
@@ -111,12 +114,13 @@ fn propose_zone(survey: &Survey, zone: usize) -> ProposedZone {
             let Some(ceiling) = ceiling(limits, side, &survey.rules) else { continue };
             let (ordinary, _) = survey.ordinary(zone, index, side);
             let seen = survey.first.as_ref().map(|first| first.figures[zone][index][side as usize]);
-            let (limit, bound) = limit(survey, limits, side, ordinary, ceiling);
+            let (limit, bound) = limit(survey, limits, side, ordinary, ceiling, recorded);
             side.set(&mut budget, limit);
             let seen = seen.unwrap_or_default();
             sides.push(ProposedSide { side, seen, ordinary, ceiling, limit, bound });
         }
-        ProposedBudget { budget, sides }
+        let scaled_from = (recorded < limits.window.seconds()).then_some(recorded);
+        ProposedBudget { budget, sides, scaled_from }
     });
     ProposedZone {
         ops: taken.ops,
@@ -132,9 +136,14 @@ fn limit(
     side: Side,
     ordinary: u64,
     ceiling: u64,
+    recorded: u64,
 ) -> (Option<u64>, Bound) {
     let percent = 100 + u128::from(survey.rules.headroom);
-    let wanted = (u128::from(ordinary) * percent).div_ceil(100);
+    // What goes on as it has begun, until the window is full.
+    let window = limits.window.seconds();
+    let recorded = recorded.clamp(1, window);
+    let wanted =
+        (u128::from(ordinary) * percent * u128::from(window)).div_ceil(100 * u128::from(recorded));
     let wanted = u64::try_from(wanted).unwrap_or(u64::MAX);
     let smallest = smallest(limits, side);
     if wanted <= smallest {

@@ -148,14 +148,14 @@ impl Survey {
         Self { outliers: self.outliers, first: Some(first), ..Self::new(policy, self.rules) }
     }
 
-    /// Ends the second time.
-    pub fn propose(mut self) -> Proposal {
+    /// Ends the second time. `recorded` is how many seconds the record is long: what was seen in less than a window is scaled up to it.
+    pub fn propose(mut self, recorded: u64) -> Proposal {
         self.finish_all();
         if !self.rules.keep_alone {
             // What all together destroyed is nobody's: it stays in the other budgets' figures.
             self.find_outliers(|budget| budget.per == Per::Zone);
         }
-        propose(self)
+        propose(self, recorded)
     }
 
     /// Outliers, as far as they are known.

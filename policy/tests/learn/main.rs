@@ -51,11 +51,21 @@ fn burst(now: u64, unit: u64, tenant: u64, files: u64) -> impl Iterator<Item = R
 }
 
 fn learn(policy: &Policy, rules: Rules, ops: &[RecordedOp]) -> (Survey, Proposal) {
+    learn_in(u64::MAX, policy, rules, ops)
+}
+
+/// The same from a record of so many seconds.
+fn learn_in(
+    recorded: u64,
+    policy: &Policy,
+    rules: Rules,
+    ops: &[RecordedOp],
+) -> (Survey, Proposal) {
     let mut first = Survey::new(policy, rules);
     ops.iter().for_each(|op| first.take(op));
     let mut second = first.again(policy);
     ops.iter().for_each(|op| second.take(op));
-    let proposal = second.clone().propose();
+    let proposal = second.clone().propose(recorded);
     (second, proposal)
 }
 

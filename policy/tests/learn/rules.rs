@@ -45,6 +45,32 @@ fn ceilings_are_the_shipped_policys() {
 }
 
 #[test]
+fn what_a_record_is_too_short_for_is_scaled_up() {
+    // One day: 400 files at once and 20 each hour, of the copies, whose last budget is for a week.
+    let day: Vec<_> = week(400)
+        .into_iter()
+        .filter(|op| op.now < START + DAY)
+        .map(|op| RecordedOp { zone: 1, ..op })
+        .collect();
+    assert_eq!(day.len(), 880);
+    let keep = Rules { keep_alone: true, ..Rules::default() };
+    let learnt = |recorded| {
+        let (_, proposal) = learn_in(recorded, &policy(LOOSE), keep, &day);
+        let of = |n: usize| {
+            let proposed = &proposal.zones[1].budgets[n];
+            (proposed.budget.files, proposed.scaled_from)
+        };
+        [of(1), of(2)]
+    };
+    // 880 and a half of it, seven times.
+    assert_eq!(learnt(86_400), [(Some(600), None), (Some(9_300), Some(86_400))]);
+    assert_eq!(learnt(7 * 86_400), [(Some(600), None), (Some(1_400), None)]);
+    // Never above the ceiling, however short it is.
+    assert_eq!(learnt(60), [(Some(5_000), Some(60)), (Some(25_000), Some(60))]);
+    assert_eq!(learnt(0), [(Some(5_000), Some(0)), (Some(25_000), Some(0))]);
+}
+
+#[test]
 fn what_comes_back_is_learnt_with_its_headroom() {
     let ops = week(400);
     let (_, proposal) = learn(&policy(LOOSE), Rules::default(), &ops);

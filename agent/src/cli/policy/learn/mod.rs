@@ -68,9 +68,9 @@ pub(in super::super) async fn run(
     let mut survey = Survey::new(policy, rules);
     past.replay(policy, take, &mut |op, _| survey.take(op))?;
     let mut survey = survey.again(policy);
-    past.replay(policy, take, &mut |op, _| survey.take(op))?;
+    let recorded = past.replay(policy, take, &mut |op, _| survey.take(op))?.seconds();
     let too_many = survey.shared();
-    let proposal = survey.propose();
+    let proposal = survey.propose(recorded);
 
     let enforced = proposal.enforced(policy);
     let limits: Vec<_> = policy.zones.iter().map(|zone| ceilings(zone.role)).collect();

@@ -1,5 +1,7 @@
 //! The proposal as a policy file that says where each limit comes from, and as JSON.
 
+use std::time::Duration;
+
 use holdfast_abi::Per;
 use holdfast_policy::format_bytes;
 use holdfast_policy::learn::{Bound, Outlier, ProposedBudget, ProposedSide, Side, Why, ceilings};
@@ -8,7 +10,7 @@ use serde_json::{Value, json};
 use super::super::super::out;
 use super::super::simulate::trip_words;
 use super::Learnt;
-use crate::text;
+use crate::{clock, text};
 
 impl Learnt {
     /// The proposal as a policy file.
@@ -122,6 +124,12 @@ impl Learnt {
             return Vec::new();
         };
         let mut lines = vec![figures_of(proposed)];
+        if let Some(seconds) = proposed.scaled_from {
+            lines.push(format!(
+                "SCALED UP: only {} of it were recorded; limits are for what goes on like that",
+                clock::words(Duration::from_secs(seconds))
+            ));
+        }
         let mut rows =
             vec![words(&["", "p50", "p95", "p99", "max", "ordinary", "ceiling", "limit", ""])];
         rows.extend(proposed.sides.iter().map(row));
@@ -200,6 +208,7 @@ impl Learnt {
                 "budget": budget.budget,
                 "windows": budget.sides.first().map_or(0, |side| side.seen.windows),
                 "sides": budget.sides.iter().map(side_document).collect::<Vec<_>>(),
+                "scaled_from_seconds": budget.scaled_from,
                 "would_trip": found,
             })
         });
