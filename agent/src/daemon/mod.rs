@@ -144,7 +144,7 @@ pub(crate) async fn run(options: Options) -> Result<(), DaemonError> {
         error!("{error}");
     }
     let _lock = AgentLock::take(&options.run_dir)?;
-    let plan = plan::Plan::read(&options.policy, now)?;
+    let plan = plan::Plan::read_at_start(&options.policy, now)?;
     let journal = Journal::open(open_webhook(&options)?);
     let limits = Limits { segment_bytes: options.audit_segment, ..Limits::default() };
     let (audit, recovered) = AuditLog::start(&options.state_dir, limits, now)?;
