@@ -5,9 +5,9 @@
 
 mod class;
 mod entry;
+mod lines;
 
 use std::io;
-use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -17,6 +17,7 @@ use crate::clock::Now;
 use crate::webhook::Webhook;
 use class::Class;
 use entry::Entry;
+pub(crate) use lines::Lines;
 
 const SOCKET: &str = "/run/systemd/journal/socket";
 /// Of what there can be very many, an entry of each class this often; it says how many others it stands for.
@@ -36,12 +37,7 @@ pub(crate) struct Journal {
 impl Journal {
     /// The journal if standard error goes there, as under systemd; else none. What it is told goes to `webhook`, too.
     pub(crate) fn open(webhook: Option<Webhook>) -> Self {
-        let stream = std::env::var("JOURNAL_STREAM").ok();
-        let stderr = std::fs::metadata("/proc/self/fd/2").ok();
-        let is_there = stderr
-            .zip(stream)
-            .is_some_and(|(stderr, stream)| stream == format!("{}:{}", stderr.dev(), stderr.ino()));
-        let journal = if is_there { Self::at(Path::new(SOCKET)) } else { Self::default() };
+        let journal = if lines::is_journal() { Self::at(Path::new(SOCKET)) } else { Self::default() };
         Self { webhook, ..journal }
     }
 
