@@ -42,7 +42,6 @@ impl From<DaemonError> for Failure {
             | DaemonError::Directory { .. }
             | DaemonError::Control(_)
             | DaemonError::Signals(_)
-            | DaemonError::Webhook(_)
             | DaemonError::Metrics(_) => Exit::Failure,
         };
         Self { exit, message: error.to_string() }

@@ -442,6 +442,7 @@ impl Executor {
             audit: self.audit.facts(),
             journal_dropped: self.journal.dropped(),
             webhook: self.journal.webhook(),
+            webhook_error: self.journal.webhook_error().map(str::to_owned),
             manifest: self.manifest.facts(),
             metrics: self.metrics_address.clone(),
             ..Facts::default()
