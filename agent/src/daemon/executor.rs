@@ -22,7 +22,7 @@ use super::source::Source;
 use super::state::State;
 use super::{Options, json, locate, records};
 use crate::allowances::Store;
-use crate::api::{HoldList, PolicyReport};
+use crate::api::{HoldList, Look, PolicyReport, Status};
 use crate::audit::{AuditLog, Record};
 use crate::clock::Now;
 use crate::holds;
@@ -361,8 +361,13 @@ impl Executor {
         match ask {
             Ask::Status => {
                 let facts = self.facts();
-                let units = &mut self.units;
-                json(&report::status(state, &facts, now, &mut |unit| units.name(unit, None, now)))
+                json(&self.status(state, &facts, now))
+            }
+            Ask::Look => {
+                // The accounts can be many: they are read once for both.
+                let facts = self.facts();
+                let status = self.status(state, &facts, now);
+                json(&Look { status, holds: self.holds(state, &facts, now) })
             }
             Ask::Policy => policy(state),
             Ask::Explain { path, pid } => self.explain(path, *pid, state, now),
@@ -380,9 +385,13 @@ impl Executor {
                     ),
                 }
             }
-            Ask::Holds => json(&HoldList { holds: self.holds(state, now) }),
+            Ask::Holds => {
+                let facts = self.facts();
+                json(&HoldList { holds: self.holds(state, &facts, now) })
+            }
             Ask::Hold { id } => {
-                match self.holds(state, now).into_iter().find(|hold| hold.id == *id) {
+                let facts = self.facts();
+                match self.holds(state, &facts, now).into_iter().find(|hold| hold.id == *id) {
                     Some(hold) => json(&hold),
                     None => Answer::Error(Refusal::NotFound, format!("hold {id} is over")),
                 }
@@ -402,6 +411,11 @@ impl Executor {
             | Ask::RevokeAllowance { .. }
             | Ask::Glass(_) => Answer::Error(Refusal::Failed, "this is not a question".to_owned()),
         }
+    }
+
+    fn status(&mut self, state: &State, facts: &Facts, now: Now) -> Status {
+        let units = &mut self.units;
+        report::status(state, facts, now, &mut |unit| units.name(unit, None, now))
     }
 
     fn explain(&mut self, path: &[u8], pid: u32, state: &State, now: Now) -> Answer {
