@@ -23,6 +23,7 @@ use host::Host;
 type Step = (&'static str, fn(&mut Host) -> Result<()>);
 
 const BEFORE: &[Step] = &[
+    ("package_installs_over_a_policy_that_is_there_and_wrong", install::over_a_wrong_policy),
     ("package_installs_and_observes", install::installs),
     ("package_brings_what_it_says", install::content),
     ("package_is_ready_once_every_op_was_tried", service::ready),

@@ -34,7 +34,7 @@ const WAYS: [Way; 4] = [
     // The guest asks to be booted again, with the same data disk.
     Way { name: "reboot", append: &[], systemd: false, limit: Duration::from_secs(900) },
     // The package, in its own chain of steps.
-    Way { name: PACKAGE, append: &[], systemd: true, limit: Duration::from_secs(900) },
+    Way { name: PACKAGE, append: &[], systemd: true, limit: Duration::from_secs(1800) },
 ];
 const PACKAGE: &str = "package";
 
