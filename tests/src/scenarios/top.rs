@@ -42,15 +42,16 @@ fn top(ctx: &mut Ctx<'_>) -> Result<()> {
         .split_once("top is ")
         .and_then(|(_, rest)| rest.split_whitespace().next().and_then(|pid| pid.parse().ok()));
     let pid: u32 = pid.context("the screen has no process number")?;
-    for times in 1..=2 {
-        match times {
-            1 => terminal.type_in("\u{1a}")?,
-            _ => proc::signal(pid, Signal::TSTP)?,
+    for (times, by_key) in [(1, true), (2, false)] {
+        let taken = terminal.screen().matches(TAKEN).count();
+        match by_key {
+            true => terminal.type_in("\u{1a}")?,
+            false => proc::signal(pid, Signal::TSTP)?,
         }
         proc::stops(pid)?;
         terminal.shows(GIVEN_BACK, times)?;
         proc::signal(pid, Signal::CONT)?;
-        terminal.shows(TAKEN, times + 1)?;
+        terminal.shows(TAKEN, taken + 1)?;
     }
     // An agent that hangs holds up nobody's keys.
     let agent = ctx.lab.pid()?.to_string();

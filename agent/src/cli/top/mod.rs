@@ -12,7 +12,8 @@ use clap::Args;
 use ratatui::DefaultTerminal;
 use ratatui::crossterm::event::{self, Event, KeyEvent};
 use ratatui::crossterm::execute;
-use ratatui::crossterm::terminal::{EnterAlternateScreen, enable_raw_mode};
+use ratatui::crossterm::terminal::{EnterAlternateScreen, disable_raw_mode, enable_raw_mode};
+use ratatui::layout::Rect;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::process::{Signal as Number, getpid, kill_process};
@@ -138,9 +139,13 @@ fn suspend(terminal: &mut DefaultTerminal) -> io::Result<()> {
 
 /// Has the terminal to itself, and draws everything anew.
 fn take_terminal(terminal: &mut DefaultTerminal) -> io::Result<()> {
+    // A shell may have set it otherwise, and what is raw already is left alone.
+    disable_raw_mode()?;
     enable_raw_mode()?;
     execute!(io::stdout(), EnterAlternateScreen)?;
-    terminal.clear()
+    // `clear` would ask the terminal where the cursor is, and wait for an answer that the reader of keys takes.
+    let size = terminal.size()?;
+    terminal.resize(Rect::new(0, 0, size.width, size.height))
 }
 
 /// Any of them came.
