@@ -32,6 +32,7 @@ use crate::manifest::News;
 use crate::metrics::Metrics;
 use crate::notify::Notify;
 use crate::report::{self, Facts, Ledger, Question};
+use crate::roots::Mounts;
 use crate::text;
 use crate::units::Units;
 
@@ -346,7 +347,10 @@ impl Executor {
         let Some(guard) = &mut self.guard else {
             return false;
         };
-        let roots: Vec<_> = guard.zones().iter().flat_map(|zone| zone.roots.clone()).collect();
+        // What is mounted over a root may never answer. If the table cannot be read the survey says so.
+        let Ok(mounts) = Mounts::read() else { return false };
+        let roots = guard.zones().iter().flat_map(|zone| zone.roots.clone());
+        let roots: Vec<_> = roots.filter(|(path, _)| mounts.unanswering(path).is_none()).collect();
         roots.into_iter().any(|(path, told)| match File::open(&path).map(|dir| guard.learn(dir.as_fd())) {
             Ok(Ok(now)) => (now.ino, now.dev, now.generation) != (told.ino, told.dev, told.generation),
             Ok(Err(error)) => {
