@@ -98,3 +98,20 @@ pub(super) fn content(_: &mut Host) -> Result<()> {
     check!(completed.stdout.contains("release"), "{}", completed.describe("should complete"));
     Ok(())
 }
+
+/// Where an image is made on a guarded host, with the host's /sys in it, removing the package there succeeds and takes nothing off.
+pub(super) fn in_a_chroot(_: &mut Host) -> Result<()> {
+    let make = "set -e; mkdir -p $0/proc; cp -a /bin /sbin /lib /lib64 $0; mount -t proc proc $0/proc; \
+                for dir in usr var sys; do mkdir $0/$dir; mount --rbind /$dir $0/$dir; mount --make-rslave $0/$dir; done; \
+                chroot $0 ischroot; chroot $0 ls /sys/fs/bpf/holdfast";
+    let root = "/run/image";
+    let bash = |script: &str| Tool::new("bash").args(["-c", script, root]);
+    let pid = host::main_pid()?;
+    bash(make).ok()?;
+    let removed = bash("chroot $0 /bin/sh /var/lib/dpkg/info/holdfast.prerm remove").run()?;
+    bash("umount -R $0/usr $0/var $0/sys; umount $0/proc").ok()?;
+    removed.ok()?;
+    check!(Path::new(host::PIN_DIR).exists(), "the pins are gone");
+    check_eq!(host::main_pid()?, pid, "the agent's process");
+    host::holdfast(&["status"])?.ok().map(drop)
+}
