@@ -15,7 +15,7 @@ use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::time::{ClockId, clock_gettime};
 use toml::{Table, Value};
 
-use crate::harness::{Lab, cli};
+use crate::harness::{Lab, cli, proc};
 use crate::runner::Fs;
 
 const FILES: u64 = 3000;
@@ -47,7 +47,7 @@ pub(crate) fn run() -> Result<()> {
         let case = format!("in a zone, within budget, depth {depth}");
         rows.push(measure(&case, &|fs| deep(&zone(fs), depth))?);
     }
-    let resident = resident(lab.pid()?)?;
+    let resident = proc::resident(lab.pid()?)?;
     lab.write_policy(&policy(false)?)?;
     cli::holdfast(["policy", "reload"])?.ok()?;
     rows.push(measure("in a zone, over budget, observed, depth 1", &|fs| deep(&zone(fs), 1))?);
@@ -130,12 +130,6 @@ fn round(dir: &Path) -> Result<u64> {
 fn now() -> u64 {
     let now = clock_gettime(ClockId::Monotonic);
     now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
-}
-
-fn resident(pid: u32) -> Result<String> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    Ok(line.context("no VmRSS")?.trim().to_owned())
 }
 
 fn print(rows: &[Row]) {

@@ -1,10 +1,11 @@
 //! Scenarios on a real kernel: real tools destroy real trees, and what is left is counted.
 //!
 //! One static binary that runs as root inside a throw-away VM. It owns the scenarios, the demo, the
-//! benchmark and what goes on while the power fails. It never runs on a machine that matters: it loads programs into the kernel, kills agents, mounts
+//! benchmark, the day that is learnt from and what goes on while the power fails. It never runs on a machine that matters: it loads programs into the kernel, kills agents, mounts
 //! and deletes.
 
 mod bench;
+mod day;
 mod demo;
 mod harness;
 mod package;
@@ -53,6 +54,12 @@ enum Command {
         #[arg(long)]
         cuts: u32,
     },
+    /// Live through two days on a hosting node, learn from the first and enforce the second (needs a VM that skips idle time).
+    Day {
+        /// How long a day is.
+        #[arg(long)]
+        hours: u64,
+    },
     /// Small programs the scenarios start as other processes.
     #[command(hide = true, subcommand)]
     Helper(harness::helper::Helper),
@@ -65,6 +72,7 @@ fn main() -> ExitCode {
         Command::List => Ok(runner::list()),
         Command::Demo => demo::run(),
         Command::Bench => bench::run().map(|()| true),
+        Command::Day { hours } => day::run(hours).map(|()| true),
         Command::Powercut { cuts } => powercut::run(cuts).map(|()| true),
         Command::Helper(helper) => harness::helper::run(helper),
     };

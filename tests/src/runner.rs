@@ -18,6 +18,8 @@ pub(crate) enum Boot {
     Normal,
     /// With an `lsm=` list that lacks `bpf`.
     NoBpf,
+    /// As [`Boot::Normal`], for what mostly waits: it runs beside the others, in a machine of its own.
+    Waiting,
     /// As [`Boot::Normal`], and [`BOOTS`] times, each but the last ended as if the power had failed. The agent's state is on
     /// the disk that lasts.
     Reboot,
@@ -89,6 +91,12 @@ impl Scenario {
         self
     }
 
+    /// Most of its time goes by in waiting, for a window to drain or a limit to be reached.
+    pub(crate) const fn waits(mut self) -> Self {
+        self.boot = Boot::Waiting;
+        self
+    }
+
     pub(crate) const fn without_bpf(mut self) -> Self {
         self.boot = Boot::NoBpf;
         self
@@ -126,6 +134,7 @@ pub(crate) fn list() -> bool {
     for (scenario, _, title) in all() {
         match scenario.boot {
             Boot::Normal => println!("{title}"),
+            Boot::Waiting => println!("{title} (boot: waiting)"),
             Boot::NoBpf => println!("{title} (boot: no-bpf)"),
             Boot::Reboot => println!("{title} (boot: reboot, {BOOTS} times)"),
         }
@@ -153,7 +162,7 @@ pub(crate) fn run(boot: Boot, filter: Option<&str>) -> bool {
     for (scenario, fs, title) in chosen {
         match boot {
             Boot::Reboot => print!("test {title}, boot {number} ... "),
-            Boot::Normal | Boot::NoBpf => print!("test {title} ... "),
+            Boot::Normal | Boot::Waiting | Boot::NoBpf => print!("test {title} ... "),
         }
         std::io::stdout().flush().ok();
         let started = Instant::now();

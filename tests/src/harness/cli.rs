@@ -7,7 +7,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result};
 use serde_json::Value;
 
-use super::{Outcome, Tool, agent};
+use super::{Outcome, Tool, agent, check_eq};
 
 /// Runs `holdfast ARGS`.
 pub(crate) fn holdfast<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Result<Outcome> {
@@ -41,6 +41,19 @@ pub(crate) fn parse_stream(text: &str) -> Result<Vec<Value>> {
             other => vec![other],
         })
         .collect())
+}
+
+/// `holdfast policy ARGS`.
+pub(crate) fn policy(args: &[&str]) -> Result<Outcome> {
+    Tool::new(agent::BINARY).arg("policy").args(args).run()
+}
+
+/// The same, which prints JSON and ends with that status.
+pub(crate) fn policy_json(args: &[&str], code: i32) -> Result<Value> {
+    let outcome = policy(args)?;
+    check_eq!(outcome.code, Some(code), "{}", outcome.describe("exit status"));
+    serde_json::from_str(&outcome.stdout)
+        .with_context(|| outcome.describe("should have printed JSON"))
 }
 
 /// `holdfast audit ARGS`.

@@ -60,6 +60,24 @@ pub(crate) fn name(pid: u32) -> Result<String> {
     Ok(name.unwrap_or_default().trim_end().to_owned())
 }
 
+/// Its resident memory, in words.
+pub(crate) fn resident(pid: u32) -> Result<String> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    Ok(line.context("no VmRSS")?.trim().to_owned())
+}
+
+/// How long its threads have had a CPU, those that have ended not included.
+pub(crate) fn busy(pid: u32) -> Result<Duration> {
+    let mut nanoseconds = 0;
+    for tid in threads(pid)? {
+        let line = unless_gone(fs::read_to_string(format!("/proc/{pid}/task/{tid}/schedstat")))?;
+        let first = line.as_deref().and_then(|line| line.split(' ').next());
+        nanoseconds += first.map_or(Ok(0), str::parse::<u64>)?;
+    }
+    Ok(Duration::from_nanos(nanoseconds))
+}
+
 /// Sends a signal; a process that has ended is no error.
 pub(crate) fn signal(pid: u32, signal: Signal) -> Result<()> {
     let pid = Pid::from_raw(pid.cast_signed()).context("no process has number 0")?;

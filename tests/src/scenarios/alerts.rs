@@ -10,7 +10,7 @@ use crate::harness::{Ctx, check, check_eq, cli, until};
 use crate::runner::Scenario;
 
 pub(super) const SCENARIOS: &[Scenario] =
-    &[Scenario::once("alert_pipeline_pages_during_firstserver", firstserver)];
+    &[Scenario::once("alert_pipeline_pages_during_firstserver", firstserver).waits()];
 
 /// How often Prometheus scrapes and evaluates here; the example that is shipped has 15 s.
 const INTERVAL: &str = "5s";

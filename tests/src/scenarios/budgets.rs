@@ -16,9 +16,9 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario::each("tenants_two_levels_down", tenants_two_levels),
     Scenario::each("a_budget_for_some_ops_only", some_ops),
     Scenario::each("files_bytes_and_tenants_in_one_budget", three_sides),
-    Scenario::once("short_and_long_budgets_together", short_and_long),
+    Scenario::once("short_and_long_budgets_together", short_and_long).waits(),
     Scenario::once("the_window_drains", window_drains),
-    Scenario::once("never_more_in_any_window", any_window).traced(),
+    Scenario::once("never_more_in_any_window", any_window).waits().traced(),
 ];
 
 /// Sparse files of 1 GiB each against a budget of 2.5 GiB.

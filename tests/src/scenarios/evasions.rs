@@ -18,7 +18,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario::each("racing_renames_over_two_links_cost_the_file", racing_renames),
     Scenario::each("a_failing_call_gives_back_nothing_of_another", stale_charges),
     Scenario::each("failing_calls_at_once_cost_next_to_nothing", failing_at_once),
-    Scenario::once("a_hook_that_is_gone_is_noticed", hook_gone),
+    Scenario::once("a_hook_that_is_gone_is_noticed", hook_gone).waits(),
 ];
 
 const THREADS: usize = 8;

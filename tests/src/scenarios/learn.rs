@@ -19,19 +19,6 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario::once("learn_and_simulate_say_what_is_not_recorded", not_recorded),
 ];
 
-/// `holdfast policy ARGS`.
-fn policy(args: &[&str]) -> Result<Outcome> {
-    Tool::new(BINARY).arg("policy").args(args).run()
-}
-
-/// The same, which prints JSON and ends with that status.
-fn document(args: &[&str], code: i32) -> Result<Value> {
-    let outcome = policy(args)?;
-    check_eq!(outcome.code, Some(code), "{}", outcome.describe("exit status"));
-    serde_json::from_str(&outcome.stdout)
-        .with_context(|| outcome.describe("should have printed JSON"))
-}
-
 /// Customers and their backups, both observed by budgets that nobody reaches.
 struct Site {
     zones: [String; 2],
@@ -80,12 +67,13 @@ impl Site {
 }
 
 /// What a proposal limits in the short window of a unit.
-fn limit(learnt: &Value, zone: usize, side: &str) -> Result<u64> {
+pub(crate) fn limit(learnt: &Value, zone: usize, side: &str) -> Result<u64> {
     let limit = &learnt["zones"][zone]["budgets"][0]["budget"][side];
     limit.as_u64().with_context(|| format!("no limit of {side} in {learnt}"))
 }
 
-fn enforcing(text: &str) -> Result<String> {
+/// The same policy, every zone enforced.
+pub(crate) fn enforcing(text: &str) -> Result<String> {
     let mut policy: Table = text.parse()?;
     let zones = policy.get_mut("zone").and_then(toml::Value::as_array_mut).context("no zones")?;
     for zone in zones {
@@ -99,21 +87,22 @@ fn ordinary(ctx: &mut Ctx<'_>) -> Result<()> {
     let site = Site::observed(ctx)?;
     site.work(ctx, "tenant-a")?;
 
-    let proposed = policy(&["learn", "--since", "1h"])?.ok()?.stdout;
+    let proposed = cli::policy(&["learn", "--since", "1h"])?.ok()?.stdout;
     let file = ctx.base.join("proposed.toml");
     fs::write(&file, &proposed)?;
     let file = file.to_str().context("a path that is no text")?;
-    policy(&["check", file])?.ok()?;
+    cli::policy(&["check", file])?.ok()?;
     for says in ["would have tripped: never", "and 50 % of headroom", "mode = \"observe\""] {
         check!(proposed.contains(says), "{says:?} should be in\n{proposed}");
     }
     check!(!proposed.contains("WOULD HAVE TRIPPED"), "nothing would have tripped in\n{proposed}");
-    let learnt = document(&["learn", "--since", "1h", "--json"], 0)?;
+    let learnt = cli::policy_json(&["learn", "--since", "1h", "--json"], 0)?;
     check_eq!(cli::number(&learnt, "trips")?, 0, "trips of the proposal");
     check_eq!(learnt["outliers"].as_array().map(Vec::len), Some(0), "outliers");
 
     // What was recorded is what the kernel counted.
-    let simulated = document(&["simulate", "--policy", file, "--since", "1h", "--json"], 0)?;
+    let simulated =
+        cli::policy_json(&["simulate", "--policy", file, "--since", "1h", "--json"], 0)?;
     check_eq!(cli::number(&simulated, "trips")?, 0, "trips in the simulation");
     let metrics = ctx.lab.metrics()?;
     for (n, zone) in site.zones.iter().enumerate() {
@@ -130,13 +119,17 @@ fn ordinary(ctx: &mut Ctx<'_>) -> Result<()> {
     check!(proposed.contains(&line), "{line:?} should be in\n{proposed}");
     fs::write(&tight, proposed.replacen(&line, "files = 10\n", 1))?;
     let tight = tight.to_str().context("a path that is no text")?;
-    let trips = document(&["simulate", "--policy", tight, "--since", "1h", "--json"], 1)?;
+    let trips = cli::policy_json(&["simulate", "--policy", tight, "--since", "1h", "--json"], 1)?;
     check!(cli::number(&trips, "trips")? > 0, "trips: {trips}");
     check!(!cli::text(&trips["first"][0], "comm").is_empty(), "who tripped: {trips}");
 
     // What it would change, in words.
-    check_eq!(policy(&["diff", file, file])?.code, Some(0), "exit status without a difference");
-    let diff = policy(&["diff", file])?;
+    check_eq!(
+        cli::policy(&["diff", file, file])?.code,
+        Some(0),
+        "exit status without a difference"
+    );
+    let diff = cli::policy(&["diff", file])?;
     check_eq!(diff.code, Some(1), "{}", diff.describe("exit status with a difference"));
     check!(diff.stdout.contains("is gone: 1000000 files"), "{}", diff.describe("the words"));
 
@@ -171,10 +164,10 @@ fn ordinary(ctx: &mut Ctx<'_>) -> Result<()> {
 
     // Also known without an agent, with what was denied.
     ctx.lab.stop()?;
-    let after = document(&["simulate", "--policy", file, "--since", "1h", "--json"], 1)?;
+    let after = cli::policy_json(&["simulate", "--policy", file, "--since", "1h", "--json"], 1)?;
     check!(cli::number(&after, "trips")? >= 1, "the script trips: {after}");
     check!(cli::number(&after["recorded"], "denied")? >= 1, "what was denied is asked about");
-    policy(&["learn", "--since", "1h", "--zone", &site.zones[0]])?.ok().map(drop)
+    cli::policy(&["learn", "--since", "1h", "--zone", &site.zones[0]])?.ok().map(drop)
 }
 
 /// What is recorded has a mass deletion in it: it is shown, left out, and the proposal stops it.
@@ -188,7 +181,7 @@ fn mass_deletion(ctx: &mut Ctx<'_>) -> Result<()> {
     for zone in 0..2 {
         check_eq!(site.lost(zone)?, (300, 10), "gone");
     }
-    let learnt = document(&["learn", "--since", "1h", "--json"], 0)?;
+    let learnt = cli::policy_json(&["learn", "--since", "1h", "--json"], 0)?;
     let of_script = |one: &&Value| {
         cli::text(one, "zone") == site.zones[0]
             && cli::text(&one["what"]["first"], "unit") == unit.path()
@@ -205,7 +198,7 @@ fn mass_deletion(ctx: &mut Ctx<'_>) -> Result<()> {
     check!(cli::number(&learnt, "trips")? >= 1, "trips of the proposal");
     let tenants = limit(&learnt, 0, "tenants")?;
     check!(tenants <= 5 && limit(&learnt, 0, "files")? <= 100, "limits: {learnt}");
-    let page = policy(&["learn", "--since", "1h"])?.ok()?.stdout;
+    let page = cli::policy(&["learn", "--since", "1h"])?.ok()?.stdout;
     for says in ["# OUTLIER ", "# WOULD HAVE TRIPPED 1 time", "recorded-update"] {
         check!(page.contains(says), "{says:?} should be in\n{page}");
     }
@@ -237,7 +230,7 @@ fn not_recorded(ctx: &mut Ctx<'_>) -> Result<()> {
     for (what, command) in
         [("learn", vec!["learn"]), ("simulate", vec!["simulate", "--policy", POLICY])]
     {
-        let outcome = policy(&[&command[..], &args[..]].concat())?;
+        let outcome = cli::policy(&[&command[..], &args[..]].concat())?;
         check_eq!(outcome.code, Some(3), "{}", outcome.describe("exit status"));
         for says in ["nothing was recorded since", "help: take `manifest = false` out of the zone"]
         {
@@ -247,7 +240,8 @@ fn not_recorded(ctx: &mut Ctx<'_>) -> Result<()> {
     // A zone that is recorded again: what happened before is told to be missing.
     ctx.lab.apply_text(&text)?;
     fs::remove_file(tree.file(0, 1))?;
-    let told = policy(&[&["simulate", "--policy", POLICY][..], &args[..]].concat())?.ok()?.stdout;
+    let told =
+        cli::policy(&[&["simulate", "--policy", POLICY][..], &args[..]].concat())?.ok()?.stdout;
     let says = format!("note: zone {} was not recorded from ", ctx.zone);
     check!(told.contains(&says), "{says:?} should be in\n{told}");
     let empty = ctx.base.join("no-state");

@@ -36,6 +36,7 @@ mod who;
 use crate::runner::Scenario;
 
 pub(crate) use audit::release;
+pub(crate) use learn::{enforcing, limit};
 pub(crate) use ordinary::SHIPPED;
 
 /// Every scenario.

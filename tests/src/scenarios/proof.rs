@@ -10,7 +10,7 @@ use crate::harness::{Budget, Ctx, Tool, check, check_eq, cli, policy, until};
 use crate::runner::Scenario;
 
 pub(super) const SCENARIOS: &[Scenario] = &[
-    Scenario::once("ftrace_switched_off_is_noticed", ftrace),
+    Scenario::once("ftrace_switched_off_is_noticed", ftrace).waits(),
     Scenario::once("doctor_finds_nothing_wrong", doctor),
     Scenario::once("without_bpf_the_agent_claims_nothing", no_bpf).without_bpf(),
     Scenario::once("without_bpf_doctor_names_the_fix", no_bpf_doctor).without_bpf(),

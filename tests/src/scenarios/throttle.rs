@@ -11,15 +11,17 @@ use crate::runner::{Fs, Scenario};
 
 pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario::each("sixty_files_a_minute_for_three_minutes", three_minutes)
+        .waits()
         .on(&[Fs::Ext4])
         .traced(),
     Scenario::each("a_throttled_job_ends_well_and_within_its_budget", to_the_end)
+        .waits()
         .on(&[Fs::Tmpfs])
         .traced(),
-    Scenario::each("a_foreign_sigcont_does_not_speed_a_throttled_process_up", sigcont),
+    Scenario::each("a_foreign_sigcont_does_not_speed_a_throttled_process_up", sigcont).waits(),
     Scenario::once("a_release_lets_a_throttled_process_go_on_at_once", release),
-    Scenario::once("many_throttled_processes_share_one_budget", many),
-    Scenario::once("a_throttled_process_waits_for_the_next_agent", agent_gone),
+    Scenario::once("many_throttled_processes_share_one_budget", many).waits(),
+    Scenario::once("a_throttled_process_waits_for_the_next_agent", agent_gone).waits(),
     Scenario::once("what_cannot_be_throttled_is_denied", denied),
     Scenario::once("an_op_that_no_window_covers_is_denied", too_large),
 ];

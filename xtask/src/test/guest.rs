@@ -19,27 +19,31 @@ struct Way {
     append: &'static [&'static str],
     /// Whether the guest is the one with systemd and apt. It is a host as one has it, not a kernel to be tested: one is enough.
     systemd: bool,
+    /// Whether its guest runs beside the others: it rarely needs a CPU.
+    beside: bool,
     limit: Duration,
 }
 
-const WAYS: [Way; 4] = [
-    Way { name: "normal", append: &[], systemd: false, limit: Duration::from_secs(3600) },
-    // The list of active security modules without `bpf`.
-    Way {
-        name: "no-bpf",
-        append: &["lsm=lockdown,capability,yama"],
-        systemd: false,
-        limit: Duration::from_secs(300),
-    },
-    // The guest asks to be booted again, with the same data disk.
-    Way { name: "reboot", append: &[], systemd: false, limit: Duration::from_secs(900) },
-    // The package, in its own chain of steps.
-    Way { name: PACKAGE, append: &[], systemd: true, limit: Duration::from_secs(1800) },
-];
-const PACKAGE: &str = "package";
+impl Way {
+    const fn new(name: &'static str, minutes: u64) -> Self {
+        let limit = Duration::from_secs(minutes * 60);
+        Self { name, append: &[], systemd: false, beside: false, limit }
+    }
+}
 
-/// Runs the scenarios on these kernels, in each way to boot them. The kernels run at the same time: a scenario rarely keeps
-/// more than one CPU busy, and often waits.
+const WAYS: [Way; 5] = [
+    Way::new("normal", 60),
+    Way { beside: true, ..Way::new("waiting", 60) },
+    // The list of active security modules without `bpf`.
+    Way { append: &["lsm=lockdown,capability,yama"], ..Way::new("no-bpf", 5) },
+    // The guest asks to be booted again, with the same data disk.
+    Way::new("reboot", 15),
+    // The package, in its own chain of steps.
+    Way { systemd: true, beside: true, ..Way::new("package", 15) },
+];
+
+/// Runs the scenarios on these kernels, in each way to boot them. The kernels run at the same time, and what waits beside the
+/// rest: a scenario rarely keeps more than one CPU busy.
 pub fn run(kernels: &[String], filter: Option<&str>) -> Result<Vec<Place>> {
     // Once, and before the clocks start.
     let binaries = &build::everything(true)?;
@@ -55,9 +59,13 @@ pub fn run(kernels: &[String], filter: Option<&str>) -> Result<Vec<Place>> {
     thread::scope(|scope| {
         let mut threads = Vec::new();
         for (number, kernel) in kernels.iter().enumerate() {
-            let ways = wanted.iter().filter(move |way| !way.systemd || number == 0);
-            let each = move |way: &&Way| boot(kernel, way, filter, binaries, packages);
-            threads.push(scope.spawn(move || ways.map(each).collect()));
+            for beside in [false, true] {
+                let is_here =
+                    move |way: &&&Way| way.beside == beside && (!way.systemd || number == 0);
+                let each = move |way: &&Way| boot(kernel, way, filter, binaries, packages);
+                threads
+                    .push(scope.spawn(move || wanted.iter().filter(is_here).map(each).collect()));
+            }
         }
         let mut places = Vec::new();
         for thread in threads {
@@ -177,12 +185,13 @@ mod tests {
 
     #[test]
     fn only_ways_with_a_test_of_that_name_are_booted() {
-        let listed = "rm_rf::ext4\nwithout (boot: no-bpf)\ncodes (boot: reboot, 3 times)\npackage_x (boot: package)\n";
+        let listed = "rm_rf::ext4\ndrains (boot: waiting)\nwithout (boot: no-bpf)\ncodes (boot: reboot, 3 times)\npackage_x (boot: package)\n";
         let wanted = |filter| -> Vec<&str> {
             WAYS.iter().filter(|way| is_wanted(way, filter, listed)).map(|way| way.name).collect()
         };
-        assert_eq!(wanted(None), ["normal", "no-bpf", "reboot", "package"]);
+        assert_eq!(wanted(None), ["normal", "waiting", "no-bpf", "reboot", "package"]);
         assert_eq!(wanted(Some("rm_rf,without")), ["normal", "no-bpf"]);
+        assert_eq!(wanted(Some("drains")), ["waiting"]);
         assert_eq!(wanted(Some("codes")), ["reboot"]);
         assert_eq!(wanted(Some("package_")), ["package"]);
         assert!(wanted(Some("nothing")).is_empty());

@@ -15,10 +15,12 @@ use crate::runner::Scenario;
 
 pub(crate) const SCENARIOS: &[Scenario] = &[
     Scenario::each("a_killed_agent_leaves_an_allowance_exactly_as_it_is", killed),
-    Scenario::once("an_agent_that_comes_back_goes_on_with_an_open_allowance", adopts),
-    Scenario::once("an_allowance_is_over_at_its_time_without_an_agent", dies_in_time),
-    Scenario::once("an_allowance_is_over_at_its_time_although_the_clock_was_set_back", set_back),
-    Scenario::once("an_allowance_is_over_at_its_time_although_the_clock_was_adjusted", adjusted),
+    Scenario::once("an_agent_that_comes_back_goes_on_with_an_open_allowance", adopts).waits(),
+    Scenario::once("an_allowance_is_over_at_its_time_without_an_agent", dies_in_time).waits(),
+    Scenario::once("an_allowance_is_over_at_its_time_although_the_clock_was_set_back", set_back)
+        .waits(),
+    Scenario::once("an_allowance_is_over_at_its_time_although_the_clock_was_adjusted", adjusted)
+        .waits(),
 ];
 
 const BUDGET: u64 = 4;

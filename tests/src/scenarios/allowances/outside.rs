@@ -16,7 +16,7 @@ use crate::runner::Scenario;
 
 pub(crate) const SCENARIOS: &[Scenario] = &[
     Scenario::each("what_is_outside_an_allowance_is_the_budgets_to_answer", outside),
-    Scenario::each("an_allowance_ends_at_its_time", expires),
+    Scenario::each("an_allowance_ends_at_its_time", expires).waits(),
     Scenario::once("a_revoked_allowance_is_over_at_once", revoked),
     Scenario::each("outside_its_allowance_a_process_is_held", held),
     Scenario::once("a_zone_that_observes_spends_an_allowance_too", observes),

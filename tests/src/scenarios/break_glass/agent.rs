@@ -10,7 +10,7 @@ use crate::harness::{Budget, Ctx, Tree, check_eq, cli, hold, until};
 use crate::runner::Scenario;
 
 pub(crate) const SCENARIOS: &[Scenario] = &[
-    Scenario::once("break_glass_ends_in_time_without_an_agent", dies_in_time),
+    Scenario::once("break_glass_ends_in_time_without_an_agent", dies_in_time).waits(),
     Scenario::once("break_glass_is_taken_over_by_the_next_agent", taken_over),
 ];
 

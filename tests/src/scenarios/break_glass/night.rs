@@ -13,7 +13,7 @@ use crate::harness::{Budget, Ctx, Tool, check, check_eq, cli, hold, sh, until};
 use crate::runner::Scenario;
 
 pub(crate) const SCENARIOS: &[Scenario] = &[
-    Scenario::once("break_glass_lets_a_held_rm_go_on_and_closes_by_itself", held),
+    Scenario::once("break_glass_lets_a_held_rm_go_on_and_closes_by_itself", held).waits(),
     Scenario::once("break_glass_is_told_on_every_terminal_and_waits_for_none", told),
     Scenario::once("break_glass_asks_for_the_code_without_showing_it", typed),
     Scenario::once("break_glass_opens_on_a_full_disk", full),

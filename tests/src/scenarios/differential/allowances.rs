@@ -18,7 +18,7 @@ use serde_json::Value;
 
 use super::follow::Follower;
 use super::ops::{self, Planned};
-use super::world::{Random, World};
+use super::world::World;
 use super::{budgets, inode_of, seeded};
 use crate::harness::agent::POLICY;
 use crate::harness::allowance::{Doc, Draft, Grant};
@@ -26,7 +26,7 @@ use crate::harness::break_glass::{self, Glass};
 use crate::harness::signing::Signing;
 use crate::harness::tool::Running;
 use crate::harness::worker::Worker;
-use crate::harness::{Budget, Ctx, Unit, Zone, check, check_eq, cli, clock, policy, until};
+use crate::harness::{Budget, Ctx, Random, Unit, Zone, check, check_eq, cli, clock, policy, until};
 
 const ROUNDS: usize = 4;
 const OPS: usize = 600;

@@ -16,13 +16,13 @@ use serde_json::Value;
 
 use super::follow::Follower;
 use super::ops::{self, Planned};
-use super::world::{Random, World};
+use super::world::World;
 use super::{UIDS, seeded};
 use crate::harness::agent::POLICY;
 use crate::harness::hold;
 use crate::harness::wait::PATIENCE;
 use crate::harness::worker::{Step, Worker};
-use crate::harness::{Budget, Ctx, Unit, Zone, check, check_eq, cli, policy, proc, until};
+use crate::harness::{Budget, Ctx, Random, Unit, Zone, check, check_eq, cli, policy, proc, until};
 
 const TURNS: usize = 1200;
 

@@ -21,11 +21,11 @@ use rustix::io::Errno;
 
 use crate::harness::agent::POLICY;
 use crate::harness::worker::Worker;
-use crate::harness::{Budget, Ctx, Unit, Zone, check, check_eq, cli, policy};
+use crate::harness::{Budget, Ctx, Random, Unit, Zone, check, check_eq, cli, policy};
 use crate::runner::Scenario;
 use follow::Follower;
 use ops::Planned;
-use world::{Random, World};
+use world::World;
 
 pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario::each("kernel_and_model_agree", agree).traced(),

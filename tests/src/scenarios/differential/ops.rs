@@ -5,9 +5,9 @@ use std::path::Path;
 use holdfast_abi::{Cost, Op, Who, WhoMask};
 use serde_json::Value;
 
-use super::world::{Random, World};
-use crate::harness::cli;
+use super::world::World;
 use crate::harness::worker::Step;
+use crate::harness::{Random, cli};
 
 /// One op and everything about it that does not depend on the kernel.
 #[derive(Clone, Debug)]

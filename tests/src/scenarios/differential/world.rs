@@ -9,8 +9,8 @@ use anyhow::Result;
 
 use super::inode_of;
 use super::ops::Planned;
-use crate::harness::check_eq;
 use crate::harness::worker::Step;
+use crate::harness::{Random, check_eq};
 
 /// Every file there should be.
 #[derive(Debug)]
@@ -112,23 +112,5 @@ impl World {
         }
         check_eq!(found, self.files.len(), "files left");
         Ok(())
-    }
-}
-
-/// xorshift64* (Vigna, "An experimental exploration of Marsaglia's xorshift generators, scrambled", 2016).
-#[derive(Debug)]
-pub(super) struct Random(u64);
-
-impl Random {
-    pub(super) fn new(seed: u64) -> Self {
-        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
-    }
-
-    /// A number below `limit`.
-    pub(super) fn below(&mut self, limit: u64) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) % limit
     }
 }
