@@ -136,7 +136,10 @@ fn enforced_refusal(enforced: &Result<Vec<Enforced>, kernel::KernelError>) -> Op
         zones.iter().filter(|zone| !zone.opened).map(|zone| zone.zone.as_str()).collect();
     let first = closed.first()?;
     Some(format!(
-        "enforced on this host, and the guard stays: {}\n  help: have {} observe (mode = \"observe\" in the policy, then          `holdfast policy reload`);\n        or, for the last one, take the guard off while a break-glass is open there:          `holdfast break-glass open --zone {first} --host-wide --reason ...`;\n        --force takes it off all the same, and          that is on record",
+        "enforced on this host, and the guard stays: {}\n  help: have {} observe (mode = \"observe\" in the policy, then \
+         `holdfast policy reload`);\n        or, for the last one, take the guard off while a break-glass is open there: \
+         `holdfast break-glass open --zone {first} --host-wide --reason ...`;\n        --force takes it off all the same, and \
+         that is on record",
         closed.join(", "),
         if closed.len() == 1 { "it" } else { "them" },
     ))
@@ -224,6 +227,7 @@ mod tests {
             "{refusal}"
         );
         assert!(refusal.contains("--zone backups --host-wide"), "{refusal}");
+        assert!(refusal.lines().all(|line| !line.trim().contains("  ")), "blanks in {refusal}");
         let unreadable = Err(kernel::KernelError::NotBuilt);
         assert!(enforced_refusal(&unreadable).unwrap().contains("--force"));
     }
