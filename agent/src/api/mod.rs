@@ -34,6 +34,15 @@ pub(crate) use status::{
     PolicyStatus, RootRef, Side, Status, Tripped, ZoneStatus,
 };
 
+/// Everything, with every hold (`GET /v1/look`).
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Look {
+    /// As `GET /v1/status`, with the last proof.
+    pub(crate) status: Status,
+    /// Oldest first.
+    pub(crate) holds: Vec<HoldReport>,
+}
+
 /// The policy in force (`GET /v1/policy`).
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct PolicyReport {

@@ -7,6 +7,7 @@ use tracing_subscriber::EnvFilter;
 
 use super::{AgentArgs, Dirs, Exit, Failure, LogFormat};
 use crate::daemon::{self, DaemonError, Options};
+use crate::journal::Lines;
 
 pub(super) async fn run(dirs: Dirs, args: AgentArgs) -> Result<Exit, Failure> {
     if args.metrics.is_remote() && !args.metrics_allow_remote {
@@ -41,7 +42,6 @@ impl From<DaemonError> for Failure {
             | DaemonError::Directory { .. }
             | DaemonError::Control(_)
             | DaemonError::Signals(_)
-            | DaemonError::Webhook(_)
             | DaemonError::Metrics(_) => Exit::Failure,
         };
         Self { exit, message: error.to_string() }
@@ -62,7 +62,7 @@ fn start_log(format: LogFormat) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(io::stderr)
+        .with_writer(Lines::new())
         .with_target(false);
     match format {
         LogFormat::Text => log.with_ansi(io::IsTerminal::is_terminal(&io::stderr())).init(),

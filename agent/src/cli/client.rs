@@ -20,8 +20,8 @@ use super::Exit;
 use crate::api::{
     AllowanceList, AllowanceReport, Amount, ChallengeReport, CloseGlassBody, CodesReport,
     ErrorReport, GlassBody, GlassReport, GlassStatus, HoldList, HoldReport, KillBody, KillReport,
-    NewCodesBody, NewCodesReport, PolicyReport, RefusedReport, ReleaseReport, ReloadReport, Status,
-    SubmitBody, WantedBody,
+    Look, NewCodesBody, NewCodesReport, PolicyReport, RefusedReport, ReleaseReport, ReloadReport,
+    Status, SubmitBody, WantedBody,
 };
 use crate::control::SOCKET;
 use crate::text;
@@ -96,6 +96,11 @@ impl Client {
     /// Everything.
     pub(crate) async fn status(&self) -> Result<Status, ClientError> {
         self.document(Method::GET, "/v1/status").await
+    }
+
+    /// Everything, with every hold, without anything being tried for it: for who asks again and again.
+    pub(crate) async fn look(&self) -> Result<Look, ClientError> {
+        self.document(Method::GET, "/v1/look").await
     }
 
     /// The policy in force.

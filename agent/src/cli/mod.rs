@@ -8,6 +8,9 @@ mod audit;
 mod break_glass;
 mod client;
 mod doctor;
+#[cfg(test)]
+#[path = "documents_tests.rs"]
+mod documents;
 mod events;
 mod exit;
 mod explain;

@@ -4,9 +4,11 @@ use std::io::{self, Write as _};
 use std::path::Path;
 
 use serde::Serialize;
+use tracing::Level;
 
 use super::Exit;
 use crate::api::{PausedCount, ProcessReport, Side, UnitRef};
+use crate::journal::Lines;
 use crate::text;
 
 /// Prints a text as it is, with a newline at its end.
@@ -27,17 +29,19 @@ pub(super) fn json(document: &impl Serialize) -> io::Result<()> {
 /// Says why a command failed, and passes its status on.
 pub(super) fn fail(exit: Exit, message: &str) -> Exit {
     if !message.is_empty() {
-        let mut err = io::stderr().lock();
-        // There is nobody to tell if standard error is gone.
-        let _ = writeln!(err, "holdfast: {message}");
+        say(if exit == Exit::Ok { Level::WARN } else { Level::ERROR }, message);
     }
     exit
 }
 
 /// Says something beside the outcome.
 pub(super) fn note(message: &str) {
+    say(Level::INFO, message);
+}
+
+fn say(level: Level, message: &str) {
     // There is nobody to tell if standard error is gone.
-    let _ = writeln!(io::stderr().lock(), "holdfast: {message}");
+    let _ = Lines::new().at(level).write_all(format!("holdfast: {message}\n").as_bytes());
 }
 
 /// A path, safe for a terminal.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use holdfast_abi::TaskKey;
+use holdfast_abi::{Heartbeat, TaskKey};
 
 use super::{Dirs, Exit, Failure, UnpinArgs, out};
 use crate::api::ProcessReport;
@@ -16,6 +16,8 @@ use crate::kernel::{self, Enforced};
 
 /// How long the kernel may take to let go of the programs.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// An agent shows itself to the kernel every second; who has not for so long is not there.
+const BEAT: Duration = Duration::from_secs(4);
 
 pub(super) fn run(dirs: &Dirs, args: &UnpinArgs) -> Result<Exit, Failure> {
     let force = args.force;
@@ -44,6 +46,14 @@ pub(super) fn run(dirs: &Dirs, args: &UnpinArgs) -> Result<Exit, Failure> {
             return Err(Failure::new(Exit::Failure, error.to_string()));
         }
     };
+    if let (false, Some(agent)) = (force, elsewhere(&dirs.pin_dir)) {
+        let message = format!(
+            "an agent looks after this guard that is not at home in {}: process {agent}\n  help: is this a container, or another \
+             root directory? Take the guard off where that agent runs, or name its --run-dir; or use --force",
+            dirs.run_dir.display()
+        );
+        return Err(Failure::new(Exit::Failure, message));
+    }
     // A running agent keeps the programs until it ends.
     let patience = if running { Duration::ZERO } else { PATIENCE };
     let kernel::Unpinned { pins, off } = kernel::unpin(&dirs.pin_dir, patience)
@@ -72,6 +82,29 @@ pub(super) fn run(dirs: &Dirs, args: &UnpinArgs) -> Result<Exit, Failure> {
         out::text(&left_behind(&paused))?;
     }
     Ok(Exit::Ok)
+}
+
+/// The process of an agent that nobody here knows of, and that looks after the guard all the same: in a container or where the tree
+/// of another host is being made, the guard that can be seen is that of the host. One that has just ended is waited for.
+fn elsewhere(pin_dir: &Path) -> Option<u32> {
+    let beat = || kernel::last_beat(pin_dir).ok().flatten();
+    let last = beat()?;
+    loop {
+        let (now, beat) = (kernel::boot_time_ns(), beat()?);
+        match is_there(&last, &beat, now) {
+            Some(is_there) => return is_there.then_some(beat.agent),
+            None => std::thread::sleep(Duration::from_millis(100)),
+        }
+    }
+}
+
+/// Whether an agent is there, from two looks at when it has shown itself; `None`: that cannot be said yet.
+fn is_there(before: &Heartbeat, after: &Heartbeat, now_ns: u64) -> Option<bool> {
+    let is_old = now_ns.saturating_sub(after.time_ns) > BEAT.as_nanos() as u64;
+    match after.time_ns != before.time_ns {
+        true => Some(true),
+        false => is_old.then_some(false),
+    }
 }
 
 /// Processes that are paused and still there. Where that cannot be read, taking the guard off is all the more needed: it is
@@ -103,7 +136,10 @@ fn enforced_refusal(enforced: &Result<Vec<Enforced>, kernel::KernelError>) -> Op
         zones.iter().filter(|zone| !zone.opened).map(|zone| zone.zone.as_str()).collect();
     let first = closed.first()?;
     Some(format!(
-        "enforced on this host, and the guard stays: {}\n  help: have {} observe (mode = \"observe\" in the policy, then          `holdfast policy reload`);\n        or, for the last one, take the guard off while a break-glass is open there:          `holdfast break-glass open --zone {first} --host-wide --reason ...`;\n        --force takes it off all the same, and          that is on record",
+        "enforced on this host, and the guard stays: {}\n  help: have {} observe (mode = \"observe\" in the policy, then \
+         `holdfast policy reload`);\n        or, for the last one, take the guard off while a break-glass is open there: \
+         `holdfast break-glass open --zone {first} --host-wide --reason ...`;\n        --force takes it off all the same, and \
+         that is on record",
         closed.join(", "),
         if closed.len() == 1 { "it" } else { "them" },
     ))
@@ -191,8 +227,20 @@ mod tests {
             "{refusal}"
         );
         assert!(refusal.contains("--zone backups --host-wide"), "{refusal}");
+        assert!(refusal.lines().all(|line| !line.trim().contains("  ")), "blanks in {refusal}");
         let unreadable = Err(kernel::KernelError::NotBuilt);
         assert!(enforced_refusal(&unreadable).unwrap().contains("--force"));
+    }
+
+    /// In the tree of another host that was being made, with the host's /sys in it, removing the package took the host's guard off.
+    #[test]
+    fn an_agent_that_shows_itself_is_there_wherever_it_is() {
+        let beat = |seconds: u64| Heartbeat { time_ns: seconds * 1_000_000_000, agent: 7, pad: 0 };
+        let at = |seconds: u64| seconds * 1_000_000_000;
+        assert_eq!(is_there(&beat(100), &beat(101), at(101)), Some(true));
+        assert_eq!(is_there(&beat(100), &beat(100), at(101)), None, "it may have just ended");
+        assert_eq!(is_there(&beat(100), &beat(100), at(105)), Some(false));
+        assert_eq!(is_there(&beat(0), &beat(0), at(1000)), Some(false), "there never was one");
     }
 
     #[test]

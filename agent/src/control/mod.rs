@@ -37,6 +37,10 @@ fn router(inbox: Inbox) -> Router {
             "/v1/status",
             get(|State(inbox): State<Inbox>| async move { ask(&inbox, Ask::Status).await }),
         )
+        .route(
+            "/v1/look",
+            get(|State(inbox): State<Inbox>| async move { ask(&inbox, Ask::Look).await }),
+        )
         .route("/v1/events", get(list_events))
         .route("/v1/explain", get(explain))
         .route(

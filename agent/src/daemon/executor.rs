@@ -22,7 +22,7 @@ use super::source::Source;
 use super::state::State;
 use super::{Options, json, locate, records};
 use crate::allowances::Store;
-use crate::api::{HoldList, PolicyReport};
+use crate::api::{HoldList, Look, PolicyReport, Status};
 use crate::audit::{AuditLog, Record};
 use crate::clock::Now;
 use crate::holds;
@@ -32,6 +32,7 @@ use crate::manifest::News;
 use crate::metrics::Metrics;
 use crate::notify::Notify;
 use crate::report::{self, Facts, Ledger, Question};
+use crate::roots::Mounts;
 use crate::text;
 use crate::units::Units;
 
@@ -346,7 +347,10 @@ impl Executor {
         let Some(guard) = &mut self.guard else {
             return false;
         };
-        let roots: Vec<_> = guard.zones().iter().flat_map(|zone| zone.roots.clone()).collect();
+        // What is mounted over a root may never answer. If the table cannot be read the survey says so.
+        let Ok(mounts) = Mounts::read() else { return false };
+        let roots = guard.zones().iter().flat_map(|zone| zone.roots.clone());
+        let roots: Vec<_> = roots.filter(|(path, _)| mounts.unanswering(path).is_none()).collect();
         roots.into_iter().any(|(path, told)| match File::open(&path).map(|dir| guard.learn(dir.as_fd())) {
             Ok(Ok(now)) => (now.ino, now.dev, now.generation) != (told.ino, told.dev, told.generation),
             Ok(Err(error)) => {
@@ -361,8 +365,13 @@ impl Executor {
         match ask {
             Ask::Status => {
                 let facts = self.facts();
-                let units = &mut self.units;
-                json(&report::status(state, &facts, now, &mut |unit| units.name(unit, None, now)))
+                json(&self.status(state, &facts, now))
+            }
+            Ask::Look => {
+                // The accounts can be many: they are read once for both.
+                let facts = self.facts();
+                let status = self.status(state, &facts, now);
+                json(&Look { status, holds: self.holds(state, &facts, now) })
             }
             Ask::Policy => policy(state),
             Ask::Explain { path, pid } => self.explain(path, *pid, state, now),
@@ -380,9 +389,13 @@ impl Executor {
                     ),
                 }
             }
-            Ask::Holds => json(&HoldList { holds: self.holds(state, now) }),
+            Ask::Holds => {
+                let facts = self.facts();
+                json(&HoldList { holds: self.holds(state, &facts, now) })
+            }
             Ask::Hold { id } => {
-                match self.holds(state, now).into_iter().find(|hold| hold.id == *id) {
+                let facts = self.facts();
+                match self.holds(state, &facts, now).into_iter().find(|hold| hold.id == *id) {
                     Some(hold) => json(&hold),
                     None => Answer::Error(Refusal::NotFound, format!("hold {id} is over")),
                 }
@@ -402,6 +415,11 @@ impl Executor {
             | Ask::RevokeAllowance { .. }
             | Ask::Glass(_) => Answer::Error(Refusal::Failed, "this is not a question".to_owned()),
         }
+    }
+
+    fn status(&mut self, state: &State, facts: &Facts, now: Now) -> Status {
+        let units = &mut self.units;
+        report::status(state, facts, now, &mut |unit| units.name(unit, None, now))
     }
 
     fn explain(&mut self, path: &[u8], pid: u32, state: &State, now: Now) -> Answer {
@@ -442,6 +460,7 @@ impl Executor {
             audit: self.audit.facts(),
             journal_dropped: self.journal.dropped(),
             webhook: self.journal.webhook(),
+            webhook_error: self.journal.webhook_error().map(str::to_owned),
             manifest: self.manifest.facts(),
             metrics: self.metrics_address.clone(),
             ..Facts::default()

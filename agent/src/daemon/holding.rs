@@ -331,6 +331,7 @@ impl State {
             },
             Ask::Holds
             | Ask::Status
+            | Ask::Look
             | Ask::Policy
             | Ask::Reload
             | Ask::FlushManifest

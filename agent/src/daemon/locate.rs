@@ -49,6 +49,7 @@ pub(super) fn question(
             ),
         )
     };
+    answers(&Mounts::read().map_err(refuse)?, &path)?;
     let path = resolve_directory(&path).map_err(refuse)?;
     let metadata = fs::symlink_metadata(&path).map_err(refuse)?;
     let mut lookup = Lookup::new(plan, guard).map_err(failed)?;
@@ -74,6 +75,17 @@ pub(super) fn question(
     let path = path.into_os_string().into_vec();
     let released = Released::default();
     Ok(Question { path, place, caller, cost, is_root, released, notes })
+}
+
+/// Refuses to look where nobody may answer: the loop would wait, and with it everybody who is held.
+fn answers(mounts: &Mounts, path: &Path) -> Outcome<()> {
+    let Some(mount) = mounts.unanswering(path) else { return Ok(()) };
+    let message = format!(
+        "{} is on {}, where nothing can be guarded; the agent does not look there, as that may never answer",
+        text::for_terminal(path.as_os_str().as_bytes()),
+        mount.filesystem
+    );
+    Err((Refusal::BadInput, message))
 }
 
 /// The process as budgets see it; `who` is filled in later.
@@ -242,6 +254,17 @@ fn failed(error: io::Error) -> (Refusal, String) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Somebody who asked about a path on a server that was gone stopped the agent's loop, and with it every hold on the host.
+    #[test]
+    fn a_path_on_what_may_not_answer_is_not_looked_at() {
+        let mounts =
+            Mounts::parse(b"1 0 8:1 / / rw - ext4 x rw\n2 1 0:40 / /srv/nfs rw - nfs4 x rw\n");
+        assert!(answers(&mounts, Path::new("/srv/local/a")).is_ok());
+        let (refusal, message) = answers(&mounts, Path::new("/srv/nfs/a\u{1b}")).unwrap_err();
+        assert_eq!(refusal, Refusal::BadInput);
+        assert!(message.starts_with("/srv/nfs/a\\x1b is on nfs4"), "{message}");
+    }
 
     #[test]
     fn the_tenant_is_so_many_levels_below_the_root() {

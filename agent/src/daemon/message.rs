@@ -282,6 +282,8 @@ pub(crate) enum Action {
 pub(crate) enum Ask {
     /// Everything.
     Status,
+    /// Everything, with every hold, as it was found last: nothing is tried or looked for because of it.
+    Look,
     /// The policy in force.
     Policy,
     /// Read the policy file again.

@@ -114,9 +114,6 @@ pub(crate) enum DaemonError {
     /// Signals.
     #[error("cannot wait for signals: {0}")]
     Signals(std::io::Error),
-    /// The web hook.
-    #[error("{0}")]
-    Webhook(String),
     /// Metrics.
     #[error("cannot set up metrics: {0}")]
     Metrics(#[from] prometheus::Error),
@@ -144,8 +141,8 @@ pub(crate) async fn run(options: Options) -> Result<(), DaemonError> {
         error!("{error}");
     }
     let _lock = AgentLock::take(&options.run_dir)?;
-    let plan = plan::Plan::read(&options.policy, now)?;
-    let journal = Journal::open(open_webhook(&options)?);
+    let plan = plan::Plan::read_at_start(&options.policy, now)?;
+    let journal = Journal::open(open_webhook(&options));
     let limits = Limits { segment_bytes: options.audit_segment, ..Limits::default() };
     let (audit, recovered) = AuditLog::start(&options.state_dir, limits, now)?;
 
@@ -275,13 +272,16 @@ impl Daemon {
     }
 }
 
-/// The web hook, if there is one.
-fn open_webhook(options: &Options) -> Result<Option<Webhook>, DaemonError> {
+/// The web hook, if one is wanted, or why there is none. Guarding goes on without.
+fn open_webhook(options: &Options) -> Result<Option<Webhook>, String> {
     let Some((target, key)) = &options.webhook else { return Ok(None) };
-    let key = webhook::read_key(key).map_err(DaemonError::Webhook)?;
-    info!(%target, "what somebody may have to act on is sent there, signed");
-    let started = Webhook::start(target.clone(), key);
-    started.map(Some).map_err(|error| DaemonError::Webhook(error.to_string()))
+    let started = webhook::read_key(key)
+        .and_then(|key| Webhook::start(target.clone(), key).map_err(|error| error.to_string()));
+    match &started {
+        Ok(_) => info!(%target, "what somebody may have to act on is sent there, signed"),
+        Err(error) => error!("nothing is sent to the web hook: {error}"),
+    }
+    started.map(Some)
 }
 
 /// The address that serves metrics, or why there is none; `None` if none is wanted. Guarding goes on without.

@@ -13,7 +13,7 @@ use crate::api::HoldReport;
 use crate::clock::Now;
 use crate::holds::{self, Book, Decision, Delivered, Survey, deliver, stopped};
 use crate::kernel::{self, Guard, KernelError};
-use crate::report::{self, Names};
+use crate::report::{self, Facts, Names};
 
 /// /etc/passwd is read up to here.
 const MOST_PASSWD: u64 = 1 << 20;
@@ -160,15 +160,14 @@ impl Executor {
     }
 
     /// Every hold, with its numbers and names as they are now.
-    pub(super) fn holds(&mut self, state: &State, now: Now) -> Vec<HoldReport> {
-        let facts = self.facts();
+    pub(super) fn holds(&mut self, state: &State, facts: &Facts, now: Now) -> Vec<HoldReport> {
         let users = users();
         let units = &mut self.units;
         let mut names = Names {
             unit: &mut |unit, pid| units.name(unit, pid, now),
             user: &|uid| user_name(&users, uid),
         };
-        report::holds(state, &facts, now, &mut names)
+        report::holds(state, facts, now, &mut names)
     }
 }
 

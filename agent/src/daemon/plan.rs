@@ -98,19 +98,31 @@ pub(crate) fn parse_file(path: &Path) -> Result<(Policy, String), PlanError> {
 }
 
 impl Plan {
-    /// Reads a policy file and resolves it on this host.
+    /// Reads a policy file and resolves it on this host. Whoever asks for what cannot be is told so, and nothing changes.
     pub(crate) fn read(path: &Path, now: Now) -> Result<Self, PlanError> {
-        let (policy, sha256) = parse_file(path)?;
-        let host = |problems: &[RootProblem]| PlanError::Host {
-            text: roots::render(problems, &path.display().to_string()),
-        };
-        let Found { zones, skipped, unusable } =
-            survey(&policy).map_err(|problem| host(&[problem]))?;
-        if !unusable.is_empty() {
-            return Err(host(&unusable));
+        let (plan, unusable) = Self::resolve(path, now)?;
+        match unusable.is_empty() {
+            true => Ok(plan),
+            false => Err(unfit(&unusable, path)),
         }
+    }
+
+    /// The same for an agent that starts. Nobody may have asked for anything: a host changes under its policy (one customer too many
+    /// for a glob, a filesystem that somebody has mounted on a directory). It is guarded as far as it can be, and the rest is said, as
+    /// by an agent that was there when it happened.
+    pub(crate) fn read_at_start(path: &Path, now: Now) -> Result<Self, PlanError> {
+        let (mut plan, unusable) = Self::resolve(path, now)?;
+        plan.skipped.extend(unusable);
+        Ok(plan)
+    }
+
+    /// Also returns what it leads to and cannot be used.
+    fn resolve(path: &Path, now: Now) -> Result<(Self, Vec<RootProblem>), PlanError> {
+        let (policy, sha256) = parse_file(path)?;
+        let Found { zones, skipped, unusable } =
+            survey(&policy).map_err(|problem| unfit(&[problem], path))?;
         let origin = Origin { path: path.display().to_string(), sha256, read: now };
-        Ok(Self { policy, zones, skipped, origin })
+        Ok((Self { policy, zones, skipped, origin }, unusable))
     }
 
     /// What the kernel has to be told where `in_force` is the policy it has.
@@ -132,6 +144,10 @@ impl Plan {
     pub(crate) fn missing(&self) -> Vec<String> {
         self.zones.iter().flat_map(|zone| zone.missing.clone()).collect()
     }
+}
+
+fn unfit(problems: &[RootProblem], path: &Path) -> PlanError {
+    PlanError::Host { text: roots::render(problems, &path.display().to_string()) }
 }
 
 /// Whether the zone had the same paths before. Only somebody who changes them says that the old trees are no longer
@@ -161,6 +177,26 @@ mod tests {
         let policy =
             Policy::parse("test.toml", &text).unwrap_or_else(|problems| panic!("{problems}"));
         Plan { policy, ..plan }
+    }
+
+    /// A customer who mounted a filesystem of their own on a directory that a glob matches, or one customer more than there is room
+    /// for, kept the agent from starting: after a reboot nothing at all was guarded.
+    #[test]
+    fn an_agent_starts_without_what_cannot_be_guarded_and_a_reload_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("policy.toml");
+        let text = test_plan().policy.to_string();
+        let text =
+            text.replace("\"/nonexistent/customers\"", "\"/proc/sys/kern*\", \"/nonexistent\"");
+        std::fs::write(&path, text).unwrap();
+        let now = Now { boot_ns: 1, wall_ns: 0 };
+        let refused = Plan::read(&path, now).unwrap_err().to_string();
+        assert!(refused.contains("/proc/sys/kernel") && refused.contains("cannot be guarded"));
+        let plan = Plan::read_at_start(&path, now).unwrap();
+        assert!(plan.zones[0].roots.is_empty());
+        assert!(plan.skipped[0].to_string().contains("cannot be guarded"), "{:?}", plan.skipped);
+        std::fs::write(&path, "nonsense").unwrap();
+        assert!(matches!(Plan::read_at_start(&path, now), Err(PlanError::Wrong(_))));
     }
 
     #[test]

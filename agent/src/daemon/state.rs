@@ -249,9 +249,12 @@ impl State {
                     vec![Action::Collect(ask, reply)]
                 }
             }
-            Ask::Status | Ask::Explain { .. } | Ask::Policy | Ask::Events { .. } | Ask::Metrics => {
-                vec![Action::Collect(ask, reply)]
-            }
+            Ask::Status
+            | Ask::Look
+            | Ask::Explain { .. }
+            | Ask::Policy
+            | Ask::Events { .. }
+            | Ask::Metrics => vec![Action::Collect(ask, reply)],
             Ask::Holds | Ask::Hold { .. } | Ask::Release { .. } | Ask::Kill { .. } => {
                 self.asked_about_holds(ask, reply)
             }

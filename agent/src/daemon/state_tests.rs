@@ -230,6 +230,17 @@ fn the_clock_drives_proof_and_survey() {
     assert_eq!(words(&state.handle(Event::Asked(Ask::Status, reply), at(8))), ["prove", "collect"]);
 }
 
+/// `holdfast top` had the guard proven, what is held surveyed and every account read twice, each time it looked.
+#[test]
+fn who_looks_again_and_again_has_nothing_tried_for_it() {
+    let mut state = guarded();
+    for seconds in [6, 60] {
+        let (reply, _answer) = oneshot::channel();
+        let actions = state.handle(Event::Asked(Ask::Look, reply), at(seconds));
+        assert_eq!(words(&actions), ["collect"], "at {seconds}");
+    }
+}
+
 #[test]
 fn directories_that_change_are_guarded_and_problems_are_told_once() {
     let mut state = guarded();

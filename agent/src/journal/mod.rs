@@ -5,9 +5,9 @@
 
 mod class;
 mod entry;
+mod lines;
 
 use std::io;
-use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -17,6 +17,7 @@ use crate::clock::Now;
 use crate::webhook::Webhook;
 use class::Class;
 use entry::Entry;
+pub(crate) use lines::Lines;
 
 const SOCKET: &str = "/run/systemd/journal/socket";
 /// Of what there can be very many, an entry of each class this often; it says how many others it stands for.
@@ -27,6 +28,8 @@ const PAUSE: Duration = Duration::from_secs(1);
 pub(crate) struct Journal {
     socket: Option<(UnixDatagram, PathBuf)>,
     webhook: Option<Webhook>,
+    /// Why there is none although one is wanted, and how many messages it has missed.
+    no_webhook: Option<(String, u64)>,
     /// For each frequent class: when its last entry was, and how many were left out since.
     recent: Vec<(Class, Now, u64)>,
     dropped: u64,
@@ -34,15 +37,15 @@ pub(crate) struct Journal {
 }
 
 impl Journal {
-    /// The journal if standard error goes there, as under systemd; else none. What it is told goes to `webhook`, too.
-    pub(crate) fn open(webhook: Option<Webhook>) -> Self {
-        let stream = std::env::var("JOURNAL_STREAM").ok();
-        let stderr = std::fs::metadata("/proc/self/fd/2").ok();
-        let is_there = stderr
-            .zip(stream)
-            .is_some_and(|(stderr, stream)| stream == format!("{}:{}", stderr.dev(), stderr.ino()));
-        let journal = if is_there { Self::at(Path::new(SOCKET)) } else { Self::default() };
-        Self { webhook, ..journal }
+    /// The journal if standard error goes there, as under systemd; else none. What it is told goes to `webhook`, too; that can be
+    /// wanted and missing.
+    pub(crate) fn open(webhook: Result<Option<Webhook>, String>) -> Self {
+        let journal =
+            if lines::is_journal() { Self::at(Path::new(SOCKET)) } else { Self::default() };
+        match webhook {
+            Ok(webhook) => Self { webhook, ..journal },
+            Err(why) => Self { no_webhook: Some((why, 0)), ..journal },
+        }
     }
 
     fn at(path: &Path) -> Self {
@@ -62,7 +65,7 @@ impl Journal {
 
     /// Tells it of a record, if that is of a class it hears of.
     pub(crate) fn tell(&mut self, record: &Record, now: Now) {
-        if self.socket.is_none() && self.webhook.is_none() {
+        if self.socket.is_none() && self.webhook.is_none() && self.no_webhook.is_none() {
             return;
         }
         if let Some(class) = Class::of(record)
@@ -84,7 +87,13 @@ impl Journal {
 
     /// What the web hook took, and what it did not; `None` if there is none.
     pub(crate) fn webhook(&self) -> Option<(u64, u64)> {
-        self.webhook.as_ref().map(|hook| (hook.delivered(), hook.dropped()))
+        let missed = || self.no_webhook.as_ref().map(|(_, missed)| (0, *missed));
+        self.webhook.as_ref().map(|hook| (hook.delivered(), hook.dropped())).or_else(missed)
+    }
+
+    /// Why there is no web hook although one is wanted.
+    pub(crate) fn webhook_error(&self) -> Option<&str> {
+        self.no_webhook.as_ref().map(|(why, _)| why.as_str())
     }
 
     /// How many were left out before it, if this one is to be told.
@@ -111,6 +120,9 @@ impl Journal {
     fn send(&mut self, entry: &Entry, now: Now) {
         if let Some(webhook) = &self.webhook {
             webhook.send(entry.json(now));
+        }
+        if let Some((_, missed)) = &mut self.no_webhook {
+            *missed += 1;
         }
         let Some((socket, path)) = &self.socket else { return };
         match socket.send_to(&entry.encode(), path) {

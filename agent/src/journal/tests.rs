@@ -173,3 +173,14 @@ fn a_web_hook_gets_the_same_as_json() {
     assert_eq!(json["time"], "1970-01-01T00:00:00.000Z");
     assert!(!json["host"].as_str().unwrap().is_empty());
 }
+
+/// A key that was moved kept the agent from starting: after a reboot the host had no guard, for want of a message.
+#[test]
+fn a_web_hook_that_is_wanted_and_missing_is_told_and_what_it_misses_is_counted() {
+    let mut journal = Journal::open(Err("no key".to_owned()));
+    assert_eq!((journal.webhook_error(), journal.webhook()), (Some("no key"), Some((0, 0))));
+    journal.tell(&verdict(true), at(0));
+    assert_eq!(journal.webhook(), Some((0, 1)));
+    let journal = Journal::open(Ok(None));
+    assert_eq!((journal.webhook_error(), journal.webhook()), (None, None));
+}

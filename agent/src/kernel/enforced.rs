@@ -17,7 +17,8 @@ pub struct Enforced {
     pub opened: bool,
 }
 
-/// Every zone that is enforced; none if nothing is pinned. What a version with another layout enforces cannot be read: an error.
+/// Every zone that is enforced; none if nothing is pinned. What a version with another layout or with other
+/// maps enforces cannot be read: an error.
 pub(super) fn enforced(pins: &Pins) -> Result<Vec<Enforced>, KernelError> {
     if let Some(other) = other_versions(pins)? {
         return Err(KernelError::Incompatible {
@@ -26,8 +27,17 @@ pub(super) fn enforced(pins: &Pins) -> Result<Vec<Enforced>, KernelError> {
             wanted: format!("version {}", abi::ABI_VERSION),
         });
     }
-    if maps::check_pins(&pins.maps)? < maps::PINNED.len() {
-        return Ok(Vec::new());
+    let found = maps::check_pins(&pins.maps)?;
+    if found < maps::PINNED.len() {
+        // What a start that failed has left: maps without a program.
+        if !has_links(pins)? {
+            return Ok(Vec::new());
+        }
+        return Err(KernelError::Incompatible {
+            path: pins.maps.clone(),
+            found: format!("{found} maps of programs that are attached"),
+            wanted: maps::PINNED.len().to_string(),
+        });
     }
     let maps = Maps::open(&pins.maps)?;
     let bank = maps.control()?.bank;
@@ -39,6 +49,15 @@ pub(super) fn enforced(pins: &Pins) -> Result<Vec<Enforced>, KernelError> {
         }
     }
     Ok(enforced)
+}
+
+/// Whether any program is pinned.
+fn has_links(pins: &Pins) -> Result<bool, KernelError> {
+    match std::fs::read_dir(&pins.links) {
+        Ok(mut entries) => Ok(entries.next().is_some()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(KernelError::io(format!("look into {}", pins.links.display()), error)),
+    }
 }
 
 /// Whether everybody may spend a break-glass in that zone now.

@@ -188,6 +188,15 @@ pub fn paused(pin_dir: &Path) -> Result<Vec<(abi::TaskKey, abi::Held)>, KernelEr
     holds::held(&Maps::open(&pins.maps)?)
 }
 
+/// When an agent has last shown itself to what is pinned, and its process; `None` if nothing is pinned.
+pub fn last_beat(pin_dir: &Path) -> Result<Option<abi::Heartbeat>, KernelError> {
+    let pins = Pins::new(pin_dir);
+    if maps::check_pins(&pins.maps)? < maps::PINNED.len() {
+        return Ok(None);
+    }
+    holds::last_beat(&Maps::open(&pins.maps)?).map(Some)
+}
+
 /// The attached kernel programs and their maps.
 pub struct Guard {
     maps: Maps,

@@ -36,6 +36,8 @@ pub(crate) struct Facts {
     pub(crate) journal_dropped: u64,
     /// What the web hook took and what it did not; `None` if there is none.
     pub(crate) webhook: Option<(u64, u64)>,
+    /// Why there is no web hook although one is wanted.
+    pub(crate) webhook_error: Option<String>,
     /// The manifest; `None` if it is not kept.
     pub(crate) manifest: Option<ManifestFacts>,
     /// Address of the metrics page, or why there is none.
@@ -218,6 +220,9 @@ fn warnings(state: &State, facts: &Facts) -> Vec<String> {
     }
     if let Some(Err(error)) = &facts.metrics {
         warnings.push(format!("nothing serves /metrics: {error}"));
+    }
+    if let Some(error) = &facts.webhook_error {
+        warnings.push(format!("nothing is sent to the web hook: {error}"));
     }
     warnings
 }

@@ -8,15 +8,17 @@ use std::path::{Path, PathBuf};
 
 use holdfast_policy::{PathPattern, Zone};
 
-use super::{Identity, Root, RootProblem, ZoneRoots, shown};
+use super::{Identity, Mounts, Root, RootProblem, ZoneRoots, filesystem, shown};
 use crate::text;
 
 /// Links named in one warning.
 const NAMED: usize = 3;
 
-/// The directories that a zone's patterns lead to, each once.
+/// The directories that a zone's patterns lead to, each once. What is on a filesystem that may not answer is not looked at: the agent
+/// would wait with it. Whoever names it is told that it cannot be guarded; what a glob matches can be mounted by others.
 pub(super) fn zone(
     zone: &Zone,
+    mounts: &Mounts,
     skipped: &mut Vec<RootProblem>,
     problems: &mut Vec<RootProblem>,
 ) -> ZoneRoots {
@@ -24,7 +26,16 @@ pub(super) fn zone(
     let mut links: Vec<(&PathPattern, PathBuf, Identity)> = Vec::new();
     for pattern in &zone.paths {
         let mut matched = false;
-        for path in matches(zone, pattern, problems) {
+        for path in matches(zone, pattern, mounts, skipped, problems) {
+            if let Some(mount) = mounts.unanswering(&path) {
+                matched = true;
+                let problem = filesystem::unguardable(zone, &path, &mount.filesystem);
+                match pattern.literal() {
+                    Some(_) => problems.push(problem),
+                    None => skipped.push(problem),
+                }
+                continue;
+            }
             match root(&path, pattern) {
                 Ok(Match::Directory(root)) => {
                     matched = true;
@@ -85,13 +96,23 @@ pub(crate) fn identity(path: &Path) -> io::Result<(Identity, bool)> {
 }
 
 /// Existing paths that `pattern` matches, links not resolved yet.
-fn matches(zone: &Zone, pattern: &PathPattern, problems: &mut Vec<RootProblem>) -> Vec<PathBuf> {
+fn matches(
+    zone: &Zone,
+    pattern: &PathPattern,
+    mounts: &Mounts,
+    skipped: &mut Vec<RootProblem>,
+    problems: &mut Vec<RootProblem>,
+) -> Vec<PathBuf> {
     let mut level = vec![PathBuf::from("/")];
     for component in pattern.components() {
         let mut next = Vec::new();
         for dir in level {
             if let Some(name) = component.literal() {
                 next.push(dir.join(name));
+                continue;
+            }
+            if let Some(mount) = mounts.unanswering(&dir) {
+                skipped.push(filesystem::unguardable(zone, &dir, &mount.filesystem));
                 continue;
             }
             match names(&dir) {

@@ -121,7 +121,7 @@ impl Host {
 pub(crate) fn resolve(policy: &Policy, host: &Host) -> Found {
     let mut found = Found::default();
     for zone in &policy.zones {
-        let roots = expand::zone(zone, &mut found.skipped, &mut found.unusable);
+        let roots = expand::zone(zone, &host.mounts, &mut found.skipped, &mut found.unusable);
         found.zones.push(roots);
     }
     for (zone, roots) in policy.zones.iter().zip(&found.zones) {

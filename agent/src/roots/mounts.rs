@@ -6,9 +6,19 @@ use std::io;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
 
+/// Filesystems that answer when a server or a program does. Looking at what is on one can take for ever, and none can be guarded.
+const UNANSWERING: [&str; 13] = [
+    "9p", "afs", "autofs", "beegfs", "ceph", "cifs", "fuse", "fuseblk", "lustre", "nfs", "nfs4",
+    "smb3", "virtiofs",
+];
+
 /// Every mount the agent can see, in the order in which they were made.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Mounts(Vec<Mount>);
+pub(crate) struct Mounts {
+    all: Vec<Mount>,
+    /// Where one is that may not answer.
+    unanswering: Vec<PathBuf>,
+}
 
 /// One mount.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,13 +41,24 @@ impl Mounts {
 
     /// Reads the format of proc(5); lines that are not in it are left out.
     pub(crate) fn parse(table: &[u8]) -> Self {
-        Self(table.split(|&byte| byte == b'\n').filter_map(mount).collect())
+        let all: Vec<Mount> = table.split(|&byte| byte == b'\n').filter_map(mount).collect();
+        let slow = all.iter().filter(|mount| mount.may_not_answer());
+        let unanswering = slow.map(|mount| mount.point.clone()).collect();
+        Self { all, unanswering }
+    }
+
+    /// The mount that a path goes through, if that may not answer: then nothing below it is to be looked at by who cannot wait. Only
+    /// the names of the path count, not where links in it lead.
+    pub(crate) fn unanswering(&self, path: &Path) -> Option<&Mount> {
+        // There are none as a rule, and many mounts.
+        self.unanswering.iter().find(|point| path.starts_with(point))?;
+        self.of(path).filter(|mount| mount.may_not_answer())
     }
 
     /// The mount that a real path goes through.
     pub(crate) fn of(&self, path: &Path) -> Option<&Mount> {
         // Of several with the same point, the last covers the others.
-        let covering = self.0.iter().filter(|mount| path.starts_with(&mount.point));
+        let covering = self.all.iter().filter(|mount| path.starts_with(&mount.point));
         covering.max_by_key(|mount| mount.point.components().count())
     }
 
@@ -50,8 +71,10 @@ impl Mounts {
 
     /// A path under which the agent can reach a place of a filesystem; the one that shows most of the filesystem.
     pub(crate) fn reach(&self, device: (u32, u32), place: &Path) -> Option<PathBuf> {
-        let showing =
-            self.0.iter().filter(|mount| mount.device == device && place.starts_with(&mount.root));
+        let showing = self
+            .all
+            .iter()
+            .filter(|mount| mount.device == device && place.starts_with(&mount.root));
         let candidates = showing.filter_map(|mount| {
             let path = join(&mount.point, place.strip_prefix(&mount.root).ok()?);
             // Another mount may cover it.
@@ -59,6 +82,13 @@ impl Mounts {
             visible.then_some((mount.root.components().count(), path))
         });
         candidates.min_by_key(|(depth, _)| *depth).map(|(_, path)| path)
+    }
+}
+
+impl Mount {
+    fn may_not_answer(&self) -> bool {
+        let kind = self.filesystem.split('.').next().unwrap_or_default();
+        UNANSWERING.contains(&kind)
     }
 }
 
@@ -142,6 +172,24 @@ nonsense
         assert_eq!(place("/mnt/one/x"), ((8, 2), "/customers/a b/x".into()));
         assert_eq!(place("/srv/tmp/x"), ((0, 30), "/x".into()));
         assert_eq!(mounts.of(Path::new("/srv/tmp")).unwrap().filesystem, "tmpfs");
+    }
+
+    #[test]
+    fn what_may_not_answer_is_known_by_its_mount() {
+        let mounts = Mounts::parse(
+            br"21 1 8:1 / / rw - ext4 /dev/sda1 rw
+22 21 0:40 / /srv/nfs rw - nfs4 server:/x rw
+23 21 0:41 / /srv/home rw - fuse.sshfs bob@x: rw
+24 22 0:30 / /srv/nfs/here rw - tmpfs tmpfs rw
+",
+        );
+        let kind =
+            |path: &str| mounts.unanswering(Path::new(path)).map(|mount| mount.filesystem.as_str());
+        assert_eq!(kind("/srv/nfs"), Some("nfs4"));
+        assert_eq!(kind("/srv/nfs/a/b"), Some("nfs4"));
+        assert_eq!(kind("/srv/home/bob"), Some("fuse.sshfs"));
+        assert_eq!(kind("/srv/nfs/here/a"), None, "another one is mounted over it");
+        assert_eq!((kind("/srv/nfsx"), kind("/"), kind("/srv")), (None, None, None));
     }
 
     #[test]

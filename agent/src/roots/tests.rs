@@ -193,3 +193,28 @@ fn what_is_too_much_is_left_out_of_the_largest_zone() {
     assert_eq!(found(&all.zones[0], &base), ["a"]);
     assert_eq!(found(&all.zones[1], &base), ["b/1"]);
 }
+
+/// The agent's loop waited with whoever looked at a server that did not answer: after ten seconds nobody was held any more, and after
+/// twenty the agent was ended, to wait again.
+#[test]
+fn what_may_not_answer_is_not_looked_at() {
+    let (_dir, base) = dirs(&["a/site", "b/site"]);
+    // Where it is mounted there is nothing: who looked would find that out.
+    let table = format!(
+        "1 0 8:1 / / rw - ext4 x rw\n2 1 0:40 / {base}/b rw - nfs4 x rw\n3 1 0:41 / {base}/c rw - fuse.x x rw\n"
+    );
+    let host = Host { mounts: Mounts::parse(table.as_bytes()), guardable: Guardable::Everything };
+    let look = |patterns: &[&str]| {
+        let paths: Vec<String> =
+            patterns.iter().map(|pattern| format!("{base}/{pattern}")).collect();
+        resolve(&policy(&[("z", &paths)]), &host)
+    };
+    let globbed = look(&["*/site"]);
+    assert_eq!(found(&globbed.zones[0], &base), ["a/site"]);
+    assert_eq!(globbed.unusable, []);
+    assert!(globbed.skipped[0].to_string().contains("b/site` is on nfs4, which cannot be guarded"));
+    assert_eq!(look(&["b/*"]).skipped.len(), 1, "nor is it listed");
+    let named = look(&["c"]);
+    assert!(named.unusable[0].to_string().contains("c` is on fuse.x, which cannot be guarded"));
+    assert!(named.zones[0].missing.is_empty(), "nobody has looked whether it is there");
+}

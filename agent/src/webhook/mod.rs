@@ -42,7 +42,7 @@ impl Webhook {
         let send = move || {
             let mut failing = false;
             for body in messages {
-                match deliver::post(&target, &key, &body) {
+                match deliver::post(&target, &key, &body, deliver::PATIENCE) {
                     Ok(()) => {
                         told.delivered.fetch_add(1, Ordering::Relaxed);
                         failing = false;

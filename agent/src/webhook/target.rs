@@ -1,9 +1,10 @@
 //! Where a hook is, and the key that signs what is sent to it.
 
 use std::fmt;
+use std::fs::OpenOptions;
 use std::io::Read as _;
 use std::net::{IpAddr, SocketAddr};
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
 use std::str::FromStr;
 
@@ -65,16 +66,32 @@ fn is_near(address: IpAddr) -> bool {
     }
 }
 
-/// The key in a file that only its owner can read: at least 32 bytes, white space at the ends not counted.
+/// The key in a file of root's, or of whoever runs this, that nobody else can read: at least 32 bytes, white space at the ends not
+/// counted.
 pub(crate) fn read_key(path: &Path) -> Result<hmac::Key, String> {
     let wrong = |what: &str| format!("the key of the web hook, {}: {what}", path.display());
-    let file = std::fs::File::open(path).map_err(|error| wrong(&error.to_string()))?;
-    let mode = file.metadata().map_err(|error| wrong(&error.to_string()))?.mode();
-    if mode & 0o077 != 0 {
+    // A pipe without a writer would be waited for.
+    let open = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path);
+    let file = open.map_err(|error| wrong(&error.to_string()))?;
+    let about = file.metadata().map_err(|error| wrong(&error.to_string()))?;
+    if !about.is_file() {
+        return Err(wrong("it is no file"));
+    }
+    if about.mode() & 0o077 != 0 {
         return Err(wrong("others can read it\n  help: chmod 600"));
     }
+    if about.uid() != 0 && about.uid() != rustix::process::geteuid().as_raw() {
+        return Err(wrong(&format!(
+            "it is user {}'s, who knows it\n  help: chown root",
+            about.uid()
+        )));
+    }
     let mut bytes = Vec::new();
-    file.take(LONGEST).read_to_end(&mut bytes).map_err(|error| wrong(&error.to_string()))?;
+    file.take(LONGEST + 1).read_to_end(&mut bytes).map_err(|error| wrong(&error.to_string()))?;
+    if bytes.len() as u64 > LONGEST {
+        // Cut off here, it would not be the one that the hook has.
+        return Err(wrong("it is longer than 4 KiB\n  help: openssl rand -hex 32 > FILE"));
+    }
     let key = bytes.trim_ascii();
     if key.len() < SHORTEST {
         return Err(wrong("it is shorter than 32 bytes\n  help: openssl rand -hex 32 > FILE"));

@@ -101,6 +101,56 @@ fn a_hook_that_hangs_is_not_waited_for() {
     assert_eq!(webhook.delivered(), 0);
 }
 
+/// A hook that answers a byte at a time, for ever. With a time limit for each byte one message took days, and no other was sent.
+#[test]
+fn a_hook_that_trickles_is_given_up() {
+    for (start, taken) in [("", false), ("HTTP/1.1 204 No Content\r\n", true)] {
+        let (listener, target) = hook();
+        std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            stream.write_all(start.as_bytes()).unwrap();
+            while stream.write_all(b"H").is_ok() {
+                std::thread::sleep(std::time::Duration::from_millis(200));
+            }
+        });
+        let (done, outcome) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            let patience = std::time::Duration::from_secs(1);
+            done.send(deliver::post(&target, &key(), "x", patience).is_ok()).unwrap();
+        });
+        let patience = std::time::Duration::from_secs(60);
+        assert_eq!(outcome.recv_timeout(patience), Ok(taken), "{start:?}");
+    }
+}
+
+/// What a hook may say that is not a yes: another place to go to, nothing, no HTTP, or a yes that never ends.
+#[test]
+fn what_a_hook_answers_is_not_followed_and_not_kept() {
+    let endless = format!("HTTP/1.1 200 OK\r\n\r\n{}", "x".repeat(1 << 22));
+    for (answer, taken) in [
+        ("HTTP/1.1 307 Temporary Redirect\r\nLocation: http://192.0.2.1/\r\n\r\n", false),
+        ("", false),
+        ("HTTP/1.1", false),
+        ("220 mail.example.com ESMTP\r\n", false),
+        ("\u{1b}[2J\u{1b}[2J\u{1b}[2J\u{1b}[2J", false),
+        (endless.as_str(), true),
+    ] {
+        let (listener, target) = hook();
+        let said = answer.to_owned();
+        std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let _ = stream.read(&mut [0; 4096]).unwrap();
+            // Who has read enough is gone.
+            let _ = stream.write_all(said.as_bytes());
+        });
+        let outcome = deliver::post(&target, &key(), "x", deliver::PATIENCE);
+        let start: String = answer.chars().take(30).collect();
+        assert_eq!(outcome.is_ok(), taken, "{start:?}: {outcome:?}");
+        let message = outcome.err().map(|error| error.to_string()).unwrap_or_default();
+        assert!(!message.contains('\u{1b}'), "{message:?}");
+    }
+}
+
 #[test]
 fn a_hook_is_near() {
     let parse = |text: &str| text.parse::<Target>();
@@ -141,6 +191,10 @@ fn a_key_is_long_and_its_owners_alone() {
         Ok(hmac::sign(&key(), b"x").as_ref().to_vec())
     );
     assert!(write(KEY, 0o640).unwrap_err().contains("others can read"));
+    assert!(write(&[b'x'; 4097], 0o600).unwrap_err().contains("longer than 4 KiB"));
+    let pipe = dir.path().join("pipe");
+    rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, rustix::fs::Mode::from_raw_mode(0o600)).unwrap();
+    assert!(read_key(&pipe).unwrap_err().contains("no file"));
     assert!(
         write(b"short\n                                      ", 0o600)
             .unwrap_err()

@@ -23,8 +23,10 @@ use host::Host;
 type Step = (&'static str, fn(&mut Host) -> Result<()>);
 
 const BEFORE: &[Step] = &[
+    ("package_installs_over_a_policy_that_is_there_and_wrong", install::over_a_wrong_policy),
     ("package_installs_and_observes", install::installs),
     ("package_brings_what_it_says", install::content),
+    ("package_in_a_chroot_leaves_the_guard_of_the_host_alone", install::in_a_chroot),
     ("package_is_ready_once_every_op_was_tried", service::ready),
     ("package_service_is_hardened_and_can_do_its_work", service::works),
     ("package_journal_has_fields_and_says_what_to_do", service::journal),

@@ -22,7 +22,12 @@ pub(super) fn refused(_: &mut Host) -> Result<()> {
     let state =
         Tool::new("dpkg-query").args(["-W", "-f", "${db:Status-Status}", "holdfast"]).ok()?;
     check_eq!(state.stdout, "installed", "state of the package");
-    Tool::new("rm").args(["-rf", "/data/watchdog"]).run()?.refused().map(drop)
+    Tool::new("rm").args(["-rf", "/data/watchdog"]).run()?.refused()?;
+    // Nor is it taken for no guard at all if one of its maps cannot be found: another version may have others.
+    let maps = Tool::new("find").args([PIN_DIR, "-name", "HEARTBEAT"]).ok()?;
+    fs::remove_file(maps.stdout.trim()).context("HEARTBEAT")?;
+    let outcome = host::holdfast(&["unpin", "--check"])?;
+    host::fails_saying(&outcome, &["cannot be read", "maps of programs that are attached"])
 }
 
 /// With a code: for the one zone that still is enforced.
@@ -58,6 +63,7 @@ pub(super) fn purge(_: &mut Host) -> Result<()> {
     check!(Path::new(STATE_DIR).join("allowances.redb").exists(), "no state was there");
     let outcome = host::apt(&["purge", "holdfast"])?.ok()?;
     check!(outcome.said().contains("the audit log stays"), "{}", outcome.describe("should say so"));
+    check!(!outcome.said().contains("dpkg: warning"), "{}", outcome.describe("is said twice"));
     let mut left: Vec<String> = Vec::new();
     for entry in fs::read_dir(STATE_DIR).context(STATE_DIR)? {
         left.push(entry?.file_name().to_string_lossy().into_owned());

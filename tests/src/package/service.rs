@@ -107,6 +107,18 @@ pub(super) fn journal(host: &mut Host) -> Result<()> {
     let released = "MESSAGE_ID=2b1e7c711a6243e68aac3cadcb031423";
     let released = Tool::new("journalctl").args(["--no-pager", "-o", "json", released]).ok()?;
     check!(released.stdout.contains("HOLDFAST_PERSON_UID"), "{}", released.describe("who?"));
+    // Lines of the log have their priority, too: the runbooks look for them so.
+    let lines = |priority: &str| {
+        let words = ["-u", UNIT, "--no-pager", "-o", "cat", "_TRANSPORT=stdout", "-p", priority];
+        Ok::<_, anyhow::Error>(Tool::new("journalctl").args(words).run()?.stdout)
+    };
+    let (warnings, all) = (lines("warning")?, lines("debug")?);
+    check!(warnings.contains("does not exist; it is guarded as soon as it appears"), "{warnings}");
+    check!(!warnings.contains("the guard is up") && all.contains("the guard is up"), "{warnings}");
+    check!(
+        !all.contains("<4>") && !all.contains("<6>"),
+        "the journal has not understood it: {all}"
+    );
     host.note(format!("journal: {}", cli::text(&entry, "MESSAGE")));
     Ok(())
 }
@@ -124,9 +136,11 @@ pub(super) fn reload(_: &mut Host) -> Result<()> {
     })?;
     host::property_is("ActiveState", "active")?;
     host::put_in_force(&host::policy())?;
-    let status = host::property("StatusText")?;
-    check!(!status.contains("refused") && status.contains("held (enforce)"), "{status}");
-    Ok(())
+    until("the status says that it was accepted", PATIENCE, || {
+        let status = host::property("StatusText")?;
+        let good = !status.contains("refused") && status.contains("held (enforce)");
+        Ok(good.then_some(()))
+    })
 }
 
 /// A loop that does not go round is noticed and ended. Meanwhile somebody deletes: the guard is in the kernel.

@@ -73,9 +73,9 @@ fn fill(tree: &Tree<'_>, binary: &Path, pages: &Path, version: &str) -> Result<(
         &read("agent/dist/holdfast.service")?,
         0o644,
     )?;
+    // No conffile, and the state's directory is not the package's: see the scripts.
     let policy = read("agent/dist/policy.toml")?;
-    tree.file("etc/holdfast/policy.toml", &policy, 0o644)?;
-    tree.dir("var/lib/holdfast", 0o700)?;
+    tree.file("usr/share/holdfast/policy.toml", &policy, 0o644)?;
 
     let man = "usr/share/man";
     for page in files(pages)? {
@@ -124,9 +124,9 @@ fn fill(tree: &Tree<'_>, binary: &Path, pages: &Path, version: &str) -> Result<(
     let control = String::from_utf8(read("agent/dist/debian/control")?)?;
     let size = tree.size()?.div_ceil(1024);
     let control = control.replace("@VERSION@", version).replace("@SIZE@", &size.to_string());
+    let control = control.replace("@MAINTAINER@", &maintainer(|name| std::env::var(name).ok()));
     tree.file("DEBIAN/md5sums", tree.md5sums()?.as_bytes(), 0o644)?;
     tree.file("DEBIAN/control", control.as_bytes(), 0o644)?;
-    tree.file("DEBIAN/conffiles", &read("agent/dist/debian/conffiles")?, 0o644)?;
     for script in ["postinst", "prerm", "postrm"] {
         tree.file(
             &format!("DEBIAN/{script}"),
@@ -135,6 +135,16 @@ fn fill(tree: &Tree<'_>, binary: &Path, pages: &Path, version: &str) -> Result<(
         )?;
     }
     Ok(())
+}
+
+/// Who answers for a package: whoever makes it, if DEBFULLNAME and DEBEMAIL say who that is, as for Debian's own tools; else the
+/// administrator of the host on which it is installed, whom mail to root reaches.
+fn maintainer(variable: impl Fn(&str) -> Option<String>) -> String {
+    let given = |name| variable(name).filter(|value| !value.contains(['\n', '<', '>']));
+    match (given("DEBFULLNAME"), given("DEBEMAIL")) {
+        (Some(name), Some(address)) => format!("{name} <{address}>"),
+        (None, _) | (_, None) => "Local administrator <root@localhost>".to_owned(),
+    }
 }
 
 /// Takes the files of a directory along, at the same places below another.
@@ -220,4 +230,25 @@ fn remove(dir: &Path) -> Result<()> {
 
 fn shown(file: &Path) -> String {
     file.strip_prefix(paths::root()).unwrap_or(file).display().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_makes_a_package_answers_for_it_if_it_is_said() {
+        let of = |name: Option<&str>, address: Option<&str>| {
+            maintainer(|variable| match variable {
+                "DEBFULLNAME" => name.map(str::to_owned),
+                _ => address.map(str::to_owned),
+            })
+        };
+        assert_eq!(of(Some("Ann Other"), Some("ann@example.com")), "Ann Other <ann@example.com>");
+        assert_eq!(of(Some("Ann Other"), None), "Local administrator <root@localhost>");
+        let field = of(Some("A\nDepends: x"), Some("ann@example.com"));
+        assert_eq!(field, "Local administrator <root@localhost>");
+        let control = include_str!("../../../agent/dist/debian/control");
+        assert!(control.contains("\nMaintainer: @MAINTAINER@\n"), "{control}");
+    }
 }

@@ -26,6 +26,10 @@ pub fn next(package: &Path) -> Result<PathBuf> {
         bail!("{} has no {} in it", binary.display(), String::from_utf8_lossy(MARK.0));
     }
     fs::write(&binary, bytes)?;
+    // Another policy comes with it, which is nobody's business who has one.
+    let policy = tree.join("usr/share/holdfast/policy.toml");
+    let text = fs::read_to_string(&policy).with_context(|| policy.display().to_string())?;
+    fs::write(&policy, format!("# of a later version\n{text}"))?;
     let control = tree.join("DEBIAN/control");
     let text = fs::read_to_string(&control)?;
     let version = version()?;

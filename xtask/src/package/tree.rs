@@ -29,14 +29,6 @@ impl Tree<'_> {
         Ok(())
     }
 
-    /// Makes an empty directory.
-    pub fn dir(&self, name: &str, mode: u32) -> Result<()> {
-        let path = self.root.join(name);
-        fs::create_dir_all(&path)?;
-        fs::set_permissions(&path, Permissions::from_mode(mode))?;
-        Ok(())
-    }
-
     /// Bytes of all files so far.
     pub fn size(&self) -> Result<u64> {
         files(self.root)?.iter().map(|file| Ok(fs::metadata(file)?.len())).sum()
@@ -47,14 +39,9 @@ impl Tree<'_> {
         let mut sums = String::new();
         for file in files(self.root)? {
             let name = file.strip_prefix(self.root)?.display().to_string();
-            // Of a conffile dpkg keeps the sum itself.
-            if !name.starts_with("etc/") {
-                let text = process::output(process::program("md5sum").arg(&file))?;
-                sums.push_str(&format!(
-                    "{}  {name}\n",
-                    text.split_whitespace().next().unwrap_or_default()
-                ));
-            }
+            let text = process::output(process::program("md5sum").arg(&file))?;
+            let sum = text.split_whitespace().next().unwrap_or_default();
+            sums.push_str(&format!("{sum}  {name}\n"));
         }
         Ok(sums)
     }
@@ -63,8 +50,7 @@ impl Tree<'_> {
     pub fn settle(&self) -> Result<()> {
         let time = UNIX_EPOCH + Duration::from_secs(self.epoch);
         for path in everything(self.root)? {
-            let is_private = path.ends_with("var/lib/holdfast");
-            if path.is_dir() && !is_private {
+            if path.is_dir() {
                 fs::set_permissions(&path, Permissions::from_mode(0o755))?;
             }
             File::open(&path)?.set_modified(time)?;

@@ -11,17 +11,20 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use ratatui::DefaultTerminal;
 use ratatui::crossterm::event::{self, Event, KeyEvent};
+use ratatui::crossterm::execute;
+use ratatui::crossterm::terminal::{EnterAlternateScreen, disable_raw_mode, enable_raw_mode};
+use ratatui::layout::Rect;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
+use rustix::process::{Signal as Number, getpid, kill_process};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc::{self, Receiver, UnboundedReceiver};
 use tokio::time::{sleep, timeout};
 
 use self::model::{Flow, Model};
-use super::client::ClientError;
 use super::{Client, Exit, Failure, events};
 use crate::allowances::host_names;
-use crate::api::{HoldReport, Status};
+use crate::api::Look;
 
 /// An event stream that ended is asked for again after so long.
 const AGAIN: Duration = Duration::from_secs(2);
@@ -29,7 +32,7 @@ const AGAIN: Duration = Duration::from_secs(2);
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What the agent said, and when; or why it said nothing.
-type Look = (Instant, Result<(Status, Vec<HoldReport>), String>);
+type Looked = (Instant, Result<Look, String>);
 
 #[derive(Debug, Args)]
 pub(super) struct TopArgs {
@@ -38,7 +41,7 @@ pub(super) struct TopArgs {
     interval: Duration,
 }
 
-/// Each look asks the agent for everything it knows.
+/// Each look asks the agent for everything it knows, and has it try nothing.
 fn every(text: &str) -> Result<Duration, String> {
     match holdfast_policy::parse_time(text) {
         Ok(time) if (1..=3600).contains(&time.as_secs()) => Ok(time),
@@ -53,10 +56,10 @@ pub(super) async fn run(client: &Client, args: &TopArgs) -> Result<Exit, Failure
         return Err(Failure::new(Exit::Usage, message));
     }
     // Without an agent that is said as by any other command, and the terminal stays as it is.
-    let (status, holds) = look(client).await?;
+    let Look { status, holds } = client.look().await?;
     let mut model = Model::new(host_names().name, status, holds, Instant::now());
     // Before the terminal is another: none finds it half way.
-    let mut signals = signals()?;
+    let mut signals = Signals::new()?;
     let mut terminal = ratatui::try_init().inspect_err(|_| drop(ratatui::try_restore()))?;
     let outcome = watch(&mut terminal, &mut model, client, args.interval, &mut signals).await;
     // What it was before, also if that fails.
@@ -66,17 +69,13 @@ pub(super) async fn run(client: &Client, args: &TopArgs) -> Result<Exit, Failure
     Ok(Exit::Ok)
 }
 
-async fn look(client: &Client) -> Result<(Status, Vec<HoldReport>), ClientError> {
-    Ok((client.status().await?, client.holds().await?.holds))
-}
-
 /// It never waits for the agent: keys and signals are served whatever that does.
 async fn watch(
     terminal: &mut DefaultTerminal,
     model: &mut Model,
     client: &Client,
     every: Duration,
-    signals: &mut [Signal],
+    signals: &mut Signals,
 ) -> Result<(), Failure> {
     let (mut keys, mut lines) = (keys(), lines(client.clone()));
     let mut looks = looks(client.clone(), every);
@@ -84,28 +83,69 @@ async fn watch(
         terminal.draw(|frame| view::draw(frame, model))?;
         tokio::select! {
             key = keys.recv() => match key {
-                Some(Event::Key(key)) if is_press(&key) && model.key(key) == Flow::End => return Ok(()),
+                Some(Event::Key(key)) if is_press(&key) => match model.key(key) {
+                    Flow::On => {}
+                    Flow::Suspend => suspend(terminal)?,
+                    Flow::End => return Ok(()),
+                },
                 Some(_) => {}
                 // The terminal is gone.
                 None => return Ok(()),
             },
             Some(line) = lines.recv() => model.event(line),
-            () = any(signals) => return Ok(()),
+            () = any(&mut signals.end) => return Ok(()),
+            _ = signals.stop.recv() => suspend(terminal)?,
+            // Whoever stopped it in another way has had the terminal meanwhile.
+            _ = signals.go_on.recv() => take_terminal(terminal)?,
             Some((at, look)) = looks.recv(), if !model.is_stopped() => match look {
-                Ok((status, holds)) => model.took(status, holds, at),
+                Ok(Look { status, holds }) => model.took(status, holds, at),
                 Err(why) => model.failed(&why),
             },
         }
     }
 }
 
-fn signals() -> io::Result<[Signal; 4]> {
-    Ok([
-        signal(SignalKind::terminate())?,
-        signal(SignalKind::hangup())?,
-        signal(SignalKind::interrupt())?,
-        signal(SignalKind::quit())?,
-    ])
+/// What others may want of it.
+struct Signals {
+    end: [Signal; 4],
+    stop: Signal,
+    go_on: Signal,
+}
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        let end = [
+            signal(SignalKind::terminate())?,
+            signal(SignalKind::hangup())?,
+            signal(SignalKind::interrupt())?,
+            signal(SignalKind::quit())?,
+        ];
+        let [stop, go_on] = [Number::TSTP, Number::CONT].map(|number| signal(kind(number)));
+        Ok(Self { end, stop: stop?, go_on: go_on? })
+    }
+}
+
+fn kind(number: Number) -> SignalKind {
+    SignalKind::from_raw(number.as_raw())
+}
+
+/// Stops as any job does, with the terminal as it was before. It comes back when the shell has it go on.
+fn suspend(terminal: &mut DefaultTerminal) -> io::Result<()> {
+    terminal.show_cursor()?;
+    ratatui::try_restore()?;
+    kill_process(getpid(), Number::STOP)?;
+    take_terminal(terminal)
+}
+
+/// Has the terminal to itself, and draws everything anew.
+fn take_terminal(terminal: &mut DefaultTerminal) -> io::Result<()> {
+    // A shell may have set it otherwise, and what is raw already is left alone.
+    disable_raw_mode()?;
+    enable_raw_mode()?;
+    execute!(io::stdout(), EnterAlternateScreen)?;
+    // `clear` would ask the terminal where the cursor is, and wait for an answer that the reader of keys takes.
+    let size = terminal.size()?;
+    terminal.resize(Rect::new(0, 0, size.width, size.height))
 }
 
 /// Any of them came.
@@ -118,11 +158,11 @@ async fn any(signals: &mut [Signal]) {
 }
 
 /// What the agent says, again and again. Nobody asks it while nobody takes that.
-fn looks(client: Client, every: Duration) -> Receiver<Look> {
+fn looks(client: Client, every: Duration) -> Receiver<Looked> {
     let (sender, receiver) = mpsc::channel(1);
     tokio::spawn(async move {
         loop {
-            let look = match timeout(PATIENCE, look(&client)).await {
+            let look = match timeout(PATIENCE, client.look()).await {
                 Ok(outcome) => outcome.map_err(|error| error.to_string()),
                 Err(_) => Err(format!("nothing for {} s", PATIENCE.as_secs())),
             };

@@ -14,6 +14,8 @@ const LINES: usize = 200;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Flow {
     On,
+    /// The shell is wanted for a while.
+    Suspend,
     End,
 }
 
@@ -101,6 +103,9 @@ impl Model {
             KeyCode::Char('q') | KeyCode::Esc => return Flow::End,
             KeyCode::Char('c') if key.modifiers.contains(KeyModifiers::CONTROL) => {
                 return Flow::End;
+            }
+            KeyCode::Char('z') if key.modifiers.contains(KeyModifiers::CONTROL) => {
+                return Flow::Suspend;
             }
             // A terminal that sends NUL means control and space.
             KeyCode::Char(' ') if key.modifiers.is_empty() => self.stopped = !self.stopped,
@@ -204,5 +209,8 @@ pub(super) mod tests {
         assert_eq!(press(&mut model, KeyCode::Char('q')), Flow::End);
         let interrupt = KeyEvent::new(KeyCode::Char('c'), KeyModifiers::CONTROL);
         assert_eq!(model.key(interrupt), Flow::End);
+        let suspend = KeyEvent::new(KeyCode::Char('z'), KeyModifiers::CONTROL);
+        assert_eq!(model.key(suspend), Flow::Suspend);
+        assert_eq!(press(&mut model, KeyCode::Char('z')), Flow::On);
     }
 }

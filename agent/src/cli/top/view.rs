@@ -302,7 +302,7 @@ mod tests {
         let zone = model.status.zones[0].clone();
         model.status.zones = vec![zone; 300];
         model.event("x".repeat(500));
-        for (width, height) in [(1, 1), (20, 5), (80, 24), (200, 60)] {
+        for (width, height) in [(0, 0), (1, 1), (0, 24), (80, 0), (20, 5), (80, 24), (200, 60)] {
             let _ = screen(&model, width, height);
         }
         assert!(screen(&model, 80, 40).contains("zones (29"), "what does not fit is counted");
