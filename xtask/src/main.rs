@@ -7,6 +7,7 @@
 mod build;
 mod ci;
 mod command;
+mod fleet;
 mod fuzz;
 mod package;
 mod paths;
@@ -59,6 +60,8 @@ enum Task {
     Fuzz(fuzz::Options),
     /// Cut the power of a VM again and again while it records what it lets through, and look for what is missing
     Powercut(powercut::Options),
+    /// Roll holdfast out to two VMs with the Ansible role, and see that it goes on only from a host that is guarded
+    Fleet(fleet::Options),
     /// Everything that has to pass before a change goes in: format, lints, docs, dependencies, tests
     Ci,
 }
@@ -85,6 +88,7 @@ fn run(task: Task) -> Result<i32> {
         Task::Bench(options) => options.run(),
         Task::Fuzz(options) => options.run(),
         Task::Powercut(options) => options.run(),
+        Task::Fleet(options) => options.run(),
         Task::Ci => ci::run(),
     }
 }
