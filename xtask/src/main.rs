@@ -8,6 +8,7 @@ mod build;
 mod ci;
 mod command;
 mod day;
+mod fleet;
 mod fuzz;
 mod package;
 mod paths;
@@ -62,6 +63,8 @@ enum Task {
     Powercut(powercut::Options),
     /// Live through a day on a hosting node, learn budgets from it, enforce them for another, and run the script of 2012
     Day(day::Options),
+    /// Roll holdfast out to two VMs with the Ansible role, and see that it goes on only from a host that is guarded
+    Fleet(fleet::Options),
     /// Everything that has to pass before a change goes in: format, lints, docs, dependencies, tests
     Ci,
 }
@@ -89,6 +92,7 @@ fn run(task: Task) -> Result<i32> {
         Task::Fuzz(options) => options.run(),
         Task::Powercut(options) => options.run(),
         Task::Day(options) => options.run(),
+        Task::Fleet(options) => options.run(),
         Task::Ci => ci::run(),
     }
 }

@@ -1,4 +1,5 @@
-//! The root disks of the guests: a small Debian 12 with the real tools that real scripts use, and one with systemd and apt.
+//! The root disks of the guests: a small Debian 12 with the real tools that real scripts use, one with systemd and apt, and one that
+//! something is rolled out to.
 //!
 //! An image is never written to by a guest. Its name carries a digest of its recipe: a change makes a new one.
 
@@ -24,6 +25,8 @@ struct Recipe {
     links: &'static [&'static str],
     /// Whether packages that are installed in the guest keep their documentation, and services are the guest's to start.
     whole: bool,
+    /// Services of packages that do not start by themselves.
+    quiet: &'static [&'static str],
 }
 
 /// Where nothing runs but what a test starts.
@@ -56,6 +59,7 @@ const BARE: Recipe = Recipe {
     version: 1,
     links: &["holdfast", "holdfast-tests"],
     whole: false,
+    quiet: &[],
 };
 
 /// A host as it is in a data centre: systemd, packages, monitoring. `holdfast` comes as a package, so there is no link.
@@ -85,6 +89,37 @@ const SYSTEMD: Recipe = Recipe {
     version: 1,
     links: &["holdfast-tests"],
     whole: true,
+    quiet: &["prometheus.service", "prometheus-alertmanager.service"],
+};
+
+/// A host of a fleet, as Ansible finds it: a login, sudo, Python. It has a disk of its own, so that only who rolls out waits for it.
+const FLEET: Recipe = Recipe {
+    dir: "guest-fleet",
+    packages: &[
+        "apt",
+        "bash",
+        "dbus",
+        "e2fsprogs",
+        "findutils",
+        "grep",
+        "iproute2",
+        "kmod",
+        "mount",
+        "openssh-server",
+        "procps",
+        "python3",
+        "python3-apt",
+        "sed",
+        "sudo",
+        "systemd",
+        "systemd-sysv",
+        "tar",
+        "util-linux",
+    ],
+    version: 1,
+    links: &[],
+    whole: true,
+    quiet: &["ssh.service"],
 };
 
 /// What a guest needs besides a kernel.
@@ -104,6 +139,11 @@ pub fn ensure() -> Result<Guest> {
 /// The files of the guest with systemd, made if they are not there yet.
 pub fn ensure_systemd() -> Result<Guest> {
     ensure_of(&SYSTEMD)
+}
+
+/// The files of a host of a fleet, made if they are not there yet.
+pub fn ensure_fleet() -> Result<Guest> {
+    ensure_of(&FLEET)
 }
 
 fn ensure_of(recipe: &Recipe) -> Result<Guest> {
@@ -161,7 +201,7 @@ fn make_root_disk(recipe: &Recipe, place: &Path) -> Result<()> {
         fs::create_dir_all(tree.join(dir))?;
     }
     if recipe.whole {
-        make_whole(&tree)?;
+        make_whole(&tree, recipe.quiet)?;
     } else {
         // What the package brings along elsewhere.
         for dir in ["etc/holdfast", "var/lib/holdfast"] {
@@ -184,12 +224,12 @@ fn make_root_disk(recipe: &Recipe, place: &Path) -> Result<()> {
 
 /// What is left out of the image itself is not left out of packages that a guest installs; and no service starts by itself but
 /// those of systemd. With a machine id it is no first boot, at which systemd would start everything that is installed.
-fn make_whole(tree: &Path) -> Result<()> {
+fn make_whole(tree: &Path, quiet: &[&str]) -> Result<()> {
     let excludes = tree.join("etc/dpkg/dpkg.cfg.d/99mmdebstrap");
     fs::remove_file(&excludes).with_context(|| format!("no {}", excludes.display()))?;
     fs::write(tree.join("etc/machine-id"), "0123456789abcdef0123456789abcdef\n")?;
     let wanted = tree.join("etc/systemd/system/multi-user.target.wants");
-    for name in ["prometheus.service", "prometheus-alertmanager.service"] {
+    for name in quiet {
         let link = wanted.join(name);
         fs::remove_file(&link).with_context(|| format!("no {}", link.display()))?;
     }
@@ -223,6 +263,7 @@ mod tests {
     #[test]
     fn each_disk_has_a_digest_of_its_own() {
         assert_ne!(digest(&BARE), digest(&SYSTEMD));
+        assert_ne!(digest(&SYSTEMD), digest(&FLEET));
         assert_ne!(digest(&SYSTEMD), digest(&Recipe { version: 99, ..SYSTEMD }));
     }
 }

@@ -3,6 +3,7 @@
 //! It changes the machine only by its package manager, and says so; everything else goes into `.cache`.
 //! It never writes the name of a mirror down, and never touches anything that is in order.
 
+pub mod ansible;
 mod apt;
 mod archive;
 mod deb822;
@@ -37,6 +38,7 @@ pub fn everything(refresh: bool) -> Result<()> {
         ui::say(&format!("  run by {}", emulator.introduction()));
     }
     for_systemd_vm(kernels::TESTED[0])?;
+    for_fleet()?;
     for_ci()?;
     for_host_tests()?;
     for_fuzz()?;
@@ -88,6 +90,13 @@ pub fn for_systemd_vm(kernel: &str) -> Result<(Kernel, Guest, Emulator)> {
     let (kernel, _, emulator) = for_vm(kernel, false)?;
     let _alone = alone()?;
     Ok((kernel, guest::ensure_systemd()?, emulator))
+}
+
+/// What booting a host of a fleet needs, and what rolls out to it: where Ansible is.
+pub fn for_fleet() -> Result<(Guest, PathBuf)> {
+    for_host_tests()?;
+    let _alone = alone()?;
+    Ok((guest::ensure_fleet()?, ansible::ensure()?))
 }
 
 /// What `ci` needs on top.

@@ -64,6 +64,8 @@ pub struct Boot {
     pub boots: u32,
     /// What can make its power fail.
     pub power: Power,
+    /// A port of this machine's loopback that leads to the guest's port 22. There is no other network, and no way out of it.
+    pub login: Option<u16>,
 }
 
 impl Boot {
@@ -86,6 +88,7 @@ impl Boot {
             limit: Duration::from_secs(600),
             boots: 8,
             power: Power::default(),
+            login: None,
         })
     }
 
@@ -94,6 +97,12 @@ impl Boot {
         self.guest = setup::for_systemd_vm(&self.kernel.name)?.1;
         self.systemd = true;
         Ok(self)
+    }
+
+    /// The same as a host of a fleet, which this port of loopback leads to.
+    pub fn with_login(mut self, guest: Guest, login: u16) -> Self {
+        (self.guest, self.systemd, self.login) = (guest, true, Some(login));
+        self
     }
 
     /// The same with the project's binaries, which are built first.

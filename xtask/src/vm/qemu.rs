@@ -48,6 +48,10 @@ pub fn command(boot: &Boot, accel: Accel, scratch: &Scratch, number: u32) -> Com
         add_disk(&mut qemu, "hf-data", data, "cache=unsafe");
     }
     add_ports(&mut qemu, boot, scratch);
+    if let Some(port) = boot.login {
+        let net = format!("user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:{port}-:22");
+        qemu.args(["-netdev", &net, "-device", "virtio-net-pci,netdev=net,romfile="]);
+    }
     // Temporary overlays belong into the directory that is removed after the run.
     qemu.env("TMPDIR", &scratch.dir);
     qemu
