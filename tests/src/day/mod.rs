@@ -109,8 +109,8 @@ fn learn(hours: u64) -> Result<Value> {
     }
     let learnt = cli::policy_json(&[&args[..], &["--json"]].concat(), 0)?;
     check_eq!(cli::number(&learnt, "trips")?, 0, "trips of the proposal");
-    let proposed = cli::policy(&args)?.ok()?.stdout;
-    fs::write(PROPOSED, &proposed)?;
+    let proposed = cli::text(&learnt, "text");
+    fs::write(PROPOSED, proposed)?;
     println!("the proposal:\n{proposed}");
     let simulate = ["simulate", "--policy", PROPOSED, "--since", &since, "--json"];
     let simulated = cli::policy_json(&simulate, 0)?;
