@@ -147,11 +147,8 @@ fn script(learnt: &Value) -> Result<()> {
         );
         check!(lost <= limit, "more than the limit is gone");
     }
-    println!("held and killed {kills} times; {}", outcome.describe("said at last"));
-    check!(
-        outcome.stderr.contains("Operation not permitted"),
-        "{}",
-        outcome.describe("should have been stopped in the backups")
-    );
+    let denied = outcome.stderr.matches("Operation not permitted").count();
+    println!("held and killed {kills} times; {denied} removals denied");
+    check!(denied > 0, "{}", outcome.describe("should have been stopped in the backups"));
     Ok(())
 }
