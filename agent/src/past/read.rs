@@ -167,8 +167,8 @@ impl Walk<'_> {
         match &line {
             Line::Gone(record) => self.gone(record),
             Line::Head { ring, .. } | Line::Ring { ring, .. } => {
-                // A ring's name begins with the boot's.
-                let boot = ring.split(' ').next().unwrap_or_default();
+                // A ring's name is the boot's, and a number after a slash.
+                let boot = ring.split('/').next().unwrap_or_default();
                 boot.clone_into(&mut self.boot);
             }
             Line::Gap(_) | Line::Switch { .. } | Line::Stop { .. } | Line::End { .. } => {}

@@ -27,7 +27,7 @@ impl Host {
     fn new() -> Self {
         let mut host =
             Self { dir: tempfile::tempdir().unwrap(), lines: Vec::new(), audit: Vec::new() };
-        host.head("boot-a 1", DAY);
+        host.head("boot-a/1", DAY);
         host
     }
 

@@ -161,7 +161,7 @@ fn not_guarded(fleet: &Fleet<'_>) -> Result<()> {
     fleet.a.sudo("sysctl -q kernel.ftrace_enabled=0")?;
     wait_for(fleet.a, "enforcing=false")?;
     let played = fleet.both(&["-e", "holdfast_tries=2"])?;
-    played.failed_saying("ftrace_enabled")?;
+    played.failed_saying("fatal: [a]: FAILED!")?;
     played.never_touched("b")?;
     same(&before, &fleet.b.state()?).context("host b")?;
     fleet.a.sudo("sysctl -q kernel.ftrace_enabled=1")?;
