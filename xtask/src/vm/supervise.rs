@@ -15,10 +15,17 @@ use super::initramfs::Task;
 use super::log::{self, Trouble};
 use super::ports::{self, Message, Stream};
 use super::{Boot, Power, Scratch, qemu};
+use crate::ui;
 
 const POLL: Duration = Duration::from_millis(200);
 /// After its last word the guest gets this long to switch itself off.
 const GRACE: Duration = Duration::from_secs(4);
+
+/// A guest that has not come up after so long never will: on a busy machine the emulator's timers can be so late while the kernel measures
+/// them that no timer of a processor ever fires.
+const COMES_UP: Duration = Duration::from_secs(240);
+/// So often it is switched off and on again.
+const TRIES: u32 = 3;
 
 /// How a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,19 +65,34 @@ pub fn run(boot: &Boot, accel: Accel, on_output: &mut dyn FnMut(Stream, &[u8])) 
         trouble: Vec::new(),
         end: None,
         again: false,
+        is_up: matches!(boot.task, Task::Probe),
+        is_stuck: false,
+        switched_on: start,
+        tries: 0,
         boot_time: None,
         stop_at: time_up,
     };
-    for number in 1..=boot.boots {
+    let mut number = 1;
+    while number <= boot.boots {
         watch.again = false;
         boot.power.restore();
         watch.stop_at = time_up;
         let messages = ports::listen(&scratch.ports)?;
         let mut child = start_emulator(boot, accel, &scratch, number)?;
+        let trouble = watch.trouble.len();
+        watch.switched_on = Instant::now();
         watch.until_gone(&mut child, &messages, &boot.power, on_output)?;
+        if watch.is_stuck {
+            ui::say("  the guest did not come up: switched off, and on again");
+            watch.trouble.truncate(trouble);
+            watch.is_stuck = false;
+            continue;
+        }
         if !watch.again || watch.end.is_some() {
             break;
         }
+        (watch.is_up, watch.tries) = (false, 0);
+        number += 1;
     }
     Ok(Outcome {
         end: watch.end.unwrap_or(End::Died),
@@ -101,6 +123,13 @@ struct Watch {
     end: Option<End>,
     /// Whether the guest wants to be booted again.
     again: bool,
+    /// Whether it has come up since it was switched on.
+    is_up: bool,
+    /// Whether it has not, for so long that it was switched off.
+    is_stuck: bool,
+    switched_on: Instant,
+    /// How often it has been, one after another.
+    tries: u32,
     boot_time: Option<Duration>,
     stop_at: Option<Instant>,
 }
@@ -131,6 +160,14 @@ impl Watch {
                 child.wait()?;
                 break;
             }
+            let late = !self.is_up && self.end.is_none() && self.switched_on.elapsed() > COMES_UP;
+            if late && self.tries + 1 < TRIES {
+                self.tries += 1;
+                self.is_stuck = true;
+                child.kill()?;
+                child.wait()?;
+                break;
+            }
             if self.stop_at.is_some_and(|time| Instant::now() >= time) {
                 // One that is to be booted again need not have switched itself off.
                 if !self.again {
@@ -154,6 +191,7 @@ impl Watch {
     fn control(&mut self, line: &str) {
         match line.split_once(' ') {
             Some(("ready", _)) => {
+                self.is_up = true;
                 self.boot_time.get_or_insert(self.start.elapsed());
             }
             Some(("exit", status)) => {
