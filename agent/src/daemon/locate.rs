@@ -49,10 +49,10 @@ pub(super) fn question(
             ),
         )
     };
-    answers(&Mounts::read().map_err(refuse)?, &path)?;
+    let mut lookup = Lookup::new(plan, guard).map_err(failed)?;
+    answers(&lookup.mounts, &path)?;
     let path = resolve_directory(&path).map_err(refuse)?;
     let metadata = fs::symlink_metadata(&path).map_err(refuse)?;
-    let mut lookup = Lookup::new(plan, guard).map_err(failed)?;
     let mut notes = Vec::new();
     let is_root = metadata.is_dir() && lookup.zone_of(&path).map_err(failed)?.is_some();
     let place = place(&path, metadata.is_dir(), &mut lookup).map_err(failed)?;
