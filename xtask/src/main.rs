@@ -7,7 +7,6 @@
 mod build;
 mod ci;
 mod command;
-mod day;
 mod fleet;
 mod fuzz;
 mod package;
@@ -62,7 +61,7 @@ enum Task {
     /// Cut the power of a VM again and again while it records what it lets through, and look for what is missing
     Powercut(powercut::Options),
     /// Live through a day on a hosting node, learn budgets from it, enforce them for another, and run the script of 2012
-    Day(day::Options),
+    Day(scenarios::Day),
     /// Roll holdfast out to two VMs with the Ansible role, and see that it goes on only from a host that is guarded
     Fleet(fleet::Options),
     /// Everything that has to pass before a change goes in: format, lints, docs, dependencies, tests
