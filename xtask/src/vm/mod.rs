@@ -11,6 +11,7 @@ mod ports;
 mod power;
 mod qemu;
 mod report;
+mod room;
 mod scratch;
 mod supervise;
 

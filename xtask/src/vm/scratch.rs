@@ -8,7 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use anyhow::{Context, Result};
 
 use super::initramfs::Task;
-use super::{Boot, initramfs, ports};
+use super::{Boot, initramfs, ports, room};
 use crate::{paths, process};
 
 const DATA_DISK: u64 = 2 << 30;
@@ -39,6 +39,9 @@ impl Scratch {
         // Not in the cache: a socket's path must be short.
         let dir = std::env::temp_dir().join(format!("{PREFIX}{run}"));
         remove_orphans(&std::env::temp_dir());
+        if !matches!(boot.task, Task::Probe) {
+            room::at_first(&std::env::temp_dir())?;
+        }
         fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
         let logs = paths::cache("vm/log");
         fs::create_dir_all(&logs)?;

@@ -14,10 +14,12 @@ use super::accel::Accel;
 use super::initramfs::Task;
 use super::log::{self, Trouble};
 use super::ports::{self, Message, Stream};
-use super::{Boot, Power, Scratch, qemu};
+use super::{Boot, Power, Scratch, qemu, room};
 use crate::ui;
 
 const POLL: Duration = Duration::from_millis(200);
+/// So often it is seen whether the guest's disks have room to grow.
+const ROOM: Duration = Duration::from_secs(2);
 /// After its last word the guest gets this long to switch itself off.
 const GRACE: Duration = Duration::from_secs(4);
 
@@ -71,6 +73,8 @@ pub fn run(boot: &Boot, accel: Accel, on_output: &mut dyn FnMut(Stream, &[u8])) 
         tries: 0,
         boot_time: None,
         stop_at: time_up,
+        disks: scratch.dir.clone(),
+        room_seen: start,
     };
     let mut number = 1;
     while number <= boot.boots {
@@ -81,7 +85,13 @@ pub fn run(boot: &Boot, accel: Accel, on_output: &mut dyn FnMut(Stream, &[u8])) 
         let mut child = start_emulator(boot, accel, &scratch, number)?;
         let trouble = watch.trouble.len();
         watch.switched_on = Instant::now();
-        watch.until_gone(&mut child, &messages, &boot.power, on_output)?;
+        let gone = watch.until_gone(&mut child, &messages, &boot.power, on_output);
+        if gone.is_err() {
+            // It may be gone already.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        gone?;
         if watch.is_stuck {
             ui::say("  the guest did not come up: switched off, and on again");
             watch.trouble.truncate(trouble);
@@ -132,6 +142,9 @@ struct Watch {
     tries: u32,
     boot_time: Option<Duration>,
     stop_at: Option<Instant>,
+    /// Where its disks are, and when room was last seen there.
+    disks: PathBuf,
+    room_seen: Instant,
 }
 
 impl Watch {
@@ -153,6 +166,10 @@ impl Watch {
             self.read_log()?;
             if child.try_wait()?.is_some() {
                 break;
+            }
+            if self.room_seen.elapsed() > ROOM {
+                room::all_along(&self.disks).context("the guest was switched off")?;
+                self.room_seen = Instant::now();
             }
             if power.left().is_some_and(|left| left.is_zero()) {
                 self.again = true;
