@@ -10,6 +10,7 @@ mod cli;
 mod clock;
 mod control;
 mod daemon;
+mod files;
 mod holds;
 mod incident;
 mod journal;

@@ -1,9 +1,9 @@
 //! The host key: ed25519, made when the agent starts for the first time. It signs heads of the audit log, and nothing else.
 
 use std::fmt;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use base64ct::{Base64, Encoding as _};
@@ -11,6 +11,7 @@ use ring::rand::SystemRandom;
 use ring::signature::{ED25519, Ed25519KeyPair, KeyPair as _, UnparsedPublicKey};
 
 use super::chain::Hash;
+use crate::files::write_whole;
 
 /// Length of a signature in bytes.
 pub(super) const SIGNATURE: usize = 64;
@@ -54,8 +55,8 @@ impl HostKey {
         match fs::symlink_metadata(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let key = Self::make()?;
-                write_new(state_dir, FILE, &key.document, 0o600)?;
-                write_new(state_dir, PUBLIC_FILE, key.public().pem().as_bytes(), 0o644)?;
+                write_whole(state_dir, FILE, &key.document, 0o600)?;
+                write_whole(state_dir, PUBLIC_FILE, key.public().pem().as_bytes(), 0o644)?;
                 return Ok(key);
             }
             Err(error) => return Err(error),
@@ -73,7 +74,7 @@ impl HostKey {
         })?;
         if !state_dir.join(PUBLIC_FILE).exists() {
             // A crash came in between. It is for people only: the log says it, too.
-            drop(write_new(state_dir, PUBLIC_FILE, key.public().pem().as_bytes(), 0o644));
+            drop(write_whole(state_dir, PUBLIC_FILE, key.public().pem().as_bytes(), 0o644));
         }
         Ok(key)
     }
@@ -96,18 +97,6 @@ impl fmt::Debug for HostKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "HostKey({})", self.public())
     }
-}
-
-/// Writes a file of which either all is there for good, or nothing.
-pub(super) fn write_new(dir: &Path, name: &str, bytes: &[u8], mode: u32) -> io::Result<()> {
-    let new = dir.join(format!("{name}.new"));
-    let mut options = OpenOptions::new();
-    options.write(true).create(true).truncate(true).mode(mode);
-    let mut file = options.open(&new)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    fs::rename(&new, dir.join(name))?;
-    File::open(dir)?.sync_all()
 }
 
 impl PublicKey {

@@ -8,7 +8,8 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::chain::{self, Hash, Head};
-use super::key::{self, HostKey, PublicKey};
+use super::key::{HostKey, PublicKey};
+use crate::files::write_whole;
 
 /// The file.
 pub(crate) const FILE: &str = "head.json";
@@ -49,7 +50,7 @@ impl Mark {
         let Self { segment, length, head } = *self;
         let document = Document { segment, length, seq: head.seq, hash: head.hash.to_string() };
         let line = serde_json::to_vec(&document)?;
-        key::write_new(dir, FILE, &chain::sign(line, key), 0o600)
+        write_whole(dir, FILE, &chain::sign(line, key), 0o600)
     }
 
     /// Reads it. It counts if one of these keys has signed it.

@@ -81,7 +81,7 @@ pub(super) async fn reload(client: &Client, json: bool) -> Result<Exit, Failure>
 fn problems(file: &Path, error: &PlanError) -> serde_json::Value {
     let problems = match error {
         PlanError::Wrong(problems) => problems.iter().map(|problem| json!(problem)).collect(),
-        PlanError::Unreadable { .. } | PlanError::Host { .. } => {
+        PlanError::Unreadable { .. } | PlanError::Neither { .. } | PlanError::Host { .. } => {
             vec![json!({ "message": error.to_string() })]
         }
     };

@@ -15,6 +15,7 @@ use tracing::{Level, debug, error, info, warn};
 use super::allowing::no_such_allowance;
 use super::aside::Aside;
 use super::glass::GlassAsk;
+use super::kept::Kept;
 use super::manifesting::Manifest;
 use super::message::{Action, Answer, Applied, Ask, Cause, Decided, Event, Refusal, ZoneInForce};
 use super::plan::{self, Plan};
@@ -67,6 +68,8 @@ pub(super) struct Executor {
     pub(super) stopped: Option<&'static str>,
     audit_failing: bool,
     pub(super) beat_failing: bool,
+    /// The policy in force, on the disk.
+    pub(super) kept: Kept,
     /// Whether nothing could be set aside for a break-glass.
     pub(super) reserve_missing: bool,
 }
@@ -100,6 +103,7 @@ impl Executor {
             stopped: None,
             audit_failing: false,
             beat_failing: false,
+            kept: Kept::default(),
             reserve_missing: false,
         }
     }
@@ -121,6 +125,7 @@ impl Executor {
                 let outcome = self.apply(&plan, cause, state, now);
                 return Some(Event::Applied(plan, cause, outcome, reply));
             }
+            Action::KeepPolicy => self.keep_policy(&state.plan),
             Action::Prove => {
                 return self.guard.as_ref().map(|guard| Event::Proved(guard.prove()));
             }
@@ -238,7 +243,7 @@ impl Executor {
         state: &State,
         now: Now,
     ) -> Result<(), String> {
-        let on_failure = state.plan.policy.on_audit_failure;
+        let on_failure = state.policy_before().on_audit_failure;
         let keep = on_failure == OnAuditFailure::Continue;
         match (self.record_or_say_why(record, keep, now), on_failure) {
             (Ok(()), _) => Ok(()),
@@ -313,9 +318,10 @@ impl Executor {
         state: &State,
         now: Now,
     ) -> Result<Applied, String> {
-        let widens = || plan.policy.widens(&state.plan.policy);
-        if self.guard.is_some() && cause == Cause::Reload && widens() {
-            self.record_first(&records::policy_accepted(plan), state, now)?;
+        let widens = || plan.policy.widens(state.policy_before());
+        let asks = cause == Cause::Reload || state.before.is_some();
+        if self.guard.is_some() && asks && widens() {
+            self.record_first(&records::policy_accepted(plan, cause), state, now)?;
         }
         let Some(guard) = &mut self.guard else {
             return Ok(Applied::NoGuard);
@@ -462,6 +468,7 @@ impl Executor {
             webhook: self.journal.webhook(),
             webhook_error: self.journal.webhook_error().map(str::to_owned),
             manifest: self.manifest.facts(),
+            keep_error: self.kept.error.clone(),
             metrics: self.metrics_address.clone(),
             ..Facts::default()
         };

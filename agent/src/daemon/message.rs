@@ -194,6 +194,8 @@ pub(crate) enum Action {
     ReadPolicy(Option<Reply>),
     /// Look which directories the policy in force leads to now.
     Survey,
+    /// Keep the policy in force for the next boot.
+    KeepPolicy,
     /// Put a plan in force.
     Apply(Box<Plan>, Cause, Option<Reply>),
     /// Try each kind of op in the canary directory.

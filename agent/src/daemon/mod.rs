@@ -13,6 +13,7 @@ mod glass_doing;
 mod glass_open;
 mod glass_opening;
 mod holding;
+mod kept;
 mod locate;
 mod lock;
 mod manifesting;
@@ -51,6 +52,7 @@ use crate::manifest::News;
 use crate::metrics::{self, Metrics, MetricsAddress};
 use crate::webhook::{self, Target, Webhook};
 use executor::Executor;
+use kept::Start;
 use readiness::Turn;
 
 pub(crate) use allowance::AllowanceCount;
@@ -141,7 +143,7 @@ pub(crate) async fn run(options: Options) -> Result<(), DaemonError> {
         error!("{error}");
     }
     let _lock = AgentLock::take(&options.run_dir)?;
-    let plan = plan::Plan::read_at_start(&options.policy, now)?;
+    let start = Start::read(&options.policy, &options.state_dir, now)?;
     let journal = Journal::open(open_webhook(&options));
     let limits = Limits { segment_bytes: options.audit_segment, ..Limits::default() };
     let (audit, recovered) = AuditLog::start(&options.state_dir, limits, now)?;
@@ -159,12 +161,12 @@ pub(crate) async fn run(options: Options) -> Result<(), DaemonError> {
     let (manifest, manifest_news) = manifesting::Manifest::new();
     let executor =
         Executor::new(options.clone(), audit, journal, Metrics::new()?, metrics_address, manifest);
-    let state = State::new(plan, now);
+    let state = State::starting(start, now);
     let first = state.begin(recovered, boot_id());
     let mut daemon = Daemon { state, executor, stream: None, manifest_news };
     daemon.perform(first);
     daemon.notify(Turn::Other);
-    info!(version = env!("CARGO_PKG_VERSION"), policy = %options.policy.display(), "ready");
+    info!(version = env!("CARGO_PKG_VERSION"), policy = daemon.state.plan.origin.path, "ready");
     daemon.watch(questions).await
 }
 
@@ -349,6 +351,11 @@ pub(crate) fn test_plan() -> plan::Plan {
     let policy = holdfast_policy::Policy::parse("test.toml", text).expect("a policy");
     let zones = plan::survey(&policy).expect("no problems").zones;
     let read = Now { boot_ns: 1, wall_ns: 0 };
-    let origin = plan::Origin { path: "test.toml".to_owned(), sha256: "0".repeat(64), read };
+    let origin = plan::Origin {
+        path: "test.toml".to_owned(),
+        sha256: "0".repeat(64),
+        text: text.into(),
+        read,
+    };
     plan::Plan { policy, zones, skipped: Vec::new(), origin }
 }

@@ -2,6 +2,7 @@
 
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use holdfast_policy::{Policy, Problems, Zone};
 use sha2::{Digest as _, Sha256};
@@ -36,6 +37,8 @@ pub(crate) struct Origin {
     pub(crate) path: String,
     /// SHA-256 of its text.
     pub(crate) sha256: String,
+    /// Its text.
+    pub(crate) text: Arc<str>,
     /// When it was read.
     pub(crate) read: Now,
 }
@@ -56,6 +59,14 @@ pub(crate) enum PlanError {
     /// It says something that cannot be.
     #[error("{0}")]
     Wrong(Box<Problems>),
+    /// Nor can the one that was in force last.
+    #[error("{own}\nand what was in force last cannot be used either:\n{kept}")]
+    Neither {
+        /// What is wrong with the policy.
+        own: Box<PlanError>,
+        /// What is wrong with the one before.
+        kept: Box<PlanError>,
+    },
     /// It does not fit this host.
     #[error("{text}")]
     Host {
@@ -92,9 +103,12 @@ pub(crate) fn read_file(path: &Path) -> Result<(String, String), PlanError> {
 /// Reads and checks a policy file, without looking at the host.
 pub(crate) fn parse_file(path: &Path) -> Result<(Policy, String), PlanError> {
     let (text, sha256) = read_file(path)?;
-    let policy = Policy::parse(&path.display().to_string(), &text)
-        .map_err(|problems| PlanError::Wrong(Box::new(problems)))?;
-    Ok((policy, sha256))
+    Ok((parse(path, &text)?, sha256))
+}
+
+fn parse(path: &Path, text: &str) -> Result<Policy, PlanError> {
+    Policy::parse(&path.display().to_string(), text)
+        .map_err(|problems| PlanError::Wrong(Box::new(problems)))
 }
 
 impl Plan {
@@ -118,10 +132,12 @@ impl Plan {
 
     /// Also returns what it leads to and cannot be used.
     fn resolve(path: &Path, now: Now) -> Result<(Self, Vec<RootProblem>), PlanError> {
-        let (policy, sha256) = parse_file(path)?;
+        let (text, sha256) = read_file(path)?;
+        let policy = parse(path, &text)?;
         let Found { zones, skipped, unusable } =
             survey(&policy).map_err(|problem| unfit(&[problem], path))?;
-        let origin = Origin { path: path.display().to_string(), sha256, read: now };
+        let path = path.display().to_string();
+        let origin = Origin { path, sha256, text: text.into(), read: now };
         Ok((Self { policy, zones, skipped, origin }, unusable))
     }
 

@@ -65,8 +65,8 @@ pub(super) fn policy(
 }
 
 /// A plan is about to be put in force.
-pub(super) fn policy_accepted(plan: &Plan) -> Record {
-    match policy(plan, Cause::Reload, true, &BTreeMap::new()) {
+pub(super) fn policy_accepted(plan: &Plan, cause: Cause) -> Record {
+    match policy(plan, cause, true, &BTreeMap::new()) {
         Record::Policy { cause, path, sha256, error, zones, .. } => {
             Record::Policy { outcome: "accepted", cause, path, sha256, error, zones }
         }

@@ -4,9 +4,11 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use holdfast_abi as abi;
+use holdfast_policy::Policy;
 use tracing::Level;
 
 use super::holding::Holding;
+use super::kept::Start;
 use super::message::Answer;
 use super::message::{Action, Applied, Ask, Cause, Decided, Event, Refusal, Reply, ZoneInForce};
 use super::plan::{Plan, PlanError};
@@ -41,6 +43,10 @@ pub(crate) struct State {
     pub(crate) started: Now,
     /// The plan in force, or, without a guard, the one that would be.
     pub(crate) plan: Plan,
+    /// Until the first plan is in force: the one that was before the agent started, if that is another.
+    pub(super) before: Option<Box<Plan>>,
+    /// The policy file.
+    file: String,
     /// Whether the kernel enforces anything, and why not.
     pub(crate) guarding: Guarding,
     /// The last reload: when, and why it failed if it did.
@@ -78,7 +84,9 @@ impl State {
     pub(crate) fn new(plan: Plan, now: Now) -> Self {
         let mut state = Self {
             started: now,
+            file: plan.origin.path.clone(),
             plan,
+            before: None,
             guarding: Guarding::default(),
             reload: None,
             survey_error: None,
@@ -101,6 +109,18 @@ impl State {
         state
     }
 
+    /// The same, where it matters what was in force before.
+    pub(super) fn starting(start: Start, now: Now) -> Self {
+        let Start { plan, before, file, refused } = start;
+        let reload = refused.map(|why| (now, Some(why)));
+        Self { before: before.map(Box::new), file, reload, ..Self::new(plan, now) }
+    }
+
+    /// The policy that was in force when the plan was not yet.
+    pub(super) fn policy_before(&self) -> &Policy {
+        self.before.as_ref().map_or(&self.plan.policy, |before| &before.policy)
+    }
+
     /// What to do first.
     pub(crate) fn begin(&self, recovered: Recovered, boot_id: Option<String>) -> Vec<Action> {
         let mut actions = Vec::new();
@@ -112,6 +132,15 @@ impl State {
             actions.push(Action::Log(Level::ERROR, message));
         }
         actions.push(Action::Record(Box::new(records::start(boot_id))));
+        if let Some((_, Some(why))) = &self.reload {
+            let record = records::policy_refused(&self.file, None, Cause::Start, why);
+            actions.push(Action::Record(Box::new(record)));
+            let message = format!(
+                "the policy {} is refused; what was in force last goes on, as it is in {}\n{why}",
+                self.file, self.plan.origin.path
+            );
+            actions.push(Action::Log(Level::ERROR, message));
+        }
         // Before the guard: what the kernel has is compared with it.
         actions.push(Action::LoadAllowances);
         actions.push(Action::StartGuard);
@@ -233,6 +262,10 @@ impl State {
         if self.guarding.is_up() && is_due(self.last_forget, FORGET_EVERY, now) {
             self.last_forget = Some(now);
             actions.push(Action::ForgetAccounts);
+            if self.guarding.in_force {
+                // Unless that has been done.
+                actions.push(Action::KeepPolicy);
+            }
         }
         actions
     }
@@ -294,7 +327,7 @@ impl State {
     fn reload_refused(&mut self, error: &PlanError, reply: Option<Reply>, now: Now) -> Vec<Action> {
         let message = error.to_string();
         self.reload = Some((now, Some(message.clone())));
-        let record = records::policy_refused(&self.plan.origin.path, None, Cause::Reload, &message);
+        let record = records::policy_refused(&self.file, None, Cause::Reload, &message);
         let mut actions = vec![
             Action::Record(Box::new(record)),
             Action::Log(
@@ -351,6 +384,7 @@ impl State {
         let first_of_policy = self.guarding.apply_error.take().is_some() || cause != Cause::Roots;
         let news = plan.missing() != self.plan.missing() || first_of_policy;
         self.plan = plan;
+        self.before = None;
         self.learn_labels();
         let in_force = match applied {
             Applied::InForce(_) => true,
@@ -390,7 +424,7 @@ impl State {
             // Those that the policy before has paused may not be paused by this one.
             actions.extend([Action::Beat, Action::SurveyHolds(None)]);
             // It may have lost a zone that an allowance is for.
-            actions.extend([Action::SurveyAllowances(None), Action::Prove]);
+            actions.extend([Action::SurveyAllowances(None), Action::Prove, Action::KeepPolicy]);
         }
         actions.extend(reply.map(|reply| Action::Send(reply, self.reloaded(in_force))));
         actions
@@ -426,9 +460,11 @@ impl State {
         now: Now,
     ) -> Vec<Action> {
         let known = self.guarding.apply_error.as_ref() == Some(&error);
-        match cause {
-            Cause::Reload => self.reload = Some((now, Some(error.clone()))),
-            Cause::Start | Cause::Roots => self.guarding.apply_error = Some(error.clone()),
+        let before = self.before.take().filter(|_| cause == Cause::Start);
+        if cause == Cause::Reload || before.is_some() {
+            self.reload = Some((now, Some(error.clone())));
+        } else {
+            self.guarding.apply_error = Some(error.clone());
         }
         let mut actions = Vec::new();
         if !known {
@@ -439,6 +475,11 @@ impl State {
                 path, sha256, cause, &error,
             ))));
             actions.push(Action::Log(Level::ERROR, message));
+        }
+        if let Some(before) = before {
+            self.plan = (*before).clone();
+            self.learn_labels();
+            actions.push(Action::Apply(before, Cause::Start, None));
         }
         actions
             .extend(reply.map(|reply| Action::Send(reply, Answer::Error(Refusal::Failed, error))));

@@ -41,6 +41,7 @@ pub(in crate::daemon) fn words(actions: &[Action]) -> Vec<&'static str> {
         A::ReadPolicy(_) => "read",
         A::Survey => "survey",
         A::Apply(..) => "apply",
+        A::KeepPolicy => "keep policy",
         A::Prove => "prove",
         A::ForgetAccounts => "forget",
         A::Beat => "beat",
@@ -142,7 +143,7 @@ fn a_good_policy_is_in_force_only_once_the_kernel_has_it() {
     let actions = state.handle(done, at(12));
     assert_eq!(
         words(&actions),
-        ["record", "log", "log", "beat", "holds", "allowances", "prove", "send"]
+        ["record", "log", "log", "beat", "holds", "allowances", "prove", "keep policy", "send"]
     );
     for action in actions {
         if let A::Send(reply, answer) = action {
@@ -158,6 +159,84 @@ fn a_good_policy_is_in_force_only_once_the_kernel_has_it() {
     );
     assert!(state.reload.as_ref().unwrap().1.is_none());
     assert_eq!(state.plan.origin.sha256, "1".repeat(64));
+}
+
+/// A start with another policy than the one that was in force, of which that is wrong.
+fn starting(refused: Option<&str>) -> State {
+    let mut before = test_plan();
+    before.origin.sha256 = "b".repeat(64);
+    let refused = refused.map(str::to_owned);
+    let (plan, before) = match refused {
+        Some(_) => (before, None),
+        None => (test_plan(), Some(before)),
+    };
+    State::starting(Start { plan, before, file: "own.toml".to_owned(), refused }, at(1))
+}
+
+fn records(actions: &[Action]) -> Vec<serde_json::Value> {
+    let record = |action: &Action| match action {
+        A::Record(record) => Some(serde_json::to_value(record).unwrap()),
+        _ => None,
+    };
+    actions.iter().filter_map(record).collect()
+}
+
+#[test]
+fn a_start_with_an_unusable_policy_goes_on_with_the_one_before_and_says_so() {
+    let state = starting(Some("line 3: no"));
+    let actions = state.begin(Recovered::default(), None);
+    let records = records(&actions);
+    assert_eq!((&records[0]["type"], &records[1]["type"]), (&"start".into(), &"policy".into()));
+    for (field, value) in
+        [("outcome", "refused"), ("cause", "start"), ("path", "own.toml"), ("error", "line 3: no")]
+    {
+        assert_eq!(records[1][field], value, "{field}");
+    }
+    assert!(matches!(&actions[2], A::Log(Level::ERROR, said) if said.contains("own.toml")));
+    assert_eq!(state.plan.origin.sha256, "b".repeat(64));
+    assert!(state.reload.is_some_and(|(_, why)| why.is_some()));
+}
+
+/// Too many directories, or a wider policy that cannot be recorded: whatever the kernel had before would be gone after a reboot.
+#[test]
+fn a_policy_that_cannot_be_put_in_force_at_a_start_leaves_the_one_before() {
+    let mut state = starting(None);
+    let first = state.handle(Event::GuardStarted(Ok(Started::Fresh)), at(1));
+    let Some(A::Apply(plan, Cause::Start, None)) = first.into_iter().last() else { panic!() };
+    assert_eq!(plan.origin.sha256, "0".repeat(64));
+    let failed = Event::Applied(plan, Cause::Start, Err("no room".to_owned()), None);
+    let actions = state.handle(failed, at(1));
+    assert_eq!(words(&actions), ["record", "log", "apply"]);
+    let Some(A::Apply(plan, Cause::Start, None)) = actions.into_iter().last() else { panic!() };
+    assert_eq!(plan.origin.sha256, "b".repeat(64));
+    assert_eq!(state.plan.origin.sha256, "b".repeat(64), "no survey may put the other in force");
+    let applied = Ok(Applied::InForce(zones(0)));
+    let actions = state.handle(Event::Applied(plan, Cause::Start, applied, None), at(1));
+    assert!(words(&actions).contains(&"keep policy"), "{:?}", words(&actions));
+    assert!(state.reload.as_ref().is_some_and(|(_, why)| why.is_some()), "it is still told");
+    let good =
+        Event::Applied(Box::new(test_plan()), Cause::Reload, Ok(Applied::InForce(zones(0))), None);
+    let _ = state.handle(good, at(2));
+    assert!(state.reload.as_ref().is_some_and(|(_, why)| why.is_none()));
+}
+
+#[test]
+fn where_neither_can_be_put_in_force_no_third_is_tried() {
+    let mut state = starting(None);
+    for expected in [vec!["record", "log", "apply"], vec!["record", "log"]] {
+        let plan = Box::new(state.plan.clone());
+        let failed = Event::Applied(plan, Cause::Start, Err("no room".to_owned()), None);
+        assert_eq!(words(&state.handle(failed, at(1))), expected);
+    }
+    assert_eq!(state.guarding.apply_error.as_deref(), Some("no room"));
+}
+
+#[test]
+fn without_a_guard_nothing_is_kept() {
+    let mut state = starting(None);
+    let plan = Box::new(test_plan());
+    let applied = Event::Applied(plan, Cause::Start, Ok(Applied::NoGuard), None);
+    assert!(!words(&state.handle(applied, at(1))).contains(&"keep policy"));
 }
 
 #[test]
@@ -203,7 +282,7 @@ fn the_clock_drives_proof_and_survey() {
     let mut state = guarded();
     assert_eq!(
         words(&state.handle(Event::Tick, at(2))),
-        ["beat", "holds", "allowances", "sync", "survey", "forget"]
+        ["beat", "holds", "allowances", "sync", "survey", "forget", "keep policy"]
     );
     assert_eq!(words(&state.handle(Event::Tick, at(3))), ["beat", "holds", "allowances", "sync"]);
     assert_eq!(
@@ -216,7 +295,7 @@ fn the_clock_drives_proof_and_survey() {
     );
     assert_eq!(
         words(&state.handle(Event::Tick, at(62))),
-        ["beat", "holds", "allowances", "sync", "forget"]
+        ["beat", "holds", "allowances", "sync", "forget", "keep policy"]
     );
     let mut state = guarded();
     let _ = state.handle(Event::Tick, at(6));
@@ -288,7 +367,10 @@ fn one_directory_that_cannot_be_guarded_keeps_no_other_from_being_so() {
 fn a_root_that_leaves_its_path_is_told_once_and_recorded() {
     let mut state = guarded();
     let actions = state.handle(in_force(Cause::Roots, 1), at(5));
-    assert_eq!(words(&actions), ["record", "log", "log", "beat", "holds", "allowances", "prove"]);
+    assert_eq!(
+        words(&actions),
+        ["record", "log", "log", "beat", "holds", "allowances", "prove", "keep policy"]
+    );
     let told = "zone customers: 1 directory has left its path and is still guarded";
     assert!(matches!(&actions[2], A::Log(Level::WARN, text) if text == told));
     let A::Record(record) = &actions[0] else { panic!("no record") };
@@ -297,10 +379,13 @@ fn a_root_that_leaves_its_path_is_told_once_and_recorded() {
     assert_eq!(words(&state.handle(surveyed(Ok(same)), at(8))), [] as [&str; 0], "no loop");
     assert_eq!(
         words(&state.handle(in_force(Cause::Roots, 1), at(9))),
-        ["record", "log", "beat", "holds", "allowances", "prove"]
+        ["record", "log", "beat", "holds", "allowances", "prove", "keep policy"]
     );
     let back = state.handle(in_force(Cause::Roots, 0), at(12));
-    assert_eq!(words(&back), ["record", "log", "log", "beat", "holds", "allowances", "prove"]);
+    assert_eq!(
+        words(&back),
+        ["record", "log", "log", "beat", "holds", "allowances", "prove", "keep policy"]
+    );
 }
 
 #[test]

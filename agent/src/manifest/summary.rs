@@ -2,14 +2,14 @@
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap};
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::fs;
+use std::io;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
 use super::{Gap, Line, Name, Offs, Record};
+use crate::files::write_whole;
 
 const FILE: &str = "summary.json";
 
@@ -179,14 +179,7 @@ impl Summary {
     /// Puts it on the disk, all of it or nothing. Returns its length.
     pub(super) fn write(&self, dir: &Path) -> io::Result<u64> {
         let bytes = serde_json::to_vec(self)?;
-        let (path, new) = (dir.join(FILE), dir.join(format!("{FILE}.new")));
-        let mut options = OpenOptions::new();
-        options.write(true).create(true).truncate(true).mode(0o600);
-        let mut file = options.open(&new)?;
-        file.write_all(&bytes)?;
-        file.sync_all()?;
-        fs::rename(&new, &path)?;
-        File::open(dir)?.sync_all()?;
+        write_whole(dir, FILE, &bytes, 0o600)?;
         Ok(bytes.len() as u64)
     }
 

@@ -235,7 +235,7 @@ impl Metrics {
             reload_failed: gauge(
                 r,
                 "policy_reload_failed",
-                "1 if the last reload of the policy failed.",
+                "1 if the policy file was refused when it was last read; the policy before it is in force.",
             )?,
             reload_time: gauge(
                 r,

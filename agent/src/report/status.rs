@@ -38,6 +38,8 @@ pub(crate) struct Facts {
     pub(crate) webhook: Option<(u64, u64)>,
     /// Why there is no web hook although one is wanted.
     pub(crate) webhook_error: Option<String>,
+    /// Why the policy in force is not kept on the disk.
+    pub(crate) keep_error: Option<String>,
     /// The manifest; `None` if it is not kept.
     pub(crate) manifest: Option<ManifestFacts>,
     /// Address of the metrics page, or why there is none.
@@ -196,7 +198,7 @@ fn warnings(state: &State, facts: &Facts) -> Vec<String> {
     let mut warnings = facts.errors.clone();
     if let Some((_, Some(_))) = &state.reload {
         warnings.push(
-            "the last reload of the policy failed; the policy before it stays in force: see `holdfast policy check`"
+            "the policy file was refused; the policy before it stays in force: see `holdfast policy check`"
                 .to_owned(),
         );
     }
@@ -220,6 +222,11 @@ fn warnings(state: &State, facts: &Facts) -> Vec<String> {
     }
     if let Some(Err(error)) = &facts.metrics {
         warnings.push(format!("nothing serves /metrics: {error}"));
+    }
+    if let Some(error) = &facts.keep_error {
+        warnings.push(format!(
+            "a boot that finds the policy file unusable has nothing to go on with: {error}"
+        ));
     }
     if let Some(error) = &facts.webhook_error {
         warnings.push(format!("nothing is sent to the web hook: {error}"));

@@ -107,7 +107,8 @@ pub(super) fn zone(name: &str, on_trip: &str) -> String {
 
 /// The policy of these steps, with one zone for each that destroys: what one spends is none of the others' business.
 pub(super) fn policy() -> String {
-    let zones = ["watchdog", "stopped", "boot", "upgrade", "late"].map(|name| zone(name, "deny"));
+    let zones = ["watchdog", "stopped", "boot", "unusable", "upgrade", "late"]
+        .map(|name| zone(name, "deny"));
     format!(
         "{}{}[break_glass]\nmax_length = \"1h\"\nmax_files = 1000\nmax_bytes = \"1GiB\"\n",
         zones.concat(),

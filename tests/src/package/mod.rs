@@ -39,6 +39,7 @@ const BEFORE: &[Step] = &[
 
 const AFTER: &[Step] = &[
     ("package_protects_before_any_service_starts", reboot::protects),
+    ("package_boots_with_an_unusable_policy_and_the_last_one_in_force", service::unusable),
     ("package_upgrade_replaces_the_programs_without_a_gap", upgrade::upgrade),
     ("package_upgrade_with_a_policy_it_does_not_know_leaves_the_agent_alone", upgrade::refused),
     ("package_is_removed_through_a_break_glass", remove::through_break_glass),

@@ -38,7 +38,7 @@ pub(super) fn works(host: &mut Host) -> Result<()> {
     let score = score.stdout.lines().last().unwrap_or_default().trim().to_owned();
     check!(score.contains("Overall exposure level"), "{score:?}");
     host.note(score);
-    for name in ["watchdog", "stopped", "boot", "upgrade", "held"] {
+    for name in ["watchdog", "stopped", "boot", "unusable", "upgrade", "held"] {
         host::tree(name)?;
     }
     host::put_in_force(&host::policy())?;
@@ -141,6 +141,25 @@ pub(super) fn reload(_: &mut Host) -> Result<()> {
         let good = !status.contains("refused") && status.contains("held (enforce)");
         Ok(good.then_some(()))
     })
+}
+
+/// As after a boot: no guard, and a policy file that is wrong. What was in force last is, with all that the service may and may not.
+pub(super) fn unusable(host: &mut Host) -> Result<()> {
+    let good = fs::read_to_string(POLICY).context(POLICY)?;
+    host::systemctl(&["stop", UNIT])?.ok()?;
+    host::holdfast(&["unpin", "--force"])?.ok()?;
+    fs::write(POLICY, "[[zone]]\nname = \"half\"\n").context(POLICY)?;
+    host::systemctl(&["start", UNIT])?.ok()?;
+    let status = host::json(&["status", "--json"])?;
+    check_eq!(status["started"], "fresh", "how the agent came up");
+    check!(status["enforcing"] == true && status["policy"]["reload_failed"] == true, "{status}");
+    let text = host::property("StatusText")?;
+    check!(text.contains("upgrade (enforce)") && text.contains("was refused"), "{text}");
+    let tree = Tree { root: "/data/unusable".into(), tenants: 3, files: 100 };
+    Tool::new("rm").arg("-rf").arg(&tree.root).run()?.refused()?;
+    tree.lost_exactly(BUDGET)?;
+    host.note(text);
+    host::put_in_force(&good)
 }
 
 /// A loop that does not go round is noticed and ended. Meanwhile somebody deletes: the guard is in the kernel.

@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 
 use crate::harness::agent::POLICY;
 use crate::harness::{Budget, Ctx, Outcome, Tool, check, check_eq, cli, policy};
@@ -16,6 +16,10 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario::once("zones_that_overlap_through_a_symlink_are_refused", overlapping_link),
     Scenario::once("a_root_on_proc_is_refused", on_proc),
     Scenario::once("a_root_on_overlayfs_is_refused", on_overlay),
+    Scenario::once(
+        "a_boot_with_an_unusable_policy_goes_on_with_the_last_one",
+        boot_without_a_policy,
+    ),
 ];
 
 /// Mistakes in lines 3, 5, 8, 9 and 11.
@@ -113,6 +117,46 @@ fn refused(ctx: &mut Ctx<'_>, bad: &str, because: &[&str]) -> Result<()> {
     Tool::new("rm").arg("-rf").arg(tree.tenant(0)).run()?.refused()?;
     tree.lost_exactly(4)?;
     ctx.lab.try_policy(&good)?.ok().map(drop)
+}
+
+/// What a boot finds: no guard, and a policy file that is wrong, or not there.
+fn boot_without_a_policy(ctx: &mut Ctx<'_>) -> Result<()> {
+    let tree = ctx.guarded(3, 40, 10)?;
+    let good = fs::read_to_string(POLICY)?;
+    for (tenant, bad) in [(0, Some(FIVE_MISTAKES)), (1, None)] {
+        ctx.lab.stop()?;
+        cli::holdfast(["unpin", "--force"])?.ok()?;
+        match bad {
+            Some(text) => ctx.lab.write_policy(text)?,
+            None => fs::remove_file(POLICY)?,
+        }
+        ctx.lab.start(ctx.trace)?;
+        let (outcome, status) = cli::status()?;
+        check_eq!(outcome.code, Some(0), "exit status of `holdfast status`");
+        check_eq!(cli::text(&status, "started"), "fresh", "how the agent came up");
+        check!(
+            status["warnings"].to_string().contains("the policy file was refused"),
+            "warnings: {status}"
+        );
+        Tool::new("rm").arg("-rf").arg(tree.tenant(tenant)).run()?.refused()?;
+        check_eq!(tree.files_gone()?, 10 * (tenant + 1), "files gone");
+        let doctor = cli::holdfast(["doctor"])?.code(5)?;
+        for part in ["FAIL  policy-reload", POLICY] {
+            check!(doctor.stdout.contains(part), "{}", doctor.describe("should name the file"));
+        }
+        check_eq!(ctx.lab.metrics()?.sum("holdfast_policy_reload_failed", &[]), 1.0, "told");
+        let refused = cli::audit()?.into_iter().rev().find(|record| {
+            cli::text(record, "outcome") == "refused" && cli::text(record, "cause") == "start"
+        });
+        let refused = refused.context("no record of the refused policy")?;
+        check_eq!(cli::text(&refused, "path"), POLICY, "which was refused");
+    }
+    // The same text from its own file: nothing changes but where it is from.
+    ctx.lab.try_policy(&good)?.ok()?;
+    let (_, status) = cli::status()?;
+    check_eq!(cli::text(&status["policy"], "path"), POLICY, "which is in force");
+    check!(!status["warnings"].to_string().contains("refused"), "warnings: {status}");
+    Ok(())
 }
 
 fn two_zones(ctx: &Ctx<'_>, first: &std::path::Path, second: &std::path::Path) -> String {

@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use super::{key, log_dir};
 use crate::harness::hold::{self, Hold};
+use crate::harness::metrics::Metrics;
 use crate::harness::tool::Running;
 use crate::harness::{Budget, Ctx, Tool, Tree, Unit, check, check_eq, cli, policy, until};
 use crate::runner::Scenario;
@@ -21,6 +22,9 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     }),
     Scenario::once("audit_log_on_a_full_disk_may_be_told_to_wait_in_memory", |ctx| {
         with_a_small_disk(ctx, goes_on)
+    }),
+    Scenario::once("a_wider_policy_that_cannot_be_recorded_does_not_come_in_by_a_restart", |ctx| {
+        with_a_small_disk(ctx, restarts)
     }),
 ];
 
@@ -137,6 +141,43 @@ fn denies(ctx: &mut Ctx<'_>) -> Result<()> {
     rm.wait()?;
     check_eq!(releases(ctx)?.len(), 1, "releases recorded");
     Ok(())
+}
+
+/// What a reload would refuse is not what an agent starts with. (On a disk that is only full there may be just enough room for it, once
+/// the agent before has ended.)
+fn restarts(ctx: &mut Ctx<'_>) -> Result<()> {
+    let tree = ctx.tree(2, 60)?;
+    let zone = ctx.hold_zone(&tree, Budget::files(BUDGET));
+    ctx.guard_text(&[zone], &policy(ctx, &tree, BUDGET, "deny"))?;
+    ctx.lab.stop()?;
+    let wider = policy(ctx, &tree, BUDGET + 50, "deny");
+    ctx.lab.write_policy(&wider)?;
+    let remount = |how: &str| Tool::new("mount").args(["-o", how]).arg(log_dir()).ok();
+    remount("remount,ro")?;
+    let started = ctx.lab.start(ctx.trace);
+    let limited = limit(ctx, BUDGET);
+    let status = cli::status();
+    remount("remount,rw")?;
+    started.and(limited)?;
+    let (outcome, status) = status?;
+    check_eq!(outcome.code, Some(0), "exit status of `holdfast status`");
+    let why = cli::text(&status["policy"], "reload_error");
+    check!(why.contains("has to be in the audit log first"), "why it was refused: {status}");
+    until("the log can be written", Duration::from_secs(60), || {
+        Ok((audit_status()?["writable"] == true).then_some(()))
+    })?;
+    ctx.lab.try_policy(&wider)?.ok()?;
+    limit(ctx, BUDGET + 50)
+}
+
+/// Insists that the zone has that budget.
+fn limit(ctx: &Ctx<'_>, expected: u64) -> Result<()> {
+    let zone = &ctx.zone;
+    let limit = |metrics: &Metrics| metrics.sum("holdfast_budget_limit_files", &[("zone", zone)]);
+    ctx.metrics_until(&format!("a budget of {expected} files"), |metrics| {
+        limit(metrics) == expected as f64
+    })
+    .map(drop)
 }
 
 fn goes_on(ctx: &mut Ctx<'_>) -> Result<()> {
