@@ -52,13 +52,12 @@ pub enum KernelError {
         source: std::io::Error,
     },
     /// The kernel did not tell what it calls an inode.
-    #[error(
-        "the kernel programs did not answer about {what}: \
-         is the agent running in the host's PID namespace?"
-    )]
+    #[error("the kernel programs did not answer about {what}: {why}")]
     NotLearned {
         /// The file.
         what: String,
+        /// What to look at.
+        why: String,
     },
     /// A policy asks for more than the maps can hold.
     #[error("{what}")]

@@ -9,7 +9,9 @@ use rustix::{
     thread::gettid,
 };
 
-use super::{error::KernelError, maps::Maps};
+use super::error::KernelError;
+use super::maps::Maps;
+use super::{Check, probe};
 
 /// What the kernel calls the inode behind `file`, which must not be open with `O_PATH`. The program on `file_lock`
 /// answers when this thread asks for a lock, whether or not it gets it.
@@ -35,7 +37,11 @@ pub(super) fn learn(
     let expected =
         fstat(file).map_err(|error| KernelError::io(format!("look at {name}"), error))?;
     if after.serial != before.serial + 1 || after.ino != expected.st_ino {
-        return Err(KernelError::NotLearned { what: name.to_owned() });
+        let why = match probe::ftrace() {
+            Check { fix: Some(fix), found, .. } => format!("{found}: {fix}"),
+            Check { fix: None, .. } => "is the agent in the host's PID namespace?".to_owned(),
+        };
+        return Err(KernelError::NotLearned { what: name.to_owned(), why });
     }
     Ok(after)
 }

@@ -66,7 +66,8 @@ fn layout() -> Check {
     Check { name: "layout", ok, found, fix: (!ok).then(|| fix.to_owned()) }
 }
 
-fn ftrace() -> Check {
+/// Whether the kernel runs LSM programs at all.
+pub(super) fn ftrace() -> Check {
     let (ok, found) = match fs::read_to_string(FTRACE) {
         Ok(value) => (value.trim() != "0", format!("kernel.ftrace_enabled = {}", value.trim())),
         // Without the switch nobody can turn it off.

@@ -50,6 +50,9 @@ fn ftrace(ctx: &mut Ctx<'_>) -> Result<()> {
         let plain = cli::holdfast(["status"])?.code(5)?;
         check!(plain.said().contains("NOT ENFORCING"), "{}", plain.describe("does not say it"));
         check!(plain.said().contains("ftrace_enabled"), "{}", plain.describe("does not say why"));
+        let refused = cli::holdfast(["policy", "reload"])?;
+        check!(!refused.succeeded(), "{}", refused.describe("should have failed"));
+        check!(refused.said().contains("ftrace_enabled=1"), "{}", refused.describe("why?"));
     }
     drop(restore);
     until("the metrics say it enforces again", Duration::from_secs(60), || {
