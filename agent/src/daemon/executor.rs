@@ -27,7 +27,7 @@ use crate::api::{HoldList, Look, PolicyReport, Status};
 use crate::audit::{AuditLog, Record};
 use crate::clock::Now;
 use crate::holds;
-use crate::journal::Journal;
+use crate::journal::{Journal, log_dropped};
 use crate::kernel::{self, EventStream, Guard};
 use crate::manifest::News;
 use crate::metrics::Metrics;
@@ -465,6 +465,7 @@ impl Executor {
         let mut facts = Facts {
             audit: self.audit.facts(),
             journal_dropped: self.journal.dropped(),
+            log_dropped: log_dropped(),
             webhook: self.journal.webhook(),
             webhook_error: self.journal.webhook_error().map(str::to_owned),
             manifest: self.manifest.facts(),
