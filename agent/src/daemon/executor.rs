@@ -15,6 +15,7 @@ use tracing::{Level, debug, error, info, warn};
 use super::allowing::no_such_allowance;
 use super::aside::Aside;
 use super::glass::GlassAsk;
+use super::heart::Pulse;
 use super::kept::Kept;
 use super::manifesting::Manifest;
 use super::message::{Action, Answer, Applied, Ask, Cause, Decided, Event, Refusal, ZoneInForce};
@@ -56,6 +57,8 @@ pub(super) struct Executor {
     pub(super) source: Source,
     /// Address of the metrics page, or why there is none.
     metrics_address: Option<Result<String, String>>,
+    /// What the heartbeat vouches for.
+    pub(super) pulse: Pulse,
     followers: broadcast::Sender<std::sync::Arc<str>>,
     /// The service manager.
     pub(super) notify: Notify,
@@ -67,7 +70,6 @@ pub(super) struct Executor {
     /// Whether the daemon is to end.
     pub(super) stopped: Option<&'static str>,
     audit_failing: bool,
-    pub(super) beat_failing: bool,
     /// The policy in force, on the disk.
     pub(super) kept: Kept,
     /// Whether nothing could be set aside for a break-glass.
@@ -95,6 +97,7 @@ impl Executor {
             units: Units::new(PathBuf::from("/sys/fs/cgroup")),
             source: Source::default(),
             metrics_address,
+            pulse: Pulse::default(),
             followers: broadcast::Sender::new(BEHIND),
             notify: Notify::from_environment(),
             events: None,
@@ -102,7 +105,6 @@ impl Executor {
             outcomes,
             stopped: None,
             audit_failing: false,
-            beat_failing: false,
             kept: Kept::default(),
             reserve_missing: false,
         }
@@ -130,7 +132,6 @@ impl Executor {
                 return self.guard.as_ref().map(|guard| Event::Proved(guard.prove()));
             }
             Action::ForgetAccounts => self.forget_accounts(),
-            Action::Beat => self.beat(),
             Action::SurveyHolds(asked) => {
                 return Some(Event::HoldsSurveyed(self.survey_holds(&state.book, now), asked));
             }
@@ -306,6 +307,12 @@ impl Executor {
         };
         let (mut guard, started) = Guard::start(&options).map_err(|error| error.to_string())?;
         self.events = guard.take_events();
+        self.pulse.note(Now::read());
+        if let Some(heart) = guard.take_heart()
+            && let Err(error) = self.pulse.vouch(heart)
+        {
+            error!(%error, "there is no thread for the heartbeat: ops over budget are denied instead of paused");
+        }
         self.manifest.start(&self.options.state_dir, guard.take_destroyed(), &state.plan);
         self.guard = Some(guard);
         Ok(started)

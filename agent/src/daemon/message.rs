@@ -202,8 +202,6 @@ pub(crate) enum Action {
     Prove,
     /// Have the kernel side forget accounts that have long drained.
     ForgetAccounts,
-    /// Show the kernel that somebody is there to let paused processes go on.
-    Beat,
     /// Look at what is paused; then answer this.
     SurveyHolds(Option<(Ask, Reply)>),
     /// Continue throttled processes whose turn it is.

@@ -12,6 +12,7 @@ mod glass;
 mod glass_doing;
 mod glass_open;
 mod glass_opening;
+mod heart;
 mod holding;
 mod kept;
 mod locate;
@@ -192,6 +193,7 @@ impl Daemon {
         let mut pace = interval(PACE);
         pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while self.executor.stopped.is_none() {
+            self.executor.pulse.note(Now::read());
             self.take_stream();
             let wants_pace = self.state.wants_pace(Now::read());
             let event = tokio::select! {

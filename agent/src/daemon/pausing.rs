@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use holdfast_abi as abi;
 use rustix::process::Signal;
-use tracing::{error, info, warn};
+use tracing::warn;
 
 use super::executor::Executor;
 use super::message::{Decide, Done, Kill};
@@ -19,21 +19,6 @@ use crate::report::{self, Facts, Names};
 const MOST_PASSWD: u64 = 1 << 20;
 
 impl Executor {
-    /// Shows the kernel that somebody is there. Says it once when that starts to fail, and once when it works again.
-    pub(super) fn beat(&mut self) {
-        match self.guard.as_mut().map(Guard::beat) {
-            Some(Err(error)) => {
-                if !std::mem::replace(&mut self.beat_failing, true) {
-                    error!(%error, "the kernel is not told that the agent is there: ops over budget are denied instead of paused");
-                }
-            }
-            Some(Ok(())) if std::mem::replace(&mut self.beat_failing, false) => {
-                info!("the kernel is told again that the agent is there");
-            }
-            Some(Ok(())) | None => {}
-        }
-    }
-
     /// Looks at what is paused.
     pub(super) fn survey_holds(&mut self, book: &Book, now: Now) -> Result<Survey, String> {
         let Some(guard) = &self.guard else {
