@@ -44,6 +44,7 @@ impl From<DaemonError> for Failure {
             | DaemonError::Directory { .. }
             | DaemonError::Control(_)
             | DaemonError::Signals(_)
+            | DaemonError::Thread(_)
             | DaemonError::Metrics(_) => Exit::Failure,
         };
         Self { exit, message: error.to_string() }

@@ -181,7 +181,7 @@ impl State {
             Event::HoldDecided(decide, outcome) => self.hold_decided(*decide, outcome, now),
             Event::HoldKilled(kill, outcome) => self.hold_killed(*kill, outcome),
             Event::AllowancesLoaded(loaded) => self.allowances_loaded(loaded, now),
-            Event::AllowancesSaved(outcome) => self.allowances_saved(outcome, now),
+            Event::AllowancesSaved(change, outcome) => self.allowances_saved(&change, outcome, now),
             Event::AllowancesSurveyed(survey, asked) => {
                 self.allowances_surveyed(survey, asked, now)
             }
@@ -202,6 +202,7 @@ impl State {
             }
             Event::RevokedSaved(revoking, outcome) => self.revoked_saved(*revoking, outcome, now),
             Event::Glass(event) => self.glass_happened(*event, now),
+            Event::OnDisk(id, outcome) => vec![Action::Resume(id, outcome)],
         }
     }
 

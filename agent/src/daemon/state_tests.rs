@@ -70,6 +70,7 @@ pub(in crate::daemon) fn words(actions: &[Action]) -> Vec<&'static str> {
         A::Glass(_) => "glass",
         A::Record(_) => "record",
         A::SyncAudit => "sync",
+        A::Resume(..) => "resume",
         A::Publish(_) => "publish",
         A::Notify(_) => "notify",
         A::Log(..) => "log",
