@@ -336,15 +336,19 @@ impl Book {
         clock.to_save(&self.boot_id, now)
     }
 
-    /// Everything was written, or could not be. Whether that is news.
-    pub(crate) fn saved(&mut self, outcome: Result<(), String>, now: Now) -> bool {
+    /// `change` was written, or could not be. Whether that is news. What has changed since stays to be written.
+    pub(crate) fn saved(&mut self, change: &Change, outcome: Result<(), String>, now: Now) -> bool {
         // Also a failure: not in a busy loop.
         self.saved = Some(now);
         self.clock.saved(now);
         let was_fine = self.unwritable.is_none();
         match outcome {
             Ok(()) => {
-                self.unsaved.clear();
+                for entry in &change.entries {
+                    if self.entries.get(&entry.id).is_none_or(|now| now == entry) {
+                        self.unsaved.remove(&entry.id);
+                    }
+                }
                 self.unwritable = None;
                 !was_fine
             }

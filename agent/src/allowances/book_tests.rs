@@ -136,15 +136,18 @@ fn what_is_spent_is_saved_and_told_now_and_then() {
     let mut book = book(vec![entry("a")]);
     let spent = |files| survey(vec![row(&entry("a"), files)], &[]);
     assert_eq!(book.take(&spent(0), &|_| true, at(20)), Surveyed::default());
-    let _ = book.saved(Ok(()), at(20));
+    let _ = book.saved(&book.change(at(20)), Ok(()), at(20));
     assert!(!book.wants_save(at(24)));
     assert_eq!(book.take(&spent(3), &|_| true, at(24)), Surveyed::default());
     assert!(!book.wants_save(at(24)) && book.wants_save(at(25)));
-    assert_eq!(book.change(at(25)).entries[0].grants[0].used_files, 3);
-    assert!(book.saved(Err("full".to_owned()), at(25)) && book.unwritable() == Some("full"));
-    assert!(!book.saved(Err("full".to_owned()), at(26)), "no news");
+    let change = book.change(at(25));
+    assert_eq!(change.entries[0].grants[0].used_files, 3);
+    assert!(
+        book.saved(&change, Err("full".to_owned()), at(25)) && book.unwritable() == Some("full")
+    );
+    assert!(!book.saved(&change, Err("full".to_owned()), at(26)), "no news");
     assert_eq!(book.change(at(30)).entries.len(), 1, "it is tried again");
-    assert!(book.saved(Ok(()), at(31)) && book.unwritable().is_none());
+    assert!(book.saved(&change, Ok(()), at(31)) && book.unwritable().is_none());
     assert!(book.change(at(31)).entries.is_empty());
     assert_eq!(book.take(&spent(3), &|_| true, at(79)).tell, [] as [&str; 0]);
     assert_eq!(book.take(&spent(4), &|_| true, at(80)).tell, ["a"]);
@@ -228,4 +231,20 @@ fn an_allowance_is_found_by_its_serial() {
     assert_eq!(book.id_of(1), None);
     let ids: BTreeSet<&str> = book.open().map(|entry| entry.id.as_str()).collect();
     assert_eq!(ids, BTreeSet::from(["a"]));
+}
+
+/// The disk takes its time: what was spent meanwhile is not on it.
+#[test]
+fn what_changed_meanwhile_stays_unsaved() {
+    let other = Entry { serial: 7, ..entry("b") };
+    let mut book = book(vec![entry("a"), other.clone()]);
+    let spent = |files| survey(vec![row(&entry("a"), files), row(&other, 1)], &[]);
+    let _ = book.take(&spent(3), &|_| true, at(20));
+    let change = book.change(at(20));
+    assert_eq!(change.entries.len(), 2);
+    let _ = book.take(&spent(4), &|_| true, at(21));
+    let _ = book.saved(&change, Ok(()), at(30));
+    let left = book.change(at(31)).entries;
+    assert_eq!(left.len(), 1);
+    assert_eq!((left[0].id.as_str(), left[0].grants[0].used_files), ("a", 4));
 }

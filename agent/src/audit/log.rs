@@ -150,6 +150,11 @@ impl AuditLog {
         }
     }
 
+    /// Records that came, the first and the last of them then, and for which there was no room before they got here.
+    pub(crate) fn missed(&mut self, records: u64, from: Now, to: Now) {
+        self.queue.lose_some(records, from, to);
+    }
+
     fn added(&mut self) {
         self.unsigned += 1;
         self.unsigned_since.get_or_insert(self.now);
@@ -269,11 +274,6 @@ impl AuditLog {
         let outcome = self.sync();
         self.tell();
         outcome
-    }
-
-    /// Records that could not be kept.
-    pub(crate) fn lost(&self) -> u64 {
-        self.queue.lost_total()
     }
 
     /// Whether the log cannot be written, and why.

@@ -29,7 +29,8 @@ use thiserror::Error;
 
 pub(crate) use check::verify;
 pub(crate) use key::{PUBLIC_FILE, PublicKey};
-pub(crate) use log::{AuditFacts, AuditLog};
+pub(crate) use log::{AuditFacts, AuditLog, Trouble};
+pub(crate) use queue::RECORDS as MOST_RECORDS;
 pub(crate) use record::{AllowanceRef, HoldRef, Pause, PolicyZone, Record};
 pub(crate) use recover::Recovered;
 pub(crate) use verify::{Expected, Summary};

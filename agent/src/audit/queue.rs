@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use crate::clock::Now;
 
 /// Most records.
-const RECORDS: usize = 8192;
+pub(crate) const RECORDS: usize = 8192;
 /// Most bytes.
 const BYTES: usize = 8 << 20;
 
@@ -71,11 +71,15 @@ impl Queue {
 
     /// Counts a record that is not kept.
     pub(super) fn lose(&mut self, now: Now) {
-        self.lost_total += 1;
-        let to = now.wall();
+        self.lose_some(1, now, now);
+    }
+
+    /// The same for several: the first and the last of them came then.
+    pub(super) fn lose_some(&mut self, records: u64, from: Now, to: Now) {
+        self.lost_total += records;
         match &mut self.lost {
-            Some(lost) => (lost.records, lost.to) = (lost.records + 1, to),
-            None => self.lost = Some(Lost { records: 1, from: to.clone(), to }),
+            Some(lost) => (lost.records, lost.to) = (lost.records + records, to.wall()),
+            None => self.lost = Some(Lost { records, from: from.wall(), to: to.wall() }),
         }
     }
 

@@ -84,7 +84,7 @@ fn what_was_lost_is_counted_in_the_log_with_its_time() {
         }
         drop(log.sync());
     }
-    let lost = log.lost();
+    let lost = log.facts().lost;
     assert!(lost > 1000, "{lost}");
     log.fail(Fault::None);
     log.close(at(10)).unwrap();

@@ -8,7 +8,7 @@ use holdfast_policy::break_glass::Terms;
 use super::backoff::Backoff;
 use super::code::{Code, CodeRow, Used};
 use super::entry::{Entry, Proof};
-use crate::allowances::{EntryState, ProcessId, Why};
+use crate::allowances::{Change, EntryState, ProcessId, Why};
 use crate::api::Person;
 use crate::clock::Now;
 use crate::kernel::AllowanceRow;
@@ -307,11 +307,15 @@ impl Book {
         wants
     }
 
-    /// It was written, or could not be.
-    pub(crate) fn saved(&mut self, is_written: bool, now: Now) {
+    /// `change` was written, or could not be. What has changed since stays to be written.
+    pub(crate) fn saved(&mut self, change: &Change, is_written: bool, now: Now) {
         self.saved = Some(now);
         if is_written {
-            self.unsaved.clear();
+            for entry in &change.glass {
+                if self.entries.get(&entry.number).is_none_or(|now| now == entry) {
+                    self.unsaved.remove(&entry.number);
+                }
+            }
         }
     }
 

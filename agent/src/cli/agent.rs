@@ -7,7 +7,7 @@ use tracing_subscriber::EnvFilter;
 
 use super::{AgentArgs, Dirs, Exit, Failure, LogFormat};
 use crate::daemon::{self, DaemonError, Options};
-use crate::journal::Lines;
+use crate::journal::Queued;
 
 pub(super) async fn run(dirs: Dirs, args: AgentArgs) -> Result<Exit, Failure> {
     if args.metrics.is_remote() && !args.metrics_allow_remote {
@@ -17,7 +17,7 @@ pub(super) async fn run(dirs: Dirs, args: AgentArgs) -> Result<Exit, Failure> {
              --metrics-allow-remote if everybody there may know the names of zones and how much is deleted",
         ));
     }
-    start_log(args.log_format);
+    let log = start_log(args.log_format)?;
     allow_descriptors();
     let options = Options {
         policy: args.policy,
@@ -29,7 +29,9 @@ pub(super) async fn run(dirs: Dirs, args: AgentArgs) -> Result<Exit, Failure> {
         audit_segment: args.audit_segment,
         webhook: args.webhook.zip(args.webhook_key),
     };
-    daemon::run(options).await?;
+    let outcome = daemon::run(options).await;
+    log.end();
+    outcome?;
     Ok(Exit::Ok)
 }
 
@@ -42,6 +44,7 @@ impl From<DaemonError> for Failure {
             | DaemonError::Directory { .. }
             | DaemonError::Control(_)
             | DaemonError::Signals(_)
+            | DaemonError::Thread(_)
             | DaemonError::Metrics(_) => Exit::Failure,
         };
         Self { exit, message: error.to_string() }
@@ -58,14 +61,21 @@ fn allow_descriptors() {
 }
 
 /// RUST_LOG chooses what is written; without it, everything from `info` up.
-fn start_log(format: LogFormat) {
+fn start_log(format: LogFormat) -> Result<Queued, Failure> {
+    let queued = Queued::start().map_err(|error| {
+        Failure::new(
+            Exit::Failure,
+            &format!("cannot start the thread that writes the log: {error}"),
+        )
+    })?;
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(Lines::new())
+        .with_writer(queued.clone())
         .with_target(false);
     match format {
         LogFormat::Text => log.with_ansi(io::IsTerminal::is_terminal(&io::stderr())).init(),
         LogFormat::Json => log.json().flatten_event(true).init(),
     }
+    Ok(queued)
 }

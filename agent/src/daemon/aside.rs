@@ -47,6 +47,11 @@ impl Aside {
         (Self { sender, places: Arc::new(Semaphore::new(MOST)), longest: LONGEST }, events)
     }
 
+    /// The way for events of other threads.
+    pub(super) fn events(&self) -> mpsc::Sender<Event> {
+        self.sender.clone()
+    }
+
     /// For work that is about to be done.
     pub(super) fn learner(&self) -> Learner {
         Learner(self.sender.clone())
@@ -118,13 +123,13 @@ mod tests {
     fn event(outcome: Result<(), Refused>) -> Event {
         match outcome {
             Ok(()) => Event::Tick,
-            Err(refused) => Event::AllowancesSaved(Err(refused.message)),
+            Err(refused) => Event::AllowancesSaved(Box::default(), Err(refused.message)),
         }
     }
 
     fn said(event: Option<Event>) -> String {
         match event {
-            Some(Event::AllowancesSaved(Err(message))) => message,
+            Some(Event::AllowancesSaved(_, Err(message))) => message,
             other => panic!("not refused: {other:?}"),
         }
     }

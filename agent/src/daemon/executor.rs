@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::AsFd as _;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use holdfast_abi as abi;
 use holdfast_policy::OnAuditFailure;
@@ -14,20 +15,22 @@ use tracing::{Level, debug, error, info, warn};
 
 use super::allowing::no_such_allowance;
 use super::aside::Aside;
+use super::disk::{About, Disk, NotOnDisk, OnDisk, Outcome};
 use super::glass::GlassAsk;
-use super::kept::Kept;
+use super::heart::Pulse;
 use super::manifesting::Manifest;
-use super::message::{Action, Answer, Applied, Ask, Cause, Decided, Event, Refusal, ZoneInForce};
+use super::message::{
+    Action, Answer, Applied, Ask, Cause, Decided, Event, Refusal, Reply, ZoneInForce,
+};
 use super::plan::{self, Plan};
 use super::source::Source;
 use super::state::State;
 use super::{Options, json, locate, records};
-use crate::allowances::Store;
 use crate::api::{HoldList, Look, PolicyReport, Status};
 use crate::audit::{AuditLog, Record};
 use crate::clock::Now;
 use crate::holds;
-use crate::journal::Journal;
+use crate::journal::{Journal, log_dropped};
 use crate::kernel::{self, EventStream, Guard};
 use crate::manifest::News;
 use crate::metrics::Metrics;
@@ -45,10 +48,8 @@ pub(super) struct Executor {
     pub(super) options: Options,
     pub(super) guard: Option<Guard>,
     pub(super) manifest: Manifest,
-    pub(super) audit: AuditLog,
+    pub(super) disk: Disk,
     journal: Journal,
-    /// What has to survive about allowances; `None` if it could not be read.
-    pub(super) store: Option<Store>,
     pub(super) metrics: Metrics,
     /// Names of units.
     pub(super) units: Units,
@@ -56,7 +57,9 @@ pub(super) struct Executor {
     pub(super) source: Source,
     /// Address of the metrics page, or why there is none.
     metrics_address: Option<Result<String, String>>,
-    followers: broadcast::Sender<std::sync::Arc<str>>,
+    /// What the heartbeat vouches for.
+    pub(super) pulse: Pulse,
+    followers: broadcast::Sender<Arc<str>>,
     /// The service manager.
     pub(super) notify: Notify,
     /// The kernel's events, until somebody takes them.
@@ -67,11 +70,8 @@ pub(super) struct Executor {
     /// Whether the daemon is to end.
     pub(super) stopped: Option<&'static str>,
     audit_failing: bool,
-    pub(super) beat_failing: bool,
-    /// The policy in force, on the disk.
-    pub(super) kept: Kept,
-    /// Whether nothing could be set aside for a break-glass.
-    pub(super) reserve_missing: bool,
+    /// Policies that were to be put in force so far.
+    policies: u64,
 }
 
 impl Executor {
@@ -82,19 +82,20 @@ impl Executor {
         metrics: Metrics,
         metrics_address: Option<Result<String, String>>,
         manifest: Manifest,
-    ) -> Self {
+    ) -> io::Result<Self> {
         let (aside, outcomes) = Aside::new();
-        Self {
+        let disk = Disk::start(audit, options.state_dir.clone(), aside.events())?;
+        Ok(Self {
             options,
             guard: None,
             manifest,
-            audit,
+            disk,
             journal,
-            store: None,
             metrics,
             units: Units::new(PathBuf::from("/sys/fs/cgroup")),
             source: Source::default(),
             metrics_address,
+            pulse: Pulse::default(),
             followers: broadcast::Sender::new(BEHIND),
             notify: Notify::from_environment(),
             events: None,
@@ -102,10 +103,8 @@ impl Executor {
             outcomes,
             stopped: None,
             audit_failing: false,
-            beat_failing: false,
-            kept: Kept::default(),
-            reserve_missing: false,
-        }
+            policies: 0,
+        })
     }
 
     /// Does one thing; what came of it, if that is news.
@@ -122,22 +121,19 @@ impl Executor {
                 return Some(Event::Surveyed { found, stale: self.is_stale() });
             }
             Action::Apply(plan, cause, reply) => {
-                let outcome = self.apply(&plan, cause, state, now);
-                return Some(Event::Applied(plan, cause, outcome, reply));
+                return self.apply(plan, cause, reply, state, now);
             }
             Action::KeepPolicy => self.keep_policy(&state.plan),
             Action::Prove => {
                 return self.guard.as_ref().map(|guard| Event::Proved(guard.prove()));
             }
             Action::ForgetAccounts => self.forget_accounts(),
-            Action::Beat => self.beat(),
             Action::SurveyHolds(asked) => {
                 return Some(Event::HoldsSurveyed(self.survey_holds(&state.book, now), asked));
             }
             Action::Pace => self.pace(&state.book, now),
             Action::Decide(decide) => {
-                let outcome = self.decide(&decide, state, now);
-                return Some(Event::HoldDecided(decide, outcome));
+                return self.decide(decide, state, now);
             }
             Action::Kill(kill) => {
                 let outcome = self.kill(&kill, &state.book);
@@ -151,7 +147,7 @@ impl Executor {
             Action::Count(zone, pause) => self.metrics.pause_ended(&zone, &pause),
             Action::LoadAllowances => return Some(Event::AllowancesLoaded(self.load_allowances())),
             Action::SaveAllowances => {
-                return Some(Event::AllowancesSaved(self.save_allowances(state, now)));
+                return self.save_allowances(state, now);
             }
             Action::SurveyAllowances(asked) => {
                 return Some(Event::AllowancesSurveyed(self.survey_allowances(state), asked));
@@ -168,12 +164,10 @@ impl Executor {
             }
             Action::CheckCommand(joining) => return self.check_command(joining),
             Action::OpenAllowance(opening) => {
-                let outcome = self.open_allowance(&opening, state, now);
-                return Some(Event::AllowanceOpened(opening, outcome));
+                return self.open_allowance(opening, state, now);
             }
             Action::Join(joining) => {
-                let outcome = self.join(&joining, state);
-                return Some(Event::AllowanceJoined(joining, outcome));
+                return self.join(joining, state, now);
             }
             Action::CloseAllowance(closing) => {
                 let outcome = self.close_allowance(&closing);
@@ -181,22 +175,19 @@ impl Executor {
             }
             Action::CloseUnknown(serial) => self.close_unknown(serial),
             Action::SaveRevoked(revoking) => {
-                let outcome = self.save_revoked(&revoking);
-                return Some(Event::RevokedSaved(revoking, outcome));
+                return self.save_revoked(revoking, state, now);
             }
             Action::Glass(action) => {
-                return self.glass(*action, state, now).map(|event| Event::Glass(Box::new(event)));
+                return self.glass(*action, state, now);
             }
             Action::CountAllowance(count) => self.metrics.count_allowance(count),
             Action::FlushManifest(reply) => self.manifest.flush(reply),
             Action::Record(record) => {
-                self.audit.append(&record, now);
                 self.journal.tell(&record, now);
+                self.disk.append(Arc::from(record), now);
             }
-            Action::SyncAudit => {
-                let outcome = self.audit.tend(now);
-                self.note_audit(outcome);
-            }
+            Action::SyncAudit => self.disk.tend(now),
+            Action::Resume(id, outcome) => return self.resume(id, outcome, state, now),
             // Nobody may be listening.
             Action::Publish(line) => drop(self.followers.send(line)),
             Action::Notify(news) => self.notify.send(&news),
@@ -220,81 +211,134 @@ impl Executor {
     /// The last that is done, after the loop: the manifest is closed, and the audit log says so.
     pub(super) fn end(&mut self, news: &mut UnboundedReceiver<News>, now: Now) {
         for record in self.manifest.stop(news) {
-            self.audit.append(&record, now);
+            self.disk.append(Arc::new(record), now);
         }
         if let Some(signal) = self.stopped {
-            self.audit.append(&Record::Stop { signal, lost: self.audit.lost() }, now);
+            let lost = self.disk.audit(now).lost;
+            self.disk.append(Arc::new(Record::Stop { signal, lost }), now);
         }
-        let outcome = self.audit.close(now);
-        self.note_audit(outcome);
+        self.disk.end(now);
+        self.note_audit(now);
     }
 
-    /// Writes audit records to the file: after every turn of the loop.
-    pub(super) fn flush_audit(&mut self) {
-        let outcome = self.audit.flush();
-        self.note_audit(outcome);
-    }
-
-    /// Has a record on the disk, signed, before what it tells takes effect. Where the log cannot be written `on_audit_failure` of the
-    /// policy in force says whether that goes on.
-    pub(super) fn record_first(
+    /// Has something done on the disk; what follows comes later, or at once if the disk does not answer.
+    pub(super) fn on_disk(
         &mut self,
-        record: &Record,
+        about: About,
+        (state, now): (&State, Now),
+        work: impl FnOnce(&mut OnDisk) -> Result<(), String> + Send + 'static,
+        then: impl FnOnce(&mut Self, Outcome, &State, Now) -> Option<Event> + 'static,
+    ) -> Option<Event> {
+        match self.disk.run(about, now, Box::new(work), Box::new(then)) {
+            Ok(()) => None,
+            Err(then) => then(self, Err(NotOnDisk::Late { begun: false }), state, now),
+        }
+    }
+
+    /// Whether an allowance or a break-glass is being opened, or joined.
+    pub(super) fn is_granting(&self) -> bool {
+        self.disk.is_at(About::Grant)
+    }
+
+    /// Goes on with what waited for the disk.
+    pub(super) fn resume(
+        &mut self,
+        id: u64,
+        outcome: Outcome,
         state: &State,
         now: Now,
-    ) -> Result<(), String> {
+    ) -> Option<Event> {
+        self.disk.done(id).and_then(|then| then(self, outcome, state, now))
+    }
+
+    /// Has a record on the disk, signed, before what it tells takes effect, which is what follows. Where the log cannot be written
+    /// `on_audit_failure` of the policy in force says whether that goes on.
+    pub(super) fn record_first(
+        &mut self,
+        about: About,
+        record: Record,
+        (state, now): (&State, Now),
+        then: impl FnOnce(&mut Self, Result<(), String>, &State, Now) -> Option<Event> + 'static,
+    ) -> Option<Event> {
         let on_failure = state.policy_before().on_audit_failure;
         let keep = on_failure == OnAuditFailure::Continue;
-        match (self.record_or_say_why(record, keep, now), on_failure) {
-            (Ok(()), _) => Ok(()),
-            (Err(why), OnAuditFailure::Continue) => {
-                error!(
-                    error = why,
-                    "something takes effect that is not in the audit log (on_audit_failure = \"continue\"): its record waits in memory"
-                );
-                Ok(())
+        let record = Arc::new(record);
+        let to_write = Arc::clone(&record);
+        let work = move |disk: &mut OnDisk| disk.record(&to_write, keep, now);
+        self.on_disk(about, (state, now), work, move |it, outcome, state, now| {
+            if outcome.is_ok() || keep {
+                it.journal.tell(&record, now);
             }
-            (Err(why), OnAuditFailure::Deny) => Err(format!(
-                "it has to be in the audit log first, and that cannot be written: {why}\n  help: free the disk of the state \
-                 directory, and try again; nothing was changed (on_audit_failure = \"deny\")"
-            )),
-        }
+            let outcome = match (outcome, on_failure) {
+                (Ok(()), _) => Ok(()),
+                (Err(why), OnAuditFailure::Continue) => {
+                    error!(
+                        error = %why,
+                        "something takes effect that is not in the audit log (on_audit_failure = \"continue\"): its record waits in memory"
+                    );
+                    if why == (NotOnDisk::Late { begun: false }) {
+                        it.disk.append(record, now);
+                    }
+                    Ok(())
+                }
+                (Err(why), OnAuditFailure::Deny) => Err(format!(
+                    "it has to be in the audit log first, and that cannot be written: {why}\n  help: free the disk of the state \
+                     directory, and try again; nothing was changed (on_audit_failure = \"deny\")"
+                )),
+            };
+            then(it, outcome, state, now)
+        })
     }
 
-    /// Has a record on the disk, signed, before what it tells takes effect, whatever the policy says.
-    pub(super) fn record_strictly(&mut self, record: &Record, now: Now) -> Result<(), String> {
-        self.record_or_say_why(record, false, now)
-    }
-
-    fn record_or_say_why(&mut self, record: &Record, keep: bool, now: Now) -> Result<(), String> {
-        let outcome = self.audit.record_first(record, keep, now);
-        let why = outcome.as_ref().err().map(ToString::to_string);
-        self.note_audit(outcome);
-        if why.is_none() || keep {
-            self.journal.tell(record, now);
-        }
-        why.map_or(Ok(()), Err)
+    /// Has a record on the disk, signed, before what it tells takes effect, whatever the policy says. Room that is set aside is let
+    /// go for it.
+    pub(super) fn record_strictly(
+        &mut self,
+        record: Record,
+        (state, now): (&State, Now),
+        then: impl FnOnce(&mut Self, Outcome, &State, Now) -> Option<Event> + 'static,
+    ) -> Option<Event> {
+        let record = Arc::new(record);
+        let to_write = Arc::clone(&record);
+        let work =
+            move |disk: &mut OnDisk| disk.with_reserve(|disk| disk.record(&to_write, false, now));
+        self.on_disk(About::Grant, (state, now), work, move |it, outcome, state, now| {
+            if outcome.is_ok() {
+                it.journal.tell(&record, now);
+            }
+            then(it, outcome, state, now)
+        })
     }
 
     /// Says it once when the audit log starts to fail, and once when it works again.
-    fn note_audit(&mut self, outcome: std::io::Result<()>) {
-        match outcome {
-            Ok(()) if self.audit_failing => {
-                self.audit_failing = false;
-                info!(lost = self.audit.lost(), "the audit log can be written again");
+    pub(super) fn note_audit(&mut self, now: Now) {
+        let facts = self.disk.audit(now);
+        let was_failing = std::mem::replace(&mut self.audit_failing, facts.trouble.is_some());
+        match facts.trouble {
+            None if was_failing => {
+                info!(lost = facts.lost, "the audit log can be written again");
             }
-            Ok(()) => {}
-            Err(error) => {
-                if !self.audit_failing {
-                    self.journal.audit_failed(&error.to_string(), Now::read());
-                    error!(
-                        %error,
-                        lost = self.audit.lost(),
-                        "THE AUDIT LOG CANNOT BE WRITTEN: is the disk full? What needs a record is decided by on_audit_failure"
-                    );
-                }
-                self.audit_failing = true;
+            Some(trouble) if !was_failing => {
+                self.journal.audit_failed(&trouble.error, now);
+                error!(
+                    error = trouble.error,
+                    lost = facts.lost,
+                    "THE AUDIT LOG CANNOT BE WRITTEN: is the disk full? What needs a record is decided by on_audit_failure"
+                );
             }
+            None | Some(_) => {}
+        }
+    }
+
+    /// What comes of something, once the disk has answered.
+    #[cfg(test)]
+    pub(super) fn settled(&mut self, mut event: Option<Event>, state: &State, now: Now) -> Event {
+        loop {
+            event = match event {
+                Some(Event::OnDisk(id, outcome)) => self.resume(id, outcome, state, now),
+                Some(event) => return event,
+                None => Some(self.outcomes.blocking_recv().expect("the disk answers")),
+            };
         }
     }
 
@@ -306,23 +350,58 @@ impl Executor {
         };
         let (mut guard, started) = Guard::start(&options).map_err(|error| error.to_string())?;
         self.events = guard.take_events();
+        self.pulse.note(Now::read());
+        if let Some(heart) = guard.take_heart()
+            && let Err(error) = self.pulse.vouch(heart)
+        {
+            error!(%error, "there is no thread for the heartbeat: ops over budget are denied instead of paused");
+        }
         self.manifest.start(&self.options.state_dir, guard.take_destroyed(), &state.plan);
         self.guard = Some(guard);
         Ok(started)
     }
 
+    /// Puts a plan in force. One that widens is in the audit log first.
     fn apply(
+        &mut self,
+        plan: Box<Plan>,
+        cause: Cause,
+        reply: Option<Reply>,
+        state: &State,
+        now: Now,
+    ) -> Option<Event> {
+        let widens = || plan.policy.widens(state.policy_before());
+        let asks = cause == Cause::Reload || state.before.is_some();
+        if cause != Cause::Roots {
+            self.policies += 1;
+        }
+        if self.guard.is_none() || !asks || !widens() {
+            let outcome = self.put_in_force(&plan, cause, state);
+            return Some(Event::Applied(plan, cause, outcome, reply));
+        }
+        if cause == Cause::Roots && self.disk.is_at(About::Policy) {
+            // The same waits for its record already.
+            return None;
+        }
+        let number = self.policies;
+        let record = records::policy_accepted(&plan, cause);
+        self.record_first(About::Policy, record, (state, now), move |it, outcome, state, _| {
+            let outcome = outcome.and_then(|()| {
+                if it.policies != number {
+                    return Err("another was read before this one was in the audit log".to_owned());
+                }
+                it.put_in_force(&plan, cause, state)
+            });
+            Some(Event::Applied(plan, cause, outcome, reply))
+        })
+    }
+
+    fn put_in_force(
         &mut self,
         plan: &Plan,
         cause: Cause,
         state: &State,
-        now: Now,
     ) -> Result<Applied, String> {
-        let widens = || plan.policy.widens(state.policy_before());
-        let asks = cause == Cause::Reload || state.before.is_some();
-        if self.guard.is_some() && asks && widens() {
-            self.record_first(&records::policy_accepted(plan, cause), state, now)?;
-        }
         let Some(guard) = &mut self.guard else {
             return Ok(Applied::NoGuard);
         };
@@ -463,12 +542,13 @@ impl Executor {
 
     pub(super) fn facts(&self) -> Facts {
         let mut facts = Facts {
-            audit: self.audit.facts(),
+            audit: self.disk.audit(Now::read()),
             journal_dropped: self.journal.dropped(),
+            log_dropped: log_dropped(),
             webhook: self.journal.webhook(),
             webhook_error: self.journal.webhook_error().map(str::to_owned),
             manifest: self.manifest.facts(),
-            keep_error: self.kept.error.clone(),
+            keep_error: self.disk.keep_error(),
             metrics: self.metrics_address.clone(),
             ..Facts::default()
         };

@@ -1,7 +1,7 @@
 use holdfast_policy::OnAuditFailure;
 use tokio::sync::oneshot;
 
-use super::super::opening::tests::{audit, executor, person};
+use super::super::opening::tests::{audit, executor, fail_writes, kept, person};
 use super::*;
 use crate::allowances::Loaded;
 use crate::break_glass::Proof;
@@ -28,7 +28,8 @@ fn opening(state: &State) -> Opening {
 fn ready(dir: &tempfile::TempDir) -> (Executor, State) {
     let mut executor = executor(dir);
     let (_, boot_id) = *executor.load_allowances().unwrap();
-    executor.write(&Change { codes: codes(&[1, 2]), ..Change::default() }).unwrap();
+    let change = Change { codes: codes(&[1, 2]), ..Change::default() };
+    executor.disk.at_once(move |disk| disk.write(&change)).unwrap();
     let mut state = test_guarded();
     let _ = state.glass.load(vec![], codes(&[1, 2]), &boot_id, at(20));
     let loaded = Loaded::default();
@@ -36,17 +37,27 @@ fn ready(dir: &tempfile::TempDir) -> (Executor, State) {
     (executor, state)
 }
 
-/// As the next agent finds it.
-fn kept(executor: &mut Executor) -> Loaded {
-    executor.store = None;
-    executor.load_allowances().unwrap().0
+/// Why it was not opened.
+fn not_opened(executor: &mut Executor, state: &State) -> NotOpened {
+    let event = executor.open_glass(Box::new(opening(state)), state, at(20));
+    match glass(executor.settled(event, state, at(20))) {
+        GlassEvent::Opened(_, Err(not_opened)) => *not_opened,
+        other => panic!("another outcome: {other:?}"),
+    }
+}
+
+fn glass(event: Event) -> GlassEvent {
+    match event {
+        Event::Glass(event) => *event,
+        other => panic!("another outcome: {other:?}"),
+    }
 }
 
 #[test]
 fn without_a_kernel_nothing_is_open_and_the_code_is_as_good_as_before() {
     let dir = tempfile::tempdir().unwrap();
     let (mut executor, state) = ready(&dir);
-    let not_opened = executor.open_glass(&opening(&state), &state, at(20)).unwrap_err();
+    let not_opened = not_opened(&mut executor, &state);
     assert_eq!(not_opened.refused.reason, GlassReason::NoGuard);
     assert!(not_opened.refused.message.ends_with(AS_GOOD), "{}", not_opened.refused.message);
     assert!(not_opened.is_recorded && !not_opened.is_spent);
@@ -64,14 +75,14 @@ fn what_cannot_be_recorded_does_not_open_and_costs_no_code() {
         let dir = tempfile::tempdir().unwrap();
         let (mut executor, mut state) = ready(&dir);
         state.plan.policy.on_audit_failure = *on_failure;
-        executor.audit.fail_writes(true);
-        let not_opened = executor.open_glass(&opening(&state), &state, at(20)).unwrap_err();
+        fail_writes(&executor, true);
+        let not_opened = not_opened(&mut executor, &state);
         assert_eq!(not_opened.refused.reason, GlassReason::StateUnreadable, "{on_failure:?}");
         assert!(!not_opened.is_recorded && !not_opened.is_spent);
         let reserve = dir.path().join(RESERVE_FILE);
         assert!(reserve.exists(), "it is there for the next try");
-        executor.audit.fail_writes(false);
-        executor.audit.tend(at(21)).unwrap();
+        fail_writes(&executor, false);
+        executor.disk.at_once(|disk| disk.audit.tend(at(21))).unwrap();
         assert!(!audit(&dir).contains("break_glass_open"), "{}", audit(&dir));
         let loaded = kept(&mut executor);
         assert!(loaded.codes.iter().all(|code| code.used.is_none()));
@@ -82,18 +93,24 @@ fn what_cannot_be_recorded_does_not_open_and_costs_no_code() {
 #[test]
 fn what_is_set_aside_is_let_go_for_a_record() {
     let dir = tempfile::tempdir().unwrap();
-    let (mut executor, _) = ready(&dir);
+    let (executor, _) = ready(&dir);
     let reserve = dir.path().join(RESERVE_FILE);
-    let mut tries = 0;
-    let outcome = executor.with_reserve(|_| {
-        tries += 1;
-        if reserve.exists() { Err("full".to_owned()) } else { Ok(()) }
+    let (outcome, tries) = executor.disk.at_once(move |disk| {
+        let mut tries = 0;
+        let outcome = disk.with_reserve(|_| {
+            tries += 1;
+            if reserve.exists() { Err("full".to_owned()) } else { Ok(()) }
+        });
+        (outcome, tries)
     });
     assert_eq!((outcome, tries), (Ok(()), 2));
-    let mut tries = 0;
-    let outcome = executor.with_reserve(|_| {
-        tries += 1;
-        Err("full".to_owned())
+    let (outcome, tries) = executor.disk.at_once(|disk| {
+        let mut tries = 0;
+        let outcome = disk.with_reserve(|_| {
+            tries += 1;
+            Err("full".to_owned())
+        });
+        (outcome, tries)
     });
     assert_eq!((outcome, tries), (Err("full".to_owned()), 1), "there was nothing to let go");
 }
@@ -106,12 +123,19 @@ fn codes_are_on_record_before_they_are_made() {
         let (reply, _) = oneshot::channel();
         MakeCodes { count: 2, first: 3, forget: vec![1, 2], replaced: 2, person: person(), reply }
     };
-    executor.audit.fail_writes(true);
-    assert!(executor.make_codes(&making(), &state, at(20)).is_err());
+    let make = |executor: &mut Executor, second| {
+        let event = executor.make_codes(Box::new(making()), &state, at(second));
+        match glass(executor.settled(event, &state, at(second))) {
+            GlassEvent::CodesMade(_, outcome) => outcome,
+            other => panic!("another outcome: {other:?}"),
+        }
+    };
+    fail_writes(&executor, true);
+    assert!(make(&mut executor, 20).is_err());
     assert_eq!(kept(&mut executor).codes, codes(&[1, 2]), "nothing was changed");
-    executor.audit.fail_writes(false);
-    executor.audit.tend(at(21)).unwrap();
-    assert_eq!(executor.make_codes(&making(), &state, at(22)).unwrap().len(), 2);
+    fail_writes(&executor, false);
+    executor.disk.at_once(|disk| disk.audit.tend(at(21))).unwrap();
+    assert_eq!(make(&mut executor, 22).unwrap().len(), 2);
     assert!(audit(&dir).contains("\"numbers\":[3,4],\"replaced\":2"), "{}", audit(&dir));
     let numbers: Vec<u64> = kept(&mut executor).codes.iter().map(|code| code.number).collect();
     assert_eq!(numbers, [3, 4]);

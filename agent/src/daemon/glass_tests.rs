@@ -7,7 +7,7 @@ use super::super::glass::{Closing, Joining};
 use super::super::message::{Action as A, Event};
 use super::super::state::tests::guarded;
 use super::*;
-use crate::allowances::{EntryState, Loaded, ProcessId, Survey, Tree, Why, test_entries};
+use crate::allowances::{Change, EntryState, Loaded, ProcessId, Survey, Tree, Why, test_entries};
 use crate::break_glass::test_book::{at, codes, entry, row, terms};
 use crate::break_glass::test_codes::{code, person};
 use crate::break_glass::{CHALLENGE_LASTS, Survey as GlassSurvey};
@@ -301,14 +301,16 @@ fn an_end_that_is_not_on_the_disk_is_written_whatever_came_later() {
         glass_of(actions).iter().any(|action| matches!(action, GlassAction::KeepReserve)),
         "once its end is written"
     );
-    let _ = state.handle(Event::AllowancesSaved(Err("the disk is full".to_owned())), at(12));
+    let full = Err("the disk is full".to_owned());
+    let _ = state.handle(Event::AllowancesSaved(Box::default(), full), at(12));
     for number in 2..5 {
         let state_of = EntryState::Failed { error: "no".to_owned() };
         state.glass.put(Entry { number, state: state_of, ..entry() }, &[], at(13));
     }
     let saved: Vec<u64> = state.glass.to_save().iter().map(|entry| entry.number).collect();
     assert_eq!(saved, [1]);
-    let _ = state.handle(Event::AllowancesSaved(Ok(())), at(20));
+    let change = Change { glass: state.glass.to_save(), ..Change::default() };
+    let _ = state.handle(Event::AllowancesSaved(Box::new(change), Ok(())), at(20));
     assert_eq!(state.glass.to_save(), []);
 }
 

@@ -4,6 +4,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::disk::OnDisk;
 use super::executor::Executor;
 use super::plan::{Plan, PlanError};
 use crate::clock::Now;
@@ -77,26 +78,34 @@ pub(super) struct Kept {
 impl Executor {
     /// Keeps the policy in force, if that has not been done yet.
     pub(super) fn keep_policy(&mut self, plan: &Plan) {
-        let sha256 = &plan.origin.sha256;
-        if self.kept.sha256.as_ref() == Some(sha256) {
+        let (sha256, text) = (plan.origin.sha256.clone(), plan.origin.text.clone());
+        self.disk.leave(move |disk| {
+            let OnDisk { kept, state_dir, .. } = disk;
+            kept.keep(state_dir, sha256, text.as_bytes());
+        });
+    }
+}
+
+impl Kept {
+    fn keep(&mut self, state_dir: &Path, sha256: String, text: &[u8]) {
+        if self.sha256.as_ref() == Some(&sha256) {
             return;
         }
-        let text = plan.origin.text.as_bytes();
-        match write_whole(&self.options.state_dir, FILE, text, 0o600) {
+        match write_whole(state_dir, FILE, text, 0o600) {
             Ok(()) => {
-                if self.kept.error.take().is_some() {
+                if self.error.take().is_some() {
                     info!("the policy in force is kept for the next boot now");
                 }
-                self.kept.sha256 = Some(sha256.clone());
+                self.sha256 = Some(sha256);
             }
             Err(error) => {
-                let why = format!("{}: {error}", path(&self.options.state_dir).display());
-                if self.kept.error.as_ref() != Some(&why) {
+                let why = format!("{}: {error}", path(state_dir).display());
+                if self.error.as_ref() != Some(&why) {
                     error!(
                         "the policy in force cannot be kept for a boot that finds the file unusable: {why}"
                     );
                 }
-                self.kept.error = Some(why);
+                self.error = Some(why);
             }
         }
     }

@@ -11,9 +11,10 @@ use super::allowance::{
     AllowanceCount, Closing, Joining, Judged, Opening, Resolved, Revoking, Shut, Submission,
 };
 use super::aside::LearnReply;
+use super::disk::Outcome;
 use super::glass::{GlassAction, GlassAsk, GlassEvent};
 use super::plan::{Plan, PlanError};
-use crate::allowances::{Entry, Loaded, ProcessId, Survey as AllowanceSurvey, Trust};
+use crate::allowances::{Change, Entry, Loaded, ProcessId, Survey as AllowanceSurvey, Trust};
 use crate::api::{Amount, Person, RefusedReport, SubmitBody};
 use crate::audit::Record;
 use crate::holds::{DeadlySignal, Decision, Delivered, EndedPause, Survey};
@@ -64,7 +65,7 @@ pub(crate) enum Event {
     /// Outcome of [`Action::LoadAllowances`]: what was kept on disk, and the id of this boot.
     AllowancesLoaded(Result<Box<(Loaded, String)>, String>),
     /// Outcome of [`Action::SaveAllowances`].
-    AllowancesSaved(Result<(), String>),
+    AllowancesSaved(Box<Change>, Result<(), String>),
     /// Outcome of [`Action::SurveyAllowances`].
     AllowancesSurveyed(Result<AllowanceSurvey, String>, Option<(Ask, Reply)>),
     /// Outcome of [`Action::ReadTrust`].
@@ -88,6 +89,26 @@ pub(crate) enum Event {
     RevokedSaved(Box<Revoking>, Result<(), String>),
     /// Something about break-glass was done.
     Glass(Box<GlassEvent>),
+    /// What the disk was asked for under this number is there, or why not.
+    OnDisk(u64, Outcome),
+}
+
+impl Event {
+    /// Whether it begins something that depends on what else is being opened: allowances and break-glass are opened one after the
+    /// other.
+    pub(super) fn is_about_grants(&self) -> bool {
+        match self {
+            Self::AllowanceResolved(..) | Self::CommandChecked(..) => true,
+            Self::Asked(ask, _) => match ask {
+                Ask::SubmitAllowance { .. } | Ask::JoinAllowance { .. } => true,
+                Ask::Glass(ask) => {
+                    matches!(**ask, GlassAsk::Open(..) | GlassAsk::Join(_) | GlassAsk::NewCodes(..))
+                }
+                _ => false,
+            },
+            _ => false,
+        }
+    }
 }
 
 /// An event of the kernel, with the names that belong to its numbers.
@@ -202,8 +223,6 @@ pub(crate) enum Action {
     Prove,
     /// Have the kernel side forget accounts that have long drained.
     ForgetAccounts,
-    /// Show the kernel that somebody is there to let paused processes go on.
-    Beat,
     /// Look at what is paused; then answer this.
     SurveyHolds(Option<(Ask, Reply)>),
     /// Continue throttled processes whose turn it is.
@@ -263,7 +282,7 @@ pub(crate) enum Action {
     FlushManifest(Reply),
     /// Add to the audit log.
     Record(Box<Record>),
-    /// Write the audit log to the disk.
+    /// Have the audit log written to the disk.
     SyncAudit,
     /// Send a line to everybody who follows events.
     Publish(Arc<str>),
@@ -275,6 +294,8 @@ pub(crate) enum Action {
     Collect(Ask, Reply),
     /// Send this.
     Send(Reply, Answer),
+    /// Go on with what waited for the disk.
+    Resume(u64, Outcome),
     /// End, because of this signal.
     Stop(&'static str),
 }

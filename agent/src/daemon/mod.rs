@@ -7,11 +7,13 @@ mod allowance;
 mod allowing;
 mod aside;
 mod deciding;
+mod disk;
 mod executor;
 mod glass;
 mod glass_doing;
 mod glass_open;
 mod glass_opening;
+mod heart;
 mod holding;
 mod kept;
 mod locate;
@@ -116,6 +118,9 @@ pub(crate) enum DaemonError {
     /// Signals.
     #[error("cannot wait for signals: {0}")]
     Signals(std::io::Error),
+    /// A thread.
+    #[error("cannot start the thread that writes to the state directory: {0}")]
+    Thread(std::io::Error),
     /// Metrics.
     #[error("cannot set up metrics: {0}")]
     Metrics(#[from] prometheus::Error),
@@ -160,10 +165,12 @@ pub(crate) async fn run(options: Options) -> Result<(), DaemonError> {
 
     let (manifest, manifest_news) = manifesting::Manifest::new();
     let executor =
-        Executor::new(options.clone(), audit, journal, Metrics::new()?, metrics_address, manifest);
+        Executor::new(options.clone(), audit, journal, Metrics::new()?, metrics_address, manifest)
+            .map_err(DaemonError::Thread)?;
     let state = State::starting(start, now);
     let first = state.begin(recovered, boot_id());
-    let mut daemon = Daemon { state, executor, stream: None, manifest_news };
+    let waiting = VecDeque::new();
+    let mut daemon = Daemon { state, executor, stream: None, manifest_news, waiting };
     daemon.perform(first);
     daemon.notify(Turn::Other);
     info!(version = env!("CARGO_PKG_VERSION"), policy = daemon.state.plan.origin.path, "ready");
@@ -176,6 +183,8 @@ struct Daemon {
     stream: Option<AsyncFd<EventStream>>,
     /// What the audit log has to know about the manifest.
     manifest_news: mpsc::UnboundedReceiver<News>,
+    /// What has to wait until an allowance or a break-glass that is being opened is open, or refused.
+    waiting: VecDeque<message::Event>,
 }
 
 impl Daemon {
@@ -192,6 +201,7 @@ impl Daemon {
         let mut pace = interval(PACE);
         pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while self.executor.stopped.is_none() {
+            self.executor.pulse.note(Now::read());
             self.take_stream();
             let wants_pace = self.state.wants_pace(Now::read());
             let event = tokio::select! {
@@ -212,6 +222,8 @@ impl Daemon {
             self.turn(event, now);
         }
         self.perform(vec![message::Action::Notify(readiness::stopping())]);
+        // Nobody takes them any more.
+        drop(aside);
         self.executor.end(&mut self.manifest_news, Now::read());
         Ok(())
     }
@@ -228,10 +240,32 @@ impl Daemon {
 
     fn turn(&mut self, event: message::Event, now: Now) {
         let turn = Turn::of(&event);
-        let actions = self.state.handle(event, now);
-        self.perform(actions);
-        self.executor.flush_audit();
+        if turn == Turn::Tick {
+            while let Some((id, why)) = self.executor.disk.overdue(now) {
+                self.perform(vec![message::Action::Resume(id, Err(why))]);
+            }
+        }
+        self.handle_in_turn(event, now);
+        while !self.executor.is_granting()
+            && let Some(event) = self.waiting.pop_front()
+        {
+            self.handle_in_turn(event, now);
+        }
+        self.executor.note_audit(now);
         self.notify(turn);
+    }
+
+    /// What depends on what is being opened at the moment waits for that.
+    fn handle_in_turn(&mut self, event: message::Event, now: Now) {
+        if !event.is_about_grants() || !self.executor.is_granting() {
+            let actions = self.state.handle(event, now);
+            self.perform(actions);
+        } else if self.waiting.len() < INBOX {
+            self.waiting.push_back(event);
+        } else if let message::Event::Asked(_, reply) = event {
+            let message = "too many others wait for the disk of the state directory: try again";
+            drop(reply.send(Answer::Error(Refusal::Failed, message.to_owned())));
+        }
     }
 
     /// Tells the service manager, after everything that a turn was about.

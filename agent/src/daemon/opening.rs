@@ -12,11 +12,13 @@ use tracing::{error, info};
 
 use super::allowance::{Closing, Joining, Judged, Opening, Resolved, Revoking, Shut};
 use super::allowing::wrong_process;
+use super::disk::{About, NotOnDisk, OnDisk};
 use super::executor::Executor;
 use super::locate;
 use super::message::Event;
 use super::pausing::{user_name, user_number, users};
 use super::placing::{Placing, Roots};
+use super::plan::Origin;
 use super::state::State;
 use crate::allowances::{
     Bound, Change, Entry, EntryState, Loaded, Looking, ProcessId, Store, Survey, Tree, Wanted,
@@ -45,25 +47,40 @@ impl Executor {
             "allowances were read"
         );
         self.manifest.loaded(&loaded, &boot_id);
-        self.store = Some(store);
-        self.keep_reserve();
+        self.disk.leave(move |disk| {
+            disk.store = Some(store);
+            disk.keep_reserve();
+        });
         Ok(Box::new((loaded, boot_id)))
     }
 
-    /// Writes a change to the disk.
-    pub(super) fn write(&mut self, change: &Change) -> Result<(), String> {
-        let store = self.store.as_mut().ok_or("what is kept on disk could not be read")?;
-        store.write(change).map_err(|error| error.to_string())
-    }
-
     /// Writes down what has changed.
-    pub(super) fn save_allowances(&mut self, state: &State, now: Now) -> Result<(), String> {
-        self.write(&Change { glass: state.glass.to_save(), ..state.allowances.change(now) })
+    pub(super) fn save_allowances(&mut self, state: &State, now: Now) -> Option<Event> {
+        if self.disk.is_at(About::Grant) {
+            // What is opened is not among it yet, and comes later. So does this.
+            return None;
+        }
+        let change = Change { glass: state.glass.to_save(), ..state.allowances.change(now) };
+        let to_write = change.clone();
+        let work = move |disk: &mut OnDisk| disk.write(&to_write);
+        self.on_disk(About::Other, (state, now), work, |_, outcome, _, _| {
+            let outcome = outcome.map_err(|why| why.to_string());
+            Some(Event::AllowancesSaved(Box::new(change), outcome))
+        })
     }
 
     /// Writes down that an id is revoked.
-    pub(super) fn save_revoked(&mut self, revoking: &Revoking) -> Result<(), String> {
-        self.write(&Change { revoked: vec![revoking.revoked.clone()], ..Change::default() })
+    pub(super) fn save_revoked(
+        &mut self,
+        revoking: Box<Revoking>,
+        state: &State,
+        now: Now,
+    ) -> Option<Event> {
+        let change = Change { revoked: vec![revoking.revoked.clone()], ..Change::default() };
+        let work = move |disk: &mut OnDisk| disk.write(&change);
+        self.on_disk(About::Other, (state, now), work, |_, outcome, _, _| {
+            Some(Event::RevokedSaved(revoking, outcome.map_err(|why| why.to_string())))
+        })
     }
 
     /// Looks at what the kernel has, and at the processes of process trees.
@@ -212,10 +229,10 @@ impl Executor {
     /// Opens an allowance: on the disk, in the audit log, in the kernel.
     pub(super) fn open_allowance(
         &mut self,
-        opening: &Opening,
+        opening: Box<Opening>,
         state: &State,
         now: Now,
-    ) -> Result<Box<Entry>, (Refused, Option<Box<Entry>>)> {
+    ) -> Option<Event> {
         let mut entry = opening.entry.clone();
         entry.serial = kernel::boot_time_ns();
         entry.until_ns = state.allowances.deadline(entry.not_after, now);
@@ -227,58 +244,96 @@ impl Executor {
             clock,
             ..Change::default()
         };
-        self.write(&change).map_err(|why| (unwritable("what was used before", why), None))?;
-        if let Err(why) = self.record_first(&activated(&entry, now), state, now) {
-            let help =
-                "nothing was opened, and it can be submitted again once the log can be written";
-            let refused = Refused::new(RefusedReason::StateUnreadable, why, help);
-            return Err(self.failed(entry, refused));
-        }
-        self.manifest.opens(entry.serial, &entry.id);
-        let outcome = match &mut self.guard {
-            Some(guard) => {
-                guard.open_allowance(&desired(&entry, opening)).map_err(|error| error.to_string())
+        let policy = state.plan.origin.clone();
+        let work = move |disk: &mut OnDisk| disk.write(&change);
+        self.on_disk(About::Grant, (state, now), work, |it, outcome, state, now| {
+            let Err(why) = outcome else {
+                return it.record_opening(opening, entry, policy, state, now);
+            };
+            let refused = unwritable("what was used before", &why);
+            if why == (NotOnDisk::Late { begun: true }) {
+                return it.not_opened(opening, entry, refused, state, now);
             }
-            None => Err("there is no guard".to_owned()),
-        };
-        match outcome {
-            Ok(()) => Ok(Box::new(entry)),
-            Err(why) => {
+            Some(Event::AllowanceOpened(opening, Err((refused, None))))
+        })
+    }
+
+    fn record_opening(
+        &mut self,
+        opening: Box<Opening>,
+        entry: Entry,
+        policy: Origin,
+        state: &State,
+        now: Now,
+    ) -> Option<Event> {
+        let record = activated(&entry, now);
+        self.record_first(About::Grant, record, (state, now), move |it, outcome, state, now| {
+            let refused = if let Err(why) = outcome {
+                let help =
+                    "nothing was opened, and it can be submitted again once the log can be written";
+                Refused::new(RefusedReason::StateUnreadable, why, help)
+            } else if policy != state.plan.origin {
+                let message = "the policy has changed since it was submitted";
+                Refused::new(RefusedReason::TooSlow, message, "submit it again")
+            } else if let Err(why) = it.open_in_kernel(&entry, &opening) {
                 let help =
                     "nothing was opened, and it can be submitted again: see `holdfast doctor`";
-                let refused = Refused::new(
-                    RefusedReason::NoGuard,
-                    format!("it cannot be opened: {why}"),
-                    help,
-                );
-                Err(self.failed(entry, refused))
-            }
-        }
+                let message = format!("it cannot be opened: {why}");
+                Refused::new(RefusedReason::NoGuard, message, help)
+            } else {
+                return Some(Event::AllowanceOpened(opening, Ok(Box::new(entry))));
+            };
+            it.not_opened(opening, entry, refused, state, now)
+        })
+    }
+
+    fn open_in_kernel(&mut self, entry: &Entry, opening: &Opening) -> Result<(), String> {
+        self.manifest.opens(entry.serial, &entry.id);
+        let guard = self.guard.as_mut().ok_or("there is no guard")?;
+        guard.open_allowance(&desired(entry, opening)).map_err(|error| error.to_string())
     }
 
     /// Writes down that nothing was opened. If that fails too, its id stays used up.
-    fn failed(&mut self, entry: Entry, refused: Refused) -> (Refused, Option<Box<Entry>>) {
-        let state = EntryState::Failed { error: refused.message.clone() };
-        let entry = Entry { state, ..entry };
-        match self.write(&Change { entries: vec![entry.clone()], ..Change::default() }) {
-            Ok(()) => (refused, Some(Box::new(entry))),
-            Err(why) => {
-                error!(why, id = entry.id, "an allowance was not opened, but its id is used up");
-                // As a restarted agent will find it: open, and not in the kernel.
-                (refused, Some(Box::new(Entry { state: EntryState::Open, ..entry })))
-            }
-        }
+    fn not_opened(
+        &mut self,
+        opening: Box<Opening>,
+        entry: Entry,
+        refused: Refused,
+        state: &State,
+        now: Now,
+    ) -> Option<Event> {
+        let failed = EntryState::Failed { error: refused.message.clone() };
+        let entry = Entry { state: failed, ..entry };
+        let change = Change { entries: vec![entry.clone()], ..Change::default() };
+        let work = move |disk: &mut OnDisk| disk.write(&change);
+        self.on_disk(About::Grant, (state, now), work, |_, outcome, _, _| {
+            let entry = match outcome {
+                Ok(()) => entry,
+                Err(why) => {
+                    error!(%why, id = entry.id, "an allowance was not opened, but its id is used up");
+                    // As a restarted agent will find it: open, and not in the kernel.
+                    Entry { state: EntryState::Open, ..entry }
+                }
+            };
+            Some(Event::AllowanceOpened(opening, Err((refused, Some(Box::new(entry))))))
+        })
     }
 
     /// Marks the process that asks as the first of its allowance's tree.
-    pub(super) fn join(&mut self, joining: &Joining, state: &State) -> Result<ProcessId, Refused> {
-        let Joining { id, serial, tree, person, .. } = joining;
-        let over = || wrong_process(format!("nobody knows of allowance {id} any more"));
-        let entry = state.allowances.get(id).ok_or_else(over)?;
-        self.join_tree(*serial, tree, person, |tree| {
+    pub(super) fn join(&mut self, joining: Box<Joining>, state: &State, now: Now) -> Option<Event> {
+        let Some(entry) = state.allowances.get(&joining.id).cloned() else {
+            let message = format!("nobody knows of allowance {} any more", joining.id);
+            return Some(Event::AllowanceJoined(joining, Err(wrong_process(message))));
+        };
+        let change = move |tree| {
             let mut entry = entry.clone();
             entry.bound.tree = Some(tree);
             Change { entries: vec![entry], ..Change::default() }
+        };
+        let (tree, person) = (joining.tree.clone(), joining.person.clone());
+        let who = (joining.serial, &tree, &person);
+        self.join_tree(who, change, (state, now), |outcome| {
+            Event::AllowanceJoined(joining, outcome)
         })
     }
 
@@ -286,32 +341,56 @@ impl Executor {
     /// tree.
     pub(super) fn join_tree(
         &mut self,
-        serial: u64,
-        tree: &Tree,
-        person: &Person,
-        change: impl Fn(Tree) -> Change,
-    ) -> Result<ProcessId, Refused> {
+        (serial, tree, person): (u64, &Tree, &Person),
+        change: impl Fn(Tree) -> Change + 'static,
+        (state, now): (&State, Now),
+        then: impl FnOnce(Result<ProcessId, Refused>) -> Event + 'static,
+    ) -> Option<Event> {
         let no_guard = |message: String| {
             Refused::new(RefusedReason::NoGuard, message, "see `holdfast doctor`")
         };
-        let (first, process) = first_of(tree, serial, person)?;
+        let (first, process) = match first_of(tree, serial, person) {
+            Ok(found) => found,
+            Err(refused) => return Some(then(Err(refused))),
+        };
         if self.guard.is_none() {
-            return Err(no_guard("there is no guard".to_owned()));
+            return Some(then(Err(no_guard("there is no guard".to_owned()))));
         }
-        let with = |first| change(Tree { first, ..tree.clone() });
-        self.write(&with(Some(first))).map_err(|why| unwritable("who may spend it", why))?;
-        let marked = self.guard.as_mut().map(|guard| guard.mark(serial, process.as_fd()));
-        if let Some(Err(error)) = marked {
+        let tree = tree.clone();
+        let with = move |first| change(Tree { first, ..tree.clone() });
+        let joined = with(Some(first));
+        let work = move |disk: &mut OnDisk| disk.write(&joined);
+        self.on_disk(About::Grant, (state, now), work, move |it, outcome, state, now| {
+            let refused = match outcome {
+                Err(why) => {
+                    let refused = unwritable("who may spend it", &why);
+                    if why != (NotOnDisk::Late { begun: true }) {
+                        return Some(then(Err(refused)));
+                    }
+                    refused
+                }
+                Ok(()) => {
+                    match it.guard.as_mut().map(|guard| guard.mark(serial, process.as_fd())) {
+                        Some(Err(error)) => {
+                            no_guard(format!("process {} cannot be marked: {error}", first.pid))
+                        }
+                        Some(Ok(())) | None => return Some(then(Ok(first))),
+                    }
+                }
+            };
             // Nobody has joined.
-            if let Err(why) = self.write(&with(None)) {
-                error!(
-                    why,
-                    serial, "a process could not join, and nobody else can after a restart"
-                );
-            }
-            return Err(no_guard(format!("process {} cannot be marked: {error}", first.pid)));
-        }
-        Ok(first)
+            let nobody = with(None);
+            let work = move |disk: &mut OnDisk| disk.write(&nobody);
+            it.on_disk(About::Grant, (state, now), work, move |_, outcome, _, _| {
+                if let Err(why) = outcome {
+                    error!(
+                        %why,
+                        serial, "a process could not join, and nobody else can after a restart"
+                    );
+                }
+                Some(then(Err(refused)))
+            })
+        })
     }
 
     /// Reads who may sign, as it is now.
@@ -347,7 +426,7 @@ fn first_of(tree: &Tree, serial: u64, person: &Person) -> Result<(ProcessId, Own
     Ok((first, process))
 }
 
-fn unwritable(what: &str, why: String) -> Refused {
+fn unwritable(what: &str, why: &NotOnDisk) -> Refused {
     let help = "nothing was opened: is the disk of the state directory full?";
     Refused::new(RefusedReason::StateUnreadable, format!("{what} cannot be written: {why}"), help)
 }

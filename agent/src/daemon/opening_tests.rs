@@ -37,6 +37,39 @@ pub(in crate::daemon) fn executor(dir: &tempfile::TempDir) -> Executor {
         None,
         Manifest::new().0,
     )
+    .unwrap()
+}
+
+/// What came of opening it.
+fn open(
+    executor: &mut Executor,
+    entry: Entry,
+    state: &State,
+) -> Result<Box<Entry>, (Refused, Option<Box<Entry>>)> {
+    let event = executor.open_allowance(Box::new(opening(entry)), state, NOW);
+    match executor.settled(event, state, NOW) {
+        Event::AllowanceOpened(_, outcome) => outcome,
+        other => panic!("another outcome: {other:?}"),
+    }
+}
+
+/// What came of joining it.
+fn join(executor: &mut Executor, joining: Joining, state: &State) -> Result<ProcessId, Refused> {
+    let event = executor.join(Box::new(joining), state, NOW);
+    match executor.settled(event, state, NOW) {
+        Event::AllowanceJoined(_, outcome) => outcome,
+        other => panic!("another outcome: {other:?}"),
+    }
+}
+
+/// As the next agent finds it.
+pub(in crate::daemon) fn kept(executor: &mut Executor) -> Loaded {
+    executor.disk.at_once(|disk| disk.store = None);
+    executor.load_allowances().unwrap().0
+}
+
+pub(in crate::daemon) fn fail_writes(executor: &Executor, fails: bool) {
+    executor.disk.at_once(move |disk| disk.audit.fail_writes(fails));
 }
 
 pub(in crate::daemon) fn person() -> Person {
@@ -90,16 +123,13 @@ fn without_a_kernel_nothing_is_open_and_the_id_is_not_used_up() {
     let mut state = test_guarded();
     let _ = state.allowances.load(loaded, boot_id.clone(), NOW);
     let entry = Entry { boot_id, not_after: 3620, ..test_entries::entry("a") };
-    let outcome = executor.open_allowance(&opening(entry), &state, NOW);
-    let (refused, failed) = outcome.unwrap_err();
+    let (refused, failed) = open(&mut executor, entry, &state).unwrap_err();
     assert_eq!(refused.reason, RefusedReason::NoGuard);
     let failed = *failed.unwrap();
     assert!(!failed.is_used() && failed.until_ns == NOW.boot_ns + 3_600_000_000_000);
     assert_ne!(failed.serial, 10_000_000_000, "the moment it was to be opened at");
     assert!(audit(&dir).contains("\"type\":\"allowance_activate\""), "before the kernel is told");
-    executor.store = None;
-    let (loaded, _) = *executor.load_allowances().unwrap();
-    assert_eq!(loaded.entries, [failed]);
+    assert_eq!(kept(&mut executor).entries, [failed]);
 }
 
 #[test]
@@ -109,8 +139,7 @@ fn without_a_store_nothing_is_opened_or_recorded_as_open() {
     let mut executor = executor(&dir);
     assert!(executor.load_allowances().is_err());
     let entry = test_entries::entry("a");
-    let (refused, failed) =
-        executor.open_allowance(&opening(entry), &test_guarded(), NOW).unwrap_err();
+    let (refused, failed) = open(&mut executor, entry, &test_guarded()).unwrap_err();
     assert_eq!((refused.reason, failed), (RefusedReason::StateUnreadable, None));
     assert!(!audit(&dir).contains("allowance_activate"));
     assert_eq!(std::fs::read(dir.path().join("allowances.redb")).unwrap(), b"broken");
@@ -125,9 +154,9 @@ fn what_cannot_be_recorded_does_not_take_effect_unless_the_policy_says_so() {
         executor.load_allowances().unwrap();
         let mut state = test_guarded();
         state.plan.policy.on_audit_failure = *on_failure;
-        executor.audit.fail_writes(true);
+        fail_writes(&executor, true);
         let entry = test_entries::entry("a");
-        let (refused, failed) = executor.open_allowance(&opening(entry), &state, NOW).unwrap_err();
+        let (refused, failed) = open(&mut executor, entry, &state).unwrap_err();
         // It is not opened in either case, as there is no guard: how far it came tells.
         let deny = *on_failure == OnAuditFailure::Deny;
         let reason = if deny { RefusedReason::StateUnreadable } else { RefusedReason::NoGuard };
@@ -139,8 +168,8 @@ fn what_cannot_be_recorded_does_not_take_effect_unless_the_policy_says_so() {
             refused.message
         );
         assert!(!failed.unwrap().is_used(), "it can be submitted again");
-        executor.audit.fail_writes(false);
-        executor.audit.close(NOW).unwrap();
+        fail_writes(&executor, false);
+        executor.disk.at_once(|disk| disk.audit.close(NOW)).unwrap();
         assert_eq!(audit(&dir).contains("\"type\":\"allowance_activate\""), !deny);
         assert!(audit(&dir).contains("\"type\":\"unwritable\""));
     }
@@ -209,7 +238,7 @@ fn a_process_that_is_no_child_of_the_submitter_does_not_join() {
     state.allowances.put(entry);
     let (reply, _) = oneshot::channel();
     let joining = Joining { id: "t".to_owned(), serial, tree, person: person(), reply };
-    let refused = executor.join(&joining, &state).unwrap_err();
+    let refused = join(&mut executor, joining, &state).unwrap_err();
     assert_eq!(refused.reason, RefusedReason::WrongProcess);
     assert!(refused.message.contains("no child"), "{refused}");
 }
@@ -232,7 +261,7 @@ fn a_child_of_the_submitter_may_join() {
     let (reply, _) = oneshot::channel();
     let person = Person { pid: Some(child.id()), ..person() };
     let joining = Joining { id: "t".to_owned(), serial, tree, person, reply };
-    let refused = executor.join(&joining, &state).unwrap_err();
+    let refused = join(&mut executor, joining, &state).unwrap_err();
     assert_eq!(refused.reason, RefusedReason::NoGuard, "{refused}");
     child.kill().unwrap();
     child.wait().unwrap();

@@ -4,10 +4,11 @@ use std::collections::HashSet;
 
 use holdfast_abi as abi;
 use rustix::process::Signal;
-use tracing::{error, info, warn};
+use tracing::warn;
 
+use super::disk::About;
 use super::executor::Executor;
-use super::message::{Decide, Done, Kill};
+use super::message::{Decide, Done, Event, Kill};
 use super::state::State;
 use crate::api::HoldReport;
 use crate::clock::Now;
@@ -19,21 +20,6 @@ use crate::report::{self, Facts, Names};
 const MOST_PASSWD: u64 = 1 << 20;
 
 impl Executor {
-    /// Shows the kernel that somebody is there. Says it once when that starts to fail, and once when it works again.
-    pub(super) fn beat(&mut self) {
-        match self.guard.as_mut().map(Guard::beat) {
-            Some(Err(error)) => {
-                if !std::mem::replace(&mut self.beat_failing, true) {
-                    error!(%error, "the kernel is not told that the agent is there: ops over budget are denied instead of paused");
-                }
-            }
-            Some(Ok(())) if std::mem::replace(&mut self.beat_failing, false) => {
-                info!("the kernel is told again that the agent is there");
-            }
-            Some(Ok(())) | None => {}
-        }
-    }
-
     /// Looks at what is paused.
     pub(super) fn survey_holds(&mut self, book: &Book, now: Now) -> Result<Survey, String> {
         let Some(guard) = &self.guard else {
@@ -61,18 +47,19 @@ impl Executor {
 
     /// Writes down a decision, then continues whoever is paused by then, so that they notice.
     /// What a person lets go is in the audit log first.
-    pub(super) fn decide(
-        &mut self,
-        decide: &Decide,
-        state: &State,
-        now: Now,
-    ) -> Result<Done, String> {
-        if self.guard.is_none() {
-            return Err("there is no guard".to_owned());
-        }
-        if let Some(record) = state.release_record(decide, now) {
-            self.record_first(&record, state, now)?;
-        }
+    pub(super) fn decide(&mut self, decide: Box<Decide>, state: &State, now: Now) -> Option<Event> {
+        let record = state.release_record(&decide, now).filter(|_| self.guard.is_some());
+        let Some(record) = record else {
+            let outcome = self.write_decision(&decide, state);
+            return Some(Event::HoldDecided(decide, outcome));
+        };
+        self.record_first(About::Other, record, (state, now), |it, outcome, state, _| {
+            let outcome = outcome.and_then(|()| it.write_decision(&decide, state));
+            Some(Event::HoldDecided(decide, outcome))
+        })
+    }
+
+    fn write_decision(&mut self, decide: &Decide, state: &State) -> Result<Done, String> {
         let guard = self.guard.as_mut().ok_or("there is no guard")?;
         let key = &decide.key;
         let written = match decide.decision {

@@ -10,7 +10,7 @@ use super::glass::GlassAction;
 use super::glass_opening::glass;
 use super::message::{Action, Answer, Ask, Refusal, Reply};
 use super::state::State;
-use crate::allowances::{Entry, EntryState, Loaded, Revoked, Survey, Why};
+use crate::allowances::{Change, Entry, EntryState, Loaded, Revoked, Survey, Why};
 use crate::api::Person;
 use crate::audit::Record;
 use crate::clock::Now;
@@ -50,17 +50,22 @@ impl State {
     /// What has changed is on the disk, or could not be written.
     pub(super) fn allowances_saved(
         &mut self,
+        change: &Change,
         outcome: Result<(), String>,
         now: Now,
     ) -> Vec<Action> {
-        self.glass.saved(outcome.is_ok(), now);
+        self.glass.saved(change, outcome.is_ok(), now);
         let news = match &outcome {
             Ok(()) => (Level::INFO, "what became of allowances is on the disk again".to_owned()),
             Err(error) => {
                 (Level::ERROR, format!("what became of allowances is not on the disk: {error}"))
             }
         };
-        if self.allowances.saved(outcome, now) { vec![Action::Log(news.0, news.1)] } else { vec![] }
+        if self.allowances.saved(change, outcome, now) {
+            vec![Action::Log(news.0, news.1)]
+        } else {
+            vec![]
+        }
     }
 
     /// A second has passed.

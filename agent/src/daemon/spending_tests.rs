@@ -285,7 +285,8 @@ fn the_clock_is_read_every_second_and_written_every_minute() {
             saved.push(second);
             let clock = state.allowances.change(at(second)).clock.unwrap();
             assert_eq!(clock.wall_ns, second as i64 * 1_000_000_000);
-            let _ = state.handle(Event::AllowancesSaved(Ok(())), at(second));
+            let change = Box::new(state.allowances.change(at(second)));
+            let _ = state.handle(Event::AllowancesSaved(change, Ok(())), at(second));
         }
     }
     assert_eq!(saved, [2, 62, 122, 182]);
@@ -313,8 +314,11 @@ fn what_cannot_be_read_or_written_is_said_once() {
     let unreadable = || Event::AllowancesSurveyed(Err("no".to_owned()), None);
     assert_eq!(words(&state.handle(unreadable(), at(2))), ["log"]);
     assert_eq!(words(&state.handle(unreadable(), at(3))), [] as [&str; 0]);
-    let unwritable = || Event::AllowancesSaved(Err("full".to_owned()));
+    let unwritable = || Event::AllowancesSaved(Box::default(), Err("full".to_owned()));
     assert_eq!(words(&state.handle(unwritable(), at(4))), ["log"]);
     assert_eq!(words(&state.handle(unwritable(), at(5))), [] as [&str; 0]);
-    assert_eq!(words(&state.handle(Event::AllowancesSaved(Ok(())), at(6))), ["log"]);
+    assert_eq!(
+        words(&state.handle(Event::AllowancesSaved(Box::default(), Ok(())), at(6))),
+        ["log"]
+    );
 }

@@ -181,7 +181,7 @@ impl State {
             Event::HoldDecided(decide, outcome) => self.hold_decided(*decide, outcome, now),
             Event::HoldKilled(kill, outcome) => self.hold_killed(*kill, outcome),
             Event::AllowancesLoaded(loaded) => self.allowances_loaded(loaded, now),
-            Event::AllowancesSaved(outcome) => self.allowances_saved(outcome, now),
+            Event::AllowancesSaved(change, outcome) => self.allowances_saved(&change, outcome, now),
             Event::AllowancesSurveyed(survey, asked) => {
                 self.allowances_surveyed(survey, asked, now)
             }
@@ -202,6 +202,7 @@ impl State {
             }
             Event::RevokedSaved(revoking, outcome) => self.revoked_saved(*revoking, outcome, now),
             Event::Glass(event) => self.glass_happened(*event, now),
+            Event::OnDisk(id, outcome) => vec![Action::Resume(id, outcome)],
         }
     }
 
@@ -246,8 +247,7 @@ impl State {
     fn tick(&mut self, now: Now) -> Vec<Action> {
         let mut actions = Vec::new();
         if self.guarding.is_up() {
-            // First of all: what comes after may take a while.
-            actions.extend([Action::Beat, Action::SurveyHolds(None)]);
+            actions.push(Action::SurveyHolds(None));
         }
         actions.extend(self.tick_allowances(now));
         actions.push(Action::SyncAudit);
@@ -308,7 +308,6 @@ impl State {
         self.guarding.started = Some(outcome.clone());
         match outcome {
             Ok(started) => {
-                actions.insert(0, Action::Beat);
                 let message = format!("the guard is up ({})", records::started_word(started));
                 actions.push(Action::Log(Level::INFO, message));
             }
@@ -422,7 +421,7 @@ impl State {
         if in_force {
             self.last_proof = Some(now);
             // Those that the policy before has paused may not be paused by this one.
-            actions.extend([Action::Beat, Action::SurveyHolds(None)]);
+            actions.push(Action::SurveyHolds(None));
             // It may have lost a zone that an allowance is for.
             actions.extend([Action::SurveyAllowances(None), Action::Prove, Action::KeepPolicy]);
         }

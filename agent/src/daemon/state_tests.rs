@@ -44,7 +44,6 @@ pub(in crate::daemon) fn words(actions: &[Action]) -> Vec<&'static str> {
         A::KeepPolicy => "keep policy",
         A::Prove => "prove",
         A::ForgetAccounts => "forget",
-        A::Beat => "beat",
         A::SurveyHolds(_) => "holds",
         A::Pace => "pace",
         A::Decide(_) => "decide",
@@ -71,6 +70,7 @@ pub(in crate::daemon) fn words(actions: &[Action]) -> Vec<&'static str> {
         A::Glass(_) => "glass",
         A::Record(_) => "record",
         A::SyncAudit => "sync",
+        A::Resume(..) => "resume",
         A::Publish(_) => "publish",
         A::Notify(_) => "notify",
         A::Log(..) => "log",
@@ -143,7 +143,7 @@ fn a_good_policy_is_in_force_only_once_the_kernel_has_it() {
     let actions = state.handle(done, at(12));
     assert_eq!(
         words(&actions),
-        ["record", "log", "log", "beat", "holds", "allowances", "prove", "keep policy", "send"]
+        ["record", "log", "log", "holds", "allowances", "prove", "keep policy", "send"]
     );
     for action in actions {
         if let A::Send(reply, answer) = action {
@@ -282,20 +282,20 @@ fn the_clock_drives_proof_and_survey() {
     let mut state = guarded();
     assert_eq!(
         words(&state.handle(Event::Tick, at(2))),
-        ["beat", "holds", "allowances", "sync", "survey", "forget", "keep policy"]
+        ["holds", "allowances", "sync", "survey", "forget", "keep policy"]
     );
-    assert_eq!(words(&state.handle(Event::Tick, at(3))), ["beat", "holds", "allowances", "sync"]);
+    assert_eq!(words(&state.handle(Event::Tick, at(3))), ["holds", "allowances", "sync"]);
     assert_eq!(
         words(&state.handle(Event::Tick, at(6))),
-        ["beat", "holds", "allowances", "sync", "prove", "survey"]
+        ["holds", "allowances", "sync", "prove", "survey"]
     );
     assert_eq!(
         words(&state.handle(Event::Tick, at(61))),
-        ["beat", "holds", "allowances", "sync", "prove", "survey"]
+        ["holds", "allowances", "sync", "prove", "survey"]
     );
     assert_eq!(
         words(&state.handle(Event::Tick, at(62))),
-        ["beat", "holds", "allowances", "sync", "forget", "keep policy"]
+        ["holds", "allowances", "sync", "forget", "keep policy"]
     );
     let mut state = guarded();
     let _ = state.handle(Event::Tick, at(6));
@@ -369,7 +369,7 @@ fn a_root_that_leaves_its_path_is_told_once_and_recorded() {
     let actions = state.handle(in_force(Cause::Roots, 1), at(5));
     assert_eq!(
         words(&actions),
-        ["record", "log", "log", "beat", "holds", "allowances", "prove", "keep policy"]
+        ["record", "log", "log", "holds", "allowances", "prove", "keep policy"]
     );
     let told = "zone customers: 1 directory has left its path and is still guarded";
     assert!(matches!(&actions[2], A::Log(Level::WARN, text) if text == told));
@@ -379,12 +379,12 @@ fn a_root_that_leaves_its_path_is_told_once_and_recorded() {
     assert_eq!(words(&state.handle(surveyed(Ok(same)), at(8))), [] as [&str; 0], "no loop");
     assert_eq!(
         words(&state.handle(in_force(Cause::Roots, 1), at(9))),
-        ["record", "log", "beat", "holds", "allowances", "prove", "keep policy"]
+        ["record", "log", "holds", "allowances", "prove", "keep policy"]
     );
     let back = state.handle(in_force(Cause::Roots, 0), at(12));
     assert_eq!(
         words(&back),
-        ["record", "log", "log", "beat", "holds", "allowances", "prove", "keep policy"]
+        ["record", "log", "log", "holds", "allowances", "prove", "keep policy"]
     );
 }
 

@@ -6,8 +6,7 @@
 use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt as _;
 
-use tracing::{Level, Metadata};
-use tracing_subscriber::fmt::MakeWriter;
+use tracing::Level;
 
 /// Standard error.
 #[derive(Clone, Copy, Debug)]
@@ -30,18 +29,6 @@ impl Lines {
     /// For what is said at `level`.
     pub(crate) fn at(self, level: Level) -> Line {
         Line { priority: self.is_journal.then(|| priority(level)) }
-    }
-}
-
-impl<'a> MakeWriter<'a> for Lines {
-    type Writer = Line;
-
-    fn make_writer(&'a self) -> Line {
-        self.at(Level::INFO)
-    }
-
-    fn make_writer_for(&'a self, about: &Metadata<'_>) -> Line {
-        self.at(*about.level())
     }
 }
 

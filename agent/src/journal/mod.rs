@@ -6,6 +6,7 @@
 mod class;
 mod entry;
 mod lines;
+mod queued;
 
 use std::io;
 use std::os::unix::net::UnixDatagram;
@@ -18,6 +19,7 @@ use crate::webhook::Webhook;
 use class::Class;
 use entry::Entry;
 pub(crate) use lines::Lines;
+pub(crate) use queued::{Queued, log_dropped};
 
 const SOCKET: &str = "/run/systemd/journal/socket";
 /// Of what there can be very many, an entry of each class this often; it says how many others it stands for.

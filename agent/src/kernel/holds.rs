@@ -4,14 +4,15 @@
 //! process: a thread learns of a decision when it is continued and tries again.
 
 use std::io::ErrorKind;
+use std::path::Path;
 
-use aya::maps::{HashMap, MapData, MapError};
+use aya::maps::{Array, HashMap, MapData, MapError};
 use holdfast_abi as abi;
 
 use super::{
     BPF_F_LOCK, boot_time_ns,
     error::KernelError,
-    maps::{Maps, entries},
+    maps::{Maps, entries, open_map},
 };
 
 const BPF_EXIST: u64 = 2;
@@ -27,17 +28,26 @@ pub struct HoldRow {
     pub release: abi::Release,
 }
 
-/// What [`beat`] wrote last.
+/// What [`Heart::beat`] wrote last.
 pub(super) fn last_beat(maps: &Maps) -> Result<abi::Heartbeat, KernelError> {
     maps.heartbeat.get(&0, 0).map_err(|error| KernelError::refused("read the heartbeat", error))
 }
 
-/// Shows the kernel that somebody is there to let paused processes go on.
-pub(super) fn beat(maps: &mut Maps) -> Result<(), KernelError> {
-    let beat = abi::Heartbeat { time_ns: boot_time_ns(), agent: std::process::id(), pad: 0 };
-    maps.heartbeat
-        .set(0, beat, 0)
-        .map_err(|error| KernelError::refused("write the heartbeat", error))
+/// Shows the kernel that somebody is there to let paused processes go on. It has a descriptor of its own, so that a thread of its
+/// own can do it.
+pub struct Heart(Array<MapData, abi::Heartbeat>);
+
+impl Heart {
+    pub(super) fn open(dir: &Path) -> Result<Self, KernelError> {
+        let map = open_map(dir, "HEARTBEAT")?.try_into();
+        map.map(Self).map_err(|error| KernelError::refused("open the map HEARTBEAT", error))
+    }
+
+    /// Shows it once.
+    pub fn beat(&mut self) -> Result<(), KernelError> {
+        let beat = abi::Heartbeat { time_ns: boot_time_ns(), agent: std::process::id(), pad: 0 };
+        self.0.set(0, beat, 0).map_err(|error| KernelError::refused("write the heartbeat", error))
+    }
 }
 
 /// Every paused thread.

@@ -34,7 +34,7 @@ pub use destroyed::{DestroyedStream, Gone, Lost, Taken};
 pub use enforced::Enforced;
 pub use error::KernelError;
 pub use events::EventStream;
-pub use holds::HoldRow;
+pub use holds::{Heart, HoldRow};
 use load::Pins;
 use maps::Maps;
 
@@ -202,6 +202,7 @@ pub struct Guard {
     maps: Maps,
     events: Option<RingBuf<MapData>>,
     destroyed: Option<DestroyedStream>,
+    heart: Option<Heart>,
     canary_dir: PathBuf,
     zones: Vec<ActiveZone>,
     /// When a bank was last flipped.
@@ -228,12 +229,14 @@ impl Guard {
         }
         let events = Some(maps::open_ring(&pins.maps, "EVENTS")?);
         let destroyed = Some(DestroyedStream::open(&pins.maps)?);
+        let mut heart = Heart::open(&pins.maps)?;
+        heart.beat()?;
+        let heart = Some(heart);
         let canary_dir = options.canary_dir.clone();
         let applied = Instant::now();
         let took_over = Some(pins);
         let zones = Vec::new();
-        let mut guard = Self { maps, events, destroyed, canary_dir, zones, applied, took_over };
-        guard.beat()?;
+        let guard = Self { maps, events, destroyed, heart, canary_dir, zones, applied, took_over };
         Ok((guard, started))
     }
 
@@ -347,13 +350,6 @@ impl Guard {
         let denied = |op| self.counter(abi::CANARY_ZONE, op, row).map(|sum| sum.tenant);
         prove::prove(&self.canary_dir, &denied)
     }
-
-    /// Shows the kernel that somebody is there to let paused processes go on: to be called every second. Without it
-    /// nobody is paused any more after [`abi::HEARTBEAT_HOLDS_NS`]; they are denied.
-    pub fn beat(&mut self) -> Result<(), KernelError> {
-        holds::beat(&mut self.maps)
-    }
-
     /// Every paused thread, also those that an earlier agent left behind. A thread that was killed stays until
     /// [`Guard::forget_held`]; one that goes on, or is denied, is removed by the kernel.
     pub fn held(&self) -> Result<Vec<(abi::TaskKey, abi::Held)>, KernelError> {
@@ -430,6 +426,11 @@ impl Guard {
     /// Takes the event stream; it can be taken once.
     pub fn take_events(&mut self) -> Option<EventStream> {
         self.events.take().map(EventStream::new)
+    }
+
+    /// Takes what beats; it can be taken once.
+    pub fn take_heart(&mut self) -> Option<Heart> {
+        self.heart.take()
     }
 
     /// Takes the stream of what was destroyed; it can be taken once.

@@ -44,6 +44,7 @@ pub(crate) struct Metrics {
     suppressed: Monotonic,
     audit: audit::Audit,
     journal_dropped: Monotonic,
+    log_dropped: Monotonic,
     webhook: [Monotonic; 2],
     left: [IntGaugeVec; 3],
     limit: [IntGaugeVec; 3],
@@ -121,6 +122,12 @@ impl Metrics {
                 r,
                 "journal_dropped_total",
                 "Entries that the journal had no room for, since the agent started.",
+                &[],
+            )?,
+            log_dropped: counters(
+                r,
+                "log_dropped_total",
+                "Log lines dropped because standard error was not read, since the agent started.",
                 &[],
             )?,
             webhook: [
@@ -301,6 +308,7 @@ impl Metrics {
         }
         self.audit.show(&facts.audit);
         self.journal_dropped.reached(0, &[], facts.journal_dropped);
+        self.log_dropped.reached(0, &[], facts.log_dropped);
         if let Some((delivered, dropped)) = facts.webhook {
             self.webhook[0].reached(0, &[], delivered);
             self.webhook[1].reached(0, &[], dropped);

@@ -107,6 +107,36 @@ mod tests {
         assert!(answer.contains("connection: close"), "{answer}");
     }
 
+    /// As many as a customer likes: each sends half a request, and some of them a whole one and read nothing.
+    #[tokio::test]
+    async fn a_scrape_gets_past_slow_clients() {
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+        let (inbox, mut questions) = crate::daemon::test_inbox();
+        let (listener, address) = bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+        tokio::spawn(serve(listener, inbox));
+        tokio::spawn(async move {
+            while let Some((_, reply)) = questions.recv().await {
+                let _ = reply.send(Answer::Text("up 1\n".repeat(1 << 20)));
+            }
+        });
+        let mut slow = Vec::new();
+        for number in 0..200 {
+            let mut client = tokio::net::TcpStream::connect(&address).await.unwrap();
+            let rest = if number % 4 == 0 { "\r\n" } else { "" };
+            let half = format!("GET /metrics HTTP/1.1\r\nHost: x\r\n{rest}");
+            client.write_all(half.as_bytes()).await.unwrap();
+            slow.push(client);
+        }
+        let mut client = tokio::net::TcpStream::connect(&address).await.unwrap();
+        client.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+        let mut answer = String::new();
+        let read = client.read_to_string(&mut answer);
+        // As long as a scrape may take if nobody says otherwise.
+        tokio::time::timeout(std::time::Duration::from_secs(10), read).await.unwrap().unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("up 1\n"));
+        drop(slow);
+    }
+
     #[test]
     fn only_loopback_counts_as_this_host() {
         let remote = |text: &str| text.parse::<MetricsAddress>().unwrap().is_remote();

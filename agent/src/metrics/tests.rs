@@ -39,6 +39,7 @@ fn facts(ops: u64, given_back: u64) -> Facts {
             ..crate::audit::AuditFacts::default()
         },
         journal_dropped: 5,
+        log_dropped: 6,
         ..Facts::default()
     }
 }
@@ -68,6 +69,7 @@ fn the_page_says_what_the_kernel_counted() {
         ("holdfast_audit_write_failures_total", "3"),
         ("holdfast_audit_writable", "1"),
         ("holdfast_journal_dropped_total", "5"),
+        ("holdfast_log_dropped_total", "6"),
         ("holdfast_audit_findings_total{kind=\"behind\"}", "1"),
         ("holdfast_audit_findings_total{kind=\"damaged\"}", "0"),
         ("holdfast_tripped_actors{budget=\"operators per unit, 10m\",zone=\"customers\"}", "0"),

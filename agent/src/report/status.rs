@@ -34,6 +34,8 @@ pub(crate) struct Facts {
     pub(crate) audit: AuditFacts,
     /// Entries for the journal that it had no room for.
     pub(crate) journal_dropped: u64,
+    /// Lines of the log that standard error had no room for.
+    pub(crate) log_dropped: u64,
     /// What the web hook took and what it did not; `None` if there is none.
     pub(crate) webhook: Option<(u64, u64)>,
     /// Why there is no web hook although one is wanted.

@@ -32,6 +32,8 @@ pub(crate) struct Lab {
     trash: Vec<PathBuf>,
     /// Size of the audit log's segments, if not the default.
     segment: Option<&'static str>,
+    /// Where agents that are started write their log, if not to the usual file.
+    log: Option<File>,
     /// What the running scenario has to say besides having passed.
     notes: Vec<String>,
 }
@@ -97,7 +99,10 @@ impl Lab {
 
     /// Starts the agent without waiting.
     fn spawn(&mut self, trace: bool) -> Result<()> {
-        let log = File::options().create(true).append(true).open(LOG)?;
+        let log = match &self.log {
+            Some(log) => log.try_clone()?,
+            None => File::options().create(true).append(true).open(LOG)?,
+        };
         let mut command = Command::new(BINARY);
         command.args(["agent", "--policy", POLICY, "--state-dir", STATE_DIR]);
         command.args(["--run-dir", RUN_DIR, "--pin-dir", PIN_DIR, "--metrics", METRICS]);
@@ -116,6 +121,11 @@ impl Lab {
     /// Agents that are started from now on have segments of that size.
     pub(crate) fn audit_segment(&mut self, size: Option<&'static str>) {
         self.segment = size;
+    }
+
+    /// Agents that are started from now on write their log there.
+    pub(crate) fn log_to(&mut self, file: Option<File>) {
+        self.log = file;
     }
 
     pub(crate) fn pid(&self) -> Result<u32> {

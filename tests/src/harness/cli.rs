@@ -3,6 +3,7 @@
 use std::ffi::OsStr;
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use serde_json::Value;
@@ -75,8 +76,14 @@ pub(crate) fn verify(dir: &Path, more: &[&str]) -> Result<(Outcome, Value)> {
     Ok((outcome, value))
 }
 
-/// The records of the audit log.
+/// The records of the audit log, with those that an agent has in memory if it can write them.
 pub(crate) fn audit() -> Result<Vec<Value>> {
+    let is_settled = || {
+        let Ok((_, status)) = status() else { return Ok(Some(())) };
+        let audit = &status["audit"];
+        Ok((audit["writable"] != true || audit["waiting"] == 0).then_some(()))
+    };
+    super::until("the audit log is written", Duration::from_secs(60), is_settled)?;
     audit_in(&Path::new(agent::STATE_DIR).join("audit"))
 }
 

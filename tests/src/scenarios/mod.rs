@@ -83,6 +83,7 @@ pub(crate) const ALL: &[&[Scenario]] = &[
     holds::cli::SCENARIOS,
     holds::policy::SCENARIOS,
     holds::agent::SCENARIOS,
+    holds::stalls::SCENARIOS,
     throttle::SCENARIOS,
     top::SCENARIOS,
     manifest::recovery::SCENARIOS,

@@ -16,5 +16,6 @@ pub(super) mod policy;
 pub(super) mod refused;
 pub(super) mod release;
 pub(super) mod signals;
+pub(super) mod stalls;
 pub(super) mod terminal;
 pub(super) mod wrapper;
