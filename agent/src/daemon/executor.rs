@@ -28,7 +28,7 @@ use crate::audit::{AuditLog, Record};
 use crate::clock::Now;
 use crate::holds;
 use crate::journal::Journal;
-use crate::kernel::{self, EventStream, Guard};
+use crate::kernel::{self, Claim, EventStream, Guard, KernelError};
 use crate::manifest::News;
 use crate::metrics::Metrics;
 use crate::notify::Notify;
@@ -44,6 +44,8 @@ const BEHIND: usize = 1024;
 pub(super) struct Executor {
     pub(super) options: Options,
     pub(super) guard: Option<Guard>,
+    /// What the guard's start needs, until then.
+    pub(super) claim: Option<Result<Claim, KernelError>>,
     pub(super) manifest: Manifest,
     pub(super) audit: AuditLog,
     journal: Journal,
@@ -87,6 +89,7 @@ impl Executor {
         Self {
             options,
             guard: None,
+            claim: None,
             manifest,
             audit,
             journal,
@@ -304,7 +307,10 @@ impl Executor {
             canary_dir: self.options.run_dir.join("canary"),
             trace_ops: self.options.trace_ops,
         };
-        let (mut guard, started) = Guard::start(&options).map_err(|error| error.to_string())?;
+        let claim = self.claim.take().ok_or("the guard was started before")?;
+        let (mut guard, started) = claim
+            .and_then(|claim| Guard::start(&options, claim))
+            .map_err(|error| error.to_string())?;
         self.events = guard.take_events();
         self.manifest.start(&self.options.state_dir, guard.take_destroyed(), &state.plan);
         self.guard = Some(guard);
@@ -489,7 +495,7 @@ impl Executor {
     }
 }
 
-fn or_note<T: Default>(outcome: Result<T, kernel::KernelError>, errors: &mut Vec<String>) -> T {
+fn or_note<T: Default>(outcome: Result<T, KernelError>, errors: &mut Vec<String>) -> T {
     outcome.unwrap_or_else(|error| {
         errors.push(error.to_string());
         T::default()

@@ -47,7 +47,7 @@ use crate::audit::{AuditError, AuditLog, Limits};
 use crate::clock::Now;
 use crate::control;
 use crate::journal::Journal;
-use crate::kernel::EventStream;
+use crate::kernel::{self, EventStream};
 use crate::manifest::News;
 use crate::metrics::{self, Metrics, MetricsAddress};
 use crate::webhook::{self, Target, Webhook};
@@ -99,6 +99,9 @@ pub(crate) enum DaemonError {
     /// Another agent.
     #[error("{0}")]
     Lock(#[from] LockError),
+    /// Another guard, or another agent of this one.
+    #[error("{0}")]
+    Another(#[source] kernel::KernelError),
     /// The audit log.
     #[error("the audit log: {0}\n  help: is another agent running, or `holdfast unpin`?")]
     Audit(#[from] AuditError),
@@ -143,6 +146,14 @@ pub(crate) async fn run(options: Options) -> Result<(), DaemonError> {
         error!("{error}");
     }
     let _lock = AgentLock::take(&options.run_dir)?;
+    // Who manages this guard must be known before anything of it changes. What else is wrong with the host is
+    // no reason to end: the agent says so, and goes on saying so.
+    let claim = kernel::Claim::take(&options.pin_dir)
+        .and_then(|claim| kernel::refuse_another(&options.pin_dir).map(|()| claim));
+    let claim = match claim {
+        Err(error) if error.is_another() => return Err(DaemonError::Another(error)),
+        claim => claim,
+    };
     let start = Start::read(&options.policy, &options.state_dir, now)?;
     let journal = Journal::open(open_webhook(&options));
     let limits = Limits { segment_bytes: options.audit_segment, ..Limits::default() };
@@ -159,8 +170,9 @@ pub(crate) async fn run(options: Options) -> Result<(), DaemonError> {
     });
 
     let (manifest, manifest_news) = manifesting::Manifest::new();
-    let executor =
+    let mut executor =
         Executor::new(options.clone(), audit, journal, Metrics::new()?, metrics_address, manifest);
+    executor.claim = Some(claim);
     let state = State::starting(start, now);
     let first = state.begin(recovered, boot_id());
     let mut daemon = Daemon { state, executor, stream: None, manifest_news };

@@ -27,11 +27,6 @@ pub struct HoldRow {
     pub release: abi::Release,
 }
 
-/// What [`beat`] wrote last.
-pub(super) fn last_beat(maps: &Maps) -> Result<abi::Heartbeat, KernelError> {
-    maps.heartbeat.get(&0, 0).map_err(|error| KernelError::refused("read the heartbeat", error))
-}
-
 /// Shows the kernel that somebody is there to let paused processes go on.
 pub(super) fn beat(maps: &mut Maps) -> Result<(), KernelError> {
     let beat = abi::Heartbeat { time_ns: boot_time_ns(), agent: std::process::id(), pad: 0 };

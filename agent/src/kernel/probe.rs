@@ -2,7 +2,7 @@
 
 use std::{fs, io, path::Path};
 
-use super::{Check, error::KernelError, offsets};
+use super::{Check, claim, error::KernelError, offsets};
 
 const LSM_LIST: &str = "/sys/kernel/security/lsm";
 const BTF: &str = "/sys/kernel/btf/vmlinux";
@@ -11,7 +11,7 @@ const BPFFS_MAGIC: u64 = 0xcafe_4a11;
 
 /// Looks at all of it.
 pub(super) fn probe(pin_dir: &Path) -> Vec<Check> {
-    vec![kernel(), lsm(), btf(), layout(), ftrace(), bpffs(pin_dir), privileges()]
+    vec![kernel(), lsm(), btf(), layout(), ftrace(), bpffs(pin_dir), guard(pin_dir), privileges()]
 }
 
 /// Fails unless `bpf` is in the list of active LSMs. Without it programs load, attach and never run.
@@ -88,6 +88,22 @@ fn bpffs(pin_dir: &Path) -> Check {
     };
     let fix = "`mount -t bpf bpf /sys/fs/bpf`";
     Check { name: "bpffs", ok, found, fix: (!ok).then(|| fix.to_owned()) }
+}
+
+/// Whether the guard that the kernel runs is the one that is pinned here.
+fn guard(pin_dir: &Path) -> Check {
+    match claim::refuse_another(pin_dir) {
+        Ok(()) => {
+            let found = "no guard is loaded that is not pinned there".to_owned();
+            Check { name: "guard", ok: true, found, fix: None }
+        }
+        Err(error) => {
+            let text = error.to_string();
+            let (found, fix) =
+                text.split_once("\n  help: ").unwrap_or((&text, "see the agent's log"));
+            Check { name: "guard", ok: false, found: found.to_owned(), fix: Some(fix.to_owned()) }
+        }
+    }
 }
 
 fn privileges() -> Check {
