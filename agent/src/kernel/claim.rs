@@ -158,7 +158,8 @@ mod tests {
     fn covered_bpffs_is_named() {
         let pin_dir = Path::new("/sys/fs/bpf/holdfast");
         let one = "31 22 0:28 / /sys/fs/bpf rw shared:9 - bpf bpf rw,mode=700\n";
-        let other = "40 22 0:50 / /mnt/bpf rw - bpf bpf rw\n41 22 0:51 / /mnt/bpf rw - bpf bpf rw\n";
+        let other =
+            "40 22 0:50 / /mnt/bpf rw - bpf bpf rw\n41 22 0:51 / /mnt/bpf rw - bpf bpf rw\n";
         assert_eq!(covered_bpffs(one, pin_dir), None);
         assert_eq!(covered_bpffs(&format!("{one}{other}"), pin_dir), None);
         let two = covered_bpffs(&format!("{one}{other}{one}"), pin_dir);

@@ -265,7 +265,8 @@ fn attach(
 pub(super) fn is_lsm_program(name: &str) -> bool {
     /// `BPF_OBJ_NAME_LEN` (include/uapi/linux/bpf.h), without the NUL.
     const KEPT: usize = 15;
-    let mut hooks = PROGRAMS.iter().filter(|(_, kind, _)| !matches!(kind, Kind::Enter | Kind::Exit));
+    let mut hooks =
+        PROGRAMS.iter().filter(|(_, kind, _)| !matches!(kind, Kind::Enter | Kind::Exit));
     hooks.any(|(program, ..)| program.get(..KEPT).unwrap_or(program) == name)
 }
 

@@ -231,16 +231,8 @@ impl Guard {
         let applied = Instant::now();
         let took_over = Some(pins);
         let zones = Vec::new();
-        let mut guard = Self {
-            maps,
-            events,
-            destroyed,
-            canary_dir,
-            zones,
-            applied,
-            took_over,
-            _claim: claim,
-        };
+        let mut guard =
+            Self { maps, events, destroyed, canary_dir, zones, applied, took_over, _claim: claim };
         guard.beat()?;
         Ok((guard, started))
     }
