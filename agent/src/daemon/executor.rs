@@ -35,7 +35,7 @@ use crate::notify::Notify;
 use crate::report::{self, Facts, Ledger, Question};
 use crate::roots::Mounts;
 use crate::text;
-use crate::units::Units;
+use crate::units::{CGROUPS, Units};
 
 /// Lines that a slow reader can be behind before it loses some.
 const BEHIND: usize = 1024;
@@ -95,7 +95,7 @@ impl Executor {
             journal,
             store: None,
             metrics,
-            units: Units::new(PathBuf::from("/sys/fs/cgroup")),
+            units: Units::new(PathBuf::from(CGROUPS)),
             source: Source::default(),
             metrics_address,
             followers: broadcast::Sender::new(BEHIND),

@@ -59,7 +59,7 @@ pub(crate) use allowance::AllowanceCount;
 pub(crate) use glass::{GlassAsk, GlassCount};
 pub(crate) use lock::{AgentLock, LockError};
 pub(crate) use message::{Answer, Ask, Decided, Refusal};
-pub(crate) use plan::{PlanError, parse_file};
+pub(crate) use plan::{PlanError, check_file, parse_file};
 pub(crate) use records::started_word;
 pub(crate) use standing::Standing;
 pub(crate) use state::State;
@@ -155,6 +155,9 @@ pub(crate) async fn run(options: Options) -> Result<(), DaemonError> {
         claim => claim,
     };
     let start = Start::read(&options.policy, &options.state_dir, now)?;
+    if let Some(why) = &start.plan.shared_units {
+        error!("{why}");
+    }
     let journal = Journal::open(open_webhook(&options));
     let limits = Limits { segment_bytes: options.audit_segment, ..Limits::default() };
     let (audit, recovered) = AuditLog::start(&options.state_dir, limits, now)?;
@@ -369,5 +372,5 @@ pub(crate) fn test_plan() -> plan::Plan {
         text: text.into(),
         read,
     };
-    plan::Plan { policy, zones, skipped: Vec::new(), origin }
+    plan::Plan { policy, zones, skipped: Vec::new(), shared_units: None, origin }
 }
