@@ -8,13 +8,30 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::clock::Now;
+use crate::roots::Mounts;
 
+/// Where a host has its cgroup filesystem.
+pub(crate) const CGROUPS: &str = "/sys/fs/cgroup";
 /// Names kept; when there are more, those of units that are gone go first.
 const KEPT: usize = 4096;
 /// Cgroups that are looked at to find one by name.
 const MOST_LOOKED_AT: usize = 65_536;
 /// Shortest time between two walks through the cgroup filesystem, in nanoseconds.
 const BETWEEN_WALKS: u64 = 1_000_000_000;
+
+/// What the cgroup filesystem of this host is, if not version 2 alone. The kernel tells apart only the cgroups of version 2
+/// (`bpf_get_current_cgroup_id`): to budgets, all processes are one unit on such a host, or much fewer than there are.
+pub(crate) fn are_shared(mounts: &Mounts) -> Option<&'static str> {
+    let at = Path::new(CGROUPS);
+    let mount = mounts.of(at).filter(|mount| mount.point == at)?;
+    let unified = at.join("unified");
+    let is_hybrid = mounts.of(&unified).is_some_and(|mount| mount.point == unified);
+    match mount.filesystem.as_str() {
+        "cgroup2" => None,
+        _ if is_hybrid => Some("cgroup v1 beside v2 (hybrid)"),
+        _ => Some("cgroup v1"),
+    }
+}
 
 /// The names found so far.
 #[derive(Debug)]
@@ -163,6 +180,20 @@ mod tests {
 
     fn at(seconds: u64) -> Now {
         Now { boot_ns: seconds * 1_000_000_000, wall_ns: 0 }
+    }
+
+    #[test]
+    fn only_cgroup_v2_tells_units_apart() {
+        let line = |at: &str, kind: &str| format!("30 25 0:26 / {at} rw shared:4 - {kind} x rw\n");
+        let shared = |lines: &[String]| are_shared(&Mounts::parse(lines.concat().as_bytes()));
+        let sys = line("/sys", "sysfs");
+        assert_eq!(shared(std::slice::from_ref(&sys)), None, "nothing can be said");
+        assert_eq!(shared(&[sys.clone(), line(CGROUPS, "cgroup2")]), None);
+        let old = [sys, line(CGROUPS, "tmpfs"), line("/sys/fs/cgroup/memory", "cgroup")];
+        assert_eq!(shared(&old), Some("cgroup v1"));
+        let unified = line("/sys/fs/cgroup/unified", "cgroup2");
+        let found = shared(&[old.concat(), unified]);
+        assert_eq!(found, Some("cgroup v1 beside v2 (hybrid)"));
     }
 
     #[test]

@@ -40,6 +40,7 @@ impl From<DaemonError> for Failure {
         let exit = match error {
             DaemonError::Policy(_) => Exit::BadInput,
             DaemonError::Lock(_)
+            | DaemonError::Another(_)
             | DaemonError::Audit(_)
             | DaemonError::Directory { .. }
             | DaemonError::Control(_)

@@ -149,7 +149,7 @@ fn audit(audit: &AuditStatus) -> Option<Finding> {
 }
 
 fn policy(path: &Path) -> Finding {
-    match daemon::parse_file(path) {
+    match daemon::check_file(path) {
         Ok((policy, _)) => {
             let modes: Vec<String> = policy
                 .zones

@@ -13,7 +13,7 @@ use super::{Client, Exit, Failure, out};
 use crate::daemon::{self, PlanError};
 
 pub(super) fn check(file: &Path, json: bool) -> Result<Exit, Failure> {
-    match daemon::parse_file(file) {
+    match daemon::check_file(file) {
         Ok((policy, sha256)) => {
             if json {
                 out::json(

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use holdfast_abi::{Heartbeat, TaskKey};
+use holdfast_abi::TaskKey;
 
 use super::{Dirs, Exit, Failure, UnpinArgs, out};
 use crate::api::ProcessReport;
@@ -12,48 +12,45 @@ use crate::audit::{AuditLog, Record};
 use crate::clock::Now;
 use crate::daemon::{AgentLock, LockError};
 use crate::holds::{Process, is_paused_now};
-use crate::kernel::{self, Enforced};
+use crate::kernel::{self, Claim, Enforced};
 
 /// How long the kernel may take to let go of the programs.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// An agent shows itself to the kernel every second; who has not for so long is not there.
-const BEAT: Duration = Duration::from_secs(4);
 
 pub(super) fn run(dirs: &Dirs, args: &UnpinArgs) -> Result<Exit, Failure> {
     let force = args.force;
     let enforced = kernel::enforced(&dirs.pin_dir);
     let paused = paused(&dirs.pin_dir);
     let held = (!paused.is_empty()).then(|| refusal(&paused));
-    let refusals: Vec<String> = held.into_iter().chain(enforced_refusal(&enforced)).collect();
+    let another = kernel::refuse_another(&dirs.pin_dir).err().map(|error| error.to_string());
+    let refusals: Vec<String> =
+        held.into_iter().chain(enforced_refusal(&enforced)).chain(another).collect();
     if !force && !refusals.is_empty() {
         return Err(Failure::new(Exit::Failure, refusals.join("\n")));
     }
     if args.check {
         return Ok(Exit::Ok);
     }
-    // Held until the end, so that no agent starts meanwhile. Without a run directory none can be running.
+    // Both are held until the end, so that no agent starts meanwhile. Without a directory none can be running.
     let lock = dirs.run_dir.is_dir().then(|| AgentLock::take(&dirs.run_dir)).transpose();
-    let running = match &lock {
-        Ok(_) => false,
-        Err(LockError::Running { .. }) if force => true,
-        Err(LockError::Running { .. }) => {
+    let claim = dirs.pin_dir.is_dir().then(|| Claim::take(&dirs.pin_dir)).transpose();
+    let running = match (&lock, &claim) {
+        (Ok(_), Ok(_)) => false,
+        (Err(LockError::Running { .. }), _) if !force => {
             return Err(Failure::new(
                 Exit::Failure,
                 "an agent is running\n  help: stop it first (`systemctl stop holdfast`), or use --force",
             ));
         }
-        Err(error @ LockError::Io { .. }) => {
-            return Err(Failure::new(Exit::Failure, error.to_string()));
+        (_, Err(error)) if error.is_another() && !force => {
+            let message = format!("{error};\n        is this a container? Or use --force");
+            return Err(Failure::new(Exit::Failure, message));
         }
+        (Err(LockError::Running { .. }), _) => true,
+        (_, Err(error)) if error.is_another() => true,
+        (Err(error), _) => return Err(Failure::new(Exit::Failure, error.to_string())),
+        (_, Err(error)) => return Err(Failure::new(Exit::Failure, error.to_string())),
     };
-    if let (false, Some(agent)) = (force, elsewhere(&dirs.pin_dir)) {
-        let message = format!(
-            "an agent looks after this guard that is not at home in {}: process {agent}\n  help: is this a container, or another \
-             root directory? Take the guard off where that agent runs, or name its --run-dir; or use --force",
-            dirs.run_dir.display()
-        );
-        return Err(Failure::new(Exit::Failure, message));
-    }
     // A running agent keeps the programs until it ends.
     let patience = if running { Duration::ZERO } else { PATIENCE };
     let kernel::Unpinned { pins, off } = kernel::unpin(&dirs.pin_dir, patience)
@@ -82,29 +79,6 @@ pub(super) fn run(dirs: &Dirs, args: &UnpinArgs) -> Result<Exit, Failure> {
         out::text(&left_behind(&paused))?;
     }
     Ok(Exit::Ok)
-}
-
-/// The process of an agent that nobody here knows of, and that looks after the guard all the same: in a container or where the tree
-/// of another host is being made, the guard that can be seen is that of the host. One that has just ended is waited for.
-fn elsewhere(pin_dir: &Path) -> Option<u32> {
-    let beat = || kernel::last_beat(pin_dir).ok().flatten();
-    let last = beat()?;
-    loop {
-        let (now, beat) = (kernel::boot_time_ns(), beat()?);
-        match is_there(&last, &beat, now) {
-            Some(is_there) => return is_there.then_some(beat.agent),
-            None => std::thread::sleep(Duration::from_millis(100)),
-        }
-    }
-}
-
-/// Whether an agent is there, from two looks at when it has shown itself; `None`: that cannot be said yet.
-fn is_there(before: &Heartbeat, after: &Heartbeat, now_ns: u64) -> Option<bool> {
-    let is_old = now_ns.saturating_sub(after.time_ns) > BEAT.as_nanos() as u64;
-    match after.time_ns != before.time_ns {
-        true => Some(true),
-        false => is_old.then_some(false),
-    }
 }
 
 /// Processes that are paused and still there. Where that cannot be read, taking the guard off is all the more needed: it is
@@ -230,17 +204,6 @@ mod tests {
         assert!(refusal.lines().all(|line| !line.trim().contains("  ")), "blanks in {refusal}");
         let unreadable = Err(kernel::KernelError::NotBuilt);
         assert!(enforced_refusal(&unreadable).unwrap().contains("--force"));
-    }
-
-    /// In the tree of another host that was being made, with the host's /sys in it, removing the package took the host's guard off.
-    #[test]
-    fn an_agent_that_shows_itself_is_there_wherever_it_is() {
-        let beat = |seconds: u64| Heartbeat { time_ns: seconds * 1_000_000_000, agent: 7, pad: 0 };
-        let at = |seconds: u64| seconds * 1_000_000_000;
-        assert_eq!(is_there(&beat(100), &beat(101), at(101)), Some(true));
-        assert_eq!(is_there(&beat(100), &beat(100), at(101)), None, "it may have just ended");
-        assert_eq!(is_there(&beat(100), &beat(100), at(105)), Some(false));
-        assert_eq!(is_there(&beat(0), &beat(0), at(1000)), Some(false), "there never was one");
     }
 
     #[test]

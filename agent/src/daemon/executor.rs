@@ -31,14 +31,14 @@ use crate::audit::{AuditLog, Record};
 use crate::clock::Now;
 use crate::holds;
 use crate::journal::{Journal, log_dropped};
-use crate::kernel::{self, EventStream, Guard};
+use crate::kernel::{self, Claim, EventStream, Guard, KernelError};
 use crate::manifest::News;
 use crate::metrics::Metrics;
 use crate::notify::Notify;
 use crate::report::{self, Facts, Ledger, Question};
 use crate::roots::Mounts;
 use crate::text;
-use crate::units::Units;
+use crate::units::{CGROUPS, Units};
 
 /// Lines that a slow reader can be behind before it loses some.
 const BEHIND: usize = 1024;
@@ -47,6 +47,8 @@ const BEHIND: usize = 1024;
 pub(super) struct Executor {
     pub(super) options: Options,
     pub(super) guard: Option<Guard>,
+    /// What the guard's start needs, until then.
+    pub(super) claim: Option<Result<Claim, KernelError>>,
     pub(super) manifest: Manifest,
     pub(super) disk: Disk,
     journal: Journal,
@@ -88,11 +90,12 @@ impl Executor {
         Ok(Self {
             options,
             guard: None,
+            claim: None,
             manifest,
             disk,
             journal,
             metrics,
-            units: Units::new(PathBuf::from("/sys/fs/cgroup")),
+            units: Units::new(PathBuf::from(CGROUPS)),
             source: Source::default(),
             metrics_address,
             pulse: Pulse::default(),
@@ -348,7 +351,10 @@ impl Executor {
             canary_dir: self.options.run_dir.join("canary"),
             trace_ops: self.options.trace_ops,
         };
-        let (mut guard, started) = Guard::start(&options).map_err(|error| error.to_string())?;
+        let claim = self.claim.take().ok_or("the guard was started before")?;
+        let (mut guard, started) = claim
+            .and_then(|claim| Guard::start(&options, claim))
+            .map_err(|error| error.to_string())?;
         self.events = guard.take_events();
         self.pulse.note(Now::read());
         if let Some(heart) = guard.take_heart()
@@ -569,7 +575,7 @@ impl Executor {
     }
 }
 
-fn or_note<T: Default>(outcome: Result<T, kernel::KernelError>, errors: &mut Vec<String>) -> T {
+fn or_note<T: Default>(outcome: Result<T, KernelError>, errors: &mut Vec<String>) -> T {
     outcome.unwrap_or_else(|error| {
         errors.push(error.to_string());
         T::default()

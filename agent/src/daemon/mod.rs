@@ -49,7 +49,7 @@ use crate::audit::{AuditError, AuditLog, Limits};
 use crate::clock::Now;
 use crate::control;
 use crate::journal::Journal;
-use crate::kernel::EventStream;
+use crate::kernel::{self, EventStream};
 use crate::manifest::News;
 use crate::metrics::{self, Metrics, MetricsAddress};
 use crate::webhook::{self, Target, Webhook};
@@ -61,7 +61,7 @@ pub(crate) use allowance::AllowanceCount;
 pub(crate) use glass::{GlassAsk, GlassCount};
 pub(crate) use lock::{AgentLock, LockError};
 pub(crate) use message::{Answer, Ask, Decided, Refusal};
-pub(crate) use plan::{PlanError, parse_file};
+pub(crate) use plan::{PlanError, check_file, parse_file};
 pub(crate) use records::started_word;
 pub(crate) use standing::Standing;
 pub(crate) use state::State;
@@ -101,6 +101,9 @@ pub(crate) enum DaemonError {
     /// Another agent.
     #[error("{0}")]
     Lock(#[from] LockError),
+    /// Another guard, or another agent of this one.
+    #[error("{0}")]
+    Another(#[source] kernel::KernelError),
     /// The audit log.
     #[error("the audit log: {0}\n  help: is another agent running, or `holdfast unpin`?")]
     Audit(#[from] AuditError),
@@ -148,7 +151,18 @@ pub(crate) async fn run(options: Options) -> Result<(), DaemonError> {
         error!("{error}");
     }
     let _lock = AgentLock::take(&options.run_dir)?;
+    // Who manages this guard must be known before anything of it changes. What else is wrong with the host is
+    // no reason to end: the agent says so, and goes on saying so.
+    let claim = kernel::Claim::take(&options.pin_dir)
+        .and_then(|claim| kernel::refuse_another(&options.pin_dir).map(|()| claim));
+    let claim = match claim {
+        Err(error) if error.is_another() => return Err(DaemonError::Another(error)),
+        claim => claim,
+    };
     let start = Start::read(&options.policy, &options.state_dir, now)?;
+    if let Some(why) = &start.plan.shared_units {
+        error!("{why}");
+    }
     let journal = Journal::open(open_webhook(&options));
     let limits = Limits { segment_bytes: options.audit_segment, ..Limits::default() };
     let (audit, recovered) = AuditLog::start(&options.state_dir, limits, now)?;
@@ -164,9 +178,10 @@ pub(crate) async fn run(options: Options) -> Result<(), DaemonError> {
     });
 
     let (manifest, manifest_news) = manifesting::Manifest::new();
-    let executor =
+    let mut executor =
         Executor::new(options.clone(), audit, journal, Metrics::new()?, metrics_address, manifest)
             .map_err(DaemonError::Thread)?;
+    executor.claim = Some(claim);
     let state = State::starting(start, now);
     let first = state.begin(recovered, boot_id());
     let waiting = VecDeque::new();
@@ -391,5 +406,5 @@ pub(crate) fn test_plan() -> plan::Plan {
         text: text.into(),
         read,
     };
-    plan::Plan { policy, zones, skipped: Vec::new(), origin }
+    plan::Plan { policy, zones, skipped: Vec::new(), shared_units: None, origin }
 }

@@ -4,6 +4,7 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use holdfast_abi::Per;
 use holdfast_policy::{Policy, Problems, Zone};
 use sha2::{Digest as _, Sha256};
 use thiserror::Error;
@@ -11,8 +12,8 @@ use thiserror::Error;
 use super::message::Cause;
 use crate::clock::Now;
 use crate::kernel::{Desired, DesiredZone};
-use crate::roots::{self, Found, Host, RootProblem, ZoneRoots};
-use crate::text;
+use crate::roots::{self, Found, Host, Mounts, RootProblem, ZoneRoots};
+use crate::{text, units};
 
 /// A policy longer than this is not one.
 const MAX_POLICY: u64 = 1 << 20;
@@ -26,6 +27,8 @@ pub(crate) struct Plan {
     pub(crate) zones: Vec<ZoneRoots>,
     /// What its paths lead to and is not guarded.
     pub(crate) skipped: Vec<RootProblem>,
+    /// Why its budgets per unit count other processes together than they should, if they do.
+    pub(crate) shared_units: Option<String>,
     /// Which file, and when.
     pub(crate) origin: Origin,
 }
@@ -111,13 +114,35 @@ fn parse(path: &Path, text: &str) -> Result<Policy, PlanError> {
         .map_err(|problems| PlanError::Wrong(Box::new(problems)))
 }
 
+/// The same, and whether this host can count as the policy says. What its paths lead to is not looked at.
+pub(crate) fn check_file(path: &Path) -> Result<(Policy, String), PlanError> {
+    let (policy, sha256) = parse_file(path)?;
+    match shared_units(&policy, &Mounts::read().unwrap_or_default()) {
+        None => Ok((policy, sha256)),
+        Some(text) => Err(PlanError::Host { text }),
+    }
+}
+
+fn shared_units(policy: &Policy, mounts: &Mounts) -> Option<String> {
+    let counts_units = |zone: &&Zone| zone.budgets.iter().any(|budget| budget.per == Per::Unit);
+    let zones: Vec<_> = policy.zones.iter().filter(counts_units).map(|z| z.name.as_str()).collect();
+    let found = units::are_shared(mounts).filter(|_| !zones.is_empty())?;
+    Some(format!(
+        "budgets with per = \"unit\" cannot be counted on this host: it has {found}, where all processes are one unit \
+         to the kernel (zones: {})\n  help: boot with `systemd.unified_cgroup_hierarchy=1` on the kernel command line, \
+         or use per = \"user\" or per = \"zone\"",
+        zones.join(", ")
+    ))
+}
+
 impl Plan {
     /// Reads a policy file and resolves it on this host. Whoever asks for what cannot be is told so, and nothing changes.
     pub(crate) fn read(path: &Path, now: Now) -> Result<Self, PlanError> {
         let (plan, unusable) = Self::resolve(path, now)?;
-        match unusable.is_empty() {
-            true => Ok(plan),
-            false => Err(unfit(&unusable, path)),
+        match (unusable.is_empty(), &plan.shared_units) {
+            (false, _) => Err(unfit(&unusable, path)),
+            (true, Some(text)) => Err(PlanError::Host { text: text.clone() }),
+            (true, None) => Ok(plan),
         }
     }
 
@@ -136,9 +161,13 @@ impl Plan {
         let policy = parse(path, &text)?;
         let Found { zones, skipped, unusable } =
             survey(&policy).map_err(|problem| unfit(&[problem], path))?;
+        // Tests parse policies of any kind on any host.
+        let mounts =
+            if cfg!(test) { Mounts::default() } else { Mounts::read().unwrap_or_default() };
+        let shared_units = shared_units(&policy, &mounts);
         let path = path.display().to_string();
         let origin = Origin { path, sha256, text: text.into(), read: now };
-        Ok((Self { policy, zones, skipped, origin }, unusable))
+        Ok((Self { policy, zones, skipped, shared_units, origin }, unusable))
     }
 
     /// What the kernel has to be told where `in_force` is the policy it has.
@@ -213,6 +242,23 @@ mod tests {
         assert!(plan.skipped[0].to_string().contains("cannot be guarded"), "{:?}", plan.skipped);
         std::fs::write(&path, "nonsense").unwrap();
         assert!(matches!(Plan::read_at_start(&path, now), Err(PlanError::Wrong(_))));
+    }
+
+    /// All processes were one unit there: one that went over stopped all, and the log named a unit that nobody knew.
+    #[test]
+    fn unit_budgets_need_cgroup_v2() {
+        let v1 = Mounts::parse(b"30 25 0:26 / /sys/fs/cgroup rw - tmpfs x rw\n");
+        let policy = test_plan().policy;
+        let why = shared_units(&policy, &v1).unwrap();
+        for part in
+            ["customers", "cgroup v1", "systemd.unified_cgroup_hierarchy=1", "per = \"user\""]
+        {
+            assert!(why.contains(part), "{part:?} in {why}");
+        }
+        assert_eq!(shared_units(&policy, &Mounts::default()), None);
+        let text = policy.to_string().replace("per = \"unit\"", "per = \"user\"");
+        let users = Policy::parse("test.toml", &text).unwrap();
+        assert_eq!(shared_units(&users, &v1), None, "users can be told apart");
     }
 
     #[test]

@@ -83,6 +83,11 @@ impl Btf {
         Ok(offset)
     }
 
+    /// Whether the kernel itself has that function.
+    pub(super) fn has_function(&self, name: &str) -> bool {
+        self.functions.contains_key(name)
+    }
+
     /// The name of each parameter of `function`.
     pub(super) fn parameters(&self, function: &str) -> Result<Vec<String>, KernelError> {
         let id = self.functions.get(function).ok_or_else(|| KernelError::Layout {

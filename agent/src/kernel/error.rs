@@ -1,6 +1,8 @@
 //! What can go wrong at the kernel boundary. Each names the operation and the object.
 
-use std::path::PathBuf;
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
@@ -35,6 +37,28 @@ pub enum KernelError {
         /// What is needed.
         wanted: String,
     },
+    /// Another agent has the lock on the pins.
+    #[error(
+        "this guard is managed by another agent{} with a different --run-dir\n  \
+         help: stop that agent first, or use its --run-dir",
+        in_process(*agent)
+    )]
+    Managed {
+        /// Its process, if it can be seen from here.
+        agent: Option<u32>,
+    },
+    /// The kernel runs a guard that is not pinned where it should be.
+    #[error("{}", another_guard(pin_dir, programs, *agent, covered.as_deref()))]
+    AnotherGuard {
+        /// Where this one is to be pinned.
+        pin_dir: PathBuf,
+        /// The kernel's ids of the other's LSM programs.
+        programs: BTreeSet<u32>,
+        /// The other's agent, if one has lately shown itself.
+        agent: Option<u32>,
+        /// Where one bpffs is mounted over another.
+        covered: Option<PathBuf>,
+    },
     /// The kernel refused a program or map.
     #[error("the kernel refused to {what}: {reason}")]
     Refused {
@@ -67,7 +91,42 @@ pub enum KernelError {
     },
 }
 
+fn in_process(agent: Option<u32>) -> String {
+    agent.map_or_else(String::new, |pid| format!(" (pid {pid})"))
+}
+
+fn another_guard(
+    pin_dir: &Path,
+    programs: &BTreeSet<u32>,
+    agent: Option<u32>,
+    covered: Option<&Path>,
+) -> String {
+    let mut text = format!(
+        "the kernel runs another holdfast guard{}, which is not pinned in {}:",
+        agent.map_or_else(String::new, |pid| format!(" (agent: pid {pid})")),
+        pin_dir.display()
+    );
+    let ids: Vec<String> = programs.iter().map(u32::to_string).collect();
+    let _ = write!(text, " BPF programs {}\n  help: ", ids.join(", "));
+    match covered {
+        Some(at) => {
+            let at = at.display();
+            let _ = write!(text, "a bpffs is mounted over its pins: `umount {at}`");
+        }
+        None => text.push_str(
+            "use the --pin-dir in which it is pinned (look in the host's mount namespace, too), or \
+             unload it: `holdfast unpin --pin-dir DIR`",
+        ),
+    }
+    text
+}
+
 impl KernelError {
+    /// Whether another agent or guard is there, and this one must not start.
+    pub(crate) fn is_another(&self) -> bool {
+        matches!(self, Self::Managed { .. } | Self::AnotherGuard { .. })
+    }
+
     pub(super) fn refused(what: impl Into<String>, reason: impl std::error::Error) -> Self {
         // The cause is often two levels down: the verifier's last words are what one needs to see.
         let mut text = reason.to_string();

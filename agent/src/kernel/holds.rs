@@ -28,11 +28,6 @@ pub struct HoldRow {
     pub release: abi::Release,
 }
 
-/// What [`Heart::beat`] wrote last.
-pub(super) fn last_beat(maps: &Maps) -> Result<abi::Heartbeat, KernelError> {
-    maps.heartbeat.get(&0, 0).map_err(|error| KernelError::refused("read the heartbeat", error))
-}
-
 /// Shows the kernel that somebody is there to let paused processes go on. It has a descriptor of its own, so that a thread of its
 /// own can do it.
 pub struct Heart(Array<MapData, abi::Heartbeat>);

@@ -261,6 +261,20 @@ fn attach(
     })
 }
 
+/// Whether an LSM program of that name, as far as the kernel keeps names, is one of a guard.
+pub(super) fn is_lsm_program(name: &str) -> bool {
+    /// `BPF_OBJ_NAME_LEN` (include/uapi/linux/bpf.h), without the NUL.
+    const KEPT: usize = 15;
+    let mut hooks =
+        PROGRAMS.iter().filter(|(_, kind, _)| !matches!(kind, Kind::Enter | Kind::Exit));
+    hooks.any(|(program, ..)| program.get(..KEPT).unwrap_or(program) == name)
+}
+
+/// Kernel ids of the programs that are pinned, by every ABI version.
+pub(super) fn pinned_programs(pin_dir: &Path) -> Result<BTreeSet<u32>, KernelError> {
+    Ok(versions(pin_dir)?.iter().flat_map(Pins::programs).collect())
+}
+
 /// Lets go of the links of every other instance.
 fn drop_other_links(pins: &Pins, instance: u64) -> Result<(), KernelError> {
     let suffix = format!("-{instance:016x}");
@@ -315,9 +329,8 @@ fn versions(pin_dir: &Path) -> Result<Vec<Pins>, KernelError> {
 /// it does so a moment after the last reference to a link is gone.
 pub(super) fn unpin(pin_dir: &Path, patience: Duration) -> Result<Unpinned, KernelError> {
     let mut removed = 0;
-    let mut programs = BTreeSet::new();
+    let programs = pinned_programs(pin_dir)?;
     for version in versions(pin_dir)? {
-        programs.extend(version.programs());
         removed += version.remove()?;
     }
     match fs::remove_dir(pin_dir) {

@@ -6,6 +6,7 @@
 mod allowances;
 mod apply;
 mod btf;
+mod claim;
 mod collect;
 mod destroyed;
 mod enforced;
@@ -30,6 +31,7 @@ use aya::maps::{MapData, RingBuf};
 use holdfast_abi as abi;
 
 pub use allowances::{AllowanceRow, DesiredAllowance, DesiredGrant};
+pub use claim::Claim;
 pub use destroyed::{DestroyedStream, Gone, Lost, Taken};
 pub use enforced::Enforced;
 pub use error::KernelError;
@@ -174,6 +176,11 @@ pub fn unpin(pin_dir: &Path, patience: Duration) -> Result<Unpinned, KernelError
     load::unpin(pin_dir, patience)
 }
 
+/// Fails if the kernel runs a guard that is not pinned in `pin_dir`.
+pub fn refuse_another(pin_dir: &Path) -> Result<(), KernelError> {
+    claim::refuse_another(pin_dir)
+}
+
 /// Every zone that is enforced according to what is pinned, without an agent; none if nothing is.
 pub fn enforced(pin_dir: &Path) -> Result<Vec<Enforced>, KernelError> {
     enforced::enforced(&Pins::new(pin_dir))
@@ -188,15 +195,6 @@ pub fn paused(pin_dir: &Path) -> Result<Vec<(abi::TaskKey, abi::Held)>, KernelEr
     holds::held(&Maps::open(&pins.maps)?)
 }
 
-/// When an agent has last shown itself to what is pinned, and its process; `None` if nothing is pinned.
-pub fn last_beat(pin_dir: &Path) -> Result<Option<abi::Heartbeat>, KernelError> {
-    let pins = Pins::new(pin_dir);
-    if maps::check_pins(&pins.maps)? < maps::PINNED.len() {
-        return Ok(None);
-    }
-    holds::last_beat(&Maps::open(&pins.maps)?).map(Some)
-}
-
 /// The attached kernel programs and their maps.
 pub struct Guard {
     maps: Maps,
@@ -209,6 +207,7 @@ pub struct Guard {
     applied: Instant,
     /// Until a policy is in force: the pins, beside which those of another version may still be.
     took_over: Option<Pins>,
+    _claim: Claim,
 }
 
 /// Longer than any op takes to be decided: after it, none sees what was in force before.
@@ -218,7 +217,7 @@ const BPF_F_LOCK: u64 = 4;
 
 impl Guard {
     /// Loads and attaches the programs, or adopts those that are pinned.
-    pub fn start(options: &Options) -> Result<(Self, Started), KernelError> {
+    pub fn start(options: &Options, claim: Claim) -> Result<(Self, Started), KernelError> {
         probe::require_lsm()?;
         let pins = Pins::new(&options.pin_dir);
         prove::prepare(&options.canary_dir)?;
@@ -236,7 +235,8 @@ impl Guard {
         let applied = Instant::now();
         let took_over = Some(pins);
         let zones = Vec::new();
-        let guard = Self { maps, events, destroyed, heart, canary_dir, zones, applied, took_over };
+        let _claim = claim;
+        let guard = Self { maps, events, destroyed, heart, canary_dir, zones, applied, took_over, _claim };
         Ok((guard, started))
     }
 

@@ -33,11 +33,21 @@ pub(super) struct Layout {
     pub(super) setattr_has_idmap: bool,
 }
 
+/// Which of these functions the running kernel has.
+pub(super) fn functions<'a>(names: &[&'a str]) -> Result<Vec<&'a str>, KernelError> {
+    let btf = running(names)?;
+    Ok(names.iter().copied().filter(|name| btf.has_function(name)).collect())
+}
+
 /// Reads it, and checks that the hooks take the arguments the programs expect.
 pub(super) fn read() -> Result<Layout, KernelError> {
+    from_btf(&running(WANTED)?)
+}
+
+fn running(wanted: &[&str]) -> Result<Btf, KernelError> {
     let data = std::fs::read(BTF_PATH)
         .map_err(|source| KernelError::Io { what: format!("read {BTF_PATH}"), source })?;
-    from_btf(&Btf::parse(data, WANTED)?)
+    Btf::parse(data, wanted)
 }
 
 fn from_btf(btf: &Btf) -> Result<Layout, KernelError> {

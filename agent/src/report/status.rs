@@ -211,6 +211,7 @@ fn warnings(state: &State, facts: &Facts) -> Vec<String> {
         warnings.push(format!("new directories are not guarded: {error}"));
     }
     warnings.extend(state.plan.skipped.iter().map(|problem| format!("not guarded: {problem}")));
+    warnings.extend(state.plan.shared_units.clone());
     if facts.audit.lost > 0 {
         let lost = facts.audit.lost;
         warnings.push(format!("{lost} audit records could not be kept: they are lost"));

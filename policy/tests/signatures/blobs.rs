@@ -143,7 +143,8 @@ fn rsa_numbers(shop: &Workshop, cases: &mut Vec<Case>) {
     let proof = |number: &[u8]| Blob { proof: fields(&[kind, number]), ..blob.clone() };
     for (right, what, changed) in [
         (false, "a longer number", proof(&zeros(number))),
-        (false, "a shorter number", proof(&number[1..])),
+        // A zero that is left out is put back: one random signature in 256 begins with one.
+        (number[0] == 0, "a shorter number", proof(&number[1..])),
         (false, "no number", proof(b"")),
         (false, "the modulus itself", proof(&n[1..])),
         (

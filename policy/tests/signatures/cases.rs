@@ -9,7 +9,7 @@ use crate::verdict::{Case, SPACE};
 /// The text of most cases.
 pub const TEXT: &[u8] = b"version = 1\nid = \"fix-2026\"\nreason = \"clean up \xc3\xa9\"\n";
 
-/// Keys of every kind, and the same random numbers every time.
+/// Keys of every kind, new ones each time, and the same random numbers for the same `HOLDFAST_TEST_SEED`.
 pub struct Workshop {
     pub keygen: Keygen,
     pub keys: Vec<Signer>,
@@ -50,7 +50,8 @@ impl Workshop {
         for (name, token) in [("sk-ed25519", Token::ed25519()), ("sk-ecdsa", Token::ecdsa())] {
             keys.push(Signer { name, line: token.line(), with: With::Token(token) });
         }
-        Self { keygen, keys, random: RefCell::new(2012) }
+        let seed = std::env::var("HOLDFAST_TEST_SEED").ok().and_then(|seed| seed.parse().ok());
+        Self { keygen, keys, random: RefCell::new(seed.unwrap_or(2012)) }
     }
 
     /// The key with this name.

@@ -79,11 +79,12 @@ pub(crate) fn after_a_cut<T>(
     outcome
 }
 
-/// Opens and closes the log below `state_dir` as an agent does that starts after a crash, without one: nothing is pinned in `pin_dir`.
+/// Opens and closes the log below `state_dir` as an agent does that starts after a crash, without one: nothing is
+/// pinned in `pin_dir`. Forced: the guard of this machine, which is pinned elsewhere, is refused otherwise.
 pub(crate) fn recover(state_dir: &Path, pin_dir: &Path) -> Result<()> {
     let arguments = ["--state-dir".as_ref(), state_dir.as_os_str(), "--run-dir".as_ref()];
     let nowhere = ["/nonexistent/run".as_ref(), "--pin-dir".as_ref(), pin_dir.as_os_str()];
-    let all = arguments.into_iter().chain(nowhere).chain(["unpin".as_ref()]);
+    let all = arguments.into_iter().chain(nowhere).chain(["unpin".as_ref(), "--force".as_ref()]);
     let outcome = cli::holdfast(all)?.ok()?;
     super::check!(!outcome.stderr.contains("not in the audit log"), "{}", outcome.stderr);
     Ok(())

@@ -90,7 +90,7 @@ pub(super) fn content(_: &mut Host) -> Result<()> {
     check_eq!(fields.stdout, "|Local administrator <root@localhost>", "conffiles, maintainer");
     // What is seen here is the guard of an agent that is at home elsewhere: of the host of a container, say.
     let elsewhere = host::holdfast(&["unpin", "--run-dir", "/nowhere"])?;
-    host::fails_saying(&elsewhere, &["an agent looks after this guard"])?;
+    host::fails_saying(&elsewhere, &["this guard is managed by another agent (pid "])?;
     check!(Path::new(host::PIN_DIR).exists(), "the pins are gone");
     let script = "source /usr/share/bash-completion/completions/holdfast; COMP_WORDS=(holdfast hold re); COMP_CWORD=2; \
                   _holdfast holdfast re hold; echo \"${COMPREPLY[@]}\"";

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use crate::harness::agent::PIN_DIR;
+use crate::harness::agent::{self, PIN_DIR};
 use crate::harness::tree::count;
-use crate::harness::{Budget, Ctx, Tool, check, check_eq, cli, until};
+use crate::harness::{Budget, Ctx, Outcome, Tool, check, check_eq, cli, until};
 use crate::runner::Scenario;
 
 pub(super) const SCENARIOS: &[Scenario] = &[
@@ -18,6 +18,8 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario::once("a_restart_while_an_attack_runs_leaves_no_gap", no_gap),
     Scenario::once("the_agent_frozen_changes_nothing", frozen),
     Scenario::once("unpin_takes_the_guard_off", unpin),
+    Scenario::once("second_agent_is_refused", second),
+    Scenario::once("covered_guard_is_named", covered),
 ];
 
 /// The words of `holdfast status` about how the agent came up.
@@ -126,4 +128,73 @@ fn unpin(ctx: &mut Ctx<'_>) -> Result<()> {
     check_eq!(start_of(&cli::status()?.1), "fresh", "how the agent came up");
     Tool::new("rm").arg("-rf").arg(&other.root).run()?.refused()?;
     other.lost_exactly(10)
+}
+
+/// An agent with a policy that only observes, and with every directory of its own but that of the pins. One that is
+/// not refused is ended after a while.
+fn start_another(ctx: &Ctx<'_>) -> Result<Outcome> {
+    let own = |name: &str| ctx.base.join(name);
+    fs::write(own("policy.toml"), agent::idle())?;
+    let agent = Tool::new("timeout").args(["30", agent::BINARY, "agent", "--metrics", "off"]);
+    let agent = agent.arg("--run-dir").arg(own("run")).arg("--state-dir").arg(own("state"));
+    agent.arg("--policy").arg(own("policy.toml")).run()
+}
+
+/// Somebody tries an agent of their own on a guarded host: it would have put its policy in force for everybody.
+fn second(ctx: &mut Ctx<'_>) -> Result<()> {
+    let tree = ctx.guarded(1, 30, 10)?;
+    let pid = format!("managed by another agent (pid {})", ctx.lab.pid()?);
+    let other = start_another(ctx)?.code(1)?;
+    check!(other.stderr.contains(&pid), "{}", other.describe("should name the agent"));
+    let run_dir = ctx.base.join("run");
+    let unpin = Tool::new(agent::BINARY).arg("unpin").arg("--run-dir").arg(&run_dir);
+    ctx.guard(&[ctx.new_zone(&tree.root).observe().budget(Budget::files(10))])?;
+    let unpin = unpin.run()?.code(1)?;
+    check!(unpin.stderr.contains(&pid), "{}", unpin.describe("should name the agent"));
+    ctx.enforce(&tree.root, Budget::files(10))?;
+    Tool::new("rm").arg("-rf").arg(tree.tenant(0)).run()?.refused()?;
+    tree.lost_exactly(10)?;
+    check_eq!(cli::status()?.0.code, Some(0), "exit status of `holdfast status`");
+    // An agent that was killed is in nobody's way.
+    ctx.lab.kill()?;
+    ctx.lab.start(false)
+}
+
+/// Unmounts the bpffs that covers the other, come what may.
+struct Cover;
+
+impl Drop for Cover {
+    fn drop(&mut self) {
+        Tool::new("umount").arg(BPFFS).run().ok();
+    }
+}
+
+const BPFFS: &str = "/sys/fs/bpf";
+
+/// With a bpffs mounted over the pins, an agent found none and loaded a second guard beside the first.
+fn covered(ctx: &mut Ctx<'_>) -> Result<()> {
+    let tree = ctx.guarded(1, 30, 10)?;
+    let pid = format!("another holdfast guard (agent: pid {})", ctx.lab.pid()?);
+    Tool::new("mount").args(["-t", "bpf", "bpf", BPFFS]).ok()?;
+    let cover = Cover;
+    let other = start_another(ctx)?.code(1)?;
+    let doctor = cli::holdfast(["doctor"])?.code(5)?;
+    let unpin = cli::holdfast(["unpin"])?.code(1)?;
+    for outcome in [other, doctor, unpin] {
+        for part in [pid.as_str(), "BPF programs ", "umount /sys/fs/bpf"] {
+            check!(
+                outcome.said().contains(part),
+                "{}",
+                outcome.describe(&format!("should say {part:?}"))
+            );
+        }
+    }
+    Tool::new("rm").arg("-rf").arg(tree.tenant(0)).run()?.refused()?;
+    tree.lost_exactly(10)?;
+    drop(cover);
+    ctx.lab.kill()?;
+    ctx.lab.start(false)?;
+    check_eq!(start_of(&cli::status()?.1), "adopted", "how the agent came up");
+    check!(fs::remove_file(tree.file(0, 29)).is_err(), "what was spent is spent");
+    cli::holdfast(["doctor"])?.ok().map(drop)
 }

@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 
 use anyhow::{Context as _, Result};
+use holdfast_abi::Per;
 
 use crate::harness::agent::POLICY;
 use crate::harness::{Budget, Ctx, Outcome, Tool, check, check_eq, cli, policy};
@@ -15,6 +16,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario::once("overlapping_zones_are_refused", overlapping),
     Scenario::once("zones_that_overlap_through_a_symlink_are_refused", overlapping_link),
     Scenario::once("a_root_on_proc_is_refused", on_proc),
+    Scenario::once("unit_budgets_need_cgroup_v2", unit_budgets),
     Scenario::once("a_root_on_overlayfs_is_refused", on_overlay),
     Scenario::once(
         "a_boot_with_an_unusable_policy_goes_on_with_the_last_one",
@@ -210,4 +212,42 @@ fn on_overlay(ctx: &mut Ctx<'_>) -> Result<()> {
         .ok()?;
     let merged = dir("merged");
     unguardable(ctx, &merged, "overlay")
+}
+
+/// Covers the cgroup filesystem as on a host with version 1, until it is dropped.
+struct CgroupV1;
+
+impl Drop for CgroupV1 {
+    fn drop(&mut self) {
+        Tool::new("umount").arg("/sys/fs/cgroup").run().ok();
+    }
+}
+
+/// On a host with cgroup v1 all processes are one unit to the kernel.
+fn unit_budgets(ctx: &mut Ctx<'_>) -> Result<()> {
+    const REASON: [&str; 2] = ["per = \"unit\"", "systemd.unified_cgroup_hierarchy=1"];
+    let tree = ctx.tree(1, 10)?;
+    let zone = ctx.new_zone(&tree.root);
+    let per_unit = policy::render(&[zone.budget(Budget::files(3).per(Per::Unit))]);
+    Tool::new("mount").args(["-t", "tmpfs", "cgroup", "/sys/fs/cgroup"]).ok()?;
+    let covered = CgroupV1;
+    // While the zone-wide budget of another policy is in force, and stays so.
+    refused(ctx, &per_unit, &REASON)?;
+    ctx.lab.write_policy(&per_unit)?;
+    for args in [["policy", "check", POLICY].as_slice(), &["doctor"]] {
+        let outcome = cli::holdfast(args)?;
+        check!(!outcome.succeeded(), "{}", outcome.describe("should have failed"));
+        for reason in REASON {
+            check!(outcome.said().contains(reason), "{}", outcome.describe("why?"));
+        }
+    }
+    // An agent that starts with it goes on with everything, and says so.
+    ctx.lab.stop()?;
+    ctx.lab.start(ctx.trace)?;
+    let status = cli::holdfast(["status"])?.ok()?;
+    check!(status.said().contains("all processes are one unit"), "{}", status.describe("silent"));
+    Tool::new("rm").arg("-rf").arg(tree.tenant(0)).run()?.refused()?;
+    tree.lost_exactly(3)?;
+    drop(covered);
+    ctx.lab.try_policy(&per_unit)?.ok().map(drop)
 }

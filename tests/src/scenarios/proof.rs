@@ -12,6 +12,7 @@ use crate::runner::Scenario;
 pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario::once("ftrace_switched_off_is_noticed", ftrace).waits(),
     Scenario::once("doctor_finds_nothing_wrong", doctor),
+    Scenario::once("doctor_names_securityfs", securityfs),
     Scenario::once("without_bpf_the_agent_claims_nothing", no_bpf).without_bpf(),
     Scenario::once("without_bpf_doctor_names_the_fix", no_bpf_doctor).without_bpf(),
 ];
@@ -71,6 +72,18 @@ fn doctor(ctx: &mut Ctx<'_>) -> Result<()> {
     Ok(())
 }
 
+/// Without securityfs nobody can say which LSMs are active.
+fn securityfs(ctx: &mut Ctx<'_>) -> Result<()> {
+    ctx.guarded(1, 1, 5)?;
+    Tool::new("umount").args(["-l", "/sys/kernel/security"]).ok()?;
+    let outcome = cli::holdfast(["doctor"]);
+    let mount = "mount -t securityfs securityfs /sys/kernel/security";
+    Tool::new("sh").args(["-c", mount]).ok()?;
+    let outcome = outcome?.code(5)?;
+    check!(outcome.said().contains(mount), "{}", outcome.describe("names no fix"));
+    cli::holdfast(["doctor"])?.ok().map(drop)
+}
+
 fn claims_nothing(status: &Value) -> Result<()> {
     check!(cli::text(status, "level") != "prevent", "status claims level prevent: {status}");
     check!(
@@ -111,7 +124,9 @@ fn no_bpf(ctx: &mut Ctx<'_>) -> Result<()> {
 
 fn no_bpf_doctor(_ctx: &mut Ctx<'_>) -> Result<()> {
     let outcome = cli::holdfast(["doctor"])?.code(5)?;
-    check!(outcome.said().contains("lsm="), "{}", outcome.describe("names no fix"));
+    // What is active on this boot, and `bpf`: with another list the others would be switched off.
+    let list = "lsm=lockdown,yama,bpf";
+    check!(outcome.said().contains(list), "{}", outcome.describe("names no fix"));
     let json = cli::holdfast(["doctor", "--json"])?.code(5)?;
     let value: Value = serde_json::from_str(&json.stdout)?;
     check!(value.to_string().contains("lsm="), "the JSON names no fix: {value}");

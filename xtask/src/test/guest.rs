@@ -10,6 +10,7 @@ use anyhow::{Result, anyhow};
 
 use super::Place;
 use super::count::Count;
+use super::seed::Seed;
 use crate::vm::{Boot, End, Outcome, Stream, Task};
 use crate::{build, package, process, setup};
 
@@ -44,7 +45,7 @@ const WAYS: [Way; 5] = [
 
 /// Runs the scenarios on these kernels, in each way to boot them. The kernels run at the same time, and what waits beside the
 /// rest: a scenario rarely keeps more than one CPU busy.
-pub fn run(kernels: &[String], filter: Option<&str>) -> Result<Vec<Place>> {
+pub fn run(kernels: &[String], filter: Option<&str>, seed: Seed) -> Result<Vec<Place>> {
     // Once, and before the clocks start.
     let binaries = &build::everything(true)?;
     let listed = &process::output(Command::new(&binaries[1]).arg("list"))?;
@@ -62,7 +63,7 @@ pub fn run(kernels: &[String], filter: Option<&str>) -> Result<Vec<Place>> {
             for beside in [false, true] {
                 let is_here =
                     move |way: &&&Way| way.beside == beside && (!way.systemd || number == 0);
-                let each = move |way: &&Way| boot(kernel, way, filter, binaries, packages);
+                let each = move |way: &&Way| boot(kernel, way, filter, seed, binaries, packages);
                 threads
                     .push(scope.spawn(move || wanted.iter().filter(is_here).map(each).collect()));
             }
@@ -91,6 +92,7 @@ fn boot(
     kernel: &str,
     way: &Way,
     filter: Option<&str>,
+    seed: Seed,
     binaries: &[PathBuf],
     packages: &[PathBuf],
 ) -> Result<Place> {
@@ -98,7 +100,9 @@ fn boot(
     // The steps of a chain stand on each other: all of them or none.
     let mut words = match way.systemd {
         true => ["holdfast-tests", "package"].map(str::to_owned).to_vec(),
-        false => ["holdfast-tests", "run", "--boot", way.name].map(str::to_owned).to_vec(),
+        false => ["env", &seed.assignment(), "holdfast-tests", "run", "--boot", way.name]
+            .map(str::to_owned)
+            .to_vec(),
     };
     if let (Some(filter), false) = (filter, way.systemd) {
         words.extend(["--filter".to_owned(), filter.to_owned()]);

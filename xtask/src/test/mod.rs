@@ -3,6 +3,7 @@
 mod count;
 mod guest;
 mod host;
+mod seed;
 
 use std::time::{Duration, Instant};
 
@@ -12,6 +13,7 @@ use clap::Args;
 use crate::setup::kernels;
 use crate::ui;
 use count::Count;
+use seed::Seed;
 
 /// Options of `test`.
 #[derive(Args, Clone, Debug, Default)]
@@ -28,6 +30,9 @@ pub struct Options {
     /// Only in VMs
     #[arg(long)]
     vm_only: bool,
+    /// Run the host tests that draw at random so many times, each time with a new seed, and nothing else
+    #[arg(long, value_name = "N", conflicts_with_all = ["kernel", "vm_only", "filter"])]
+    seeds: Option<u32>,
 }
 
 /// What came of the tests in one place.
@@ -44,21 +49,25 @@ struct Place {
 pub fn run(options: &Options) -> Result<i32> {
     let start = Instant::now();
     let filter = options.filter.as_deref();
+    if let Some(runs) = options.seeds {
+        return host::run_with_new_seeds(runs);
+    }
+    let seed = Seed::of_this_run()?;
     let mut places = Vec::new();
     if !options.vm_only {
-        places.push(host::run(filter)?);
+        places.push(host::run(filter, seed)?);
     }
     if !options.host_only {
         let kernels = match options.kernel.is_empty() {
             true => kernels::TESTED.map(str::to_owned).to_vec(),
             false => options.kernel.clone(),
         };
-        places.extend(guest::run(&kernels, filter)?);
+        places.extend(guest::run(&kernels, filter, seed)?);
     }
-    Ok(summary(&places, filter.is_some(), start.elapsed()))
+    Ok(summary(&places, filter.is_some(), seed, start.elapsed()))
 }
 
-fn summary(places: &[Place], filtered: bool, total: Duration) -> i32 {
+fn summary(places: &[Place], filtered: bool, seed: Seed, total: Duration) -> i32 {
     println!("\n{:<18} {:>7} {:>7}   time", "tests on", "passed", "failed");
     let mut failed = false;
     for Place { name, count, problem, time } in places {
@@ -84,8 +93,9 @@ fn summary(places: &[Place], filtered: bool, total: Duration) -> i32 {
     println!("{verdict}: {passed} tests passed in {}", ui::elapsed(total));
     if failed {
         println!(
-            "One test again: cargo xtask test --filter NAME [--kernel K | --host-only]. To look around: \
-             cargo xtask vm shell --kernel K"
+            "One test again: {} cargo xtask test --filter NAME [--kernel K | --host-only]. To look around: \
+             cargo xtask vm shell --kernel K",
+            seed.assignment()
         );
     }
     i32::from(failed || nothing)

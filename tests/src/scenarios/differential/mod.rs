@@ -56,7 +56,7 @@ fn budgets(zone: Zone) -> Zone {
 
 /// What the dice start from.
 fn seed() -> u64 {
-    let given = std::env::var("HOLDFAST_TESTS_SEED").ok().and_then(|seed| seed.parse().ok());
+    let given = std::env::var("HOLDFAST_TEST_SEED").ok().and_then(|seed| seed.parse().ok());
     given.unwrap_or_else(|| {
         rustix::time::clock_gettime(rustix::time::ClockId::Realtime).tv_nsec as u64
     })
@@ -69,7 +69,7 @@ fn agree(ctx: &mut Ctx<'_>) -> Result<()> {
 /// Runs a test that throws dice, and says how to have them fall the same way again if it fails.
 fn seeded(ctx: &mut Ctx<'_>, test: impl Fn(&mut Ctx<'_>, u64) -> Result<()>) -> Result<()> {
     let seed = seed();
-    test(ctx, seed).with_context(|| format!("seed {seed} (set HOLDFAST_TESTS_SEED to repeat it)"))
+    test(ctx, seed).with_context(|| format!("seed {seed} (set HOLDFAST_TEST_SEED to repeat it)"))
 }
 
 fn agree_on(ctx: &mut Ctx<'_>, seed: u64) -> Result<()> {
