@@ -33,7 +33,7 @@ use crate::manifest::News;
 use crate::metrics::Metrics;
 use crate::notify::Notify;
 use crate::report::{self, Facts, Ledger, Question};
-use crate::roots::Mounts;
+use crate::roots::{Listings, Mounts};
 use crate::text;
 use crate::units::Units;
 
@@ -54,6 +54,8 @@ pub(super) struct Executor {
     pub(super) units: Units,
     /// Names of places.
     pub(super) source: Source,
+    /// What surveys have read of directories.
+    listings: Listings,
     /// Address of the metrics page, or why there is none.
     metrics_address: Option<Result<String, String>>,
     followers: broadcast::Sender<std::sync::Arc<str>>,
@@ -94,6 +96,7 @@ impl Executor {
             metrics,
             units: Units::new(PathBuf::from("/sys/fs/cgroup")),
             source: Source::default(),
+            listings: Listings::default(),
             metrics_address,
             followers: broadcast::Sender::new(BEHIND),
             notify: Notify::from_environment(),
@@ -118,7 +121,7 @@ impl Executor {
                 return Some(Event::PolicyRead(plan, reply));
             }
             Action::Survey => {
-                let found = plan::survey(&state.plan.policy);
+                let found = plan::survey(&state.plan.policy, &self.listings);
                 return Some(Event::Surveyed { found, stale: self.is_stale() });
             }
             Action::Apply(plan, cause, reply) => {

@@ -1,7 +1,7 @@
 //! A policy file, read and resolved on this host: everything there is to know before the kernel is told.
 
 use std::io::Read as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use holdfast_policy::{Policy, Problems, Zone};
@@ -10,8 +10,8 @@ use thiserror::Error;
 
 use super::message::Cause;
 use crate::clock::Now;
-use crate::kernel::{Desired, DesiredZone};
-use crate::roots::{self, Found, Host, RootProblem, ZoneRoots};
+use crate::kernel::{Desired, DesiredRoot, DesiredZone};
+use crate::roots::{self, Found, Host, Listings, Root, RootProblem, ZoneRoots};
 use crate::text;
 
 /// A policy longer than this is not one.
@@ -135,7 +135,7 @@ impl Plan {
         let (text, sha256) = read_file(path)?;
         let policy = parse(path, &text)?;
         let Found { zones, skipped, unusable } =
-            survey(&policy).map_err(|problem| unfit(&[problem], path))?;
+            survey(&policy, &Listings::default()).map_err(|problem| unfit(&[problem], path))?;
         let path = path.display().to_string();
         let origin = Origin { path, sha256, text: text.into(), read: now };
         Ok((Self { policy, zones, skipped, origin }, unusable))
@@ -151,7 +151,7 @@ impl Plan {
             tenant_depth: zone.tenant_depth,
             manifest: zone.manifest,
             budgets: zone.budgets.iter().map(|budget| budget.conf(&zone.name)).collect(),
-            roots: found.roots.iter().map(|root| root.path.clone()).collect::<Vec<PathBuf>>(),
+            roots: found.roots.iter().map(desired_root).collect(),
         });
         Desired { zones: zones.collect() }
     }
@@ -160,6 +160,10 @@ impl Plan {
     pub(crate) fn missing(&self) -> Vec<String> {
         self.zones.iter().flat_map(|zone| zone.missing.clone()).collect()
     }
+}
+
+fn desired_root(root: &Root) -> DesiredRoot {
+    DesiredRoot { path: root.path.clone(), level: root.level(), tenant: root.tenant }
 }
 
 fn unfit(problems: &[RootProblem], path: &Path) -> PlanError {
@@ -175,8 +179,8 @@ fn names_the_same(zone: &Zone, before: &Policy) -> bool {
 }
 
 /// The directories of every zone as they are now.
-pub(crate) fn survey(policy: &Policy) -> Result<Found, RootProblem> {
-    match Host::read() {
+pub(crate) fn survey(policy: &Policy, listings: &Listings) -> Result<Found, RootProblem> {
+    match Host::read(listings) {
         Ok(host) => Ok(roots::resolve(policy, &host)),
         Err(error) => Err(RootProblem::host(&error)),
     }

@@ -12,7 +12,7 @@ use super::{Identity, Mounts, Root, RootProblem, ZoneRoots, filesystem, shown};
 use crate::text;
 
 /// Links named in one warning.
-const NAMED: usize = 3;
+pub(super) const NAMED: usize = 3;
 
 /// The directories that a zone's patterns lead to, each once. What is on a filesystem that may not answer is not looked at: the agent
 /// would wait with it. Whoever names it is told that it cannot be guarded; what a glob matches can be mounted by others.
@@ -156,7 +156,8 @@ fn root(path: &Path, pattern: &PathPattern) -> io::Result<Match> {
         return Ok(Match::BehindLink(identity));
     }
     let pattern = pattern.as_str().to_owned();
-    Ok(Match::Directory(Root { path: real, identity, pattern }))
+    let (protected, below) = (real.clone(), PathBuf::new());
+    Ok(Match::Directory(Root { path: real, identity, pattern, protected, below, tenant: 0 }))
 }
 
 /// The path with links followed in what comes before the first glob only. The names before it were written by whoever

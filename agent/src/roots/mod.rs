@@ -4,13 +4,15 @@
 //! It only looks: it never creates, opens for writing or changes anything, and never talks to the kernel
 //! programs. A path that does not exist is not an error; it is reported as missing.
 
+mod branch;
 mod expand;
 mod filesystem;
+mod links;
 mod mounts;
 mod overlap;
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use holdfast_abi::MAX_ROOTS;
 use holdfast_policy::{Policy, Zone};
@@ -18,9 +20,11 @@ use holdfast_policy::{Policy, Zone};
 use crate::text;
 
 pub(crate) use expand::identity;
+pub(crate) use links::Listings;
 pub(crate) use mounts::{Mounts, absolute, place_of};
 
-/// One directory that is the root of a zone.
+/// One directory from which on everything below it on its filesystem is in a zone: a protected path, or a *branch*,
+/// which lies below one by its name only, behind a mount or a link.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Root {
     /// Its real path, without links.
@@ -29,6 +33,28 @@ pub(crate) struct Root {
     pub(crate) identity: Identity,
     /// The pattern of the policy that led to it.
     pattern: String,
+    /// The protected path it is or lies below.
+    pub(crate) protected: PathBuf,
+    /// The names from there to it; empty for the protected path itself.
+    pub(crate) below: PathBuf,
+    /// As in [`holdfast_abi::RootConf::tenant`].
+    pub(crate) tenant: u64,
+}
+
+impl Root {
+    /// Levels below the protected path.
+    pub(crate) fn level(&self) -> u32 {
+        u32::try_from(self.below.components().count()).unwrap_or(u32::MAX)
+    }
+
+    /// Its name below the protected path: what people call it, also where a link leads there.
+    pub(crate) fn name(&self) -> PathBuf {
+        if self.below.as_os_str().is_empty() {
+            self.path.clone()
+        } else {
+            self.protected.join(&self.below)
+        }
+    }
 }
 
 /// One inode, as stat(2) tells it. A directory that is made anew can have both numbers again (and within a tick of
@@ -66,8 +92,8 @@ pub(crate) struct ZoneRoots {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct RootProblem {
     zone: Option<String>,
-    /// The root that is not to be used because of it.
-    root: Option<PathBuf>,
+    /// What is not guarded because of it.
+    path: Option<PathBuf>,
     message: String,
     help: String,
 }
@@ -85,19 +111,34 @@ impl RootProblem {
     /// The mount table could not be read.
     pub(crate) fn host(error: &std::io::Error) -> Self {
         let message = format!("cannot read /proc/self/mountinfo: {error}");
-        Self { zone: None, root: None, message, help: "mount proc on /proc".to_owned() }
+        Self { zone: None, path: None, message, help: "mount proc on /proc".to_owned() }
     }
 
     fn new(zone: &Zone, message: String, help: impl Into<String>) -> Self {
-        Self { zone: Some(zone.name.to_string()), root: None, message, help: help.into() }
+        Self { zone: Some(zone.name.to_string()), path: None, message, help: help.into() }
     }
 
-    fn about(self, root: &Root) -> Self {
-        Self { root: Some(root.path.clone()), ..self }
+    fn about(self, path: &Path) -> Self {
+        Self { path: Some(path.to_owned()), ..self }
     }
 
     fn is_about(&self, zone: &Zone, root: &Root) -> bool {
-        self.zone.as_deref() == Some(zone.name.as_str()) && self.root.as_ref() == Some(&root.path)
+        self.zone.as_deref() == Some(zone.name.as_str()) && self.path.as_ref() == Some(&root.path)
+    }
+
+    /// The zone whose paths lead there; `None` if it is about the host.
+    pub(crate) fn zone(&self) -> Option<&str> {
+        self.zone.as_deref()
+    }
+
+    /// What is not guarded, where that is one path.
+    pub(crate) fn path(&self) -> Option<&Path> {
+        self.path.as_deref()
+    }
+
+    /// Why not, in one sentence.
+    pub(crate) fn why(&self) -> &str {
+        &self.message
     }
 }
 
@@ -108,12 +149,15 @@ pub(crate) struct Host {
     pub(crate) mounts: Mounts,
     /// Filesystems that can be guarded.
     guardable: filesystem::Guardable,
+    /// What is known of directories from surveys before.
+    listings: Listings,
 }
 
 impl Host {
     /// Reads it from the running system.
-    pub(crate) fn read() -> std::io::Result<Self> {
-        Ok(Self { mounts: Mounts::read()?, guardable: filesystem::Guardable::ThisBuild })
+    pub(crate) fn read(listings: &Listings) -> std::io::Result<Self> {
+        let guardable = filesystem::Guardable::ThisBuild;
+        Ok(Self { mounts: Mounts::read()?, guardable, listings: listings.clone() })
     }
 }
 
@@ -125,7 +169,8 @@ pub(crate) fn resolve(policy: &Policy, host: &Host) -> Found {
         found.zones.push(roots);
     }
     for (zone, roots) in policy.zones.iter().zip(&found.zones) {
-        let problems = roots.roots.iter().filter_map(|root| filesystem::problem(zone, root, host));
+        let problems =
+            roots.roots.iter().filter_map(|root| filesystem::problem(zone, &root.path, host));
         found.unusable.extend(problems);
     }
     found.unusable.extend(overlap::problems(policy, &found.zones, &host.mounts));
@@ -134,6 +179,11 @@ pub(crate) fn resolve(policy: &Policy, host: &Host) -> Found {
             .roots
             .retain(|root| !found.unusable.iter().any(|problem| problem.is_about(zone, root)));
         roots.roots.sort_by(|a, b| a.path.cmp(&b.path));
+    }
+    for problem in branch::grow(policy, &mut found.zones, host) {
+        if !found.skipped.contains(&problem) {
+            found.skipped.push(problem);
+        }
     }
     // One is the agent's own.
     fit(policy, &mut found, MAX_ROOTS as usize - 1);
@@ -161,7 +211,7 @@ pub(crate) fn render(problems: &[RootProblem], policy_path: &str) -> String {
     lines.join("\n")
 }
 
-fn shown(path: &std::path::Path) -> String {
+fn shown(path: &Path) -> String {
     use std::os::unix::ffi::OsStrExt as _;
     format!("`{}`", text::for_terminal(path.as_os_str().as_bytes()))
 }
