@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::AsFd as _;
 use std::path::PathBuf;
+use std::time::Instant;
 
 use holdfast_abi as abi;
 use holdfast_policy::OnAuditFailure;
@@ -33,7 +34,7 @@ use crate::manifest::News;
 use crate::metrics::Metrics;
 use crate::notify::Notify;
 use crate::report::{self, Facts, Ledger, Question};
-use crate::roots::{Listings, Mounts};
+use crate::roots::{Found, Listings, Mounts, RootProblem, Watch};
 use crate::text;
 use crate::units::Units;
 
@@ -56,6 +57,8 @@ pub(super) struct Executor {
     pub(super) source: Source,
     /// What surveys have read of directories.
     listings: Listings,
+    /// Waits for changes of mounts and names.
+    pub(super) watch: Option<Watch>,
     /// Address of the metrics page, or why there is none.
     metrics_address: Option<Result<String, String>>,
     followers: broadcast::Sender<std::sync::Arc<str>>,
@@ -97,6 +100,7 @@ impl Executor {
             units: Units::new(PathBuf::from("/sys/fs/cgroup")),
             source: Source::default(),
             listings: Listings::default(),
+            watch: None,
             metrics_address,
             followers: broadcast::Sender::new(BEHIND),
             notify: Notify::from_environment(),
@@ -121,7 +125,7 @@ impl Executor {
                 return Some(Event::PolicyRead(plan, reply));
             }
             Action::Survey => {
-                let found = plan::survey(&state.plan.policy, &self.listings);
+                let found = self.survey(state);
                 return Some(Event::Surveyed { found, stale: self.is_stale() });
             }
             Action::Apply(plan, cause, reply) => {
@@ -331,6 +335,10 @@ impl Executor {
         };
         let desired = plan.desired(cause, &state.plan.policy);
         guard.apply(&desired).map_err(|error| error.to_string())?;
+        if let Some(watch) = self.watch.as_ref().filter(|_| cause != Cause::Roots) {
+            // For the directories of its paths.
+            watch.wake();
+        }
         self.manifest.in_force(guard.zones(), plan);
         let zones = guard.zones().iter().map(|zone| ZoneInForce {
             slot: zone.slot,
@@ -338,6 +346,16 @@ impl Executor {
             kept_roots: zone.kept_roots.len(),
         });
         Ok(Applied::InForce(zones.collect()))
+    }
+
+    /// Looks where the paths of the policy in force lead, and waits for changes there from now on.
+    fn survey(&mut self, state: &State) -> Result<Found, RootProblem> {
+        let started = Instant::now();
+        let mut found = plan::survey(&state.plan.policy, &self.listings);
+        if let (Some(watch), Ok(found)) = (&mut self.watch, &mut found) {
+            watch.set(std::mem::take(&mut found.watched), started.elapsed());
+        }
+        found
     }
 
     fn forget_accounts(&mut self) {

@@ -28,6 +28,8 @@ pub(crate) enum Event {
     Decided(Box<Decided>),
     /// A second has passed, or about that.
     Tick,
+    /// Mounts or names have changed that can matter.
+    HostChanged,
     /// Somebody asks.
     Asked(Ask, Reply),
     /// SIGHUP.

@@ -50,6 +50,7 @@ use crate::journal::Journal;
 use crate::kernel::EventStream;
 use crate::manifest::News;
 use crate::metrics::{self, Metrics, MetricsAddress};
+use crate::roots::Watch;
 use crate::webhook::{self, Target, Webhook};
 use executor::Executor;
 use kept::Start;
@@ -159,15 +160,25 @@ pub(crate) async fn run(options: Options) -> Result<(), DaemonError> {
     });
 
     let (manifest, manifest_news) = manifesting::Manifest::new();
-    let executor =
+    let mut executor =
         Executor::new(options.clone(), audit, journal, Metrics::new()?, metrics_address, manifest);
+    let changed = match Watch::start() {
+        Ok((watch, changed)) => {
+            executor.watch = Some(watch);
+            Some(changed)
+        }
+        Err(error) => {
+            error!(%error, "changes of mounts cannot be waited for: new directories are guarded after seconds");
+            None
+        }
+    };
     let state = State::starting(start, now);
     let first = state.begin(recovered, boot_id());
     let mut daemon = Daemon { state, executor, stream: None, manifest_news };
     daemon.perform(first);
     daemon.notify(Turn::Other);
     info!(version = env!("CARGO_PKG_VERSION"), policy = daemon.state.plan.origin.path, "ready");
-    daemon.watch(questions).await
+    daemon.watch(questions, changed).await
 }
 
 struct Daemon {
@@ -182,6 +193,7 @@ impl Daemon {
     async fn watch(
         &mut self,
         mut questions: mpsc::Receiver<(Ask, message::Reply)>,
+        mut changed: Option<mpsc::Receiver<()>>,
     ) -> Result<(), DaemonError> {
         let mut hang_up = signal(SignalKind::hangup()).map_err(DaemonError::Signals)?;
         let mut terminate = signal(SignalKind::terminate()).map_err(DaemonError::Signals)?;
@@ -198,6 +210,7 @@ impl Daemon {
                 _ = hang_up.recv() => message::Event::HangUp,
                 _ = terminate.recv() => message::Event::Terminate("SIGTERM"),
                 _ = interrupt.recv() => message::Event::Terminate("SIGINT"),
+                () = host_changed(&mut changed) => message::Event::HostChanged,
                 Some((ask, reply)) = questions.recv() => message::Event::Asked(ask, reply),
                 Some(event) = aside.recv() => event,
                 batch = source::batch(&mut self.stream) => {
@@ -271,6 +284,17 @@ impl Daemon {
                 error!(%error, "events of the kernel cannot be waited for; none will be shown")
             }
         }
+    }
+}
+
+/// Waits until mounts or names have changed. Never returns where nobody tells.
+async fn host_changed(changed: &mut Option<mpsc::Receiver<()>>) {
+    let told = match changed {
+        Some(changed) => changed.recv().await,
+        None => None,
+    };
+    if told.is_none() {
+        std::future::pending().await
     }
 }
 

@@ -134,7 +134,7 @@ impl Plan {
     fn resolve(path: &Path, now: Now) -> Result<(Self, Vec<RootProblem>), PlanError> {
         let (text, sha256) = read_file(path)?;
         let policy = parse(path, &text)?;
-        let Found { zones, skipped, unusable } =
+        let Found { zones, skipped, unusable, .. } =
             survey(&policy, &Listings::default()).map_err(|problem| unfit(&[problem], path))?;
         let path = path.display().to_string();
         let origin = Origin { path, sha256, text: text.into(), read: now };

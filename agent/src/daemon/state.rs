@@ -31,7 +31,7 @@ use crate::text;
 const PROVE_EVERY: Duration = Duration::from_secs(5);
 /// A proof that is older than this is not shown to somebody who asks: a new one is made.
 const FRESH_PROOF: Duration = Duration::from_secs(1);
-/// How often directories are looked for.
+/// How often directories are looked for, also if nothing is known to have changed.
 const SURVEY_EVERY: Duration = Duration::from_secs(3);
 /// How often accounts that have drained are forgotten.
 const FORGET_EVERY: Duration = Duration::from_secs(60);
@@ -152,6 +152,10 @@ impl State {
         match event {
             Event::Decided(decided) => self.decided(&decided, now),
             Event::Tick => self.tick(now),
+            Event::HostChanged => {
+                self.last_survey = Some(now);
+                vec![Action::Survey]
+            }
             Event::Asked(ask, reply) => self.asked(ask, reply, now),
             Event::HangUp => vec![
                 Action::Notify(readiness::reloading()),
@@ -343,7 +347,7 @@ impl State {
 
     fn surveyed(&mut self, found: Result<Found, RootProblem>, stale: bool) -> Vec<Action> {
         match found {
-            Ok(Found { zones, mut skipped, unusable }) => {
+            Ok(Found { zones, mut skipped, unusable, .. }) => {
                 self.survey_error = None;
                 skipped.extend(unusable);
                 let mut actions = self.skipped(skipped);

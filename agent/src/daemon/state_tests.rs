@@ -349,7 +349,7 @@ fn one_directory_that_cannot_be_guarded_keeps_no_other_from_being_so() {
     let mut zones = state.plan.zones.clone();
     let problem = || RootProblem::host(&std::io::Error::other("no"));
     let found = |zones: &[ZoneRoots]| Event::Surveyed {
-        found: Ok(Found { zones: zones.to_vec(), skipped: vec![], unusable: vec![problem()] }),
+        found: Ok(Found { zones: zones.to_vec(), unusable: vec![problem()], ..Found::default() }),
         stale: false,
     };
     let actions = state.handle(found(&zones), at(5));

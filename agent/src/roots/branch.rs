@@ -16,6 +16,7 @@ use holdfast_policy::{Policy, Zone};
 use super::expand::NAMED;
 use super::links::{self, End};
 use super::mounts::Mount;
+use super::watch::{Names, Watched};
 use super::{Host, Identity, Root, RootProblem, ZoneRoots, filesystem, identity, shown};
 use crate::text;
 
@@ -23,9 +24,15 @@ use crate::text;
 type Place = ((u32, u32), PathBuf);
 
 /// Adds the branches of every zone, and says to which tenant each root belongs. Returns what cannot be guarded.
-pub(super) fn grow(policy: &Policy, zones: &mut [ZoneRoots], host: &Host) -> Vec<RootProblem> {
+pub(super) fn grow(
+    policy: &Policy,
+    zones: &mut [ZoneRoots],
+    watched: &mut Vec<Watched>,
+    host: &Host,
+) -> Vec<RootProblem> {
     let mut search = Search {
         host,
+        watched,
         protected: zones
             .iter()
             .flat_map(|zone| &zone.roots)
@@ -140,6 +147,7 @@ struct Branch {
 
 struct Search<'a> {
     host: &'a Host,
+    watched: &'a mut Vec<Watched>,
     /// Where the protected paths of all zones are.
     protected: BTreeSet<Place>,
     branches: Vec<Branch>,
@@ -254,6 +262,7 @@ impl Search<'_> {
         {
             return;
         }
+        self.watched.push(Watched { dir: dir.clone(), names: Names::Links });
         // It may be gone by now, and what cannot be read is told where it is a protected path.
         let Ok(listing) = self.host.listings.of(&dir) else { return };
         let trusted = trusted && listing.is_roots;

@@ -10,6 +10,7 @@ mod filesystem;
 mod links;
 mod mounts;
 mod overlap;
+mod watch;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -22,6 +23,7 @@ use crate::text;
 pub(crate) use expand::identity;
 pub(crate) use links::Listings;
 pub(crate) use mounts::{Mounts, absolute, place_of};
+pub(crate) use watch::{Watch, Watched};
 
 /// One directory from which on everything below it on its filesystem is in a zone: a protected path, or a *branch*,
 /// which lies below one by its name only, behind a mount or a link.
@@ -72,6 +74,8 @@ pub(crate) struct Identity {
 pub(crate) struct Found {
     /// The directories of each zone that can be used, in the order of the policy.
     pub(crate) zones: Vec<ZoneRoots>,
+    /// Where a new name can lead to another directory.
+    pub(crate) watched: Vec<Watched>,
     /// What was left out on purpose.
     pub(crate) skipped: Vec<RootProblem>,
     /// What was left out because it cannot be used: a policy that asks for it is refused, and a policy in force is
@@ -165,7 +169,7 @@ impl Host {
 pub(crate) fn resolve(policy: &Policy, host: &Host) -> Found {
     let mut found = Found::default();
     for zone in &policy.zones {
-        let roots = expand::zone(zone, &host.mounts, &mut found.skipped, &mut found.unusable);
+        let roots = expand::zone(zone, &host.mounts, &mut found);
         found.zones.push(roots);
     }
     for (zone, roots) in policy.zones.iter().zip(&found.zones) {
@@ -180,7 +184,7 @@ pub(crate) fn resolve(policy: &Policy, host: &Host) -> Found {
             .retain(|root| !found.unusable.iter().any(|problem| problem.is_about(zone, root)));
         roots.roots.sort_by(|a, b| a.path.cmp(&b.path));
     }
-    for problem in branch::grow(policy, &mut found.zones, host) {
+    for problem in branch::grow(policy, &mut found.zones, &mut found.watched, host) {
         if !found.skipped.contains(&problem) {
             found.skipped.push(problem);
         }
