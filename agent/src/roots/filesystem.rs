@@ -38,13 +38,13 @@ pub(super) fn problem(zone: &Zone, root: &Root, host: &Host) -> Option<RootProbl
         return None;
     }
     let name = filesystem_name(&root.path, magic, host);
-    Some(unguardable(zone, &root.path, &name).about(root))
+    Some(unguardable(zone, &root.path, &name))
 }
 
 /// What is on a filesystem of that name cannot be guarded.
 pub(super) fn unguardable(zone: &Zone, path: &Path, name: &str) -> RootProblem {
     let message = format!("{} is on {name}, which cannot be guarded yet", shown(path));
-    RootProblem::new(zone, message, help(name))
+    RootProblem { root: Some(path.to_owned()), ..RootProblem::new(zone, message, help(name)) }
 }
 
 impl Guardable {

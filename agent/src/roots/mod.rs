@@ -10,7 +10,7 @@ mod mounts;
 mod overlap;
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use holdfast_abi::MAX_ROOTS;
 use holdfast_policy::{Policy, Zone};
@@ -29,6 +29,15 @@ pub(crate) struct Root {
     pub(crate) identity: Identity,
     /// The pattern of the policy that led to it.
     pattern: String,
+}
+
+#[cfg(test)]
+impl Root {
+    /// One that its own path leads to.
+    pub(crate) fn test(path: PathBuf, identity: Identity) -> Self {
+        let pattern = path.to_string_lossy().into_owned();
+        Self { path, identity, pattern }
+    }
 }
 
 /// One inode, as stat(2) tells it. A directory that is made anew can have both numbers again (and within a tick of
@@ -88,12 +97,38 @@ impl RootProblem {
         Self { zone: None, root: None, message, help: "mount proc on /proc".to_owned() }
     }
 
+    /// The zone it is about; `None`: all.
+    pub(crate) fn zone(&self) -> Option<&str> {
+        self.zone.as_deref()
+    }
+
+    /// The path that is not guarded because of it, if it is about a single one.
+    pub(crate) fn path(&self) -> Option<&Path> {
+        self.root.as_deref()
+    }
+
+    /// What is wrong, with the path it is about.
+    pub(crate) fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// What to do about it.
+    pub(crate) fn help(&self) -> &str {
+        &self.help
+    }
+
     fn new(zone: &Zone, message: String, help: impl Into<String>) -> Self {
         Self { zone: Some(zone.name.to_string()), root: None, message, help: help.into() }
     }
 
     fn about(self, root: &Root) -> Self {
         Self { root: Some(root.path.clone()), ..self }
+    }
+
+    /// One that says this.
+    #[cfg(test)]
+    pub(crate) fn test(zone: &Zone, path: &Path, message: &str, help: &str) -> Self {
+        Self { root: Some(path.to_owned()), ..Self::new(zone, message.to_owned(), help) }
     }
 
     fn is_about(&self, zone: &Zone, root: &Root) -> bool {

@@ -55,6 +55,11 @@ impl Mounts {
         self.of(path).filter(|mount| mount.may_not_answer())
     }
 
+    /// Whether a mount shows a part of the filesystem with this device number, as the kernel has it.
+    pub(crate) fn shows(&self, dev: u32) -> bool {
+        self.all.iter().any(|mount| mount.device == (dev >> 20, dev & 0xf_ffff))
+    }
+
     /// The mount that a real path goes through.
     pub(crate) fn of(&self, path: &Path) -> Option<&Mount> {
         // Of several with the same point, the last covers the others.
