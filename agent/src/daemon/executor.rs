@@ -1,5 +1,6 @@
 //! Does what the state says is to be done: the only place of the daemon with side effects.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io;
 use std::os::fd::AsFd as _;
@@ -126,7 +127,8 @@ impl Executor {
             }
             Action::Survey => {
                 let found = self.survey(state);
-                return Some(Event::Surveyed { found, stale: self.is_stale() });
+                let (stale, unmounted) = (self.is_stale(), self.unmounted());
+                return Some(Event::Surveyed { found, stale, unmounted });
             }
             Action::Apply(plan, cause, reply) => {
                 let outcome = self.apply(&plan, cause, state, now);
@@ -343,7 +345,8 @@ impl Executor {
         let zones = guard.zones().iter().map(|zone| ZoneInForce {
             slot: zone.slot,
             name: zone.name.clone(),
-            kept_roots: zone.kept_roots.len(),
+            roots: zone.roots.iter().map(|(path, _)| path.clone()).collect(),
+            kept: zone.kept_roots.iter().map(|root| root.dev).collect(),
         });
         Ok(Applied::InForce(zones.collect()))
     }
@@ -386,6 +389,18 @@ impl Executor {
             }
             Err(_) => false,
         })
+    }
+
+    /// Devices of guarded directories that no mount shows: nothing on them can be reached by a path. None if the mount table
+    /// cannot be read, as the survey says.
+    fn unmounted(&self) -> BTreeSet<u32> {
+        let Ok(mounts) = Mounts::read() else { return BTreeSet::new() };
+        let zones = self.guard.iter().flat_map(|guard| guard.zones());
+        let roots = zones.flat_map(|zone| {
+            zone.roots.iter().map(|(_, root)| root).chain(&zone.kept_roots).map(|root| root.dev)
+        });
+        let devices: BTreeSet<u32> = roots.collect();
+        devices.into_iter().filter(|dev| !mounts.shows(*dev)).collect()
     }
 
     fn collect(&mut self, ask: &Ask, state: &State, now: Now) -> Answer {
@@ -470,8 +485,8 @@ impl Executor {
                     ));
                 }
                 let ledger = facts.ledger;
-                let enforcing = state.guarding.standing(now).is_enforcing();
-                json(&report::explanation(question, &state.plan.policy, &ledger, enforcing, now))
+                let guard = report::guard(state, now);
+                json(&report::explanation(question, &state.plan.policy, &ledger, &guard, now))
             }
             Err((refusal, message)) => Answer::Error(refusal, message),
         }

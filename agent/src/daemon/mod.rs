@@ -59,6 +59,8 @@ use readiness::Turn;
 pub(crate) use allowance::AllowanceCount;
 pub(crate) use glass::{GlassAsk, GlassCount};
 pub(crate) use lock::{AgentLock, LockError};
+#[cfg(test)]
+pub(crate) use message::ZoneInForce;
 pub(crate) use message::{Answer, Ask, Decided, Refusal};
 pub(crate) use plan::{PlanError, parse_file};
 pub(crate) use records::started_word;

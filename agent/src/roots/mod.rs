@@ -59,6 +59,16 @@ impl Root {
     }
 }
 
+#[cfg(test)]
+impl Root {
+    /// One that its own path leads to.
+    pub(crate) fn test(path: PathBuf, identity: Identity) -> Self {
+        let pattern = path.to_string_lossy().into_owned();
+        let (protected, below) = (path.clone(), PathBuf::new());
+        Self { path, identity, pattern, protected, below, tenant: 0 }
+    }
+}
+
 /// One inode, as stat(2) tells it. A directory that is made anew can have both numbers again (and within a tick of
 /// the kernel's clock even the same time of birth): only the kernel programs tell such two apart, by generation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -118,6 +128,26 @@ impl RootProblem {
         Self { zone: None, path: None, message, help: "mount proc on /proc".to_owned() }
     }
 
+    /// The zone it is about; `None`: all.
+    pub(crate) fn zone(&self) -> Option<&str> {
+        self.zone.as_deref()
+    }
+
+    /// The path that is not guarded because of it, if it is about a single one.
+    pub(crate) fn path(&self) -> Option<&Path> {
+        self.path.as_deref()
+    }
+
+    /// What is wrong, with the path it is about.
+    pub(crate) fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// What to do about it.
+    pub(crate) fn help(&self) -> &str {
+        &self.help
+    }
+
     fn new(zone: &Zone, message: String, help: impl Into<String>) -> Self {
         Self { zone: Some(zone.name.to_string()), path: None, message, help: help.into() }
     }
@@ -126,23 +156,14 @@ impl RootProblem {
         Self { path: Some(path.to_owned()), ..self }
     }
 
+    /// One that says this.
+    #[cfg(test)]
+    pub(crate) fn test(zone: &Zone, path: &Path, message: &str, help: &str) -> Self {
+        Self::new(zone, message.to_owned(), help).about(path)
+    }
+
     fn is_about(&self, zone: &Zone, root: &Root) -> bool {
         self.zone.as_deref() == Some(zone.name.as_str()) && self.path.as_ref() == Some(&root.path)
-    }
-
-    /// The zone whose paths lead there; `None` if it is about the host.
-    pub(crate) fn zone(&self) -> Option<&str> {
-        self.zone.as_deref()
-    }
-
-    /// What is not guarded, where that is one path.
-    pub(crate) fn path(&self) -> Option<&Path> {
-        self.path.as_deref()
-    }
-
-    /// Why not, in one sentence.
-    pub(crate) fn why(&self) -> &str {
-        &self.message
     }
 }
 

@@ -1,6 +1,6 @@
 //! The mount table, to tell one directory under two names: a bind mount shows a part of a filesystem at a second place.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs;
 use std::io;
@@ -95,6 +95,11 @@ impl Mounts {
         self.of(path).filter(|mount| mount.may_not_answer())
     }
 
+    /// Whether a mount shows a part of the filesystem with this device number, as the kernel has it.
+    pub(crate) fn shows(&self, dev: u32) -> bool {
+        self.all.iter().any(|mount| mount.device == (dev >> 20, dev & 0xf_ffff))
+    }
+
     /// The mount that a real path goes through.
     pub(crate) fn of(&self, path: &Path) -> Option<&Mount> {
         path.ancestors().find_map(|above| self.at.get(above)).map(|&index| &self.all[index])
@@ -106,11 +111,6 @@ impl Mounts {
         let from = (std::ops::Bound::Excluded(path.to_owned()), std::ops::Bound::Unbounded);
         let below = self.at.range(from).take_while(move |(point, _)| point.starts_with(path));
         below.map(|(_, &index)| &self.all[index])
-    }
-
-    /// The filesystems that are mounted anywhere.
-    pub(crate) fn devices(&self) -> HashSet<(u32, u32)> {
-        self.all.iter().map(|mount| mount.device).collect()
     }
 
     /// Whether a filesystem is also mounted at a place that is not below `path`.
