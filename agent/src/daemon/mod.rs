@@ -375,7 +375,7 @@ pub(crate) fn test_plan() -> plan::Plan {
                 mode = \"enforce\"\n\
                 [[zone.budget]]\nper = \"unit\"\nwho = \"operators\"\nfiles = 200\nwindow = \"10m\"\n";
     let policy = holdfast_policy::Policy::parse("test.toml", text).expect("a policy");
-    let zones = plan::survey(&policy, &Default::default()).expect("no problems").zones;
+    let zones = plan::survey(&policy, &Default::default(), &[]).expect("no problems").zones;
     let read = Now { boot_ns: 1, wall_ns: 0 };
     let origin = plan::Origin {
         path: "test.toml".to_owned(),

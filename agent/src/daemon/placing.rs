@@ -258,6 +258,21 @@ mod tests {
         }
     }
 
+    /// A walk up from what is mounted in a tenant's directory does not lead to that.
+    #[test]
+    fn a_grant_covers_mounts_below() {
+        let mut host = Host::new();
+        let data = host.base.join("zone/a/data");
+        std::fs::create_dir(&data).unwrap();
+        let mounted = learned(File::open(&data).unwrap());
+        host.roots.branches.push(("customers".to_owned(), data, mounted));
+        assert_eq!(host.places("customers", "zone/a"), Ok(2));
+        assert_eq!(host.places("customers", "link/a"), Ok(2), "by its real path");
+        assert_eq!(host.places("customers", "zone/*"), Ok(3));
+        assert_eq!(host.places("customers", "zone/b"), Ok(1));
+        assert_eq!(host.places("customers", "zone/a/cache"), Ok(1));
+    }
+
     /// The numbers of a directory can be another's by now: only the kernel tells them apart.
     #[test]
     fn a_root_that_was_made_anew_is_no_root() {

@@ -134,8 +134,8 @@ impl Plan {
     fn resolve(path: &Path, now: Now) -> Result<(Self, Vec<RootProblem>), PlanError> {
         let (text, sha256) = read_file(path)?;
         let policy = parse(path, &text)?;
-        let Found { zones, skipped, unusable, .. } =
-            survey(&policy, &Listings::default()).map_err(|problem| unfit(&[problem], path))?;
+        let Found { zones, skipped, unusable, .. } = survey(&policy, &Listings::default(), &[])
+            .map_err(|problem| unfit(&[problem], path))?;
         let path = path.display().to_string();
         let origin = Origin { path, sha256, text: text.into(), read: now };
         Ok((Self { policy, zones, skipped, origin }, unusable))
@@ -179,8 +179,13 @@ fn names_the_same(zone: &Zone, before: &Policy) -> bool {
 }
 
 /// The directories of every zone as they are now.
-pub(crate) fn survey(policy: &Policy, listings: &Listings) -> Result<Found, RootProblem> {
-    match Host::read(listings) {
+/// `guarded`: those that are guarded.
+pub(crate) fn survey(
+    policy: &Policy,
+    listings: &Listings,
+    guarded: &[ZoneRoots],
+) -> Result<Found, RootProblem> {
+    match Host::read(listings, guarded) {
         Ok(host) => Ok(roots::resolve(policy, &host)),
         Err(error) => Err(RootProblem::host(&error)),
     }

@@ -81,8 +81,7 @@ pub(super) fn apply(
     Ok(active)
 }
 
-/// Roots in force in `bank` for the zone in `slot` that are not among `found`. They are let go when they would take
-/// more than half of the map.
+/// Roots in force in `bank` for the zone in `slot` that are not among `found`: as many as half of the map has room for.
 fn kept(
     maps: &Maps,
     bank: u32,
@@ -99,12 +98,13 @@ fn kept(
             kept.push((abi::Learned { serial: 0, ino, dev, generation }, conf));
         }
     }
-    if kept.len() + found.len() > abi::MAX_ROOTS as usize / 2 {
+    let room = (abi::MAX_ROOTS as usize / 2).saturating_sub(found.len());
+    if kept.len() > room {
         tracing::warn!(
-            roots = kept.len(),
-            "too many directories have left their path; no longer guarded"
+            roots = kept.len() - room,
+            "too many directories have left their path; these are no longer guarded"
         );
-        kept.clear();
+        kept.truncate(room);
     }
     Ok(kept)
 }

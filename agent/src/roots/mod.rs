@@ -10,8 +10,10 @@ mod filesystem;
 mod links;
 mod mounts;
 mod overlap;
+mod room;
 mod watch;
 
+use std::collections::HashSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -176,13 +178,17 @@ pub(crate) struct Host {
     guardable: filesystem::Guardable,
     /// What is known of directories from surveys before.
     listings: Listings,
+    /// The directories that are guarded now: they come before new ones.
+    guarded: HashSet<Identity>,
 }
 
 impl Host {
     /// Reads it from the running system.
-    pub(crate) fn read(listings: &Listings) -> std::io::Result<Self> {
+    pub(crate) fn read(listings: &Listings, guarded: &[ZoneRoots]) -> std::io::Result<Self> {
         let guardable = filesystem::Guardable::ThisBuild;
-        Ok(Self { mounts: Mounts::read()?, guardable, listings: listings.clone() })
+        let guarded = guarded.iter().flat_map(|zone| &zone.roots).map(|root| root.identity);
+        let (mounts, listings) = (Mounts::read()?, listings.clone());
+        Ok(Self { mounts, guardable, listings, guarded: guarded.collect() })
     }
 }
 
@@ -211,22 +217,8 @@ pub(crate) fn resolve(policy: &Policy, host: &Host) -> Found {
         }
     }
     // One is the agent's own.
-    fit(policy, &mut found, MAX_ROOTS as usize - 1);
+    room::fit(policy, &mut found, &host.guarded, MAX_ROOTS as usize - 1);
     found
-}
-
-/// Leaves out what is too much, from the zone that has most.
-fn fit(policy: &Policy, found: &mut Found, room: usize) {
-    let count: usize = found.zones.iter().map(|zone| zone.roots.len()).sum();
-    let largest = (0..found.zones.len()).max_by_key(|&index| found.zones[index].roots.len());
-    if let (Some(excess @ 1..), Some(largest)) = (count.checked_sub(room), largest) {
-        let message =
-            format!("the policy's paths lead to {count} directories; {room} can be guarded");
-        let help = "name a directory above them, and set `tenant_depth` to the level at which tenants live";
-        found.unusable.push(RootProblem::new(&policy.zones[largest], message, help));
-        let roots = &mut found.zones[largest].roots;
-        roots.truncate(roots.len().saturating_sub(excess));
-    }
 }
 
 /// Every problem, one after the other.

@@ -1,5 +1,6 @@
+use std::collections::HashSet;
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt, symlink};
 use std::path::Path;
 
 use tempfile::TempDir;
@@ -12,7 +13,7 @@ fn host(guardable: Guardable) -> Host {
 }
 
 fn with_mounts(mounts: Mounts, guardable: Guardable) -> Host {
-    Host { mounts, guardable, listings: Listings::default() }
+    Host { mounts, guardable, listings: Listings::default(), guarded: HashSet::new() }
 }
 
 fn policy(zones: &[(&str, &[String])]) -> Policy {
@@ -190,9 +191,9 @@ fn what_is_too_much_is_left_out_of_the_largest_zone() {
     let (_dir, base) = dirs(&["a", "b/1", "b/2", "b/3"]);
     let policy = policy(&[("one", &[format!("{base}/a")]), ("two", &[format!("{base}/b/*")])]);
     let mut all = resolve(&policy, &host(Guardable::Everything));
-    fit(&policy, &mut all, 4);
+    room::fit(&policy, &mut all, &HashSet::new(), 4);
     assert!(all.unusable.is_empty(), "{:?}", all.unusable);
-    fit(&policy, &mut all, 2);
+    room::fit(&policy, &mut all, &HashSet::new(), 2);
     assert_eq!(all.unusable.len(), 1);
     assert_eq!(found(&all.zones[0], &base), ["a"]);
     assert_eq!(found(&all.zones[1], &base), ["b/1"]);
@@ -225,7 +226,6 @@ fn what_may_not_answer_is_not_looked_at() {
 
 /// `ID 1 DEVICE ROOT POINT OPTIONS - TYPE x rw`, with the device of a directory that is there.
 fn mount_line(base: &str, root: &str, point: &str, rest: &str) -> String {
-    use std::os::unix::fs::MetadataExt as _;
     let dev = fs::metadata(base).unwrap().dev();
     let (major, minor) = (rustix::fs::major(dev), rustix::fs::minor(dev));
     format!("9 1 {major}:{minor} {root} {point} {rest}\n")
@@ -332,7 +332,6 @@ fn a_link_of_root_is_followed() {
     symlink(format!("{base}/disk/eve"), dir.path().join("zone/g/x/deep")).unwrap();
     let found = look_with(&base, 1, "");
     let own = fs::metadata(dir.path().join("zone")).unwrap();
-    use std::os::unix::fs::MetadataExt as _;
     if own.uid() == 0 {
         let expected = [("zone", 0), ("zone/bob", 1)];
         assert_eq!(named(&found, &base), expected.map(|(name, level)| (name.to_owned(), level)));
@@ -343,4 +342,34 @@ fn a_link_of_root_is_followed() {
     assert_eq!(named(&found, &base), [("zone".to_owned(), 0)]);
     let told = found.skipped.iter().map(ToString::to_string).collect::<String>();
     assert!(told.contains("zone/bob") && told.contains("users other than root"), "{told}");
+}
+
+/// A customer who made 4,300 directories under a glob pushed out one that was guarded.
+#[test]
+fn new_directories_push_out_no_guarded_one() {
+    let names: Vec<String> = (0..12).map(|n| format!("home/eve/{n:02}")).collect();
+    let mut all: Vec<&str> = names.iter().map(String::as_str).collect();
+    all.extend(["home/zoe/a", "home/zoe/b"]);
+    let (dir, base) = dirs(&all);
+    let policy = policy(&[("z", &[format!("{base}/home/*/*")])]);
+    let host = host(Guardable::Everything);
+    let identity = |name: &str| identity(&dir.path().join(name)).unwrap().0;
+    let fitted = |guarded: &[&str], room| {
+        let mut found = resolve(&policy, &host);
+        let guarded = guarded.iter().map(|name| identity(name)).collect();
+        room::fit(&policy, &mut found, &guarded, room);
+        found
+    };
+    let zoes = |all: &Found| {
+        found(&all.zones[0], &base).iter().filter(|name| name.contains("zoe")).count()
+    };
+    let kept = fitted(&["home/zoe/a", "home/zoe/b"], 4);
+    assert_eq!((zoes(&kept), kept.zones[0].roots.len(), kept.unusable.len()), (2, 4, 1));
+    if fs::metadata(dir.path()).unwrap().uid() == 0 {
+        std::os::unix::fs::chown(dir.path().join("home/eve"), Some(1000), None).unwrap();
+        let limited = fitted(&[], 16);
+        assert_eq!((zoes(&limited), limited.zones[0].roots.len()), (2, 6));
+        assert_eq!((limited.skipped.len(), limited.unusable.len()), (1, 0));
+        assert!(limited.skipped[0].to_string().contains("8 more are not guarded"));
+    }
 }

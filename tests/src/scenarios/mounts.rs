@@ -8,7 +8,8 @@ use std::time::Duration;
 use anyhow::Result;
 use serde_json::Value;
 
-use crate::harness::{Budget, Ctx, Tool, Tree, check, check_eq, cli, count, make_files, until};
+use crate::harness::tree::{count, make_files};
+use crate::harness::{Budget, Ctx, Tool, Tree, check, check_eq, cli, until};
 use crate::runner::Scenario;
 
 pub(super) const SCENARIOS: &[Scenario] = &[
@@ -17,6 +18,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario::once("a_mount_above_tenants_is_guarded", mount_above_tenants),
     Scenario::once("a_linked_tenant_is_guarded", linked_tenant),
     Scenario::once("an_unguarded_mount_is_told", unguarded_mount),
+    Scenario::once("a_new_mount_is_guarded_at_once", new_mount),
 ];
 
 pub(super) fn mount_tmpfs(at: &Path) -> Result<()> {
@@ -130,6 +132,33 @@ fn unguarded_mount(ctx: &mut Ctx<'_>) -> Result<()> {
     let warnings = warnings()?;
     check!(!warnings.iter().any(|warning| warning.contains("bob/proc")), "{warnings:?}");
     Ok(())
+}
+
+/// Surveys used to be seconds apart. There is no time in here: it is enough that none of many tries needs to wait for a tick.
+fn new_mount(ctx: &mut Ctx<'_>) -> Result<()> {
+    const TRIES: u32 = 20;
+    let root = ctx.base.join("zone");
+    fs::create_dir_all(&root)?;
+    ctx.enforce(&root, Budget::files(1_000_000))?;
+    let mut seen = 0;
+    let started = std::time::Instant::now();
+    for n in 0..TRIES {
+        let at = root.join(format!("disk{n}"));
+        mount_tmpfs(&at)?;
+        let file = at.join("probe");
+        let mut removed = 0;
+        until("a removal on the new mount is counted", Duration::from_secs(60), || {
+            fs::write(&file, "x")?;
+            fs::remove_file(&file)?;
+            removed += 1;
+            let allowed = ctx.lab.metrics()?.ops(&ctx.zone, "allow") as u64;
+            Ok((allowed > seen).then_some(()))
+        })?;
+        seen = ctx.lab.metrics()?.ops(&ctx.zone, "allow") as u64;
+        println!("mount {n}: counted from removal {removed} on");
+    }
+    println!("{TRIES} mounts in {:?}", started.elapsed());
+    until_guarded(ctx, 1 + TRIES as usize)
 }
 
 fn warnings() -> Result<Vec<String>> {
