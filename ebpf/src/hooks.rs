@@ -142,7 +142,7 @@ unsafe fn rename(
 /// directory keeps its identity when it is renamed where tenants live.
 #[inline(always)]
 fn changes_tenant(source: &Place, destination: &Place, moved: &Victim) -> bool {
-    let stays_tenant = destination.tenant == 0 && source.tenant == moved.ino;
+    let stays_tenant = destination.tenant == 0 && moved.is_dir() && source.is_tenant();
     source.tenant != 0 && source.tenant != destination.tenant && !stays_tenant
 }
 

@@ -4,11 +4,11 @@
 //! however one gets there.
 
 use aya_ebpf::helpers::generated::{bpf_loop, bpf_probe_read_kernel};
-use holdfast_abi::{FsConf, FsKey, MAX_DEPTH, RootKey, zone_index};
+use holdfast_abi::{FsConf, FsKey, MAX_DEPTH, RootConf, RootKey};
 
 use crate::{
     kernel::{Dentry, Inode, SuperBlock, offset, opaque, probe},
-    maps::{FILESYSTEMS, ROOTS, ZONES},
+    maps::{FILESYSTEMS, ROOTS},
 };
 
 /// Levels that are walked with direct loads. Beyond, each level costs two probe reads.
@@ -18,7 +18,7 @@ const DIRECT_LEVELS: u32 = 24;
 #[derive(Clone, Copy)]
 #[repr(C)]
 pub struct Place {
-    /// Inode number of the tenant's directory, or 0 above all tenants.
+    /// What tells the tenant from all others of the zone (see [`RootConf::tenant`]), or 0 above all tenants.
     pub tenant: u64,
     /// The dentry of the zone's root; 0 if it is unknown.
     pub root: u64,
@@ -30,6 +30,8 @@ pub struct Place {
 const IS_ROOT: u32 = 1;
 /// The place could not be determined; the zone is the filesystem's strict zone.
 const IS_STRICT: u32 = 2;
+/// The dentry the walk started from is itself the tenant's directory.
+const IS_TENANT: u32 = 4;
 
 impl Place {
     /// In no zone, and not to be charged to any.
@@ -41,6 +43,11 @@ impl Place {
     #[inline(always)]
     pub fn is_root(&self) -> bool {
         self.flags & IS_ROOT != 0
+    }
+
+    #[inline(always)]
+    pub fn is_tenant(&self) -> bool {
+        self.flags & IS_TENANT != 0
     }
 
     #[inline(always)]
@@ -149,10 +156,7 @@ unsafe fn walk(start: *const Dentry, sb: *const SuperBlock, bank: u32, place: *m
         if let Some(root) = ROOTS.get(key)
             && root.generation == Inode::generation(inode)
         {
-            (*place).zone = root.zone;
-            (*place).flags = if dentry == start { IS_ROOT } else { 0 };
-            (*place).root = dentry as u64;
-            (*place).tenant = below.tenant(dentry as u64, bank, root.zone);
+            below.locate(root, dentry as u64, start as u64, place);
             return;
         }
         let parent = Dentry::parent(dentry);
@@ -184,9 +188,15 @@ pub unsafe extern "C" fn hf_walk_deep(
         Walk { dentry: start, top, below: Below::none(), zone: TOO_DEEP, bank, dev, pad: 0 };
     bpf_loop(MAX_DEPTH, step as *mut _, (&raw mut walk).cast(), 0);
     (*place).zone = walk.zone;
-    (*place).flags = if walk.dentry == start { IS_ROOT } else { 0 };
-    (*place).root = walk.dentry;
-    (*place).tenant = walk.below.tenant(walk.dentry, bank, walk.zone);
+    let inode: u64 = probe(walk.dentry, offset!(dentry_inode), 0);
+    let key = RootKey { ino: probe(inode, offset!(inode_ino), 0), dev, bank };
+    if walk.zone != OUTSIDE
+        && walk.zone != UNKNOWN
+        && walk.zone != TOO_DEEP
+        && let Some(root) = ROOTS.get(key)
+    {
+        walk.below.locate(root, walk.dentry, start, place);
+    }
     0
 }
 
@@ -227,24 +237,36 @@ impl Below {
             (self.third, self.second, self.first, dentry);
     }
 
-    /// Inode number of the directory as many levels below the root as tenants live; 0 for a place above that.
+    /// Writes down that the walk from `start` has come to `root`, which is at the dentry `at`. The tenant is the directory
+    /// as many levels below the root as tenants live; 0 for a place above that.
     ///
-    /// It is read by a probe in every case: so what the verifier knows of it is the same for each level at which the
-    /// walk can end.
+    /// Its inode is read by a probe in every case: so what the verifier knows of it is the same for each level at which
+    /// the walk can end.
     #[inline(always)]
-    fn tenant(&self, root: u64, bank: u32, zone: u32) -> u64 {
-        let depth = match ZONES.get(zone_index(bank, zone)) {
-            Some(conf) => conf.tenant_depth,
-            None => 0,
-        };
-        let dentry = match depth {
-            0 => root,
+    unsafe fn locate(&self, root: &RootConf, at: u64, start: u64, place: *mut Place) {
+        let dentry = match root.depth {
+            0 => at,
             1 => self.first,
             2 => self.second,
             3 => self.third,
             _ => self.fourth,
         };
-        let inode: u64 = probe(dentry, offset!(dentry_inode), 0);
-        probe(inode, offset!(inode_ino), 0)
+        let mut tenant = root.tenant;
+        if root.depth != 0 {
+            let inode: u64 = probe(dentry, offset!(dentry_inode), 0);
+            let ino: u64 = probe(inode, offset!(inode_ino), 0);
+            tenant = if ino == 0 { 0 } else { ino ^ tenant };
+        }
+        let mut flags = 0;
+        if at == start {
+            flags |= IS_ROOT;
+        }
+        if dentry == start {
+            flags |= IS_TENANT;
+        }
+        (*place).zone = root.zone;
+        (*place).flags = flags;
+        (*place).root = at;
+        (*place).tenant = tenant;
     }
 }

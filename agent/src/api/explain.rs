@@ -28,10 +28,20 @@ pub(crate) struct Explanation {
     pub(crate) budgets: Vec<ExplainBudget>,
     /// What removing it now would come to; absent outside all zones.
     pub(crate) removal: Option<Removal>,
-    /// Whether the kernel enforces anything at this moment.
-    pub(crate) enforcing: bool,
+    /// Why no op on it is decided about, if none is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) not_guarded: Option<NotGuarded>,
     /// What else to know.
     pub(crate) notes: Vec<String>,
+}
+
+/// Why a path is not guarded, although the policy names it or a directory above it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct NotGuarded {
+    /// Why.
+    pub(crate) why: String,
+    /// What to do about it.
+    pub(crate) fix: String,
 }
 
 /// A process as budgets see it.

@@ -23,7 +23,7 @@ pub(crate) use break_glass::{
     NewCode, NewCodesBody, NewCodesReport, ProofBody, Secret, WantedBody,
 };
 pub(crate) use event::{BudgetLeft, Cost, EventLine, EventReport, Tenant, UnitRef, Until};
-pub(crate) use explain::{Caller, ExplainBudget, Explanation, Removal};
+pub(crate) use explain::{Caller, ExplainBudget, Explanation, NotGuarded, Removal};
 pub(crate) use hold::{
     Amount, HoldBudget, HoldList, HoldReport, HoldTenant, KillBody, KillReport, ParentReport,
     PausedCount, PausedProcess, PausedThread, Person, ProcessReport, ReleaseReport, ReleasedCount,
@@ -31,7 +31,7 @@ pub(crate) use hold::{
 };
 pub(crate) use status::{
     Actor, BudgetStatus, CoverageOp, CoverageStatus, EventsStatus, OpenAllowance, OpsRow,
-    PolicyStatus, RootRef, Side, Status, Tripped, ZoneStatus,
+    PathState, PathStatus, PolicyStatus, Side, Status, Tripped, ZoneState, ZoneStatus,
 };
 
 /// Everything, with every hold (`GET /v1/look`).
@@ -65,8 +65,8 @@ pub(crate) struct ReloadReport {
     pub(crate) zones: usize,
     /// Paths that do not exist yet.
     pub(crate) missing: Vec<String>,
-    /// Whether the kernel enforces it.
-    pub(crate) enforcing: bool,
+    /// Whether the kernel has it.
+    pub(crate) in_force: bool,
 }
 
 /// Every answer that is not 2xx.

@@ -7,14 +7,16 @@ use super::Until;
 /// The agent and everything it guards.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Status {
-    /// `prevent` or `none`.
-    pub(crate) level: String,
-    /// Whether a denied op has just shown that ops over budget are stopped.
-    pub(crate) enforcing: bool,
+    /// What is guarded and what the zones do, in one line.
+    pub(crate) summary: String,
+    /// Whether the programs are loaded, a policy is in force, and the self-test has just passed.
+    pub(crate) guard_up: bool,
     /// Why not, if not.
     pub(crate) why: Option<String>,
     /// What to do about it, if not.
     pub(crate) fix: Option<String>,
+    /// Whether every zone is [`ZoneState::Enforcing`].
+    pub(crate) enforcing: bool,
     /// Everything else that needs attention.
     pub(crate) warnings: Vec<String>,
     /// Version of the agent.
@@ -127,14 +129,15 @@ pub(crate) struct ZoneStatus {
     pub(crate) tenant_depth: u32,
     /// Slot in the kernel; absent if the zone is not in force.
     pub(crate) slot: Option<u32>,
-    /// Whether any directory of it is guarded, kept ones included.
-    pub(crate) guarded: bool,
-    /// Directories that its paths lead to.
-    pub(crate) roots: Vec<RootRef>,
+    /// What it does right now.
+    pub(crate) state: ZoneState,
+    /// Its protected paths, and what else of it is not guarded.
+    pub(crate) paths: Vec<PathStatus>,
     /// Directories that have left their path (it was renamed, or mounted over) and are still guarded.
     pub(crate) kept_roots: usize,
-    /// Paths of the policy that do not exist.
-    pub(crate) missing: Vec<String>,
+    /// Directories that have left their path and are on a filesystem that is no longer mounted.
+    #[serde(default)]
+    pub(crate) unmounted_roots: usize,
     /// Budgets.
     pub(crate) budgets: Vec<BudgetStatus>,
     /// Ops by verdict, since the kernel's counters were made.
@@ -155,16 +158,73 @@ pub(crate) struct ZoneStatus {
     pub(crate) untracked: u64,
 }
 
-/// A zone's root.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct RootRef {
-    /// Its real path; bytes that are not UTF-8 as `\xNN`.
-    pub(crate) path: String,
+/// What a zone does right now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum ZoneState {
+    /// The guard is up, every protected path that exists is guarded, and an op over budget is stopped.
+    Enforcing,
+    /// The same, but an op over budget is only reported.
+    Observing,
+    /// Some protected path is not guarded.
+    PartlyGuarded,
+    /// No protected path exists: there is nothing to guard yet.
+    Empty,
+    /// The guard is down, or no protected path is guarded.
+    NotGuarded,
+}
+
+impl ZoneState {
+    /// For people.
+    pub(crate) const fn words(self) -> &'static str {
+        match self {
+            Self::Enforcing => "enforcing",
+            Self::Observing => "observing",
+            Self::PartlyGuarded => "PARTLY GUARDED",
+            Self::Empty => "NO DIRECTORY",
+            Self::NotGuarded => "NOT GUARDED",
+        }
+    }
+
+    /// Whether every protected path that exists is guarded.
+    pub(crate) const fn is_good(self) -> bool {
+        matches!(self, Self::Enforcing | Self::Observing)
+    }
+}
+
+/// One protected path, or something else of a zone that is not guarded.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct PathStatus {
+    /// Its real path, or the pattern that nothing matches; absent if it is not about a single path. Bytes that are not UTF-8
+    /// as `\xNN`.
+    pub(crate) path: Option<String>,
     /// All bytes of the path, only if they are not UTF-8.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) path_bytes: Option<Vec<u8>>,
-    /// Inode number.
-    pub(crate) inode: u64,
+    /// Whether it is guarded.
+    pub(crate) state: PathState,
+    /// Inode number of what is guarded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) inode: Option<u64>,
+    /// Why it is not guarded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) why: Option<String>,
+    /// What to do about it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) fix: Option<String>,
+}
+
+/// Whether a protected path is guarded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum PathState {
+    /// The kernel decides about each op in it.
+    #[default]
+    Guarded,
+    /// It does not exist; it is guarded once it does.
+    Missing,
+    /// It exists, and nothing guards it.
+    NotGuarded,
 }
 
 /// One budget and whoever has least of it left.

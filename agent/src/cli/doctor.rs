@@ -1,4 +1,4 @@
-//! `holdfast doctor`: can this host enforce, and does it?
+//! `holdfast doctor`: can this host be guarded, and is everything that the policy names?
 
 use std::collections::BTreeSet;
 use std::io::{Read as _, Write as _};
@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::{Client, Dirs, Exit, Failure, out};
-use crate::api::{AuditStatus, Status};
+use crate::api::{AuditStatus, PathState, Status, ZoneState, ZoneStatus};
 use crate::daemon;
 use crate::holds::is_paused_now;
 use crate::kernel;
@@ -30,6 +30,8 @@ struct Finding {
 #[derive(Debug, Serialize)]
 struct Findings {
     ok: bool,
+    /// As the first line of `holdfast status`.
+    guard: String,
     checks: Vec<Finding>,
 }
 
@@ -38,8 +40,10 @@ pub(super) async fn run(client: &Client, dirs: &Dirs, json: bool) -> Result<Exit
         .into_iter()
         .map(|check| finding(check.name, check.ok, check.found, check.fix.filter(|_| !check.ok)))
         .collect();
+    let mut guard = "no agent answers".to_owned();
     match client.status().await {
         Ok(status) => {
+            guard.clone_from(&status.summary);
             checks.extend(agent(&status));
             // Without a guard of its own the agent knows of none.
             checks.extend(status.started.is_none().then(|| left_behind(&dirs.pin_dir)).flatten());
@@ -53,7 +57,7 @@ pub(super) async fn run(client: &Client, dirs: &Dirs, json: bool) -> Result<Exit
             checks.extend(left_behind(&dirs.pin_dir));
         }
     }
-    let findings = Findings { ok: checks.iter().all(|check| check.ok), checks };
+    let findings = Findings { ok: checks.iter().all(|check| check.ok), guard, checks };
     if json {
         out::json(&findings)?;
     } else {
@@ -90,11 +94,11 @@ fn agent(status: &Status) -> Vec<Finding> {
         (Some(why), _) => why.clone(),
         (None, Some(coverage)) => {
             let ops: Vec<&str> = coverage.ops.iter().map(|op| op.op.as_str()).collect();
-            format!("stopped just now: {}", ops.join(", "))
+            format!("up: the self-test has just passed ({})", ops.join(", "))
         }
-        (None, None) => "nothing was tried".to_owned(),
+        (None, None) => "the self-test has not run".to_owned(),
     };
-    checks.push(finding("coverage", status.enforcing, found, status.fix.clone()));
+    checks.push(finding("guard", status.guard_up, found, status.fix.clone()));
     checks.push(policy(Path::new(&status.policy.path)));
     if status.policy.reload_failed {
         let found = status.policy.reload_error.clone().unwrap_or_default();
@@ -102,17 +106,8 @@ fn agent(status: &Status) -> Vec<Finding> {
             .to_owned();
         checks.push(finding("policy-reload", false, found, Some(fix)));
     }
-    for zone in &status.zones {
-        if zone.roots.is_empty() {
-            let found = format!(
-                "zone {} has no directory: {} does not exist",
-                zone.name,
-                zone.missing.join(", ")
-            );
-            let fix = "make it or mount it, or correct the path in the policy".to_owned();
-            checks.push(finding("roots", false, found, Some(fix)));
-        }
-    }
+    // Without a guard no path is guarded, for the reason given above.
+    checks.extend(status.zones.iter().filter(|_| status.guard_up).flat_map(zone));
     if let Some(paused) = out::paused(&status.paused) {
         // Nothing is wrong with the host: the guard has done what it is there for.
         checks.push(finding("paused", true, format!("{paused}: see `holdfast hold list`"), None));
@@ -130,6 +125,32 @@ fn agent(status: &Status) -> Vec<Finding> {
         ));
     }
     checks
+}
+
+/// What a zone does, and everything of it that is not guarded.
+fn zone(zone: &ZoneStatus) -> Vec<Finding> {
+    let of = |state| zone.paths.iter().filter(move |path| path.state == state);
+    let missing: Vec<&str> =
+        of(PathState::Missing).filter_map(|path| path.path.as_deref()).collect();
+    let mut found = format!("{}: {}, {}", zone.name, zone.state.words(), {
+        let guarded = of(PathState::Guarded).count() + zone.kept_roots;
+        format!("{} guarded", text::directories(guarded))
+    });
+    if !missing.is_empty() {
+        found.push_str(&format!("; missing: {}", missing.join(", ")));
+    }
+    if zone.state.is_good() {
+        return vec![finding("zone", true, found, None)];
+    }
+    if zone.state == ZoneState::Empty {
+        let fix = "make it or mount it, or correct the path in the policy".to_owned();
+        return vec![finding("zone", false, found, Some(fix))];
+    }
+    let not_guarded = of(PathState::NotGuarded).map(|path| {
+        let found = format!("{}: {}", zone.name, path.why.as_deref().unwrap_or_default());
+        finding("not guarded", false, found, path.fix.clone())
+    });
+    not_guarded.collect()
 }
 
 /// Whether what is decided can be written down.
@@ -190,7 +211,7 @@ fn scrape(address: &str) -> std::io::Result<bool> {
     write!(stream, "GET /metrics HTTP/1.0\r\nHost: {address}\r\n\r\n")?;
     let mut page = Vec::new();
     stream.take(16 << 20).read_to_end(&mut page)?;
-    Ok(String::from_utf8_lossy(&page).contains("holdfast_enforcing"))
+    Ok(String::from_utf8_lossy(&page).contains("holdfast_guard_up"))
 }
 
 fn render(findings: &Findings) -> String {
@@ -205,7 +226,7 @@ fn render(findings: &Findings) -> String {
     }
     let failed = findings.checks.iter().filter(|check| !check.ok).count();
     page.push_str(&match failed {
-        0 => "\nthis host is guarded\n".to_owned(),
+        0 => format!("\n{}\n", out::name(&findings.guard, None)),
         1 => "\n1 check failed\n".to_owned(),
         n => format!("\n{n} checks failed\n"),
     });
@@ -231,7 +252,7 @@ mod tests {
                 Some("add bpf to lsm=".to_owned()),
             ),
         ];
-        let page = render(&Findings { ok: false, checks });
+        let page = render(&Findings { ok: false, guard: String::new(), checks });
         assert!(
             page.contains(
                 "ok    btf: there\nFAIL  bpf-lsm: lsm=landlock\n      fix: add bpf to lsm="

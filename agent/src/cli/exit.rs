@@ -16,7 +16,7 @@ pub(crate) enum Exit {
     BadInput = 3,
     /// There is no agent.
     Unreachable = 4,
-    /// Nothing is enforced.
+    /// Not every zone is enforced.
     NotEnforcing = 5,
     /// `holdfast run` ran nothing.
     NotRun = 125,
@@ -28,12 +28,13 @@ pub(crate) enum Exit {
 
 /// For `--help`.
 pub(super) const HELP: &str = "Exit status:
-  0  done; for status and doctor: enforcing
+  0  done; for status: every zone is enforced; for doctor: nothing to fix
   1  something failed
   2  the command line is wrong
   3  bad input: a wrong policy or allowance, or a path, hold or id that does not exist
   4  the agent is not running, or cannot be reached
-  5  not enforcing (status, doctor)
+  5  an agent answers, and the guard is down, a protected path is not guarded, or a zone
+     only observes (status; its first line and --json say which); something to fix (doctor)
 holdfast policy diff and simulate end with 0 if there is no difference, or no trip,
 with 1 if there is one, and with 3 if that cannot be said.
 holdfast run ends as its command does (128 and the number of the signal that killed it), or:
@@ -60,14 +61,14 @@ impl Exit {
     #[cfg(test)]
     pub(crate) const fn meaning(self) -> &'static str {
         match self {
-            Self::Ok => "done; for status and doctor: enforcing",
+            Self::Ok => "done; for status: every zone is enforced; for doctor: nothing to fix",
             Self::Failure => "something failed",
             Self::Usage => "the command line is wrong",
             Self::BadInput => {
                 "bad input: a wrong policy or allowance, or a path, hold or id that does not exist"
             }
             Self::Unreachable => "the agent is not running, or cannot be reached",
-            Self::NotEnforcing => "not enforcing (status, doctor)",
+            Self::NotEnforcing => "an agent answers, and the guard is down",
             Self::NotRun => {
                 "nothing was run: the allowance was refused, or the agent cannot be reached"
             }

@@ -37,6 +37,10 @@ fn render(explanation: &Explanation) -> String {
         }
         _ => rows.push(row("zone", "none: holdfast does not guard it".to_owned())),
     }
+    rows.extend(explanation.not_guarded.iter().flat_map(|not| {
+        let why = out::name(&not.why.replace('\n', " "), None);
+        [row("guard", format!("NOT GUARDED: {why}")), row("fix", out::name(&not.fix, None))]
+    }));
     rows.extend(explanation.root.iter().map(|root| row("root", out::name(root, None))));
     if explanation.zone.is_some() {
         let tenant = match &explanation.tenant {

@@ -68,12 +68,13 @@ pub(super) async fn reload(client: &Client, json: bool) -> Result<Exit, Failure>
         return Ok(Exit::Ok);
     }
     let sha256 = report.sha256.get(..12).unwrap_or(&report.sha256);
-    out::text(&format!("the policy is in force: {} zones, sha256 {sha256}", report.zones))?;
+    let what = if report.in_force { "in force" } else { "read, and NOT in force" };
+    out::text(&format!("the policy is {what}: {} zones, sha256 {sha256}", report.zones))?;
     for path in &report.missing {
         out::text(&format!("missing: {} (guarded as soon as it appears)", out::name(path, None)))?;
     }
-    if !report.enforcing {
-        out::text("NOT ENFORCING: see `holdfast status`")?;
+    if !report.in_force {
+        out::text("GUARD DOWN: see `holdfast status`")?;
     }
     Ok(Exit::Ok)
 }

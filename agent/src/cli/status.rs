@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::allow::status_line;
 use super::{Client, Exit, Failure, break_glass, out};
-use crate::api::{AuditStatus, BudgetStatus, Status, ZoneStatus};
+use crate::api::{AuditStatus, BudgetStatus, PathState, PathStatus, Status, ZoneStatus};
 use crate::{clock, text};
 
 pub(super) async fn run(client: &Client, json: bool) -> Result<Exit, Failure> {
@@ -20,7 +20,7 @@ pub(super) async fn run(client: &Client, json: bool) -> Result<Exit, Failure> {
 
 fn render(status: &Status) -> String {
     let mut page = String::new();
-    push(&mut page, &level(status));
+    push(&mut page, &guard(status));
     if let Some(paused) = out::paused(&status.paused) {
         push(&mut page, &format!("PAUSED  {paused}: see `holdfast hold list`"));
     }
@@ -85,21 +85,17 @@ fn audit(audit: &AuditStatus) -> Option<String> {
     Some(format!("audit   {head}, {} not yet; {}", audit.unsigned, text::size(audit.bytes)))
 }
 
-/// Whether ops over budget are stopped, and if not, why.
-pub(super) fn level(status: &Status) -> String {
-    if status.enforcing {
-        let observing = status.zones.iter().filter(|zone| zone.mode == "observe").count();
-        let observing = (observing > 0)
-            .then(|| format!("{observing} of {} zones only observe", status.zones.len()));
-        let unguarded = status.zones.iter().filter(|zone| !zone.guarded);
-        let unguarded = unguarded.map(|zone| format!("{}: NO DIRECTORY IS GUARDED", zone.name));
-        let but: Vec<String> = observing.into_iter().chain(unguarded).collect();
-        let but = if but.is_empty() { String::new() } else { format!(" ({})", but.join("; ")) };
-        return format!("level   PREVENT: ops over budget are stopped{but}");
+/// What is guarded and what the zones do, and what to do if the guard is down.
+pub(super) fn guard(status: &Status) -> String {
+    let mut lines = out::name(&status.summary, None);
+    if let Some(why) = status.why.as_deref().and_then(|why| why.split_once('\n')) {
+        lines.push_str(&format!("\nwhy     {}", why.1.trim()));
     }
-    let why = status.why.as_deref().unwrap_or("unknown");
-    let fix = status.fix.as_deref().unwrap_or("run `holdfast doctor`");
-    format!("level   NOT ENFORCING: nothing is stopped\nwhy     {why}\nfix     {fix}")
+    if !status.guard_up {
+        let fix = status.fix.as_deref().unwrap_or("run `holdfast doctor`");
+        lines.push_str(&format!("\nfix     {fix}"));
+    }
+    lines
 }
 
 fn render_zone(zone: &ZoneStatus) -> String {
@@ -112,27 +108,28 @@ fn render_zone(zone: &ZoneStatus) -> String {
     push(
         &mut page,
         &format!(
-            "zone {}  {}, {}: {destroyed}, {}",
+            "zone {}  {}, {}, {}: {destroyed}, {}",
             zone.name,
             zone.role,
             out::mode(&zone.mode, &zone.on_trip),
+            zone.state.words(),
             text::count(zone.trips, "trip")
         ),
     );
-    for root in &zone.roots {
-        push(
-            &mut page,
-            &format!("  root     {}", out::name(&root.path, root.path_bytes.as_deref())),
-        );
-    }
-    for missing in &zone.missing {
-        push(
-            &mut page,
-            &format!("  missing  {} (guarded as soon as it appears)", out::name(missing, None)),
-        );
+    for path in &zone.paths {
+        push(&mut page, &render_path(path));
     }
     if zone.kept_roots > 0 {
         push(&mut page, &format!("  kept     {}", text::kept_roots(zone.kept_roots)));
+    }
+    if zone.unmounted_roots > 0 {
+        push(
+            &mut page,
+            &format!(
+                "  gone     {}: not mounted any more, and guarded if it comes back under the same device number",
+                text::directories(zone.unmounted_roots)
+            ),
+        );
     }
     let budgets: Vec<Vec<String>> = zone.budgets.iter().map(budget).collect();
     page.push_str(&out::table(&budgets, 2));
@@ -167,6 +164,25 @@ fn render_zone(zone: &ZoneStatus) -> String {
     page
 }
 
+fn render_path(path: &PathStatus) -> String {
+    let name = path.path.as_deref().unwrap_or_default();
+    let name = out::name(name, path.path_bytes.as_deref());
+    match path.state {
+        PathState::Guarded => format!("  guarded  {name}"),
+        PathState::Missing => format!("  missing  {name} (guarded as soon as it appears)"),
+        PathState::NotGuarded => {
+            let why = path.why.as_deref().unwrap_or_default();
+            let why = if why.contains(&name) || name.is_empty() {
+                why.to_owned()
+            } else {
+                format!("{name}: {why}")
+            };
+            let fix = path.fix.as_deref().unwrap_or("run `holdfast doctor`");
+            format!("  NOT GUARDED  {}\n           fix: {fix}", why.replace('\n', "\n           "))
+        }
+    }
+}
+
 fn budget(budget: &BudgetStatus) -> Vec<String> {
     let who = match &budget.tightest {
         Some(actor) => format!("tightest: {}", out::name(&actor.name, None)),
@@ -183,12 +199,9 @@ fn push(page: &mut String, line: &str) {
 
 #[cfg(test)]
 mod tests {
-    use holdfast_abi::{Learned, Op};
-
     use super::*;
     use crate::clock::Now;
-    use crate::daemon::{State, test_plan};
-    use crate::kernel::{ActiveZone, Coverage, Started};
+    use crate::daemon::{State, test_guarded, test_plan};
     use crate::report::{self, Facts};
 
     #[test]
@@ -199,21 +212,19 @@ mod tests {
         let status = report::status(&state, &Facts::default(), now, &mut |_| None);
         let page = render(&status);
         for part in [
-            "NOT ENFORCING",
-            "why     BPF LSM is not active",
-            "fix     ",
+            "GUARD DOWN: BPF LSM is not active\nfix     ",
             "up 1m 30s",
-            "zone customers  primary, enforce",
+            "zone customers  primary, enforce (hold), NOT GUARDED: ",
             "missing  /nonexistent/customers",
             "operators per unit, 10m  left 200 of 200 files  nothing spent",
         ] {
             assert!(page.contains(part), "{part:?} in\n{page}");
         }
-        assert!(!page.contains("PREVENT"));
+        assert!(!page.contains("GUARD UP"));
     }
 
     #[test]
-    fn what_is_paused_is_told_right_below_the_level() {
+    fn what_is_paused_is_told_at_the_top() {
         use crate::holds::{ZoneRule, test_holds};
 
         let mut state = State::new(test_plan(), test_holds::at(1));
@@ -227,7 +238,7 @@ mod tests {
             line,
             "PAUSED  1 process is held until somebody decides: see `holdfast hold list`"
         );
-        assert!(!guarded_page(0).contains("PAUSED"));
+        assert!(!guarded_page(0, false).contains("PAUSED"));
     }
 
     #[test]
@@ -252,46 +263,46 @@ mod tests {
         assert!(allowed.is_some() && allowed < zone, "{page}");
     }
 
-    fn guarded_page(kept_roots: usize) -> String {
-        let now = Now { boot_ns: 90_000_000_000, wall_ns: 0 };
-        let mut state = State::new(test_plan(), now);
-        state.guarding.started = Some(Ok(Started::Fresh));
-        state.guarding.in_force = true;
-        state.guarding.coverage = Some((Coverage { ops: vec![(Op::Remove, Ok(()))] }, now));
-        let zone = ActiveZone {
-            slot: 1,
-            name: "customers".to_owned(),
-            roots: vec![],
-            kept_roots: vec![Learned::default(); kept_roots],
-        };
-        let facts = Facts { zones: vec![zone], ..Facts::default() };
-        render(&report::status(&state, &facts, now, &mut |_| None))
+    fn guarded_page(kept: usize, unmounted: bool) -> String {
+        let mut state = test_guarded();
+        let now = state.started;
+        state.in_force[0].kept = vec![7; kept];
+        if unmounted {
+            state.unmounted = [7].into();
+        }
+        render(&report::status(&state, &Facts::default(), now, &mut |_| None))
     }
 
     #[test]
-    fn a_zone_without_any_directory_is_told_beside_the_level() {
-        let page = guarded_page(0);
-        let level = page.lines().next().unwrap();
-        assert!(
-            level.contains("PREVENT") && level.contains("customers: NO DIRECTORY IS GUARDED"),
-            "{page}"
-        );
+    fn zone_without_directory_is_named_first() {
+        let page = guarded_page(0, false);
+        let first = page.lines().next().unwrap();
+        assert_eq!(first, "GUARD UP, 0 of 1 zones enforcing; without any directory: customers");
+        assert!(page.contains("zone customers  primary, enforce (hold), NO DIRECTORY: "), "{page}");
         assert!(!page.contains("kept"), "{page}");
     }
 
     #[test]
     fn a_root_that_left_its_path_is_shown_beside_the_path() {
-        let page = guarded_page(1);
-        assert!(!page.contains("NO DIRECTORY"), "{page}");
+        let page = guarded_page(1, false);
+        assert!(page.starts_with("GUARD UP, ENFORCING: "), "{page}");
         assert!(page.contains("missing  /nonexistent/customers"), "{page}");
         assert!(
             page.contains("kept     1 directory has left its path and is still guarded"),
             "{page}"
         );
-        let page = guarded_page(2);
+        let page = guarded_page(2, false);
         assert!(
             page.contains("2 directories have left their paths and are still guarded"),
             "{page}"
         );
+    }
+
+    #[test]
+    fn unmounted_directory_is_not_still_guarded() {
+        let page = guarded_page(1, true);
+        assert!(!page.contains("still guarded"), "{page}");
+        assert!(page.contains("gone     1 directory: not mounted any more"), "{page}");
+        assert!(page.starts_with("GUARD UP, 0 of 1 zones enforcing"), "{page}");
     }
 }

@@ -1,10 +1,12 @@
 //! Does what the state says is to be done: the only place of the daemon with side effects.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io;
 use std::os::fd::AsFd as _;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Instant;
 
 use holdfast_abi as abi;
 use holdfast_policy::OnAuditFailure;
@@ -36,7 +38,7 @@ use crate::manifest::News;
 use crate::metrics::Metrics;
 use crate::notify::Notify;
 use crate::report::{self, Facts, Ledger, Question};
-use crate::roots::Mounts;
+use crate::roots::{Found, Listings, Mounts, RootProblem, Watch};
 use crate::text;
 use crate::units::{CGROUPS, Units};
 
@@ -57,6 +59,10 @@ pub(super) struct Executor {
     pub(super) units: Units,
     /// Names of places.
     pub(super) source: Source,
+    /// What surveys have read of directories.
+    listings: Listings,
+    /// Waits for changes of mounts and names.
+    pub(super) watch: Option<Watch>,
     /// Address of the metrics page, or why there is none.
     metrics_address: Option<Result<String, String>>,
     /// What the heartbeat vouches for.
@@ -97,6 +103,8 @@ impl Executor {
             metrics,
             units: Units::new(PathBuf::from(CGROUPS)),
             source: Source::default(),
+            listings: Listings::default(),
+            watch: None,
             metrics_address,
             pulse: Pulse::default(),
             followers: broadcast::Sender::new(BEHIND),
@@ -120,8 +128,9 @@ impl Executor {
                 return Some(Event::PolicyRead(plan, reply));
             }
             Action::Survey => {
-                let found = plan::survey(&state.plan.policy);
-                return Some(Event::Surveyed { found, stale: self.is_stale() });
+                let found = self.survey(state);
+                let (stale, unmounted) = (self.is_stale(), self.unmounted());
+                return Some(Event::Surveyed { found, stale, unmounted });
             }
             Action::Apply(plan, cause, reply) => {
                 return self.apply(plan, cause, reply, state, now);
@@ -413,13 +422,28 @@ impl Executor {
         };
         let desired = plan.desired(cause, &state.plan.policy);
         guard.apply(&desired).map_err(|error| error.to_string())?;
+        if let Some(watch) = self.watch.as_ref().filter(|_| cause != Cause::Roots) {
+            // For the directories of its paths.
+            watch.wake();
+        }
         self.manifest.in_force(guard.zones(), plan);
         let zones = guard.zones().iter().map(|zone| ZoneInForce {
             slot: zone.slot,
             name: zone.name.clone(),
-            kept_roots: zone.kept_roots.len(),
+            roots: zone.roots.iter().map(|(path, _)| path.clone()).collect(),
+            kept: zone.kept_roots.iter().map(|root| root.dev).collect(),
         });
         Ok(Applied::InForce(zones.collect()))
+    }
+
+    /// Looks where the paths of the policy in force lead, and waits for changes there from now on.
+    fn survey(&mut self, state: &State) -> Result<Found, RootProblem> {
+        let started = Instant::now();
+        let mut found = plan::survey(&state.plan.policy, &self.listings, &state.plan.zones);
+        if let (Some(watch), Ok(found)) = (&mut self.watch, &mut found) {
+            watch.set(std::mem::take(&mut found.watched), started.elapsed());
+        }
+        found
     }
 
     fn forget_accounts(&mut self) {
@@ -450,6 +474,18 @@ impl Executor {
             }
             Err(_) => false,
         })
+    }
+
+    /// Devices of guarded directories that no mount shows: nothing on them can be reached by a path. None if the mount table
+    /// cannot be read, as the survey says.
+    fn unmounted(&self) -> BTreeSet<u32> {
+        let Ok(mounts) = Mounts::read() else { return BTreeSet::new() };
+        let zones = self.guard.iter().flat_map(|guard| guard.zones());
+        let roots = zones.flat_map(|zone| {
+            zone.roots.iter().map(|(_, root)| root).chain(&zone.kept_roots).map(|root| root.dev)
+        });
+        let devices: BTreeSet<u32> = roots.collect();
+        devices.into_iter().filter(|dev| !mounts.shows(*dev)).collect()
     }
 
     fn collect(&mut self, ask: &Ask, state: &State, now: Now) -> Answer {
@@ -534,8 +570,8 @@ impl Executor {
                     ));
                 }
                 let ledger = facts.ledger;
-                let enforcing = state.guarding.standing(now).is_enforcing();
-                json(&report::explanation(question, &state.plan.policy, &ledger, enforcing, now))
+                let guard = report::guard(state, now);
+                json(&report::explanation(question, &state.plan.policy, &ledger, &guard, now))
             }
             Err((refusal, message)) => Answer::Error(refusal, message),
         }

@@ -18,7 +18,7 @@ use crate::api::{Caller, Cost, UnitRef};
 use crate::clock::Now;
 use crate::kernel::Guard;
 use crate::report::{Place, Question};
-use crate::roots::Mounts;
+use crate::roots::{Mounts, Root};
 use crate::text;
 use crate::units::Units;
 
@@ -195,13 +195,31 @@ pub(super) fn place(
         }
         if let Some((zone, root)) = lookup.zone_of(current)? {
             let depth = lookup.plan.policy.zones[zone].tenant_depth as usize;
-            let tenant = tenant(current, &below, depth)?;
+            let known = lookup.plan.zones[zone].roots.iter().find(|known| known.path == root);
+            let level = known.map_or(0, |known| known.level() as usize);
+            let tenant = match known {
+                Some(branch) if level >= depth && level > 0 => {
+                    Some((branch.tenant, branch_tenant(branch, depth)))
+                }
+                _ => {
+                    let salt = known.filter(|_| depth > 0).map_or(0, |known| known.tenant);
+                    let found = tenant(current, &below, depth.saturating_sub(level))?;
+                    found.map(|(ino, name)| (ino ^ salt, name))
+                }
+            };
             return Ok(Some(Place { zone, root: root.into_os_string().into_vec(), tenant }));
         }
         below.push(current.to_owned());
         dir = current.parent();
     }
     Ok(None)
+}
+
+/// The name of the tenant that everything below a branch belongs to.
+fn branch_tenant(branch: &Root, depth: usize) -> Vec<u8> {
+    let name = branch.below.components().take(depth).last();
+    let name = name.map(|name| name.as_os_str()).or(branch.protected.file_name());
+    name.unwrap_or(OsStr::new("/")).as_bytes().to_vec()
 }
 
 /// The directory `depth` levels below the root, if the path is in it or is it.

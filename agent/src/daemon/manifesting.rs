@@ -1,6 +1,8 @@
 //! The daemon's side of the manifest: starts the keeper, tells it the names, and writes its seals to the audit log. It never looks
 //! at a record.
 
+use std::collections::HashMap;
+use std::path::Path;
 use std::sync::atomic::Ordering;
 
 use serde_json::json;
@@ -12,8 +14,9 @@ use super::plan::Plan;
 use crate::allowances::Loaded;
 use crate::audit::Record;
 use crate::kernel::{ActiveZone, DestroyedStream};
-use crate::manifest::{DIRECTORY, Keeper, News, SharedNames};
+use crate::manifest::{DIRECTORY, Keeper, News, RootName, SharedNames};
 use crate::report::ManifestFacts;
+use crate::roots::Root;
 
 /// The manifest, as the executor has it.
 pub(super) struct Manifest {
@@ -48,7 +51,17 @@ impl Manifest {
     /// A plan is in force.
     pub(super) fn in_force(&self, active: &[ActiveZone], plan: &Plan) {
         let is_recorded = |name: &str| plan.policy.zone(name).is_none_or(|zone| zone.manifest);
-        self.names.get().in_force(active, is_recorded);
+        let roots: HashMap<&Path, &Root> = plan
+            .zones
+            .iter()
+            .flat_map(|zone| &zone.roots)
+            .map(|root| (&*root.path, root))
+            .collect();
+        let named = |path: &Path| match roots.get(path) {
+            Some(root) => RootName { path: root.name(), level: root.level() },
+            None => RootName { path: path.to_owned(), level: 0 },
+        };
+        self.names.get().in_force(active, is_recorded, named);
         if let Some(keeper) = &self.keeper {
             keeper.limit(plan.policy.manifest.max_bytes);
         }

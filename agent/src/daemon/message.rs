@@ -1,6 +1,8 @@
 //! What happens to the daemon, and what it does about it. Both are closed sets.
 
+use std::collections::BTreeSet;
 use std::fs::File;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use holdfast_abi as abi;
@@ -29,6 +31,8 @@ pub(crate) enum Event {
     Decided(Box<Decided>),
     /// A second has passed, or about that.
     Tick,
+    /// Mounts or names have changed that can matter.
+    HostChanged,
     /// Somebody asks.
     Asked(Ask, Reply),
     /// SIGHUP.
@@ -47,6 +51,8 @@ pub(crate) enum Event {
         found: Result<Found, RootProblem>,
         /// Whether a directory in force was made anew under the same inode number.
         stale: bool,
+        /// Devices of guarded directories that no mount shows.
+        unmounted: BTreeSet<u32>,
     },
     /// Outcome of [`Action::Apply`].
     Applied(Box<Plan>, Cause, Result<Applied, String>, Option<Reply>),
@@ -178,8 +184,10 @@ pub(crate) struct ZoneInForce {
     pub(crate) slot: u32,
     /// Its name.
     pub(crate) name: String,
-    /// How many directories are guarded although no path leads to them now.
-    pub(crate) kept_roots: usize,
+    /// The directories that paths of the policy lead to.
+    pub(crate) roots: Vec<PathBuf>,
+    /// Device numbers of the directories that are guarded although no path leads to them now.
+    pub(crate) kept: Vec<u32>,
 }
 
 /// Why a plan is put in force.

@@ -52,6 +52,7 @@ use crate::journal::Journal;
 use crate::kernel::{self, EventStream};
 use crate::manifest::News;
 use crate::metrics::{self, Metrics, MetricsAddress};
+use crate::roots::Watch;
 use crate::webhook::{self, Target, Webhook};
 use executor::Executor;
 use kept::Start;
@@ -60,6 +61,8 @@ use readiness::Turn;
 pub(crate) use allowance::AllowanceCount;
 pub(crate) use glass::{GlassAsk, GlassCount};
 pub(crate) use lock::{AgentLock, LockError};
+#[cfg(test)]
+pub(crate) use message::ZoneInForce;
 pub(crate) use message::{Answer, Ask, Decided, Refusal};
 pub(crate) use plan::{PlanError, check_file, parse_file};
 pub(crate) use records::started_word;
@@ -182,6 +185,16 @@ pub(crate) async fn run(options: Options) -> Result<(), DaemonError> {
         Executor::new(options.clone(), audit, journal, Metrics::new()?, metrics_address, manifest)
             .map_err(DaemonError::Thread)?;
     executor.claim = Some(claim);
+    let changed = match Watch::start() {
+        Ok((watch, changed)) => {
+            executor.watch = Some(watch);
+            Some(changed)
+        }
+        Err(error) => {
+            error!(%error, "changes of mounts cannot be waited for: new directories are guarded after seconds");
+            None
+        }
+    };
     let state = State::starting(start, now);
     let first = state.begin(recovered, boot_id());
     let waiting = VecDeque::new();
@@ -189,7 +202,7 @@ pub(crate) async fn run(options: Options) -> Result<(), DaemonError> {
     daemon.perform(first);
     daemon.notify(Turn::Other);
     info!(version = env!("CARGO_PKG_VERSION"), policy = daemon.state.plan.origin.path, "ready");
-    daemon.watch(questions).await
+    daemon.watch(questions, changed).await
 }
 
 struct Daemon {
@@ -206,6 +219,7 @@ impl Daemon {
     async fn watch(
         &mut self,
         mut questions: mpsc::Receiver<(Ask, message::Reply)>,
+        mut changed: Option<mpsc::Receiver<()>>,
     ) -> Result<(), DaemonError> {
         let mut hang_up = signal(SignalKind::hangup()).map_err(DaemonError::Signals)?;
         let mut terminate = signal(SignalKind::terminate()).map_err(DaemonError::Signals)?;
@@ -223,6 +237,7 @@ impl Daemon {
                 _ = hang_up.recv() => message::Event::HangUp,
                 _ = terminate.recv() => message::Event::Terminate("SIGTERM"),
                 _ = interrupt.recv() => message::Event::Terminate("SIGINT"),
+                () = host_changed(&mut changed) => message::Event::HostChanged,
                 Some((ask, reply)) = questions.recv() => message::Event::Asked(ask, reply),
                 Some(event) = aside.recv() => event,
                 batch = source::batch(&mut self.stream) => {
@@ -323,6 +338,17 @@ impl Daemon {
     }
 }
 
+/// Waits until mounts or names have changed. Never returns where nobody tells.
+async fn host_changed(changed: &mut Option<mpsc::Receiver<()>>) {
+    let told = match changed {
+        Some(changed) => changed.recv().await,
+        None => None,
+    };
+    if told.is_none() {
+        std::future::pending().await
+    }
+}
+
 /// The web hook, if one is wanted, or why there is none. Guarding goes on without.
 fn open_webhook(options: &Options) -> Result<Option<Webhook>, String> {
     let Some((target, key)) = &options.webhook else { return Ok(None) };
@@ -398,7 +424,7 @@ pub(crate) fn test_plan() -> plan::Plan {
                 mode = \"enforce\"\n\
                 [[zone.budget]]\nper = \"unit\"\nwho = \"operators\"\nfiles = 200\nwindow = \"10m\"\n";
     let policy = holdfast_policy::Policy::parse("test.toml", text).expect("a policy");
-    let zones = plan::survey(&policy).expect("no problems").zones;
+    let zones = plan::survey(&policy, &Default::default(), &[]).expect("no problems").zones;
     let read = Now { boot_ns: 1, wall_ns: 0 };
     let origin = plan::Origin {
         path: "test.toml".to_owned(),

@@ -159,7 +159,7 @@ impl Executor {
         let no_guard =
             || Refused::new(RefusedReason::NoGuard, "there is no guard", "see `holdfast doctor`");
         let guard = self.guard.as_ref().ok_or_else(no_guard)?;
-        Ok((bound, Roots::of(guard.zones())))
+        Ok((bound, Roots::of(guard.zones(), &state.plan)))
     }
 
     /// Has it looked at aside whether the files of a command are still those that were signed.

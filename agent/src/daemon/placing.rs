@@ -2,32 +2,61 @@
 
 use std::collections::HashMap;
 use std::fmt::Display;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use holdfast_abi as abi;
 use holdfast_policy::PathPattern;
 use holdfast_policy::allowance::{Allowance, Grant, Refused, RefusedReason};
 
 use super::aside::late;
+use super::plan::Plan;
 use crate::allowances::{At, Looking, Lost, expand, open};
 use crate::kernel::ActiveZone;
+use crate::roots::Root;
 use crate::text;
 
 /// The roots in force of each zone, as the kernel knows them.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Roots(HashMap<String, Vec<abi::Learned>>);
+pub(super) struct Roots {
+    zones: HashMap<String, Vec<abi::Learned>>,
+    /// Those that are reached through a mount or a link, by their zone and the name below its path.
+    branches: Vec<(String, PathBuf, abi::Learned)>,
+}
 
 impl Roots {
     /// Those of `zones`, also the ones to which no path of the policy leads any more.
-    pub(super) fn of(zones: &[ActiveZone]) -> Self {
-        let roots = zones.iter().map(|zone| {
+    pub(super) fn of(zones: &[ActiveZone], plan: &Plan) -> Self {
+        let mut all = Self::default();
+        for zone in zones {
             let found = zone.roots.iter().map(|(_, root)| *root);
-            (zone.name.clone(), found.chain(zone.kept_roots.iter().copied()).collect())
-        });
-        Self(roots.collect())
+            let roots = found.chain(zone.kept_roots.iter().copied()).collect();
+            all.zones.insert(zone.name.clone(), roots);
+            let known = plan.zones.iter().flat_map(|zone| &zone.roots);
+            let branches: HashMap<&Path, &Root> =
+                known.filter(|root| root.level() > 0).map(|root| (&*root.path, root)).collect();
+            let named = |(path, root): &(PathBuf, abi::Learned)| {
+                let branch = branches.get(&**path)?;
+                Some((zone.name.clone(), branch.name(), *root))
+            };
+            all.branches.extend(zone.roots.iter().filter_map(named));
+        }
+        all
+    }
+
+    /// The roots below a directory, by their names: a walk up from there does not lead to it.
+    fn below<'a>(
+        &'a self,
+        zone: &'a str,
+        dir: &'a Path,
+    ) -> impl Iterator<Item = abi::Learned> + 'a {
+        let below = self
+            .branches
+            .iter()
+            .filter(move |(of, name, _)| of == zone && name != dir && name.starts_with(dir));
+        below.map(|(.., root)| *root)
     }
 }
 
@@ -62,7 +91,7 @@ impl Placing<'_> {
         pattern: &PathPattern,
     ) -> Result<Vec<abi::Learned>, Refused> {
         let all = self.roots;
-        let roots = all.0.get(zone).map(Vec::as_slice).unwrap_or_default();
+        let roots = all.zones.get(zone).map(Vec::as_slice).unwrap_or_default();
         let mut places = Vec::new();
         for path in expand(pattern, &mut self.looking).map_err(|error| lost(pattern, error))? {
             let unreadable = |error| lost(pattern, Lost::Io(path.clone(), error));
@@ -95,6 +124,14 @@ impl Placing<'_> {
                 return Err(leads_out());
             }
             places.push(place);
+            // Of the way to it only the part above the protected path may have links.
+            let dir = fs::canonicalize(&path).map_err(unreadable)?;
+            for branch in all.below(zone, &path).chain(all.below(zone, &dir)) {
+                if !places.contains(&branch) {
+                    self.looking.place().map_err(|error| lost(pattern, error))?;
+                    places.push(branch);
+                }
+            }
         }
         if places.is_empty() {
             return Err(nothing(format!("`{pattern}` leads to no directory or file of this host")));
@@ -143,7 +180,6 @@ fn shown(path: &Path) -> impl Display {
 #[cfg(test)]
 mod tests {
     use std::os::fd::AsFd as _;
-    use std::path::PathBuf;
 
     use rustix::fs::{fstat, major, minor};
 
@@ -173,7 +209,8 @@ mod tests {
             std::os::unix::fs::symlink("b", base.join("zone/friend")).unwrap();
             std::os::unix::fs::symlink("zone", base.join("link")).unwrap();
             let root = learned(File::open(base.join("zone")).unwrap());
-            let roots = Roots(HashMap::from([("customers".to_owned(), vec![root])]));
+            let zones = HashMap::from([("customers".to_owned(), vec![root])]);
+            let roots = Roots { zones, branches: Vec::new() };
             Self { _dir: dir, base, roots }
         }
 
@@ -219,6 +256,21 @@ mod tests {
         ] {
             assert_eq!(host.places(zone, pattern).err(), reason, "{zone} {pattern}");
         }
+    }
+
+    /// A walk up from what is mounted in a tenant's directory does not lead to that.
+    #[test]
+    fn a_grant_covers_mounts_below() {
+        let mut host = Host::new();
+        let data = host.base.join("zone/a/data");
+        std::fs::create_dir(&data).unwrap();
+        let mounted = learned(File::open(&data).unwrap());
+        host.roots.branches.push(("customers".to_owned(), data, mounted));
+        assert_eq!(host.places("customers", "zone/a"), Ok(2));
+        assert_eq!(host.places("customers", "link/a"), Ok(2), "by its real path");
+        assert_eq!(host.places("customers", "zone/*"), Ok(3));
+        assert_eq!(host.places("customers", "zone/b"), Ok(1));
+        assert_eq!(host.places("customers", "zone/a/cache"), Ok(1));
     }
 
     /// The numbers of a directory can be another's by now: only the kernel tells them apart.

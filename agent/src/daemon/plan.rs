@@ -1,7 +1,7 @@
 //! A policy file, read and resolved on this host: everything there is to know before the kernel is told.
 
 use std::io::Read as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use holdfast_abi::Per;
@@ -11,8 +11,8 @@ use thiserror::Error;
 
 use super::message::Cause;
 use crate::clock::Now;
-use crate::kernel::{Desired, DesiredZone};
-use crate::roots::{self, Found, Host, Mounts, RootProblem, ZoneRoots};
+use crate::kernel::{Desired, DesiredRoot, DesiredZone};
+use crate::roots::{self, Found, Host, Listings, Mounts, Root, RootProblem, ZoneRoots};
 use crate::{text, units};
 
 /// A policy longer than this is not one.
@@ -159,8 +159,8 @@ impl Plan {
     fn resolve(path: &Path, now: Now) -> Result<(Self, Vec<RootProblem>), PlanError> {
         let (text, sha256) = read_file(path)?;
         let policy = parse(path, &text)?;
-        let Found { zones, skipped, unusable } =
-            survey(&policy).map_err(|problem| unfit(&[problem], path))?;
+        let Found { zones, skipped, unusable, .. } = survey(&policy, &Listings::default(), &[])
+            .map_err(|problem| unfit(&[problem], path))?;
         // Tests parse policies of any kind on any host.
         let mounts =
             if cfg!(test) { Mounts::default() } else { Mounts::read().unwrap_or_default() };
@@ -180,7 +180,7 @@ impl Plan {
             tenant_depth: zone.tenant_depth,
             manifest: zone.manifest,
             budgets: zone.budgets.iter().map(|budget| budget.conf(&zone.name)).collect(),
-            roots: found.roots.iter().map(|root| root.path.clone()).collect::<Vec<PathBuf>>(),
+            roots: found.roots.iter().map(desired_root).collect(),
         });
         Desired { zones: zones.collect() }
     }
@@ -189,6 +189,10 @@ impl Plan {
     pub(crate) fn missing(&self) -> Vec<String> {
         self.zones.iter().flat_map(|zone| zone.missing.clone()).collect()
     }
+}
+
+fn desired_root(root: &Root) -> DesiredRoot {
+    DesiredRoot { path: root.path.clone(), level: root.level(), tenant: root.tenant }
 }
 
 fn unfit(problems: &[RootProblem], path: &Path) -> PlanError {
@@ -204,8 +208,13 @@ fn names_the_same(zone: &Zone, before: &Policy) -> bool {
 }
 
 /// The directories of every zone as they are now.
-pub(crate) fn survey(policy: &Policy) -> Result<Found, RootProblem> {
-    match Host::read() {
+/// `guarded`: those that are guarded.
+pub(crate) fn survey(
+    policy: &Policy,
+    listings: &Listings,
+    guarded: &[ZoneRoots],
+) -> Result<Found, RootProblem> {
+    match Host::read(listings, guarded) {
         Ok(host) => Ok(roots::resolve(policy, &host)),
         Err(error) => Err(RootProblem::host(&error)),
     }

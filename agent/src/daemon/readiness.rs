@@ -5,9 +5,9 @@
 //! there is no guard. That a host has none is no reason to hold up its boot: the agent goes on saying so.
 
 use super::message::Event;
-use super::standing::Standing;
 use super::state::State;
 use crate::clock::Now;
+use crate::report;
 
 /// What has been told so far.
 #[derive(Debug, Default)]
@@ -75,17 +75,9 @@ impl State {
 
     /// One line. A line break would end it.
     fn in_words(&self, now: Now) -> String {
-        let mut words = match self.guarding.standing(now) {
-            Standing::Prevent => {
-                let zones = self.plan.policy.zones.iter();
-                let zones: Vec<_> =
-                    zones.map(|zone| format!("{} ({})", zone.name, zone.mode.word())).collect();
-                format!("the guard is up: {}", zones.join(", "))
-            }
-            Standing::None { .. } if !self.guarding.is_settled() => {
-                "bringing up the guard".to_owned()
-            }
-            Standing::None { why, .. } => format!("NOT ENFORCING: {why}"),
+        let mut words = match self.guarding.is_settled() {
+            true => report::guard(self, now).summary(),
+            false => "bringing up the guard".to_owned(),
         };
         if let Some((_, Some(_))) = &self.reload {
             words.push_str("; the last policy was refused");
@@ -135,16 +127,16 @@ mod tests {
         assert_eq!(turn(&mut state, applied(Applied::InForce(vec![]))), "");
         assert_eq!(
             turn(&mut state, proved(Ok(()))),
-            "READY=1\nSTATUS=the guard is up: customers (enforce)\n"
+            "READY=1\nSTATUS=GUARD UP, 0 of 1 zones enforcing; without any directory: customers\n"
         );
         assert_eq!(turn(&mut state, proved(Ok(()))), "");
     }
 
     #[test]
-    fn a_host_without_a_guard_is_ready_and_says_that_it_is_not_enforcing() {
+    fn host_without_a_guard_is_ready() {
         let mut state = State::new(test_plan(), at(1));
         let news = turn(&mut state, Event::GuardStarted(Err("no BPF LSM\nhere".to_owned())));
-        assert_eq!(news, "READY=1\nSTATUS=NOT ENFORCING: no BPF LSM here\n");
+        assert_eq!(news, "READY=1\nSTATUS=GUARD DOWN: no BPF LSM\n");
     }
 
     #[test]
@@ -154,7 +146,7 @@ mod tests {
         let news = turn(&mut state, proved(Err("it was removed".to_owned())));
         assert_eq!(news, "", "the words are found once a second, and not in every turn");
         let news = turn(&mut state, Event::Tick);
-        assert!(news.starts_with("WATCHDOG=1\nSTATUS=NOT ENFORCING: "), "{news}");
+        assert!(news.starts_with("WATCHDOG=1\nSTATUS=GUARD DOWN: "), "{news}");
     }
 
     #[test]
@@ -180,6 +172,9 @@ mod tests {
         let told = format!("{actions:?}");
         assert!(told.contains("RELOADING=1"), "{told}");
         let news = state.readiness_news(Turn::Reload, at(1));
-        assert_eq!(news, "READY=1\nSTATUS=the guard is up: customers (enforce)\n");
+        assert_eq!(
+            news,
+            "READY=1\nSTATUS=GUARD UP, 0 of 1 zones enforcing; without any directory: customers\n"
+        );
     }
 }

@@ -1,9 +1,8 @@
 //! Audit records and log messages of the daemon's own doings.
 
-use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStrExt as _;
 
-use super::message::Cause;
+use super::message::{Cause, ZoneInForce};
 use super::plan::Plan;
 use crate::audit::{PolicyZone, Record};
 use crate::kernel::Started;
@@ -41,7 +40,7 @@ pub(super) fn policy(
     plan: &Plan,
     cause: Cause,
     in_force: bool,
-    kept_roots: &BTreeMap<String, usize>,
+    zones_in_force: &[ZoneInForce],
 ) -> Record {
     let zones = plan.policy.zones.iter().zip(&plan.zones).map(|(zone, found)| PolicyZone {
         name: zone.name.to_string(),
@@ -51,7 +50,10 @@ pub(super) fn policy(
             .iter()
             .map(|root| text::lossless(root.path.as_os_str().as_bytes()).0)
             .collect(),
-        kept_roots: kept_roots.get(zone.name.as_str()).copied().unwrap_or_default(),
+        kept_roots: zones_in_force
+            .iter()
+            .find(|in_force| in_force.name == zone.name.as_str())
+            .map_or(0, |in_force| in_force.kept.len()),
         missing: found.missing.clone(),
     });
     Record::Policy {
@@ -66,7 +68,7 @@ pub(super) fn policy(
 
 /// A plan is about to be put in force.
 pub(super) fn policy_accepted(plan: &Plan, cause: Cause) -> Record {
-    match policy(plan, cause, true, &BTreeMap::new()) {
+    match policy(plan, cause, true, &[]) {
         Record::Policy { cause, path, sha256, error, zones, .. } => {
             Record::Policy { outcome: "accepted", cause, path, sha256, error, zones }
         }

@@ -1,4 +1,4 @@
-//! Whether this host is guarded: never claimed, only concluded from what was shown.
+//! Whether the guard is up: never claimed, only concluded from what the self-test has shown.
 
 use std::time::Duration;
 
@@ -24,13 +24,13 @@ pub(crate) struct Guarding {
     pub(crate) checks: Vec<Check>,
 }
 
-/// How far this host is guarded.
+/// Whether the guard is up. What each zone does then is in [`report::guard`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Standing {
-    /// The op over budget never happens.
-    Prevent,
-    /// Nothing is guarded, or nobody can tell.
-    None {
+    /// The programs are loaded, a policy is in force, and the self-test has just passed.
+    Up,
+    /// Nothing is guarded, or it cannot be determined.
+    Down {
         /// Why.
         why: String,
         /// What to do about it.
@@ -39,20 +39,9 @@ pub(crate) enum Standing {
 }
 
 impl Standing {
-    /// Every level there is, weakest first.
-    pub(crate) const LEVELS: [&'static str; 2] = ["none", "prevent"];
-
-    /// The word used in status and metrics.
-    pub(crate) const fn level(&self) -> &'static str {
-        match self {
-            Self::Prevent => "prevent",
-            Self::None { .. } => "none",
-        }
-    }
-
-    /// Whether ops over budget are stopped in zones that enforce.
-    pub(crate) const fn is_enforcing(&self) -> bool {
-        matches!(self, Self::Prevent)
+    /// Whether the kernel decides about ops in the zones in force.
+    pub(crate) const fn is_up(&self) -> bool {
+        matches!(self, Self::Up)
     }
 }
 
@@ -88,23 +77,23 @@ impl Guarding {
             Some(Ok(_)) => self.unproven(now),
         };
         match why {
-            None => Standing::Prevent,
-            Some(why) => self.none(why),
+            None => Standing::Up,
+            Some(why) => self.down(why),
         }
     }
 
     fn unproven(&self, now: Now) -> Option<String> {
         match &self.coverage {
-            None => Some("nothing has been tried yet".to_owned()),
+            None => Some("the self-test has not run yet".to_owned()),
             Some((_, at)) if now.since(*at) > PROOF_HOLDS => {
-                Some(format!("the last proof is {} old", crate::clock::words(now.since(*at))))
+                Some(format!("the last self-test is {} old", crate::clock::words(now.since(*at))))
             }
             Some((coverage, _)) if coverage.is_complete() => None,
             Some((coverage, _)) => Some(report::coverage_why(&report::coverage_ops(coverage))),
         }
     }
 
-    fn none(&self, mut why: String) -> Standing {
+    fn down(&self, mut why: String) -> Standing {
         let failed: Vec<&Check> = self.checks.iter().filter(|check| !check.ok).collect();
         for check in &failed {
             if !why.contains(&check.found) {
@@ -117,7 +106,7 @@ impl Guarding {
         } else {
             fixes.join("; ")
         };
-        Standing::None { why, fix }
+        Standing::Down { why, fix }
     }
 }
 
@@ -143,8 +132,8 @@ mod tests {
     }
 
     #[test]
-    fn enforcing_needs_every_single_condition() {
-        assert_eq!(proven().standing(NOW), Standing::Prevent);
+    fn up_needs_every_single_condition() {
+        assert_eq!(proven().standing(NOW), Standing::Up);
         let mut broken = [proven(), proven(), proven(), proven(), proven(), proven()];
         broken[0].started = None;
         broken[1].started = Some(Err("no".to_owned()));
@@ -158,10 +147,10 @@ mod tests {
             NOW,
         ));
         for guarding in broken {
-            assert_eq!(guarding.standing(NOW).level(), "none", "{guarding:?}");
+            assert!(!guarding.standing(NOW).is_up(), "{guarding:?}");
         }
         let later = Now { boot_ns: NOW.boot_ns + 31_000_000_000, wall_ns: 0 };
-        assert_eq!(proven().standing(later).level(), "none", "a proof holds for a while only");
+        assert!(!proven().standing(later).is_up(), "a proof holds for a while only");
     }
 
     #[test]
@@ -171,7 +160,7 @@ mod tests {
             checks: vec![check("btf", true, "unused"), check("bpf-lsm", false, "add bpf to lsm=")],
             ..Guarding::default()
         };
-        let Standing::None { why, fix } = guarding.standing(NOW) else { panic!("enforcing") };
+        let Standing::Down { why, fix } = guarding.standing(NOW) else { panic!("up") };
         assert_eq!(why, "cannot start; bpf-lsm: bpf-lsm found");
         assert_eq!(fix, "add bpf to lsm=");
     }

@@ -1,6 +1,6 @@
 //! What the daemon knows, and what it does about each event. No I/O here: time comes in, actions go out.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use holdfast_abi as abi;
@@ -31,7 +31,7 @@ use crate::text;
 const PROVE_EVERY: Duration = Duration::from_secs(5);
 /// A proof that is older than this is not shown to somebody who asks: a new one is made.
 const FRESH_PROOF: Duration = Duration::from_secs(1);
-/// How often directories are looked for.
+/// How often directories are looked for, also if nothing is known to have changed.
 const SURVEY_EVERY: Duration = Duration::from_secs(3);
 /// How often accounts that have drained are forgotten.
 const FORGET_EVERY: Duration = Duration::from_secs(60);
@@ -70,8 +70,10 @@ pub(crate) struct State {
     pub(super) readiness: Readiness,
     /// Zone names by slot, those of former policies included: their events can still come.
     zone_names: HashMap<u32, String>,
-    /// How many directories of each zone are guarded although no path leads to them.
-    kept_roots: BTreeMap<String, usize>,
+    /// The zones that the kernel has; none without a guard.
+    pub(crate) in_force: Vec<ZoneInForce>,
+    /// Devices of guarded directories that no mount shows.
+    pub(crate) unmounted: BTreeSet<u32>,
     /// Labels of budgets by id.
     budget_labels: HashMap<u64, String>,
     last_proof: Option<Now>,
@@ -99,7 +101,8 @@ impl State {
             glass: break_glass::Book::default(),
             readiness: Readiness::default(),
             zone_names: HashMap::new(),
-            kept_roots: BTreeMap::new(),
+            in_force: Vec::new(),
+            unmounted: BTreeSet::new(),
             budget_labels: HashMap::new(),
             last_proof: None,
             last_survey: None,
@@ -152,6 +155,10 @@ impl State {
         match event {
             Event::Decided(decided) => self.decided(&decided, now),
             Event::Tick => self.tick(now),
+            Event::HostChanged => {
+                self.last_survey = Some(now);
+                vec![Action::Survey]
+            }
             Event::Asked(ask, reply) => self.asked(ask, reply, now),
             Event::HangUp => vec![
                 Action::Notify(readiness::reloading()),
@@ -166,7 +173,10 @@ impl State {
             }
             Event::PolicyRead(Ok(plan), reply) => vec![Action::Apply(plan, Cause::Reload, reply)],
             Event::PolicyRead(Err(error), reply) => self.reload_refused(&error, reply, now),
-            Event::Surveyed { found, stale } => self.surveyed(found, stale),
+            Event::Surveyed { found, stale, unmounted } => {
+                self.unmounted = unmounted;
+                self.surveyed(found, stale)
+            }
             Event::Applied(plan, cause, Ok(applied), reply) => {
                 self.applied(*plan, cause, applied, reply, now)
             }
@@ -315,7 +325,7 @@ impl State {
                 actions.push(Action::Probe);
                 actions.push(Action::Log(
                     Level::ERROR,
-                    format!("NOT ENFORCING: {error}; see `holdfast doctor`"),
+                    format!("GUARD DOWN: {error}; see `holdfast doctor`"),
                 ));
             }
         }
@@ -342,7 +352,7 @@ impl State {
 
     fn surveyed(&mut self, found: Result<Found, RootProblem>, stale: bool) -> Vec<Action> {
         match found {
-            Ok(Found { zones, mut skipped, unusable }) => {
+            Ok(Found { zones, mut skipped, unusable, .. }) => {
                 self.survey_error = None;
                 skipped.extend(unusable);
                 let mut actions = self.skipped(skipped);
@@ -390,19 +400,14 @@ impl State {
             Applied::NoGuard => false,
         };
         let kept = match applied {
-            Applied::InForce(zones) => self.in_force(zones),
+            Applied::InForce(zones) => self.take_in_force(zones),
             Applied::NoGuard => vec![],
         };
         if cause == Cause::Reload {
             self.reload = Some((now, None));
         }
         let mut actions = vec![
-            Action::Record(Box::new(records::policy(
-                &self.plan,
-                cause,
-                in_force,
-                &self.kept_roots,
-            ))),
+            Action::Record(Box::new(records::policy(&self.plan, cause, in_force, &self.in_force))),
             Action::Log(Level::INFO, records::policy_message(&self.plan, cause, in_force)),
         ];
         if news {
@@ -430,23 +435,24 @@ impl State {
     }
 
     /// Takes note of the zones the kernel has; says so when the number of directories that no path leads to changed.
-    fn in_force(&mut self, zones: Vec<ZoneInForce>) -> Vec<Action> {
+    fn take_in_force(&mut self, zones: Vec<ZoneInForce>) -> Vec<Action> {
         self.guarding.in_force = true;
-        let kept = zones.iter().map(|zone| (zone.name.clone(), zone.kept_roots));
-        let before = std::mem::replace(&mut self.kept_roots, kept.collect());
-        let was = |name: &String| before.get(name).copied().unwrap_or_default();
-        let changed = self.kept_roots.iter().filter(|(name, now)| was(name) != **now);
-        let actions = changed.map(|(name, &now)| {
-            let message = match now {
+        let before = std::mem::replace(&mut self.in_force, zones);
+        let was = |name: &String| {
+            before.iter().find(|zone| zone.name == *name).map_or(0, |zone| zone.kept.len())
+        };
+        let changed = self.in_force.iter().filter(|zone| was(&zone.name) != zone.kept.len());
+        let actions = changed.map(|zone| {
+            let message = match zone.kept.len() {
                 0 => "every directory it guards is at its path".to_owned(),
                 now => text::kept_roots(now),
             };
-            Action::Log(Level::WARN, format!("zone {name}: {message}"))
+            Action::Log(Level::WARN, format!("zone {}: {message}", zone.name))
         });
         let actions = actions.collect();
-        let slots = zones.iter().map(|zone| (zone.slot, zone.name.clone()));
-        self.holding.in_force(slots.collect());
-        self.zone_names.extend(zones.into_iter().map(|zone| (zone.slot, zone.name)));
+        let slots = || self.in_force.iter().map(|zone| (zone.slot, zone.name.clone()));
+        self.holding.in_force(slots().collect());
+        self.zone_names.extend(slots());
         actions
     }
 
@@ -500,10 +506,13 @@ impl State {
         }
         if changed {
             let (level, message) = if complete {
-                (Level::INFO, "proven: every op that was tried was stopped".to_owned())
+                (
+                    Level::INFO,
+                    "the self-test passes: every op that was tried was stopped".to_owned(),
+                )
             } else {
                 let why = report::coverage_why(&ops);
-                (Level::ERROR, format!("NOT ENFORCING: {why}; see `holdfast doctor`"))
+                (Level::ERROR, format!("GUARD DOWN: {why}; see `holdfast doctor`"))
             };
             actions.push(Action::Log(level, message));
             actions.push(Action::Record(Box::new(Record::Coverage { complete, ops })));
@@ -511,12 +520,12 @@ impl State {
         actions
     }
 
-    fn reloaded(&self, enforcing: bool) -> Answer {
+    fn reloaded(&self, in_force: bool) -> Answer {
         let report = ReloadReport {
             sha256: self.plan.origin.sha256.clone(),
             zones: self.plan.policy.zones.len(),
             missing: self.plan.missing(),
-            enforcing,
+            in_force,
         };
         super::json(&report)
     }

@@ -17,7 +17,7 @@ pub(in crate::daemon) fn guarded() -> State {
     let _ = state.handle(Event::GuardStarted(Ok(Started::Fresh)), at(1));
     let _ = state.handle(in_force(Cause::Start, 0), at(1));
     let _ = state.handle(Event::Proved(covered(true)), at(1));
-    assert!(state.guarding.standing(at(1)).is_enforcing());
+    assert!(state.guarding.standing(at(1)).is_up());
     state
 }
 
@@ -27,7 +27,8 @@ fn in_force(cause: Cause, kept_roots: usize) -> Event {
 }
 
 fn zones(kept_roots: usize) -> Vec<ZoneInForce> {
-    vec![ZoneInForce { slot: 1, name: "customers".to_owned(), kept_roots }]
+    let (name, kept) = ("customers".to_owned(), vec![7; kept_roots]);
+    vec![ZoneInForce { slot: 1, name, roots: vec![], kept }]
 }
 
 fn covered(ok: bool) -> Coverage {
@@ -84,7 +85,7 @@ pub(in crate::daemon) fn words(actions: &[Action]) -> Vec<&'static str> {
 
 fn surveyed(found: Result<Vec<ZoneRoots>, RootProblem>) -> Event {
     let found = found.map(|zones| Found { zones, ..Found::default() });
-    Event::Surveyed { found, stale: false }
+    Event::Surveyed { found, stale: false, unmounted: BTreeSet::new() }
 }
 
 fn refused() -> PlanError {
@@ -120,7 +121,7 @@ fn a_bad_policy_changes_nothing_but_is_told_everywhere() {
     assert!(message.contains("zone `a`: no"));
     assert_eq!(state.plan.origin, before);
     assert!(state.reload.as_ref().unwrap().1.is_some());
-    assert!(state.guarding.standing(at(10)).is_enforcing());
+    assert!(state.guarding.standing(at(10)).is_up());
 }
 
 #[test]
@@ -136,7 +137,7 @@ fn a_good_policy_is_in_force_only_once_the_kernel_has_it() {
     assert_eq!(words(&state.handle(failed, at(11))), ["record", "log"]);
     assert_eq!(state.plan.origin.sha256, "0".repeat(64), "still not");
     assert!(state.reload.as_ref().unwrap().1.is_some());
-    assert!(state.guarding.standing(at(11)).is_enforcing(), "the one before is in force");
+    assert!(state.guarding.standing(at(11)).is_up(), "the one before is in force");
     let (reply, mut answer) = oneshot::channel();
     let applied = Ok(Applied::InForce(zones(0)));
     let done = Event::Applied(Box::new(plan), Cause::Reload, applied, Some(reply));
@@ -153,7 +154,7 @@ fn a_good_policy_is_in_force_only_once_the_kernel_has_it() {
     let Answer::Json(json) = answer.try_recv().unwrap() else { panic!("no answer") };
     let report: ReloadReport = serde_json::from_str(&json).unwrap();
     assert!(
-        report.enforcing
+        report.in_force
             && report.sha256.starts_with("111")
             && report.missing == ["/nonexistent/customers"]
     );
@@ -256,8 +257,8 @@ fn without_a_guard_the_agent_goes_on_and_claims_nothing() {
         at(1),
     );
     assert_eq!(words(&actions), ["record", "log", "log"]);
-    let crate::daemon::Standing::None { why, fix } = state.guarding.standing(at(1)) else {
-        panic!("enforcing")
+    let crate::daemon::Standing::Down { why, fix } = state.guarding.standing(at(1)) else {
+        panic!("up")
     };
     assert!(why.contains("BPF LSM is not active") && fix.contains("add bpf to lsm="));
     assert_eq!(words(&state.handle(Event::Tick, at(100))), ["sync", "survey"], "nothing to prove");
@@ -270,10 +271,10 @@ fn losing_the_proof_is_told_once_and_so_is_its_return() {
         words(&state.handle(Event::Proved(covered(false)), at(5))),
         ["probe", "log", "record"]
     );
-    assert!(!state.guarding.standing(at(5)).is_enforcing());
+    assert!(!state.guarding.standing(at(5)).is_up());
     assert_eq!(words(&state.handle(Event::Proved(covered(false)), at(10))), ["probe"]);
     assert_eq!(words(&state.handle(Event::Proved(covered(true)), at(15))), ["log", "record"]);
-    assert!(state.guarding.standing(at(15)).is_enforcing());
+    assert!(state.guarding.standing(at(15)).is_up());
     assert_eq!(words(&state.handle(Event::Proved(covered(true)), at(20))), [] as [&str; 0]);
 }
 
@@ -349,8 +350,9 @@ fn one_directory_that_cannot_be_guarded_keeps_no_other_from_being_so() {
     let mut zones = state.plan.zones.clone();
     let problem = || RootProblem::host(&std::io::Error::other("no"));
     let found = |zones: &[ZoneRoots]| Event::Surveyed {
-        found: Ok(Found { zones: zones.to_vec(), skipped: vec![], unusable: vec![problem()] }),
+        found: Ok(Found { zones: zones.to_vec(), unusable: vec![problem()], ..Found::default() }),
         stale: false,
+        unmounted: BTreeSet::new(),
     };
     let actions = state.handle(found(&zones), at(5));
     assert_eq!(words(&actions), ["log"]);
@@ -394,7 +396,13 @@ fn a_root_made_anew_under_its_old_number_is_put_in_force_again() {
     // that neither number nor time of birth changes. Only the kernel's generation number did.
     let mut state = guarded();
     let found = Ok(Found { zones: state.plan.zones.clone(), ..Found::default() });
-    assert_eq!(words(&state.handle(Event::Surveyed { found, stale: true }, at(5))), ["apply"]);
+    assert_eq!(
+        words(
+            &state
+                .handle(Event::Surveyed { found, stale: true, unmounted: BTreeSet::new() }, at(5))
+        ),
+        ["apply"]
+    );
 }
 
 #[test]

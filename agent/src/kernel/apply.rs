@@ -9,7 +9,9 @@ use aya::maps::PerCpuValues;
 use holdfast_abi as abi;
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2};
 
-use super::{ActiveZone, Desired, DesiredZone, error::KernelError, holds, learn, maps::Maps};
+use super::{
+    ActiveZone, Desired, DesiredRoot, DesiredZone, error::KernelError, holds, learn, maps::Maps,
+};
 
 const BPF_NOEXIST: u64 = 1;
 
@@ -23,14 +25,21 @@ pub(super) fn apply(
     let bank = 1 - (control.bank & 1);
     let (slots, fresh) = assign_slots(maps, control.bank, desired)?;
     let mut active = Vec::new();
+    let (mut confs, mut kept_confs) = (Vec::new(), Vec::new());
     for (zone, &slot) in desired.zones.iter().zip(&slots) {
-        let roots = zone
-            .roots
-            .iter()
-            .map(|path| Ok((path.clone(), learn_path(maps, path, ResolveFlags::NO_SYMLINKS)?)))
-            .collect::<Result<Vec<_>, KernelError>>()?;
-        let kept_roots =
-            if zone.keep_roots { kept(maps, control.bank, slot, &roots)? } else { Vec::new() };
+        let mut roots = Vec::new();
+        for root in &zone.roots {
+            let learned = learn_path(maps, &root.path, ResolveFlags::NO_SYMLINKS)?;
+            confs.push((learned, root_conf(zone, slot, root, learned.generation)));
+            roots.push((root.path.clone(), learned));
+        }
+        let mut kept_roots = Vec::new();
+        if zone.keep_roots {
+            for (root, conf) in kept(maps, control.bank, slot, &roots)? {
+                kept_confs.push((root, kept_conf(zone, &root, conf)));
+                kept_roots.push(root);
+            }
+        }
         active.push(ActiveZone { slot, name: zone.name.clone(), roots, kept_roots });
     }
     let canary = learn_path(maps, canary_dir, ResolveFlags::empty())?;
@@ -38,17 +47,18 @@ pub(super) fn apply(
     drop_overflow_accounts(maps)?;
     clear(maps, bank)?;
     let mut filesystems = HashMap::from([(canary.dev, abi::FsConf::NO_ZONE)]);
-    add_root(maps, bank, abi::CANARY_ZONE, &canary)?;
+    let canary_conf = abi::RootConf {
+        zone: abi::CANARY_ZONE,
+        generation: canary.generation,
+        tenant: canary.ino,
+        ..abi::RootConf::default()
+    };
+    add_root(maps, bank, &canary, canary_conf)?;
     // Kept roots first: one that another zone's path leads to now belongs to that zone.
-    for zone in &active {
-        for root in &zone.kept_roots {
-            add_root(maps, bank, zone.slot, root)?;
-        }
+    for (root, conf) in kept_confs.iter().chain(&confs) {
+        add_root(maps, bank, root, *conf)?;
     }
     for (index, zone) in active.iter().enumerate() {
-        for (_, root) in &zone.roots {
-            add_root(maps, bank, zone.slot, root)?;
-        }
         let found = zone.roots.iter().map(|(_, root)| root);
         for root in found.chain(&zone.kept_roots) {
             let strict = filesystems.entry(root.dev).or_insert(abi::FsConf::NO_ZONE);
@@ -71,14 +81,13 @@ pub(super) fn apply(
     Ok(active)
 }
 
-/// Roots in force in `bank` for the zone in `slot` that are not among `found`. They are let go when they would take
-/// more than half of the map.
+/// Roots in force in `bank` for the zone in `slot` that are not among `found`: as many as half of the map has room for.
 fn kept(
     maps: &Maps,
     bank: u32,
     slot: u32,
     found: &[(PathBuf, abi::Learned)],
-) -> Result<Vec<abi::Learned>, KernelError> {
+) -> Result<Vec<(abi::Learned, abi::RootConf)>, KernelError> {
     let refused = |error| KernelError::refused("read the map of roots", error);
     let mut kept = Vec::new();
     for entry in maps.roots.iter() {
@@ -86,15 +95,16 @@ fn kept(
         let same = |root: &abi::Learned| (root.dev, root.ino) == (key.dev, key.ino);
         if key.bank == bank && conf.zone == slot && !found.iter().any(|(_, root)| same(root)) {
             let (ino, dev, generation) = (key.ino, key.dev, conf.generation);
-            kept.push(abi::Learned { serial: 0, ino, dev, generation });
+            kept.push((abi::Learned { serial: 0, ino, dev, generation }, conf));
         }
     }
-    if kept.len() + found.len() > abi::MAX_ROOTS as usize / 2 {
+    let room = (abi::MAX_ROOTS as usize / 2).saturating_sub(found.len());
+    if kept.len() > room {
         tracing::warn!(
-            roots = kept.len(),
-            "too many directories have left their path; no longer guarded"
+            roots = kept.len() - room,
+            "too many directories have left their path; these are no longer guarded"
         );
-        kept.clear();
+        kept.truncate(room);
     }
     Ok(kept)
 }
@@ -179,10 +189,30 @@ fn clear(maps: &mut Maps, bank: u32) -> Result<(), KernelError> {
     Ok(())
 }
 
-fn add_root(maps: &mut Maps, bank: u32, zone: u32, root: &abi::Learned) -> Result<(), KernelError> {
+fn root_conf(zone: &DesiredZone, slot: u32, root: &DesiredRoot, generation: u32) -> abi::RootConf {
+    let depth = zone.tenant_depth.saturating_sub(root.level);
+    abi::RootConf { zone: slot, generation, tenant: root.tenant, depth, level: root.level }
+}
+
+/// The same for a root that stays in force, where tenants may live at another level than before.
+fn kept_conf(zone: &DesiredZone, root: &abi::Learned, before: abi::RootConf) -> abi::RootConf {
+    let depth = zone.tenant_depth.saturating_sub(before.level);
+    let tenant = match (before.depth, depth) {
+        (0, 1..) | (1.., 0) => before.tenant ^ root.ino,
+        _ => before.tenant,
+    };
+    abi::RootConf { tenant, depth, ..before }
+}
+
+fn add_root(
+    maps: &mut Maps,
+    bank: u32,
+    root: &abi::Learned,
+    conf: abi::RootConf,
+) -> Result<(), KernelError> {
     let key = abi::RootKey { ino: root.ino, dev: root.dev, bank };
     maps.roots
-        .insert(key, abi::RootConf { zone, generation: root.generation }, 0)
+        .insert(key, conf, 0)
         .map_err(|error| KernelError::refused("write the map of roots", error))
 }
 

@@ -85,10 +85,21 @@ pub struct DesiredZone {
     /// At most [`abi::MAX_BUDGETS`].
     pub budgets: Vec<abi::BudgetConf>,
     /// Directories that exist now.
-    pub roots: Vec<PathBuf>,
+    pub roots: Vec<DesiredRoot>,
     /// Roots that are in force for a zone of this name and not among `roots` stay in force: their path was renamed or
     /// mounted over, and a zone is its inodes, not their path. False only where the policy no longer names them.
     pub keep_roots: bool,
+}
+
+/// One directory to guard.
+#[derive(Clone, Debug)]
+pub struct DesiredRoot {
+    /// Its path.
+    pub path: PathBuf,
+    /// Levels from the protected path down to it, by their names.
+    pub level: u32,
+    /// As in [`abi::RootConf::tenant`].
+    pub tenant: u64,
 }
 
 /// A zone as it is in force.

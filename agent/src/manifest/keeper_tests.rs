@@ -39,6 +39,10 @@ impl Ring for Fake {
     }
 }
 
+fn name(path: &std::path::Path) -> crate::manifest::RootName {
+    crate::manifest::RootName { path: path.to_owned(), level: 0 }
+}
+
 fn work(dir: &std::path::Path, names: &[&str]) -> Work<Fake> {
     let shared = SharedNames::default();
     if !names.is_empty() {
@@ -49,7 +53,7 @@ fn work(dir: &std::path::Path, names: &[&str]) -> Work<Fake> {
             kept_roots: vec![],
         };
         let zones: Vec<ActiveZone> = names.iter().enumerate().map(zone).collect();
-        shared.get().in_force(&zones, |_| true);
+        shared.get().in_force(&zones, |_| true, name);
     }
     Work {
         dir: dir.to_owned(),
@@ -103,12 +107,12 @@ fn a_root_that_left_its_path_has_its_name_also_after_the_agent_was_started_anew(
     let root = abi::Learned { serial: 0, ino: head().root, dev: head().dev, generation: 0 };
     let zone = |roots, kept_roots| ActiveZone { slot: 1, name: "z".into(), roots, kept_roots };
     let mut first = work(dir.path(), &["z"]);
-    first.names.get().in_force(&[zone(vec![("/srv/a".into(), root)], vec![])], |_| true);
+    first.names.get().in_force(&[zone(vec![("/srv/a".into(), root)], vec![])], |_| true, name);
     first.asked(after(1)).unwrap();
     // The next agent, and one more, find no path that leads to it.
     for second in 1..=2 {
         let mut next = work(dir.path(), &["z"]);
-        next.names.get().in_force(&[zone(vec![], vec![root])], |_| true);
+        next.names.get().in_force(&[zone(vec![], vec![root])], |_| true, name);
         next.stream.records[0].time_ns += second;
         next.asked(after(second * 1000)).unwrap();
     }

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::Path;
 
 use holdfast_abi::{self as abi, Op};
 use serde::{Deserialize, Serialize};
 
 use super::Name;
 use super::place::place;
+use super::roots::RootName;
 use crate::clock::{Now, rfc3339};
 use crate::kernel::Gone;
 
@@ -208,15 +208,21 @@ pub(super) struct Meaning {
 }
 
 /// A record of the kernel as a line.
-pub(super) fn record(gone: &Gone<'_>, meaning: Meaning, root: Option<&Path>, now: Now) -> Record {
+pub(super) fn record(
+    gone: &Gone<'_>,
+    meaning: Meaning,
+    root: Option<&RootName>,
+    now: Now,
+) -> Record {
     let head = &gone.head;
-    let place = place(head, gone.names, gone.tenant);
+    let below = root.map(RootName::below).unwrap_or_default();
+    let place = place(head, gone.names, gone.tenant, &below);
     let end = head.comm.iter().position(|&byte| byte == 0).unwrap_or(head.comm.len());
     let behind = now.boot_ns.saturating_sub(head.time_ns);
     Record {
         time: rfc3339(now.wall_ns.saturating_sub(i64::try_from(behind).unwrap_or(i64::MAX)).max(0)),
         zone: meaning.zone,
-        root: root.map(|root| root.as_os_str().as_bytes().into()),
+        root: root.map(|root| root.protected().as_os_str().as_bytes().into()),
         tenant: place.tenant,
         tenant_inode: head.tenant,
         path: place.path,
@@ -301,7 +307,7 @@ pub(crate) mod tests {
         let gone =
             Gone { head: abi::Destroyed { time_ns: n, ..head() }, names: &names, tenant: b"" };
         let meaning = Meaning { zone: "z".into(), unit: "/u".into(), allowance: None };
-        record(&gone, meaning, Some(Path::new("/srv")), NOW)
+        record(&gone, meaning, Some(&RootName { path: "/srv".into(), level: 0 }), NOW)
     }
 
     #[test]

@@ -27,6 +27,7 @@ pub(crate) use name::Name;
 pub(crate) use names::SharedNames;
 pub(crate) use off::{Off, Offs};
 pub(crate) use read::Records;
+pub(crate) use roots::RootName;
 pub(crate) use segment::{Sealed, Summarised};
 pub(crate) use summary::{RowKey, SpentFrom, Sum, Summary, SummaryRow};
 pub(crate) use verify::{Finding, verify};

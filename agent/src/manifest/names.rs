@@ -1,10 +1,10 @@
 //! What the numbers in the kernel's records stand for. The daemon's loop fills it in, the keeper looks things up.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::roots;
+use super::roots::{self, RootName};
 use crate::kernel::ActiveZone;
 use holdfast_abi as abi;
 
@@ -40,7 +40,7 @@ pub(crate) struct Names {
     /// Zones in force; `None` before the first policy is.
     pub(crate) zones: Option<Vec<ZoneNames>>,
     zone_ids: HashMap<u64, String>,
-    roots: Recent<roots::Key, PathBuf>,
+    roots: Recent<roots::Key, RootName>,
     /// Those that are guarded now, and whether that is news.
     guarded: BTreeSet<roots::Key>,
     is_news: bool,
@@ -48,8 +48,13 @@ pub(crate) struct Names {
 }
 
 impl Names {
-    /// A policy is in force.
-    pub(crate) fn in_force(&mut self, active: &[ActiveZone], is_recorded: impl Fn(&str) -> bool) {
+    /// A policy is in force. `named`: what a root is called that has this real path.
+    pub(crate) fn in_force(
+        &mut self,
+        active: &[ActiveZone],
+        is_recorded: impl Fn(&str) -> bool,
+        named: impl Fn(&Path) -> RootName,
+    ) {
         let mut zones = Vec::new();
         // Those that are guarded although no path leads to them keep the name they had.
         let kept = active.iter().flat_map(|zone| &zone.kept_roots);
@@ -63,9 +68,9 @@ impl Names {
             self.zone_ids.insert(abi::name_id(&name), name.clone());
             zones.push(ZoneNames { slot, manifest: is_recorded(&name), name });
             for (path, root) in &zone.roots {
-                let key = (root.dev, root.ino);
-                self.is_news |= self.roots.get(&key) != Some(path);
-                self.roots.insert(key, path.clone());
+                let (key, name) = ((root.dev, root.ino), named(path));
+                self.is_news |= self.roots.get(&key) != Some(&name);
+                self.roots.insert(key, name);
             }
         }
         self.zones = Some(zones);
@@ -81,22 +86,22 @@ impl Names {
         self.zone_ids.get(&id).cloned().unwrap_or_else(|| format!("zone#{id:016x}"))
     }
 
-    /// Path of a root, also of one that has left it.
-    pub(super) fn root(&self, dev: u32, ino: u64) -> Option<&Path> {
-        self.roots.get(&(dev, ino)).map(PathBuf::as_path)
+    /// What a root is called, also one that has left its path.
+    pub(super) fn root(&self, dev: u32, ino: u64) -> Option<&RootName> {
+        self.roots.get(&(dev, ino))
     }
 
     /// What an agent before this one called them, where that is not known better.
-    pub(super) fn learn(&mut self, roots: Vec<(roots::Key, PathBuf)>) {
-        for (key, path) in roots {
+    pub(super) fn learn(&mut self, roots: Vec<(roots::Key, RootName)>) {
+        for (key, name) in roots {
             if self.roots.get(&key).is_none() {
-                self.roots.insert(key, path);
+                self.roots.insert(key, name);
             }
         }
     }
 
     /// What the roots that are guarded are called, if that has changed since it was asked for.
-    pub(super) fn new_roots(&mut self) -> Option<Vec<(roots::Key, PathBuf)>> {
+    pub(super) fn new_roots(&mut self) -> Option<Vec<(roots::Key, RootName)>> {
         let named = |key: &roots::Key| Some((*key, self.roots.get(key)?.clone()));
         let is_news = std::mem::take(&mut self.is_news);
         is_news.then(|| self.guarded.iter().filter_map(named).collect())
@@ -154,7 +159,13 @@ impl<K, V> Default for Recent<K, V> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
     use super::*;
+
+    fn name(path: &Path) -> RootName {
+        RootName { path: path.to_owned(), level: 0 }
+    }
 
     /// A root that is still guarded lost its name once enough others had come and gone.
     #[test]
@@ -163,12 +174,12 @@ mod tests {
         let root = |ino| abi::Learned { serial: 0, ino, dev: 1, generation: 0 };
         let path = |ino: u64| PathBuf::from(format!("/srv/{ino}"));
         let zone = |roots, kept_roots| ActiveZone { slot: 3, name: "z".into(), roots, kept_roots };
-        names.in_force(&[zone(vec![(path(7), root(7))], vec![])], |_| true);
+        names.in_force(&[zone(vec![(path(7), root(7))], vec![])], |_| true, name);
         for round in 1..=3 * KEPT as u64 / 1000 {
             let roots = (0..1000).map(|n| round * 1000 + n).map(|ino| (path(ino), root(ino)));
-            names.in_force(&[zone(roots.collect(), vec![root(7)])], |_| true);
+            names.in_force(&[zone(roots.collect(), vec![root(7)])], |_| true, name);
         }
-        assert_eq!(names.root(1, 7), Some(Path::new("/srv/7")));
+        assert_eq!(names.root(1, 7), Some(&name(Path::new("/srv/7"))));
         assert_eq!(names.root(1, 1000), None, "others are forgotten");
         assert!(names.roots.map.len() <= KEPT);
     }
@@ -184,10 +195,10 @@ mod tests {
             roots,
             kept_roots: vec![],
         };
-        names.in_force(&[zone("a", vec![("/srv/a".into(), root)])], |_| true);
-        names.in_force(&[zone("b", vec![])], |name| name != "b");
+        names.in_force(&[zone("a", vec![("/srv/a".into(), root)])], |_| true, name);
+        names.in_force(&[zone("b", vec![])], |name| name != "b", name);
         assert_eq!(names.zone(abi::name_id("a")), "a");
-        assert_eq!(names.root(1, 7), Some(Path::new("/srv/a")));
+        assert_eq!(names.root(1, 7), Some(&name(Path::new("/srv/a"))));
         assert_eq!(names.zone(1), "zone#0000000000000001");
         let zones = names.zones.clone().unwrap();
         assert_eq!(zones, [ZoneNames { slot: 3, name: "b".into(), manifest: false }]);

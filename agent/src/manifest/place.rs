@@ -17,19 +17,23 @@ pub(super) struct Place {
     pub(super) cut: bool,
 }
 
-/// Takes names apart.
-pub(super) fn place(head: &abi::Destroyed, names: &[u8], tenant: &[u8]) -> Place {
-    let names = downwards(names);
+/// Takes names apart. `below`: those from the protected path down to the root that the kernel's names end at.
+pub(super) fn place(head: &abi::Destroyed, names: &[u8], tenant: &[u8], below: &[&[u8]]) -> Place {
     let depth = head.tenant_depth as usize;
     if head.flags & (abi::GONE_CUT | abi::GONE_STRICT) != 0 {
-        let tenant = downwards(tenant);
+        let mut all = below.to_vec();
+        all.extend(downwards(tenant));
         let known = head.flags & abi::GONE_STRICT == 0
             && depth > 0
-            && tenant.len() == depth
-            && after_unread(&tenant).len() == depth;
-        let path = join(after_unread(&names));
-        return Place { tenant: known.then(|| join(&tenant)), path, cut: true };
+            && (all.len() == depth || below.len() >= depth);
+        all.truncate(depth);
+        let known = known && after_unread(&all).len() == depth;
+        let path = join(after_unread(&downwards(names)));
+        return Place { tenant: known.then(|| join(&all)), path, cut: true };
     }
+    let mut all = below.to_vec();
+    all.extend(downwards(names));
+    let names = all;
     let known = after_unread(&names);
     let cut = known.len() < names.len();
     if names.len() < depth || (head.tenant == 0 && depth > 0) {
@@ -70,7 +74,7 @@ mod tests {
     }
 
     fn of(depth: u32, names: &str) -> (Option<String>, String) {
-        let place = place(&head(depth, 0), names.as_bytes(), b"");
+        let place = place(&head(depth, 0), names.as_bytes(), b"", &[]);
         assert!(!place.cut);
         let text = |name: Name| String::from_utf8(name.0).unwrap();
         (place.tenant.map(text), text(place.path))
@@ -92,14 +96,14 @@ mod tests {
     #[test]
     fn a_file_where_tenants_live_is_in_none() {
         let head = abi::Destroyed { tenant: 0, ..head(1, 0) };
-        let place = place(&head, b"readme\0", b"");
+        let place = place(&head, b"readme\0", b"", &[]);
         assert_eq!((place.tenant, place.path.0), (None, b"readme".to_vec()));
     }
 
     /// A level that was left out once made another directory the tenant, and another path the file's.
     #[test]
     fn a_name_that_could_not_be_read_is_unknown_and_moves_nobody() {
-        let of = |depth, names: &[u8]| place(&head(depth, 0), names, b"");
+        let of = |depth, names: &[u8]| place(&head(depth, 0), names, b"", &[]);
         let tenant = |name: &[u8]| Some(Name::from(name));
         let below = of(1, b"f\0\0d\0alice\0");
         assert_eq!(
@@ -114,20 +118,37 @@ mod tests {
         let whose = of(2, b"f\0d\0\0site\0");
         assert_eq!((whose.tenant, whose.path, whose.cut), (None, b"d/f"[..].into(), true));
         let deep = head(2, abi::GONE_CUT);
-        assert_eq!(place(&deep, b"f\0", b"\0site\0").tenant, None);
-        let deep = place(&deep, b"f\0\0d\0", b"alice\0site\0");
+        assert_eq!(place(&deep, b"f\0", b"\0site\0", &[]).tenant, None);
+        let deep = place(&deep, b"f\0\0d\0", b"alice\0site\0", &[]);
         assert_eq!((deep.tenant, deep.path), (tenant(b"site/alice"), b"f"[..].into()));
+    }
+
+    /// The names end at what is mounted; the tenant and the path begin above it.
+    #[test]
+    fn a_mount_keeps_its_tenant() {
+        let of = |depth, flags, below: &[&[u8]], names: &[u8], tenant: &[u8]| {
+            let place = place(&head(depth, flags), names, tenant, below);
+            (place.tenant.map(|tenant| tenant.0), place.path.0)
+        };
+        let some = |tenant: &str, path: &str| (Some(tenant.into()), path.as_bytes().to_vec());
+        assert_eq!(of(1, 0, &[b"alice"], b"f\0www\0", b""), some("alice", "www/f"));
+        assert_eq!(of(1, 0, &[b"alice", b"data"], b"f\0", b""), some("alice", "data/f"));
+        assert_eq!(of(2, 0, &[b"disk"], b"f\0alice\0", b""), some("disk/alice", "f"));
+        let cut = abi::GONE_CUT;
+        assert_eq!(of(1, cut, &[b"alice", b"data"], b"f\0", b"x\0"), some("alice", "f"));
+        assert_eq!(of(2, cut, &[b"disk"], b"f\0", b"alice\0"), some("disk/alice", "f"));
+        assert_eq!(of(2, cut, &[b"disk"], b"f\0", b"").0, None);
     }
 
     #[test]
     fn what_is_cut_keeps_its_tenant() {
-        let cut = place(&head(1, abi::GONE_CUT), b"f\0deep\0", b"alice\0");
+        let cut = place(&head(1, abi::GONE_CUT), b"f\0deep\0", b"alice\0", &[]);
         assert_eq!(
             (cut.tenant.unwrap().0, cut.path.0, cut.cut),
             (b"alice".to_vec(), b"deep/f".to_vec(), true)
         );
-        let unknown = place(&head(1, abi::GONE_STRICT), b"f\0", b"");
+        let unknown = place(&head(1, abi::GONE_STRICT), b"f\0", b"", &[]);
         assert_eq!((unknown.tenant, unknown.cut), (None, true));
-        assert_eq!(place(&head(1, abi::GONE_CUT), b"f\0", b"").tenant, None);
+        assert_eq!(place(&head(1, abi::GONE_CUT), b"f\0", b"", &[]).tenant, None);
     }
 }

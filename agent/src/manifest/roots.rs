@@ -16,6 +16,28 @@ const FILE: &str = "roots.json";
 /// A root, as the kernel calls it: device and inode.
 pub(super) type Key = (u32, u64);
 
+/// What a root is called.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct RootName {
+    /// Its path, as it follows from the protected path.
+    pub(crate) path: PathBuf,
+    /// How many names of it are below the protected path.
+    pub(crate) level: u32,
+}
+
+impl RootName {
+    /// The protected path.
+    pub(super) fn protected(&self) -> &Path {
+        self.path.ancestors().nth(self.level as usize).unwrap_or(&self.path)
+    }
+
+    /// The names from the protected path to it.
+    pub(super) fn below(&self) -> Vec<&[u8]> {
+        let below = self.path.strip_prefix(self.protected()).unwrap_or(Path::new(""));
+        below.components().map(|name| name.as_os_str().as_bytes()).collect()
+    }
+}
+
 #[derive(Serialize, Deserialize)]
 struct Document {
     /// The kernel's ring then: numbers of another boot mean nothing.
@@ -28,10 +50,12 @@ struct Root {
     dev: u32,
     ino: u64,
     path: Name,
+    #[serde(default)]
+    level: u32,
 }
 
 /// What an agent before this one has left, if it had the same ring.
-pub(super) fn read(dir: &Path, ring: &str) -> io::Result<Vec<(Key, PathBuf)>> {
+pub(super) fn read(dir: &Path, ring: &str) -> io::Result<Vec<(Key, RootName)>> {
     let text = match fs::read(dir.join(FILE)) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         text => text?,
@@ -39,20 +63,22 @@ pub(super) fn read(dir: &Path, ring: &str) -> io::Result<Vec<(Key, PathBuf)>> {
     let document: Document = serde_json::from_slice(&text)?;
     let roots = document.roots.into_iter().filter(|_| document.ring == ring);
     let path = |name: Name| PathBuf::from(std::ffi::OsString::from_vec(name.0));
-    Ok(roots.map(|root| ((root.dev, root.ino), path(root.path))).collect())
+    let named = |root: Root| RootName { path: path(root.path), level: root.level };
+    Ok(roots.map(|root| ((root.dev, root.ino), named(root))).collect())
 }
 
 /// Leaves them, all or nothing. Whether they fit into `most` bytes; if not, none is left.
 pub(super) fn write(
     dir: &Path,
     ring: &str,
-    roots: &[(Key, PathBuf)],
+    roots: &[(Key, RootName)],
     most: u64,
 ) -> io::Result<bool> {
-    let root = |((dev, ino), path): &(Key, PathBuf)| Root {
+    let root = |((dev, ino), name): &(Key, RootName)| Root {
         dev: *dev,
         ino: *ino,
-        path: path.as_os_str().as_bytes().into(),
+        path: name.path.as_os_str().as_bytes().into(),
+        level: name.level,
     };
     let document = Document { ring: ring.to_owned(), roots: roots.iter().map(root).collect() };
     let bytes = serde_json::to_vec(&document)?;
@@ -83,7 +109,12 @@ mod tests {
     fn names_of_any_bytes_are_there_for_the_same_ring_and_within_the_bound() {
         let dir = tempfile::tempdir().unwrap();
         let path = PathBuf::from(std::ffi::OsString::from_vec(b"/srv/\xff\n".to_vec()));
-        let roots = vec![((1, 7), path), ((1, 8), PathBuf::from("/srv/b"))];
+        let roots = vec![
+            ((1, 7), RootName { path, level: 0 }),
+            ((1, 8), RootName { path: "/srv/b/c".into(), level: 2 }),
+        ];
+        assert_eq!(roots[1].1.protected(), Path::new("/srv"));
+        assert_eq!(roots[1].1.below(), [b"b", b"c"]);
         assert_eq!(read(dir.path(), "boot/1").unwrap(), []);
         assert!(write(dir.path(), "boot/1", &roots, 1000).unwrap());
         assert_eq!(read(dir.path(), "boot/1").unwrap(), roots);

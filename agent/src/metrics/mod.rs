@@ -16,10 +16,11 @@ use prometheus::{Encoder as _, IntCounterVec, IntGauge, IntGaugeVec, Opts, Regis
 
 use holdfast_abi::{ABI_VERSION, Mode, OnTrip};
 
+use crate::api::{PathState, ZoneState};
 use crate::clock::Now;
-use crate::daemon::{AllowanceCount, GlassCount, Standing, State};
+use crate::daemon::{AllowanceCount, GlassCount, State};
 use crate::holds::EndedPause;
-use crate::report::{Facts, OpsNet, coverage_ops};
+use crate::report::{self, Facts, OpsNet, coverage_ops};
 use allowances::Allowances;
 use break_glass::Glass;
 use manifest::Manifest;
@@ -51,15 +52,15 @@ pub(crate) struct Metrics {
     tripped: IntGaugeVec,
     zone_mode: IntGaugeVec,
     on_trip: IntGaugeVec,
-    level: IntGaugeVec,
-    enforcing: IntGauge,
+    guard_up: IntGauge,
+    zone_enforcing: IntGaugeVec,
+    unguarded: IntGaugeVec,
     coverage_ok: IntGaugeVec,
     coverage_time: IntGauge,
     coverage_age: IntGaugeVec,
     roots: IntGaugeVec,
     missing: IntGaugeVec,
     kept: IntGaugeVec,
-    guarded: IntGaugeVec,
     accounts: IntGauge,
     pauses: Pauses,
     allowances: Allowances,
@@ -187,16 +188,22 @@ impl Metrics {
                 "1 for what a zone does with ops over budget once it enforces, 0 for the others.",
                 &["zone", "on_trip"],
             )?,
-            level: gauges(
+            guard_up: gauge(
                 r,
-                "level",
-                "1 for the level of enforcement that was just shown.",
-                &["level"],
+                "guard_up",
+                "1 if the programs are loaded, a policy is in force, and the self-test has just passed.",
             )?,
-            enforcing: gauge(
+            zone_enforcing: gauges(
                 r,
-                "enforcing",
-                "1 if a denied op has just shown that ops over budget are stopped.",
+                "zone_enforcing",
+                "1 if the guard is up, every path of the zone that exists is guarded, and ops over budget are stopped.",
+                &["zone"],
+            )?,
+            unguarded: gauges(
+                r,
+                "paths_unguarded",
+                "Paths of a zone that exist and are not guarded: `holdfast status` says why.",
+                &["zone"],
             )?,
             coverage_ok: gauges(
                 r,
@@ -226,12 +233,6 @@ impl Metrics {
                 r,
                 "roots_kept",
                 "Directories of a zone that have left their path and are still guarded.",
-                &["zone"],
-            )?,
-            guarded: gauges(
-                r,
-                "zone_guarded",
-                "1 if any directory of a zone is guarded, kept ones included.",
                 &["zone"],
             )?,
             accounts: gauge(r, "accounts", "Accounts (budget and actor) the kernel keeps.")?,
@@ -337,11 +338,19 @@ impl Metrics {
     }
 
     fn show_state(&self, state: &State, facts: &Facts, now: Now) {
-        let by_zone =
-            [&self.zone_mode, &self.on_trip, &self.roots, &self.missing, &self.kept, &self.guarded];
+        let by_zone = [
+            &self.zone_mode,
+            &self.on_trip,
+            &self.roots,
+            &self.missing,
+            &self.kept,
+            &self.zone_enforcing,
+            &self.unguarded,
+        ];
         by_zone.into_iter().for_each(IntGaugeVec::reset);
         self.coverage_ok.reset();
-        for (zone, found) in state.plan.policy.zones.iter().zip(&state.plan.zones) {
+        let guard = report::guard(state, now);
+        for (zone, report) in state.plan.policy.zones.iter().zip(&guard.zones) {
             let name = zone.name.as_str();
             for &mode in Mode::ALL {
                 self.zone_mode
@@ -353,18 +362,16 @@ impl Metrics {
                     .with_label_values(&[name, on_trip.word()])
                     .set((on_trip == zone.on_trip).into());
             }
+            let set =
+                |gauge: &IntGaugeVec, n: usize| gauge.with_label_values(&[name]).set(n as i64);
             // Without a guard no directory is guarded.
-            let (roots, kept) = facts.roots(name);
-            self.kept.with_label_values(&[name]).set(kept as i64);
-            self.guarded.with_label_values(&[name]).set((roots + kept > 0).into());
-            self.roots.with_label_values(&[name]).set(roots as i64);
-            self.missing.with_label_values(&[name]).set(found.missing.len() as i64);
+            set(&self.roots, report.count(PathState::Guarded));
+            set(&self.missing, report.count(PathState::Missing));
+            set(&self.unguarded, report.count(PathState::NotGuarded));
+            set(&self.kept, report.kept);
+            set(&self.zone_enforcing, (report.state == ZoneState::Enforcing).into());
         }
-        let standing = state.guarding.standing(now);
-        for level in Standing::LEVELS {
-            self.level.with_label_values(&[level]).set((level == standing.level()).into());
-        }
-        self.enforcing.set(standing.is_enforcing().into());
+        self.guard_up.set(guard.standing.is_up().into());
         if let Some((coverage, at)) = &state.guarding.coverage {
             for op in coverage_ops(coverage) {
                 self.coverage_ok.with_label_values(&[&op.op]).set(op.ok.into());

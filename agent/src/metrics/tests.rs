@@ -1,7 +1,7 @@
 use holdfast_abi::{Op, Verdict, ZoneCounters};
 
 use super::*;
-use crate::daemon::test_plan;
+use crate::daemon::{test_guarded, test_plan};
 use crate::kernel::{ActiveZone, CounterRow, Coverage, Outcome, Started};
 
 const NOW: Now = Now { boot_ns: 50_000_000_000, wall_ns: 1_340_150_400_000_000_000 };
@@ -91,10 +91,9 @@ fn the_page_says_what_the_kernel_counted() {
         ("holdfast_zone_mode{mode=\"observe\",zone=\"customers\"}", "0"),
         ("holdfast_roots_missing{zone=\"customers\"}", "1"),
         ("holdfast_roots_kept{zone=\"customers\"}", "0"),
-        ("holdfast_zone_guarded{zone=\"customers\"}", "0"),
-        ("holdfast_enforcing", "0"),
-        ("holdfast_level{level=\"none\"}", "1"),
-        ("holdfast_level{level=\"prevent\"}", "0"),
+        ("holdfast_zone_enforcing{zone=\"customers\"}", "0"),
+        ("holdfast_paths_unguarded{zone=\"customers\"}", "0"),
+        ("holdfast_guard_up", "0"),
         ("holdfast_policy_reload_failed", "0"),
         ("holdfast_build_info{", "1"),
     ] {
@@ -113,7 +112,8 @@ fn the_page_says_what_the_kernel_counted() {
         "7",
         "never lower than before"
     );
-    assert_eq!(sample(&page, "holdfast_enforcing"), "1");
+    assert_eq!(sample(&page, "holdfast_guard_up"), "1");
+    assert_eq!(sample(&page, "holdfast_zone_enforcing{zone=\"customers\"}"), "0", "no directory");
     assert_eq!(sample(&page, "holdfast_coverage_ok{op=\"remove\"}"), "1");
     assert_eq!(sample(&page, "holdfast_coverage_timestamp_seconds"), "1340150400");
     assert_eq!(sample(&page, "holdfast_policy_reload_failed"), "1");
@@ -125,14 +125,14 @@ fn the_page_says_what_the_kernel_counted() {
 
 #[test]
 fn a_root_that_left_its_path_is_counted_as_missing_and_as_kept() {
-    let mut facts = facts(0, 0);
-    facts.zones[0].kept_roots = vec![holdfast_abi::Learned::default()];
-    let page = Metrics::new().unwrap().page(&State::new(test_plan(), NOW), &facts, NOW).unwrap();
+    let mut state = test_guarded();
+    state.in_force[0].kept = vec![7];
+    let page = Metrics::new().unwrap().page(&state, &facts(0, 0), state.started).unwrap();
     for (name, value) in [
         ("holdfast_roots{zone=\"customers\"}", "0"),
         ("holdfast_roots_missing{zone=\"customers\"}", "1"),
         ("holdfast_roots_kept{zone=\"customers\"}", "1"),
-        ("holdfast_zone_guarded{zone=\"customers\"}", "1"),
+        ("holdfast_zone_enforcing{zone=\"customers\"}", "1"),
     ] {
         assert_eq!(sample(&page, name), value, "{name}");
     }

@@ -2,14 +2,19 @@
 //! `holdfast_policy::decide` with the kernel's own accounts.
 
 use std::collections::HashMap;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
 
 use holdfast_abi::{AccountKey, Cost as AbiCost, HoldKey, Op, Per, Reason, Verdict, Window};
 use holdfast_policy::decide::{Model, Released, Request};
 use holdfast_policy::{Policy, Zone};
 
+use super::GuardReport;
 use super::{Ledger, Left, budgets};
-use crate::api::{Caller, Cost, ExplainBudget, Explanation, Removal, Tenant, Until};
+use crate::api::{Caller, Cost, ExplainBudget, Explanation, NotGuarded, Removal, Tenant, Until};
 use crate::clock::Now;
+use crate::daemon::Standing;
 use crate::text;
 
 /// Where a path is.
@@ -47,7 +52,7 @@ pub(crate) fn explanation(
     question: Question,
     policy: &Policy,
     ledger: &Ledger,
-    enforcing: bool,
+    guard: &GuardReport,
     now: Now,
 ) -> Explanation {
     let (path, path_bytes) = text::lossless(&question.path);
@@ -55,10 +60,18 @@ pub(crate) fn explanation(
     let zone = place.map(|place| &policy.zones[place.zone]);
     let budgets = zone.map(|zone| zone_budgets(zone, &question, ledger, now)).unwrap_or_default();
     let removal = place.map(|place| removal(place, &question, policy, ledger, now));
-    let mut notes = question.notes;
-    if zone.is_some() && !enforcing {
-        notes.push("nothing is enforced at the moment: see `holdfast status`".to_owned());
-    }
+    let not_guarded = match &guard.standing {
+        Standing::Down { why, fix } => {
+            zone.map(|_| NotGuarded { why: format!("the guard is down: {why}"), fix: fix.clone() })
+        }
+        // One that is known about a path below counts, although a directory above it is guarded.
+        Standing::Up => {
+            guard.not_guarded(Path::new(OsStr::from_bytes(&question.path))).map(|path| NotGuarded {
+                why: path.why.clone().unwrap_or_default(),
+                fix: path.fix.clone().unwrap_or_default(),
+            })
+        }
+    };
     Explanation {
         path,
         path_bytes,
@@ -73,8 +86,8 @@ pub(crate) fn explanation(
         caller: question.caller,
         budgets,
         removal,
-        enforcing,
-        notes,
+        not_guarded,
+        notes: question.notes,
     }
 }
 
@@ -216,29 +229,34 @@ mod tests {
         Ledger::new(vec![(AccountKey { budget: conf.id, actor: 7 }, account)])
     }
 
+    fn up() -> GuardReport {
+        GuardReport { standing: Standing::Up, zones: vec![] }
+    }
+
     const ONE: Cost = Cost { files: 1, bytes: 10 };
 
     #[test]
     fn the_verdict_is_the_one_the_kernel_would_give() {
         let policy = policy();
         let within =
-            explanation(question("operators", ONE), &policy, &ledger(&policy, 1), true, NOW);
+            explanation(question("operators", ONE), &policy, &ledger(&policy, 1), &up(), NOW);
         assert_eq!(within.removal.as_ref().unwrap().verdict, "allow");
         assert_eq!(within.budgets[0].files.unwrap().left, 1);
         assert!(within.budgets[0].applies && !within.budgets[1].applies);
-        let over = explanation(question("operators", ONE), &policy, &ledger(&policy, 2), true, NOW);
+        let over =
+            explanation(question("operators", ONE), &policy, &ledger(&policy, 2), &up(), NOW);
         let removal = over.removal.unwrap();
         assert_eq!((removal.verdict.as_str(), removal.reason.as_str()), ("deny", "files"));
         assert_eq!(removal.budget.as_deref(), Some("operators per unit, 10m"));
         let latched =
-            explanation(question("operators", ONE), &policy, &ledger(&policy, 3), true, NOW);
+            explanation(question("operators", ONE), &policy, &ledger(&policy, 3), &up(), NOW);
         assert_eq!(latched.removal.unwrap().reason, "latched");
         assert!(latched.budgets[0].latched_until.is_some());
         let free = explanation(
             question("operators", Cost::default()),
             &policy,
             &ledger(&policy, 3),
-            true,
+            &up(),
             NOW,
         );
         assert_eq!(
@@ -246,7 +264,7 @@ mod tests {
             "allow",
             "what destroys nothing is free, latched or not"
         );
-        let owner = explanation(question("owners", ONE), &policy, &ledger(&policy, 3), true, NOW);
+        let owner = explanation(question("owners", ONE), &policy, &ledger(&policy, 3), &up(), NOW);
         assert_eq!(owner.removal.unwrap().verdict, "allow");
     }
 
@@ -256,7 +274,7 @@ mod tests {
         let mut verdict = |on_trip, released| {
             policy.zones[0].on_trip = on_trip;
             let question = Question { released, ..question("operators", ONE) };
-            let explained = explanation(question, &policy, &ledger(&policy, 2), true, NOW);
+            let explained = explanation(question, &policy, &ledger(&policy, 2), &up(), NOW);
             assert_eq!(explained.on_trip.as_deref(), Some(on_trip.word()));
             explained.removal.unwrap().verdict
         };
@@ -274,19 +292,21 @@ mod tests {
     fn a_root_is_detached_and_that_is_over_budget() {
         let policy = policy();
         let root = Question { is_root: true, ..question("operators", ONE) };
-        let removal = explanation(root, &policy, &Ledger::default(), true, NOW).removal.unwrap();
+        let removal = explanation(root, &policy, &Ledger::default(), &up(), NOW).removal.unwrap();
         assert_eq!((removal.verdict.as_str(), removal.reason.as_str()), ("deny", "unknown_cost"));
     }
 
     #[test]
     fn outside_all_zones_nothing_applies() {
         let outside = Question { place: None, ..question("operators", ONE) };
-        let explanation = explanation(outside, &policy(), &Ledger::default(), false, NOW);
+        let down = Standing::Down { why: "no".to_owned(), fix: String::new() };
+        let down = GuardReport { standing: down, zones: vec![] };
+        let explanation = explanation(outside, &policy(), &Ledger::default(), &down, NOW);
         assert!(
             explanation.zone.is_none()
                 && explanation.removal.is_none()
                 && explanation.budgets.is_empty()
         );
-        assert!(explanation.notes.is_empty());
+        assert!(explanation.not_guarded.is_none() && explanation.notes.is_empty());
     }
 }

@@ -7,6 +7,7 @@ mod budgets;
 mod coverage;
 mod event;
 mod explain;
+mod guard;
 mod holds;
 mod status;
 
@@ -20,6 +21,7 @@ pub(crate) use budgets::{Ledger, Left};
 pub(crate) use coverage::{coverage_ops, coverage_why};
 pub(crate) use event::{event, trip_message};
 pub(crate) use explain::{Place, Question, explanation, hold_key};
+pub(crate) use guard::{GuardReport, guard};
 pub(crate) use holds::{Names, holds, until};
 pub(crate) use status::{Facts, ManifestFacts, OpsNet, status};
 

@@ -3,17 +3,14 @@
 use std::collections::BTreeMap;
 
 use holdfast_abi::{self as abi, Op, Verdict};
-use std::os::unix::ffi::OsStrExt as _;
 
+use super::guard::ZoneReport;
 use super::{Ledger, coverage_ops};
-use crate::api::{
-    Cost, CoverageStatus, EventsStatus, OpsRow, PolicyStatus, RootRef, Status, ZoneStatus,
-};
+use crate::api::{Cost, CoverageStatus, EventsStatus, OpsRow, PolicyStatus, Status, ZoneStatus};
 use crate::audit::AuditFacts;
 use crate::clock::Now;
 use crate::daemon::{Standing, State, started_word};
 use crate::kernel::{ActiveZone, CounterRow, Outcome};
-use crate::text;
 
 /// What the kernel said just now. Empty if there is no guard.
 #[derive(Debug, Default)]
@@ -65,12 +62,6 @@ impl Facts {
     /// The slot of a zone that is in force.
     pub(crate) fn slot(&self, zone: &str) -> Option<u32> {
         self.zones.iter().find(|active| active.name == zone).map(|active| active.slot)
-    }
-
-    /// How many directories of a zone are in force: those that paths lead to, and those that were kept.
-    pub(crate) fn roots(&self, zone: &str) -> (usize, usize) {
-        let active = self.zones.iter().find(|active| active.name == zone);
-        active.map_or((0, 0), |active| (active.roots.len(), active.kept_roots.len()))
     }
 
     /// What the zone in a slot counts besides ops.
@@ -146,18 +137,19 @@ pub(crate) fn status(
     now: Now,
     unit: &mut dyn FnMut(u64) -> Option<String>,
 ) -> Status {
-    let standing = state.guarding.standing(now);
-    let (why, fix) = match &standing {
-        Standing::Prevent => (None, None),
-        Standing::None { why, fix } => (Some(why.clone()), Some(fix.clone())),
+    let guard = super::guard(state, now);
+    let (why, fix) = match &guard.standing {
+        Standing::Up => (None, None),
+        Standing::Down { why, fix } => (Some(why.clone()), Some(fix.clone())),
     };
-    let zones = 0..state.plan.policy.zones.len();
+    let zones = guard.zones.iter().enumerate();
     Status {
-        level: standing.level().to_owned(),
-        enforcing: standing.is_enforcing(),
+        summary: guard.summary(),
+        guard_up: guard.standing.is_up(),
         why,
         fix,
-        warnings: warnings(state, facts),
+        enforcing: guard.is_enforcing(),
+        warnings: warnings(state, facts, guard.standing.is_up()),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         abi: abi::ABI_VERSION,
         pid: std::process::id(),
@@ -177,7 +169,7 @@ pub(crate) fn status(
         paused: state.book.count(),
         allowances: super::open_allowances(&state.allowances, now),
         break_glass: state.glass.open().map(|entry| super::glass(entry, now)),
-        zones: zones.map(|index| zone(state, index, facts, now, unit)).collect(),
+        zones: zones.map(|(index, report)| zone(state, index, report, facts, now, unit)).collect(),
         audit: super::audit(state, &facts.audit),
         accounts: facts.ledger.count(),
         events: EventsStatus { kept: state.ring.kept(), dropped: state.ring.dropped() },
@@ -196,21 +188,17 @@ fn policy(state: &State) -> PolicyStatus {
     }
 }
 
-fn warnings(state: &State, facts: &Facts) -> Vec<String> {
+fn warnings(state: &State, facts: &Facts, is_up: bool) -> Vec<String> {
     let mut warnings = facts.errors.clone();
     if let Some((_, Some(_))) = &state.reload {
-        warnings.push(
-            "the policy file was refused; the policy before it stays in force: see `holdfast policy check`"
-                .to_owned(),
-        );
+        let before = if is_up { "stays in force" } else { "is kept, and not enforced either" };
+        warnings.push(format!(
+            "the policy file was refused; the policy before it {before}: see `holdfast policy check`"
+        ));
     }
     if let Some(error) = state.guarding.apply_error.as_ref().filter(|_| state.guarding.in_force) {
         warnings.push(format!("changed directories are not guarded: {error}"));
     }
-    if let Some(error) = &state.survey_error {
-        warnings.push(format!("new directories are not guarded: {error}"));
-    }
-    warnings.extend(state.plan.skipped.iter().map(|problem| format!("not guarded: {problem}")));
     warnings.extend(state.plan.shared_units.clone());
     if facts.audit.lost > 0 {
         let lost = facts.audit.lost;
@@ -240,20 +228,15 @@ fn warnings(state: &State, facts: &Facts) -> Vec<String> {
 fn zone(
     state: &State,
     index: usize,
+    report: &ZoneReport,
     facts: &Facts,
     now: Now,
     unit: &mut dyn FnMut(u64) -> Option<String>,
 ) -> ZoneStatus {
     let zone = &state.plan.policy.zones[index];
-    let found = &state.plan.zones[index];
     let slot = facts.slot(zone.name.as_str());
     let net = slot.map(|slot| OpsNet::new(&facts.counters, slot)).unwrap_or_default();
     let counters = slot.map(|slot| facts.zone_counters(slot)).unwrap_or_default();
-    let roots = found.roots.iter().map(|root| {
-        let (path, path_bytes) = text::lossless(root.path.as_os_str().as_bytes());
-        RootRef { path, path_bytes, inode: root.identity.ino }
-    });
-    let (in_force, kept_roots) = facts.roots(zone.name.as_str());
     let ops = net.0.iter().map(|((op, verdict), net)| OpsRow {
         op: op.word().to_owned(),
         verdict: verdict.word().to_owned(),
@@ -269,10 +252,10 @@ fn zone(
         hold_timeout_seconds: zone.hold_timeout.as_secs(),
         tenant_depth: zone.tenant_depth,
         slot,
-        guarded: in_force + kept_roots > 0,
-        roots: roots.collect(),
-        kept_roots,
-        missing: found.missing.clone(),
+        state: report.state,
+        paths: report.paths.clone(),
+        kept_roots: report.kept,
+        unmounted_roots: report.unmounted,
         budgets: zone
             .budgets
             .iter()

@@ -8,25 +8,22 @@ use std::path::{Path, PathBuf};
 
 use holdfast_policy::{PathPattern, Zone};
 
-use super::{Identity, Mounts, Root, RootProblem, ZoneRoots, filesystem, shown};
+use super::watch::{Names, Watched};
+use super::{Found, Identity, Mounts, Root, RootProblem, ZoneRoots, filesystem, shown};
 use crate::text;
 
 /// Links named in one warning.
-const NAMED: usize = 3;
+pub(super) const NAMED: usize = 3;
 
 /// The directories that a zone's patterns lead to, each once. What is on a filesystem that may not answer is not looked at: the agent
 /// would wait with it. Whoever names it is told that it cannot be guarded; what a glob matches can be mounted by others.
-pub(super) fn zone(
-    zone: &Zone,
-    mounts: &Mounts,
-    skipped: &mut Vec<RootProblem>,
-    problems: &mut Vec<RootProblem>,
-) -> ZoneRoots {
+pub(super) fn zone(zone: &Zone, mounts: &Mounts, all: &mut Found) -> ZoneRoots {
+    let Found { watched, skipped, unusable: problems, .. } = all;
     let mut found = ZoneRoots::default();
     let mut links: Vec<(&PathPattern, PathBuf, Identity)> = Vec::new();
     for pattern in &zone.paths {
         let mut matched = false;
-        for path in matches(zone, pattern, mounts, skipped, problems) {
+        for path in matches(zone, pattern, mounts, watched, skipped, problems) {
             if let Some(mount) = mounts.unanswering(&path) {
                 matched = true;
                 let problem = filesystem::unguardable(zone, &path, &mount.filesystem);
@@ -100,6 +97,7 @@ fn matches(
     zone: &Zone,
     pattern: &PathPattern,
     mounts: &Mounts,
+    watched: &mut Vec<Watched>,
     skipped: &mut Vec<RootProblem>,
     problems: &mut Vec<RootProblem>,
 ) -> Vec<PathBuf> {
@@ -107,6 +105,10 @@ fn matches(
     for component in pattern.components() {
         let mut next = Vec::new();
         for dir in level {
+            if mounts.unanswering(&dir).is_none() {
+                let names = Names::Of(component.clone());
+                watched.push(Watched { dir: dir.clone(), names });
+            }
             if let Some(name) = component.literal() {
                 next.push(dir.join(name));
                 continue;
@@ -156,7 +158,8 @@ fn root(path: &Path, pattern: &PathPattern) -> io::Result<Match> {
         return Ok(Match::BehindLink(identity));
     }
     let pattern = pattern.as_str().to_owned();
-    Ok(Match::Directory(Root { path: real, identity, pattern }))
+    let (protected, below) = (real.clone(), PathBuf::new());
+    Ok(Match::Directory(Root { path: real, identity, pattern, protected, below, tenant: 0 }))
 }
 
 /// The path with links followed in what comes before the first glob only. The names before it were written by whoever

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use holdfast_policy::Zone;
 
-use super::{Host, Root, RootProblem, shown};
+use super::{Host, RootProblem, shown};
 
 // linux/magic.h
 const EXT: u64 = 0xef53;
@@ -24,27 +24,27 @@ pub(super) enum Guardable {
     Everything,
 }
 
-/// Why `root` cannot be guarded, if it cannot.
-pub(super) fn problem(zone: &Zone, root: &Root, host: &Host) -> Option<RootProblem> {
-    let magic = match rustix::fs::statfs(&root.path) {
+/// Why the directory at `path` cannot be guarded, if it cannot.
+pub(super) fn problem(zone: &Zone, path: &Path, host: &Host) -> Option<RootProblem> {
+    let magic = match rustix::fs::statfs(path) {
         Ok(stat) => stat.f_type as u64,
         Err(error) => {
-            let message = format!("cannot tell the filesystem of {}: {error}", shown(&root.path));
+            let message = format!("cannot tell the filesystem of {}: {error}", shown(path));
             let help = "check that it is mounted and readable";
-            return Some(RootProblem::new(zone, message, help).about(root));
+            return Some(RootProblem::new(zone, message, help).about(path));
         }
     };
     if host.guardable.has(magic) {
         return None;
     }
-    let name = filesystem_name(&root.path, magic, host);
-    Some(unguardable(zone, &root.path, &name).about(root))
+    let name = filesystem_name(path, magic, host);
+    Some(unguardable(zone, path, &name))
 }
 
 /// What is on a filesystem of that name cannot be guarded.
 pub(super) fn unguardable(zone: &Zone, path: &Path, name: &str) -> RootProblem {
     let message = format!("{} is on {name}, which cannot be guarded yet", shown(path));
-    RootProblem::new(zone, message, help(name))
+    RootProblem::new(zone, message, help(name)).about(path)
 }
 
 impl Guardable {

@@ -4,13 +4,18 @@
 //! It only looks: it never creates, opens for writing or changes anything, and never talks to the kernel
 //! programs. A path that does not exist is not an error; it is reported as missing.
 
+mod branch;
 mod expand;
 mod filesystem;
+mod links;
 mod mounts;
 mod overlap;
+mod room;
+mod watch;
 
+use std::collections::HashSet;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use holdfast_abi::MAX_ROOTS;
 use holdfast_policy::{Policy, Zone};
@@ -18,9 +23,12 @@ use holdfast_policy::{Policy, Zone};
 use crate::text;
 
 pub(crate) use expand::identity;
+pub(crate) use links::Listings;
 pub(crate) use mounts::{Mounts, absolute, place_of};
+pub(crate) use watch::{Watch, Watched};
 
-/// One directory that is the root of a zone.
+/// One directory from which on everything below it on its filesystem is in a zone: a protected path, or a *branch*,
+/// which lies below one by its name only, behind a mount or a link.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Root {
     /// Its real path, without links.
@@ -29,6 +37,38 @@ pub(crate) struct Root {
     pub(crate) identity: Identity,
     /// The pattern of the policy that led to it.
     pattern: String,
+    /// The protected path it is or lies below.
+    pub(crate) protected: PathBuf,
+    /// The names from there to it; empty for the protected path itself.
+    pub(crate) below: PathBuf,
+    /// As in [`holdfast_abi::RootConf::tenant`].
+    pub(crate) tenant: u64,
+}
+
+impl Root {
+    /// Levels below the protected path.
+    pub(crate) fn level(&self) -> u32 {
+        u32::try_from(self.below.components().count()).unwrap_or(u32::MAX)
+    }
+
+    /// Its name below the protected path: what people call it, also where a link leads there.
+    pub(crate) fn name(&self) -> PathBuf {
+        if self.below.as_os_str().is_empty() {
+            self.path.clone()
+        } else {
+            self.protected.join(&self.below)
+        }
+    }
+}
+
+#[cfg(test)]
+impl Root {
+    /// One that its own path leads to.
+    pub(crate) fn test(path: PathBuf, identity: Identity) -> Self {
+        let pattern = path.to_string_lossy().into_owned();
+        let (protected, below) = (path.clone(), PathBuf::new());
+        Self { path, identity, pattern, protected, below, tenant: 0 }
+    }
 }
 
 /// One inode, as stat(2) tells it. A directory that is made anew can have both numbers again (and within a tick of
@@ -46,6 +86,8 @@ pub(crate) struct Identity {
 pub(crate) struct Found {
     /// The directories of each zone that can be used, in the order of the policy.
     pub(crate) zones: Vec<ZoneRoots>,
+    /// Where a new name can lead to another directory.
+    pub(crate) watched: Vec<Watched>,
     /// What was left out on purpose.
     pub(crate) skipped: Vec<RootProblem>,
     /// What was left out because it cannot be used: a policy that asks for it is refused, and a policy in force is
@@ -66,8 +108,8 @@ pub(crate) struct ZoneRoots {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct RootProblem {
     zone: Option<String>,
-    /// The root that is not to be used because of it.
-    root: Option<PathBuf>,
+    /// What is not guarded because of it.
+    path: Option<PathBuf>,
     message: String,
     help: String,
 }
@@ -85,19 +127,45 @@ impl RootProblem {
     /// The mount table could not be read.
     pub(crate) fn host(error: &std::io::Error) -> Self {
         let message = format!("cannot read /proc/self/mountinfo: {error}");
-        Self { zone: None, root: None, message, help: "mount proc on /proc".to_owned() }
+        Self { zone: None, path: None, message, help: "mount proc on /proc".to_owned() }
+    }
+
+    /// The zone it is about; `None`: all.
+    pub(crate) fn zone(&self) -> Option<&str> {
+        self.zone.as_deref()
+    }
+
+    /// The path that is not guarded because of it, if it is about a single one.
+    pub(crate) fn path(&self) -> Option<&Path> {
+        self.path.as_deref()
+    }
+
+    /// What is wrong, with the path it is about.
+    pub(crate) fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// What to do about it.
+    pub(crate) fn help(&self) -> &str {
+        &self.help
     }
 
     fn new(zone: &Zone, message: String, help: impl Into<String>) -> Self {
-        Self { zone: Some(zone.name.to_string()), root: None, message, help: help.into() }
+        Self { zone: Some(zone.name.to_string()), path: None, message, help: help.into() }
     }
 
-    fn about(self, root: &Root) -> Self {
-        Self { root: Some(root.path.clone()), ..self }
+    fn about(self, path: &Path) -> Self {
+        Self { path: Some(path.to_owned()), ..self }
+    }
+
+    /// One that says this.
+    #[cfg(test)]
+    pub(crate) fn test(zone: &Zone, path: &Path, message: &str, help: &str) -> Self {
+        Self::new(zone, message.to_owned(), help).about(path)
     }
 
     fn is_about(&self, zone: &Zone, root: &Root) -> bool {
-        self.zone.as_deref() == Some(zone.name.as_str()) && self.root.as_ref() == Some(&root.path)
+        self.zone.as_deref() == Some(zone.name.as_str()) && self.path.as_ref() == Some(&root.path)
     }
 }
 
@@ -108,12 +176,19 @@ pub(crate) struct Host {
     pub(crate) mounts: Mounts,
     /// Filesystems that can be guarded.
     guardable: filesystem::Guardable,
+    /// What is known of directories from surveys before.
+    listings: Listings,
+    /// The directories that are guarded now: they come before new ones.
+    guarded: HashSet<Identity>,
 }
 
 impl Host {
     /// Reads it from the running system.
-    pub(crate) fn read() -> std::io::Result<Self> {
-        Ok(Self { mounts: Mounts::read()?, guardable: filesystem::Guardable::ThisBuild })
+    pub(crate) fn read(listings: &Listings, guarded: &[ZoneRoots]) -> std::io::Result<Self> {
+        let guardable = filesystem::Guardable::ThisBuild;
+        let guarded = guarded.iter().flat_map(|zone| &zone.roots).map(|root| root.identity);
+        let (mounts, listings) = (Mounts::read()?, listings.clone());
+        Ok(Self { mounts, guardable, listings, guarded: guarded.collect() })
     }
 }
 
@@ -121,11 +196,12 @@ impl Host {
 pub(crate) fn resolve(policy: &Policy, host: &Host) -> Found {
     let mut found = Found::default();
     for zone in &policy.zones {
-        let roots = expand::zone(zone, &host.mounts, &mut found.skipped, &mut found.unusable);
+        let roots = expand::zone(zone, &host.mounts, &mut found);
         found.zones.push(roots);
     }
     for (zone, roots) in policy.zones.iter().zip(&found.zones) {
-        let problems = roots.roots.iter().filter_map(|root| filesystem::problem(zone, root, host));
+        let problems =
+            roots.roots.iter().filter_map(|root| filesystem::problem(zone, &root.path, host));
         found.unusable.extend(problems);
     }
     found.unusable.extend(overlap::problems(policy, &found.zones, &host.mounts));
@@ -135,23 +211,14 @@ pub(crate) fn resolve(policy: &Policy, host: &Host) -> Found {
             .retain(|root| !found.unusable.iter().any(|problem| problem.is_about(zone, root)));
         roots.roots.sort_by(|a, b| a.path.cmp(&b.path));
     }
-    // One is the agent's own.
-    fit(policy, &mut found, MAX_ROOTS as usize - 1);
-    found
-}
-
-/// Leaves out what is too much, from the zone that has most.
-fn fit(policy: &Policy, found: &mut Found, room: usize) {
-    let count: usize = found.zones.iter().map(|zone| zone.roots.len()).sum();
-    let largest = (0..found.zones.len()).max_by_key(|&index| found.zones[index].roots.len());
-    if let (Some(excess @ 1..), Some(largest)) = (count.checked_sub(room), largest) {
-        let message =
-            format!("the policy's paths lead to {count} directories; {room} can be guarded");
-        let help = "name a directory above them, and set `tenant_depth` to the level at which tenants live";
-        found.unusable.push(RootProblem::new(&policy.zones[largest], message, help));
-        let roots = &mut found.zones[largest].roots;
-        roots.truncate(roots.len().saturating_sub(excess));
+    for problem in branch::grow(policy, &mut found.zones, &mut found.watched, host) {
+        if !found.skipped.contains(&problem) {
+            found.skipped.push(problem);
+        }
     }
+    // One is the agent's own.
+    room::fit(policy, &mut found, &host.guarded, MAX_ROOTS as usize - 1);
+    found
 }
 
 /// Every problem, one after the other.
@@ -161,7 +228,7 @@ pub(crate) fn render(problems: &[RootProblem], policy_path: &str) -> String {
     lines.join("\n")
 }
 
-fn shown(path: &std::path::Path) -> String {
+fn shown(path: &Path) -> String {
     use std::os::unix::ffi::OsStrExt as _;
     format!("`{}`", text::for_terminal(path.as_os_str().as_bytes()))
 }

@@ -1,10 +1,13 @@
 //! The mount table, to tell one directory under two names: a bind mount shows a part of a filesystem at a second place.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
+
+use rustix::fs::makedev;
 
 /// Filesystems that answer when a server or a program does. Looking at what is on one can take for ever, and none can be guarded.
 const UNANSWERING: [&str; 13] = [
@@ -12,10 +15,42 @@ const UNANSWERING: [&str; 13] = [
     "smb3", "virtiofs",
 ];
 
+/// Filesystems that hold no files anybody stores: views of the kernel, and names that something is mounted on once it
+/// is used.
+const PSEUDO: [&str; 23] = [
+    "autofs",
+    "binfmt_misc",
+    "bpf",
+    "cgroup",
+    "cgroup2",
+    "configfs",
+    "debugfs",
+    "devpts",
+    "devtmpfs",
+    "efivarfs",
+    "fusectl",
+    "hugetlbfs",
+    "mqueue",
+    "nfsd",
+    "nsfs",
+    "proc",
+    "pstore",
+    "resctrl",
+    "rpc_pipefs",
+    "securityfs",
+    "selinuxfs",
+    "sysfs",
+    "tracefs",
+];
+/// Filesystems on which nothing can be destroyed.
+const READ_ONLY: [&str; 4] = ["cramfs", "erofs", "iso9660", "squashfs"];
+
 /// Every mount the agent can see, in the order in which they were made.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Mounts {
     all: Vec<Mount>,
+    /// By where it is, the last that was made there: it covers the others.
+    at: BTreeMap<PathBuf, usize>,
     /// Where one is that may not answer.
     unanswering: Vec<PathBuf>,
 }
@@ -31,6 +66,10 @@ pub(crate) struct Mount {
     pub(crate) point: PathBuf,
     /// Type of the filesystem.
     pub(crate) filesystem: String,
+    /// Whether nothing can be changed through this mount.
+    read_only: bool,
+    /// `upperdir` of an overlay.
+    upper: Option<PathBuf>,
 }
 
 impl Mounts {
@@ -44,7 +83,8 @@ impl Mounts {
         let all: Vec<Mount> = table.split(|&byte| byte == b'\n').filter_map(mount).collect();
         let slow = all.iter().filter(|mount| mount.may_not_answer());
         let unanswering = slow.map(|mount| mount.point.clone()).collect();
-        Self { all, unanswering }
+        let at = all.iter().enumerate().map(|(index, mount)| (mount.point.clone(), index));
+        Self { at: at.collect(), all, unanswering }
     }
 
     /// The mount that a path goes through, if that may not answer: then nothing below it is to be looked at by who cannot wait. Only
@@ -55,11 +95,27 @@ impl Mounts {
         self.of(path).filter(|mount| mount.may_not_answer())
     }
 
+    /// Whether a mount shows a part of the filesystem with this device number, as the kernel has it.
+    pub(crate) fn shows(&self, dev: u32) -> bool {
+        self.all.iter().any(|mount| mount.device == (dev >> 20, dev & 0xf_ffff))
+    }
+
     /// The mount that a real path goes through.
     pub(crate) fn of(&self, path: &Path) -> Option<&Mount> {
-        // Of several with the same point, the last covers the others.
-        let covering = self.all.iter().filter(|mount| path.starts_with(&mount.point));
-        covering.max_by_key(|mount| mount.point.components().count())
+        path.ancestors().find_map(|above| self.at.get(above)).map(|&index| &self.all[index])
+    }
+
+    /// What is mounted below a path, by the names of the mount points; what another mount covers is among it.
+    pub(crate) fn below<'a>(&'a self, path: &'a Path) -> impl Iterator<Item = &'a Mount> {
+        // What is below a path follows it directly in the order of paths.
+        let from = (std::ops::Bound::Excluded(path.to_owned()), std::ops::Bound::Unbounded);
+        let below = self.at.range(from).take_while(move |(point, _)| point.starts_with(path));
+        below.map(|(_, &index)| &self.all[index])
+    }
+
+    /// Whether a filesystem is also mounted at a place that is not below `path`.
+    pub(crate) fn is_elsewhere(&self, device: (u32, u32), path: &Path) -> bool {
+        self.all.iter().any(|mount| mount.device == device && !mount.point.starts_with(path))
     }
 
     /// The place of a real path within its filesystem, whatever it is mounted on.
@@ -90,6 +146,27 @@ impl Mount {
         let kind = self.filesystem.split('.').next().unwrap_or_default();
         UNANSWERING.contains(&kind)
     }
+
+    /// Whether there are files on it that can be destroyed.
+    pub(crate) fn has_data(&self) -> bool {
+        let kind = self.filesystem.as_str();
+        !PSEUDO.contains(&kind) && !READ_ONLY.contains(&kind)
+    }
+
+    /// Whether nothing can be changed through this mount.
+    pub(crate) const fn is_read_only(&self) -> bool {
+        self.read_only
+    }
+
+    /// Where what is changed in an overlay is written.
+    pub(crate) fn upper(&self) -> Option<&Path> {
+        self.upper.as_deref()
+    }
+
+    /// The device number that stat(2) tells of what is on it.
+    pub(crate) fn stat_device(&self) -> u64 {
+        makedev(self.device.0, self.device.1)
+    }
 }
 
 /// Without the trailing slash that joining nothing would leave.
@@ -108,6 +185,11 @@ fn mount(line: &[u8]) -> Option<Mount> {
         root: unescape(fields[3]),
         point: unescape(fields[4]),
         filesystem: String::from_utf8_lossy(fields.get(separator + 1)?).into_owned(),
+        read_only: fields[5].split(|&byte| byte == b',').any(|option| option == b"ro"),
+        upper: fields.get(separator + 3).and_then(|options| {
+            let mut options = options.split(|&byte| byte == b',');
+            options.find_map(|option| option.strip_prefix(b"upperdir=")).map(unescape)
+        }),
     })
 }
 

@@ -84,5 +84,5 @@ fn describe(outer: &Candidate<'_>, inner: &Candidate<'_>) -> RootProblem {
         message,
         "what is destroyed there must count in one zone only: take one of the two paths out of the policy",
     )
-    .about(inner.root)
+    .about(&inner.root.path)
 }

@@ -1,5 +1,6 @@
+use std::collections::HashSet;
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt, symlink};
 use std::path::Path;
 
 use tempfile::TempDir;
@@ -8,7 +9,11 @@ use super::filesystem::Guardable;
 use super::*;
 
 fn host(guardable: Guardable) -> Host {
-    Host { mounts: Mounts::read().unwrap(), guardable }
+    with_mounts(Mounts::read().unwrap(), guardable)
+}
+
+fn with_mounts(mounts: Mounts, guardable: Guardable) -> Host {
+    Host { mounts, guardable, listings: Listings::default(), guarded: HashSet::new() }
 }
 
 fn policy(zones: &[(&str, &[String])]) -> Policy {
@@ -147,7 +152,7 @@ fn roots_inside_one_another_through_a_bind_mount_are_refused() {
     let table = format!(
         "1 1 8:1 / / rw - ext4 x rw\n2 1 8:1 {base}/data/sub {base}/elsewhere rw - ext4 x rw\n"
     );
-    let host = Host { mounts: Mounts::parse(table.as_bytes()), guardable: Guardable::Everything };
+    let host = with_mounts(Mounts::parse(table.as_bytes()), Guardable::Everything);
     let policy = policy(&[("a", &[format!("{base}/data")]), ("b", &[format!("{base}/elsewhere")])]);
     let problems = resolve(&policy, &host).unusable;
     assert!(render(&problems, "p").contains("elsewhere` (`"), "{problems:?}");
@@ -186,9 +191,9 @@ fn what_is_too_much_is_left_out_of_the_largest_zone() {
     let (_dir, base) = dirs(&["a", "b/1", "b/2", "b/3"]);
     let policy = policy(&[("one", &[format!("{base}/a")]), ("two", &[format!("{base}/b/*")])]);
     let mut all = resolve(&policy, &host(Guardable::Everything));
-    fit(&policy, &mut all, 4);
+    room::fit(&policy, &mut all, &HashSet::new(), 4);
     assert!(all.unusable.is_empty(), "{:?}", all.unusable);
-    fit(&policy, &mut all, 2);
+    room::fit(&policy, &mut all, &HashSet::new(), 2);
     assert_eq!(all.unusable.len(), 1);
     assert_eq!(found(&all.zones[0], &base), ["a"]);
     assert_eq!(found(&all.zones[1], &base), ["b/1"]);
@@ -203,7 +208,7 @@ fn what_may_not_answer_is_not_looked_at() {
     let table = format!(
         "1 0 8:1 / / rw - ext4 x rw\n2 1 0:40 / {base}/b rw - nfs4 x rw\n3 1 0:41 / {base}/c rw - fuse.x x rw\n"
     );
-    let host = Host { mounts: Mounts::parse(table.as_bytes()), guardable: Guardable::Everything };
+    let host = with_mounts(Mounts::parse(table.as_bytes()), Guardable::Everything);
     let look = |patterns: &[&str]| {
         let paths: Vec<String> =
             patterns.iter().map(|pattern| format!("{base}/{pattern}")).collect();
@@ -217,4 +222,154 @@ fn what_may_not_answer_is_not_looked_at() {
     let named = look(&["c"]);
     assert!(named.unusable[0].to_string().contains("c` is on fuse.x, which cannot be guarded"));
     assert!(named.zones[0].missing.is_empty(), "nobody has looked whether it is there");
+}
+
+/// `ID 1 DEVICE ROOT POINT OPTIONS - TYPE x rw`, with the device of a directory that is there.
+fn mount_line(base: &str, root: &str, point: &str, rest: &str) -> String {
+    let dev = fs::metadata(base).unwrap().dev();
+    let (major, minor) = (rustix::fs::major(dev), rustix::fs::minor(dev));
+    format!("9 1 {major}:{minor} {root} {point} {rest}\n")
+}
+
+/// A zone with tenants at that level whose path is `base/zone`, on a host with these mounts.
+fn look_with(base: &str, depth: u32, mounts: &str) -> Found {
+    let paths = [format!("{base}/zone")];
+    let mut policy = policy(&[("z", &paths)]);
+    policy.zones[0].tenant_depth = depth;
+    let table = mount_line(base, "/", "/", "rw - ext4 x rw") + mounts;
+    resolve(&policy, &with_mounts(Mounts::parse(table.as_bytes()), Guardable::Everything))
+}
+
+fn named(found: &Found, base: &str) -> Vec<(String, u32)> {
+    let roots = found.zones[0].roots.iter();
+    let mut all: Vec<_> = roots
+        .map(|root| {
+            let name = root.name().strip_prefix(base).unwrap().to_str().unwrap().to_owned();
+            (name, root.level())
+        })
+        .collect();
+    all.sort();
+    all
+}
+
+/// A volume for each customer was in no zone, and nothing said so.
+#[test]
+fn mounts_below_belong_to_the_zone() {
+    let (_dir, base) = dirs(&["zone/a/data", "zone/b/proc", "zone/c", "zone/d", "zoned"]);
+    let line = |root: &str, point: &str, rest: &str| {
+        mount_line(&base, root, &format!("{base}/{point}"), rest)
+    };
+    let mounts = line("/vol/a", "zone/a", "rw - ext4 x rw")
+        + &line("/vol/data", "zone/a/data", "rw - ext4 x rw")
+        + &line("/", "zone/b/proc", "rw - proc x rw")
+        // Something else is mounted over that directory.
+        + &line("/vol/c", "zone/c", "rw - ext4 x rw")
+        + "9 1 0:77 / {base}/zone/c rw - tmpfs x rw\n".replace("{base}", &base).as_str()
+        // A tree that is in the zone anyway, one that only shows what is elsewhere, and a neighbour.
+        + &line(&format!("{base}/zone/a"), "zone/d", "rw - ext4 x rw")
+        + &line("/usr", "zone/b", "ro - ext4 x rw")
+        + &line("/vol/z", "zoned", "rw - ext4 x rw");
+    let found = look_with(&base, 1, &mounts);
+    assert_eq!(found.skipped, []);
+    let expected = [("zone", 0), ("zone/a", 1), ("zone/a/data", 2)];
+    assert_eq!(named(&found, &base), expected.map(|(name, level)| (name.to_owned(), level)));
+}
+
+#[test]
+fn what_cannot_be_guarded_below_is_told() {
+    let (_dir, base) = dirs(&["zone/a", "zone/b/c", "zone/d"]);
+    let nfs = format!(
+        "9 1 0:40 / {base}/zone/a rw - nfs4 x rw\n8 9 0:41 / {base}/zone/a/x rw - tmpfs x rw\n"
+    );
+    let whole = mount_line(&base, "/", &format!("{base}/zone/d"), "rw - ext4 x rw");
+    let found = look_with(&base, 1, &(nfs + &whole));
+    let paths: Vec<_> = found.skipped.iter().filter_map(RootProblem::path).collect();
+    assert_eq!(paths, [format!("{base}/zone/a"), format!("{base}/zone/d")].map(PathBuf::from));
+    assert!(found.skipped[0].to_string().contains("is on nfs4, which cannot be guarded"));
+    assert!(found.skipped[1].to_string().contains("holds a protected path itself"));
+    assert!(found.unusable.is_empty(), "the rest of the zone is guarded");
+}
+
+/// What is mounted at a tenant's directory or below is the tenant's; two filesystems have equal inode numbers.
+#[test]
+fn a_mount_has_its_tenant() {
+    let zone = policy(&[("z", &["/srv".to_owned()])]).zones.remove(0);
+    let (_dir, base) = dirs(&["a", "b"]);
+    let root = |below: &str, dev: u64, ino: u64| Root {
+        path: format!("/srv/{below}").into(),
+        identity: Identity { dev, ino },
+        pattern: "/srv".to_owned(),
+        protected: base.clone().into(),
+        below: below.into(),
+        tenant: 0,
+    };
+    let tenants = |depth, roots: &mut [Root]| {
+        let zone = Zone { tenant_depth: depth, ..zone.clone() };
+        branch::set_tenants(&zone, roots, &Default::default());
+        roots.iter().map(|root| root.tenant).collect::<Vec<_>>()
+    };
+    let (outer, _) = identity(Path::new(&base)).unwrap();
+    let (a, _) = identity(&Path::new(&base).join("a")).unwrap();
+    let dev = outer.dev;
+    let all =
+        tenants(1, &mut [root("", dev, 2), root("x", 1, 2), root("y", 3, 2), root("a/data", 1, 2)]);
+    assert_eq!(all[0], 0, "the numbers of the first filesystem are used as they are");
+    assert!(all[1] != all[2] && all[1] != 2 && all[2] != 2, "{all:?}");
+    assert_eq!(all[3], a.ino, "the tenant above the mount");
+    let above = tenants(2, &mut [root("", dev, 2), root("disk1", 1, 2), root("disk2", 3, 2)]);
+    assert!(above[1] != above[2] && above[0] == 0, "{above:?}");
+    assert_eq!(tenants(0, &mut [root("", dev, 7)]), [7]);
+}
+
+#[test]
+fn a_link_of_root_is_followed() {
+    let (dir, base) = dirs(&["zone/a", "disk/bob", "disk/eve", "zone/g/x"]);
+    symlink(format!("{base}/disk/bob"), dir.path().join("zone/bob")).unwrap();
+    symlink("../disk/eve/../bob", dir.path().join("zone/twice")).unwrap();
+    symlink("a", dir.path().join("zone/inside")).unwrap();
+    symlink("nowhere", dir.path().join("zone/broken")).unwrap();
+    symlink(format!("{base}/zone/bob"), dir.path().join("zone/indirect")).unwrap();
+    symlink(format!("{base}/disk/eve"), dir.path().join("zone/g/x/deep")).unwrap();
+    let found = look_with(&base, 1, "");
+    let own = fs::metadata(dir.path().join("zone")).unwrap();
+    if own.uid() == 0 {
+        let expected = [("zone", 0), ("zone/bob", 1)];
+        assert_eq!(named(&found, &base), expected.map(|(name, level)| (name.to_owned(), level)));
+        // Others may write where the link is.
+        fs::set_permissions(dir.path().join("zone"), PermissionsExt::from_mode(0o777)).unwrap();
+    }
+    let found = look_with(&base, 1, "");
+    assert_eq!(named(&found, &base), [("zone".to_owned(), 0)]);
+    let told = found.skipped.iter().map(ToString::to_string).collect::<String>();
+    assert!(told.contains("zone/bob") && told.contains("users other than root"), "{told}");
+}
+
+/// A customer who made 4,300 directories under a glob pushed out one that was guarded.
+#[test]
+fn new_directories_push_out_no_guarded_one() {
+    let names: Vec<String> = (0..12).map(|n| format!("home/eve/{n:02}")).collect();
+    let mut all: Vec<&str> = names.iter().map(String::as_str).collect();
+    all.extend(["home/zoe/a", "home/zoe/b"]);
+    let (dir, base) = dirs(&all);
+    let policy = policy(&[("z", &[format!("{base}/home/*/*")])]);
+    let host = host(Guardable::Everything);
+    let identity = |name: &str| identity(&dir.path().join(name)).unwrap().0;
+    let fitted = |guarded: &[&str], room| {
+        let mut found = resolve(&policy, &host);
+        let guarded = guarded.iter().map(|name| identity(name)).collect();
+        room::fit(&policy, &mut found, &guarded, room);
+        found
+    };
+    let zoes = |all: &Found| {
+        found(&all.zones[0], &base).iter().filter(|name| name.contains("zoe")).count()
+    };
+    let kept = fitted(&["home/zoe/a", "home/zoe/b"], 4);
+    assert_eq!((zoes(&kept), kept.zones[0].roots.len(), kept.unusable.len()), (2, 4, 1));
+    if fs::metadata(dir.path()).unwrap().uid() == 0 {
+        std::os::unix::fs::chown(dir.path().join("home/eve"), Some(1000), None).unwrap();
+        let limited = fitted(&[], 16);
+        assert_eq!((zoes(&limited), limited.zones[0].roots.len()), (2, 6));
+        assert_eq!((limited.skipped.len(), limited.unusable.len()), (1, 0));
+        assert!(limited.skipped[0].to_string().contains("8 more are not guarded"));
+    }
 }

@@ -56,7 +56,7 @@ pub struct ZoneConf {
     pub name: [u8; 64],
     /// A [`crate::Mode`].
     pub mode: u32,
-    /// Levels below a root at which tenants live; 0: each root is a tenant.
+    /// Levels below a protected path at which tenants live; 0: each is a tenant. [`RootConf::depth`] says it for a root.
     pub tenant_depth: u32,
     /// How many of `budgets` are in use.
     pub budget_count: u32,
@@ -82,7 +82,8 @@ pub struct RootKey {
     pub bank: u32,
 }
 
-/// Which zone a root belongs to.
+/// Which zone a root belongs to, and where in it. A root is a protected path, or a directory that is reached below
+/// one through a mount or a link: no walk leads from there to the protected path.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct RootConf {
@@ -90,6 +91,13 @@ pub struct RootConf {
     pub zone: u32,
     /// Inode generation: a reused inode number is not the root.
     pub generation: u32,
+    /// Where `depth` is 0: the tenant everything below the root belongs to. Else what the inode number of a tenant's
+    /// directory is combined with (XOR), so that equal numbers on two filesystems are two tenants.
+    pub tenant: u64,
+    /// Levels below this root at which tenants live.
+    pub depth: u32,
+    /// Levels from the protected path down to this root. Only the agent reads it.
+    pub level: u32,
 }
 
 /// A filesystem that hosts at least one zone.
@@ -342,7 +350,7 @@ impl Offsets {
 
 const _: () = assert!(size_of::<BudgetConf>() == 56);
 const _: () = assert!(size_of::<ZoneConf>() == 96 + MAX_BUDGETS * 56);
-const _: () = assert!(size_of::<RootKey>() == 16);
+const _: () = assert!(size_of::<RootKey>() == 16 && size_of::<RootConf>() == 24);
 const _: () = assert!(size_of::<Control>() == 40);
 const _: () = assert!(size_of::<TaskKey>() == 16 && size_of::<HoldKey>() == 16);
 const _: () = assert!(size_of::<Held>() == 32 + size_of::<Event>());

@@ -71,7 +71,7 @@ pub(super) fn metrics(screen: &Screen, lab: &Lab) -> Result<()> {
     screen.heading("/metrics");
     let page = lab.metrics()?.text;
     for name in [
-        "holdfast_enforcing",
+        "holdfast_guard_up",
         "holdfast_trips_total",
         "holdfast_destroyed_files_total",
         "holdfast_ops_total",
@@ -79,7 +79,7 @@ pub(super) fn metrics(screen: &Screen, lab: &Lab) -> Result<()> {
         let shown = |line: &&str| {
             line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ']))
                 && !line.ends_with(" 0")
-                && (name == "holdfast_enforcing"
+                && (name == "holdfast_guard_up"
                     || AREAS.iter().any(|area| line.contains(area.name)))
         };
         for line in page.lines().filter(shown) {

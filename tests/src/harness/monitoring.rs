@@ -94,7 +94,7 @@ impl Monitoring {
         })?;
         until("Prometheus has scraped the agent", PATIENCE, || {
             monitoring.all_run(dir)?;
-            let answer = get(PROMETHEUS_ADDRESS, "/api/v1/query?query=holdfast_enforcing").ok();
+            let answer = get(PROMETHEUS_ADDRESS, "/api/v1/query?query=holdfast_guard_up").ok();
             Ok(answer.filter(|answer| answer.contains("\"instance\":\"web1\"")))
         })?;
         Ok(monitoring)

@@ -138,7 +138,7 @@ pub(super) fn reload(_: &mut Host) -> Result<()> {
     host::put_in_force(&host::policy())?;
     until("the status says that it was accepted", PATIENCE, || {
         let status = host::property("StatusText")?;
-        let good = !status.contains("refused") && status.contains("held (enforce)");
+        let good = !status.contains("refused") && status.contains("GUARD UP");
         Ok(good.then_some(()))
     })
 }
@@ -152,9 +152,9 @@ pub(super) fn unusable(host: &mut Host) -> Result<()> {
     host::systemctl(&["start", UNIT])?.ok()?;
     let status = host::json(&["status", "--json"])?;
     check_eq!(status["started"], "fresh", "how the agent came up");
-    check!(status["enforcing"] == true && status["policy"]["reload_failed"] == true, "{status}");
+    check!(status["guard_up"] == true && status["policy"]["reload_failed"] == true, "{status}");
     let text = host::property("StatusText")?;
-    check!(text.contains("upgrade (enforce)") && text.contains("was refused"), "{text}");
+    check!(text.contains("GUARD UP") && text.contains("was refused"), "{text}");
     let tree = Tree { root: "/data/unusable".into(), tenants: 3, files: 100 };
     Tool::new("rm").arg("-rf").arg(&tree.root).run()?.refused()?;
     tree.lost_exactly(BUDGET)?;

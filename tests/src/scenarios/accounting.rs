@@ -106,8 +106,9 @@ fn page(ctx: &mut Ctx<'_>) -> Result<()> {
         ("holdfast_events_lost_total", vec![("zone", zone)]),
         ("holdfast_events_suppressed_total", vec![("zone", zone)]),
         ("holdfast_zone_mode", vec![("zone", zone), ("mode", "enforce")]),
-        ("holdfast_level", vec![("level", "prevent")]),
-        ("holdfast_enforcing", vec![]),
+        ("holdfast_guard_up", vec![]),
+        ("holdfast_zone_enforcing", vec![("zone", zone)]),
+        ("holdfast_paths_unguarded", vec![("zone", zone)]),
         ("holdfast_coverage_ok", vec![("op", "remove")]),
         ("holdfast_coverage_timestamp_seconds", vec![]),
         ("holdfast_roots", vec![("zone", zone)]),
@@ -119,7 +120,7 @@ fn page(ctx: &mut Ctx<'_>) -> Result<()> {
     ] {
         check!(metrics.has(name, &labels), "no {name} with {labels:?} in:\n{}", metrics.text);
     }
-    check_eq!(metrics.sum("holdfast_enforcing", &[]), 1.0, "holdfast_enforcing");
+    check_eq!(metrics.sum("holdfast_zone_enforcing", &[("zone", zone)]), 1.0, "zone enforcing");
     check_eq!(metrics.sum("holdfast_zone_mode", &[("zone", zone)]), 1.0, "one mode per zone");
     for label in metrics.label_names() {
         let private = ["path", "pid", "uid", "user", "comm", "file", "tenant"].contains(&label);
@@ -135,7 +136,7 @@ fn status(ctx: &mut Ctx<'_>) -> Result<()> {
     }
     let (outcome, value) = cli::status()?;
     check_eq!(outcome.code, Some(0), "exit status");
-    check_eq!(cli::text(&value, "level"), "prevent", "level");
+    check!(value["guard_up"] == true && value["enforcing"] == true, "{value}");
     let text = value.to_string();
     check!(text.contains(&ctx.zone), "status lacks the zone: {text}");
     let plain = cli::holdfast(["status"])?.ok()?;

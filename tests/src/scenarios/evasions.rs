@@ -142,7 +142,7 @@ fn failing_at_once(ctx: &mut Ctx<'_>) -> Result<()> {
     Ok(())
 }
 
-/// One hook without its program: the other tries were denied, and the level stayed `prevent`.
+/// One hook without its program: the other tries were denied, and the guard was said to be up.
 fn hook_gone(ctx: &mut Ctx<'_>) -> Result<()> {
     ctx.guarded(1, 1, 5)?;
     let links = format!("{PIN_DIR}/v{ABI_VERSION}/links");
@@ -153,14 +153,14 @@ fn hook_gone(ctx: &mut Ctx<'_>) -> Result<()> {
         }
     }
     until("the metrics say what is so", Duration::from_secs(60), || {
-        Ok((ctx.lab.metrics()?.sum("holdfast_enforcing", &[]) == 0.0).then_some(()))
+        Ok((ctx.lab.metrics()?.sum("holdfast_guard_up", &[]) == 0.0).then_some(()))
     })?;
     let (outcome, _) = cli::status()?;
     check_eq!(outcome.code, Some(5), "exit status of `holdfast status`");
     // A new agent finds the set incomplete and puts a whole one in its place.
     ctx.lab.kill()?;
     ctx.lab.start(false)?;
-    until("it enforces again", Duration::from_secs(60), || {
-        Ok((ctx.lab.metrics()?.sum("holdfast_enforcing", &[]) == 1.0).then_some(()))
+    until("the guard is up again", Duration::from_secs(60), || {
+        Ok((ctx.lab.metrics()?.sum("holdfast_guard_up", &[]) == 1.0).then_some(()))
     })
 }

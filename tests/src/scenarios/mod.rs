@@ -20,6 +20,7 @@ mod lifecycle;
 mod links;
 mod manifest;
 mod modes;
+mod mounts;
 mod names;
 mod ordinary;
 mod policies;
@@ -53,6 +54,7 @@ pub(crate) const ALL: &[&[Scenario]] = &[
     modes::SCENARIOS,
     failed_ops::SCENARIOS,
     roots::SCENARIOS,
+    mounts::SCENARIOS,
     policies::SCENARIOS,
     accounting::SCENARIOS,
     incidents::SCENARIOS,

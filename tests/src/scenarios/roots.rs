@@ -119,9 +119,10 @@ fn until_kept(ctx: &Ctx<'_>) -> Result<()> {
         let zones = status["zones"].as_array().into_iter().flatten();
         let zone = zones.into_iter().find(|zone| cli::text(zone, "name") == ctx.zone);
         let is_kept = zone.is_some_and(|zone| {
-            zone["missing"].as_array().is_some_and(|missing| missing.len() == 1)
+            let paths = zone["paths"].as_array().into_iter().flatten();
+            paths.filter(|path| path["state"] == "missing").count() == 1
                 && zone["kept_roots"] == 1
-                && zone["guarded"] == true
+                && zone["state"] == "enforcing"
         });
         Ok(is_kept.then_some(()))
     })
@@ -144,11 +145,12 @@ fn symlink_below_glob(ctx: &mut Ctx<'_>) -> Result<()> {
     ctx.metrics_until("two roots in the metrics", |metrics| {
         metrics.sum("holdfast_roots", &[("zone", &zone)]) == 2.0
     })?;
-    until("status warns of both links", Duration::from_secs(60), || {
+    until("status names both links", Duration::from_secs(60), || {
         let (_, status) = cli::status()?;
-        let mut warnings = status["warnings"].as_array().into_iter().flatten();
-        let is_told = warnings.any(|warning| {
-            let text = warning.as_str().unwrap_or_default();
+        let zones = status["zones"].as_array().into_iter().flatten();
+        let mut paths = zones.flat_map(|zone| zone["paths"].as_array().into_iter().flatten());
+        let is_told = paths.any(|path| {
+            let text = cli::text(path, "why");
             ["symbolic links", "mallory/www", "mallet/www"].iter().all(|part| text.contains(part))
         });
         Ok(is_told.then_some(()))

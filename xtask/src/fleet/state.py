@@ -21,7 +21,8 @@ if os.path.exists("/usr/bin/holdfast"):
     facts["status"] = status.returncode
     if status.returncode in (0, 5):
         status = json.loads(status.stdout)
-        facts["enforcing"] = str(status["enforcing"]).lower()
+        facts["guard_up"] = str(status["guard_up"]).lower()
+        facts["does"] = "+".join(sorted({zone["state"] for zone in status["zones"]}))
         facts["mode"] = "+".join(zone["mode"] for zone in status["zones"])
         facts["pid"] = status["pid"]
         facts["started"] = status["started"]

@@ -102,7 +102,7 @@ fn bad_at_first(fleet: &Fleet<'_>) -> Result<()> {
     })
 }
 
-const GUARDED: [&str; 5] = ["status=0", "enforcing=true", "mode=observe", "held=0", "differs=0"];
+const GUARDED: [&str; 5] = ["status=5", "guard_up=true", "does=observing", "held=0", "differs=0"];
 
 fn observe(fleet: &Fleet<'_>) -> Result<()> {
     fleet.play(&["--limit", "ring0"])?.went_well()?;
@@ -159,7 +159,7 @@ fn unreachable(fleet: &Fleet<'_>) -> Result<()> {
 fn not_guarded(fleet: &Fleet<'_>) -> Result<()> {
     let before = fleet.b.state()?;
     fleet.a.sudo("sysctl -q kernel.ftrace_enabled=0")?;
-    wait_for(fleet.a, "enforcing=false")?;
+    wait_for(fleet.a, "guard_up=false")?;
     // With the policy that host a has: nothing is to be done there but to look.
     let words = ["-e", "holdfast_policy=other.toml.j2", "-e", "holdfast_tries=2"];
     let played = fleet.both(&words)?;
@@ -168,7 +168,7 @@ fn not_guarded(fleet: &Fleet<'_>) -> Result<()> {
     played.never_touched("b")?;
     same(&before, &fleet.b.state()?).context("host b")?;
     fleet.a.sudo("sysctl -q kernel.ftrace_enabled=1")?;
-    wait_for(fleet.a, "enforcing=true")
+    wait_for(fleet.a, "guard_up=true")
 }
 
 fn masked(fleet: &Fleet<'_>) -> Result<()> {
@@ -190,7 +190,7 @@ fn enforce(fleet: &Fleet<'_>) -> Result<()> {
     let before = fleet.b.state()?;
     let words = ["--limit", "ring0", "-e", "holdfast_mode=enforce"];
     fleet.play(&words)?.went_well()?;
-    fleet.a.state()?.has(&["status=0", "enforcing=true", "mode=enforce", "differs=0"])?;
+    fleet.a.state()?.has(&["status=0", "guard_up=true", "does=enforcing", "differs=0"])?;
     same(&before, &fleet.b.state()?).context("host b")?;
     let again = fleet.play(&words)?;
     again.went_well()?;
@@ -228,7 +228,7 @@ fn upgrade(fleet: &Fleet<'_>) -> Result<()> {
     let words = ["--limit", "ring1", "-e", "holdfast_package=next.deb"];
     fleet.play(&words)?.went_well()?;
     let after = fleet.b.state()?;
-    after.has(&["enforcing=true", "mode=observe", "differs=0", "started=upgraded"])?;
+    after.has(&["guard_up=true", "does=observing", "differs=0", "started=upgraded"])?;
     if after.get("package") == before.get("package") || after.get("pid") == before.get("pid") {
         bail!("it is still the one before: {}", after.0);
     }

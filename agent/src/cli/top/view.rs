@@ -60,8 +60,8 @@ fn head(model: &Model) -> Vec<Line<'static>> {
         lines.push(Line::styled(text, BAD));
     }
     let style = if status.enforcing { GOOD } else { BAD };
-    let level = status::level(status);
-    lines.extend(level.lines().map(|line| Line::styled(line.to_owned(), style)));
+    let guard = status::guard(status);
+    lines.extend(guard.lines().map(|line| Line::styled(line.to_owned(), style)));
     let mut alarm = |line: String| lines.push(Line::styled(line.trim_end().to_owned(), BAD));
     if let Some(open) = &status.break_glass {
         alarm(break_glass::status_line(open));
@@ -84,7 +84,7 @@ fn draw_zones(frame: &mut Frame<'_>, area: Rect, model: &Model) {
     let chosen = model.chosen().map(|(at, _)| at);
     let rows = model.status.zones.iter().enumerate().map(|(at, zone)| {
         let row = zone_row(model, zone);
-        let is_bad = model.paused_in(&zone.name) > 0 || tripped(zone) > 0 || !zone.guarded;
+        let is_bad = model.paused_in(&zone.name) > 0 || tripped(zone) > 0 || !zone.state.is_good();
         let style = if is_bad { BAD } else { Style::new() };
         let is_chosen = chosen == Some(at);
         row.style(if is_chosen { style.add_modifier(Modifier::REVERSED) } else { style })
@@ -109,7 +109,10 @@ fn zone_row(model: &Model, zone: &ZoneStatus) -> Row<'static> {
     let rate = model.rates.get(&zone.name);
     let each = |n: Option<f64>| n.map_or_else(|| "-".to_owned(), |n| format!("{n:.0}"));
     let bytes = rate.map_or_else(|| "-".to_owned(), |rate| text::size(rate.bytes as u64));
-    let guarded = if zone.guarded { "" } else { " NOT GUARDED" };
+    let guarded = match zone.state.is_good() {
+        true => String::new(),
+        false => format!(" {}", zone.state.words()),
+    };
     let destroyed = format!(
         "{}, {}",
         text::count(zone.destroyed.files, "file"),
@@ -280,7 +283,7 @@ mod tests {
         let screen = screen(&model, 200, 40);
         for part in [
             "web1",
-            "NOT ENFORCING",
+            "GUARD DOWN",
             "customers",
             "enforce",
             "██████████",
