@@ -9,6 +9,7 @@ mod allowances;
 mod audit;
 mod break_glass;
 mod budgets;
+mod cases;
 mod concurrent;
 mod differential;
 mod evasions;
@@ -58,6 +59,7 @@ pub(crate) const ALL: &[&[Scenario]] = &[
     incidents::SCENARIOS,
     alerts::SCENARIOS,
     ordinary::SCENARIOS,
+    cases::SCENARIOS,
     learn::SCENARIOS,
     lifecycle::SCENARIOS,
     proof::SCENARIOS,
