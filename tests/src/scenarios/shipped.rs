@@ -143,19 +143,23 @@ const MAIL: Job = Job {
         mkdir -p "$1"/user{1..50}/{tmp,new,cur}
         chown -R 5000:5000 "$1"/user*"#,
     work: r#"
-        for ((mail = 1; mail <= $3; mail++)); do
-            for user in "$1"/user*; do
-                cd "$user"
-                echo "mail $mail" >tmp/$mail
-                mv tmp/$mail new/$mail
-                echo "$mail" >uidlist.lock
-                mv uidlist.lock uidlist
-                mv new/$mail cur/$mail:2,S
-            done
-        done
-        for user in "$1"/user*; do
-            find "$user/cur" -type f -delete
-        done"#,
+        perl -e '
+            my ($zone, $mails) = @ARGV;
+            my @users = glob("$zone/user*");
+            sub file { open(my $file, ">", $_[0]) or die "$_[0]: $!"; print $file $_[1] }
+            sub move { rename($_[0], $_[1]) or die "$_[0]: $!" }
+            for my $mail (1 .. $mails) {
+                for my $user (@users) {
+                    file("$user/tmp/$mail", "mail $mail\n");
+                    move("$user/tmp/$mail", "$user/new/$mail");
+                    file("$user/uidlist.lock", "$mail\n");
+                    move("$user/uidlist.lock", "$user/uidlist");
+                    move("$user/new/$mail", "$user/cur/$mail:2,S");
+                }
+            }
+            for my $user (@users) {
+                unlink(glob("$user/cur/*")) == $mails or die "$user: $!";
+            }' "$1" "$3""#,
     uid: 5_000,
     // The messages, and each index but the first.
     destroys: 50 * (30 + 29),
@@ -168,13 +172,18 @@ const LOCKS: Job = Job {
     amount: 300,
     prepare: r#"mkdir -p "$1/host/restic/locks" "$1/host/borg""#,
     work: r#"
-        for ((n = 0; n < $3; n++)); do
-            echo $n >"$1/host/restic/locks/$n"
-            rm "$1/host/restic/locks/$n"
-            mkdir "$1/host/borg/lock"
-            echo $n >"$1/host/borg/lock/host.$n"
-            rm -r "$1/host/borg/lock"
-        done"#,
+        perl -e '
+            my ($host, $runs) = @ARGV;
+            sub take { open(my $file, ">", $_[0]) or die "$_[0]: $!" }
+            sub give { unlink($_[0]) or die "$_[0]: $!" }
+            for my $run (1 .. $runs) {
+                take("$host/restic/locks/$run");
+                give("$host/restic/locks/$run");
+                mkdir("$host/borg/lock") or die "borg/lock: $!";
+                take("$host/borg/lock/host.$run");
+                give("$host/borg/lock/host.$run");
+                rmdir("$host/borg/lock") or die "borg/lock: $!";
+            }' "$1/host" "$3""#,
     uid: 0,
     destroys: 900,
 };
