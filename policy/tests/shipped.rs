@@ -11,6 +11,8 @@ const SECOND: u64 = 1_000_000_000;
 const GIB: u64 = 1 << 30;
 const CUSTOMERS: usize = 0;
 const BACKUPS: usize = 1;
+/// What a customer may lose before it counts as one.
+const UNCOUNTED: u64 = 0;
 
 fn shipped() -> Policy {
     match Policy::parse("agent/dist/policy.toml", SHIPPED) {
@@ -140,19 +142,39 @@ fn it_says_what_the_defaults_are() {
     assert_eq!(Policy::parse("test", &rest.join("\n")), Ok(shipped()));
 }
 
+/// The script of 2012: a hundred tenants with 200 files each, within ten seconds. How many files go.
+fn firstserver(zone: usize, who: WhoMask, unit: impl Fn(u64) -> u64) -> u64 {
+    let (mut node, mut lost) = (Node::new(), 0);
+    for tenant in 1..=100 {
+        for _ in 0..200 {
+            node.now += SECOND / 2_000;
+            let cost = Cost { files: 1, bytes: 20_000, tenant };
+            lost += u64::from(node.does(zone, who, unit(tenant), Op::Remove, cost));
+        }
+    }
+    lost
+}
+
 #[test]
 fn firstserver_an_update_script_deletes_production_and_backups_in_one_go() {
-    let mut node = Node::new();
-    for zone in [CUSTOMERS, BACKUPS] {
-        let mut lost = 0;
-        for tenant in 1..=100 {
-            for _ in 0..200 {
-                node.now += SECOND / 2_000;
-                lost += u64::from(node.root_removes(zone, 20_000, tenant));
-            }
-        }
-        // Five customers' 200 files each in one zone; in the other the 1,000 files of the short budget.
-        assert_eq!(lost, 1_000, "of 20,000 files in zone {zone}");
+    let lost = |zone| firstserver(zone, Who::OPERATOR_BIT, |_| 7);
+    // Five customers' 200 files each in one zone; in the other the files of the short budget.
+    assert_eq!(lost(CUSTOMERS), 5 * 200 + UNCOUNTED, "of 20,000 files of customers");
+    assert_eq!(lost(BACKUPS), 2_000, "of 20,000 files of backups");
+}
+
+/// As the web server's account, which owns every customer's files, or as each customer in turn.
+#[test]
+fn firstserver_as_the_owner_of_the_files() {
+    let lost = firstserver(CUSTOMERS, Who::OWNER_BIT, |_| 7);
+    assert_eq!(lost, 5 * 200 + UNCOUNTED, "of 20,000 files");
+}
+
+#[test]
+fn firstserver_with_a_session_for_each_customer() {
+    for who in [Who::OPERATOR_BIT, Who::OWNER_BIT] {
+        let lost = firstserver(CUSTOMERS, who, |tenant| tenant);
+        assert_eq!(lost, 40 * 200 + UNCOUNTED, "of 20,000 files");
     }
 }
 
@@ -166,8 +188,8 @@ fn kyoto_a_slow_deletion_goes_on_for_hours() {
             lost += u64::from(node.root_removes(CUSTOMERS, 2_300_000, 1));
         }
     }
-    // 2,000 each time the short window has drained, until the 10,000 files of the long one are spent.
-    assert_eq!(lost, 10_000, "of 788,400 files in an hour");
+    // 10 GiB each time the short window has drained.
+    assert_eq!(lost, 6 * 4_668, "of 788,400 files in an hour");
 }
 
 /// A single process, as it was: it stands still at the first op over budget. Nobody saw it until the morning.
@@ -182,7 +204,7 @@ fn kyoto_held_at_the_first_op_over_budget() {
         }
         lost += 1;
     };
-    assert_eq!(lost, 2_000, "of 34,000,000 files");
+    assert_eq!(lost, 4_668, "of 34,000,000 files");
     let retry = |node: &mut Node, seconds: u64| {
         node.now = held_since + seconds * SECOND;
         let op = node.request(CUSTOMERS, Who::OPERATOR_BIT, 7, Op::Remove, cost);
@@ -206,7 +228,7 @@ fn kyoto_at_a_rate_that_stays_below_the_short_budget() {
         node.now += SECOND;
         lost += u64::from(node.root_removes(CUSTOMERS, 1_000, 1));
     }
-    assert_eq!(lost, 10_000, "of 86,400 files in a day");
+    assert_eq!(lost, 40_000, "of 86,400 files in a day");
 }
 
 #[test]
@@ -217,14 +239,17 @@ fn gitlab_a_few_large_files_are_removed_within_seconds() {
 }
 
 #[test]
-fn atlassian_one_small_op_in_each_of_883_sites() {
-    let mut node = Node::new();
-    let mut lost = 0;
+fn atlassian_883_sites_are_deleted_one_after_another() {
+    let (mut node, mut gone) = (Node::new(), 0);
     for tenant in 1..=883 {
-        node.now += 23 * 60 * SECOND / 883;
-        lost += u64::from(node.root_removes(CUSTOMERS, 100, tenant));
+        let mut lost = 0;
+        for _ in 0..150 {
+            node.now += 23 * 60 * SECOND / (883 * 150);
+            lost += u64::from(node.root_removes(CUSTOMERS, 100, tenant));
+        }
+        gone += u64::from(lost == 150);
     }
-    assert!((5..=30).contains(&lost), "{lost} of 883 sites");
+    assert!((5..=15).contains(&gone), "{gone} of 883 sites");
 }
 
 #[test]
@@ -234,7 +259,7 @@ fn a_new_session_for_each_op_does_not_get_around_it() {
     let lost = (0..100_000)
         .filter(|unit| node.does(CUSTOMERS, Who::OPERATOR_BIT, *unit, Op::Remove, cost))
         .count();
-    assert_eq!(lost, 20_000);
+    assert_eq!(lost, 40_000);
 }
 
 #[test]
@@ -250,21 +275,20 @@ fn a_whole_tree_moved_away_is_stopped_for_operators_and_customers_alike() {
 #[test]
 fn ordinary_work_is_never_held_up() {
     let mut node = Node::new();
+    let mut job = |unit, op, files, bytes| {
+        for _ in 0..files {
+            let cost = Cost { files: 1, bytes, tenant: unit };
+            assert!(node.does(CUSTOMERS, Who::OPERATOR_BIT, unit, op, cost));
+        }
+    };
     // A package upgrade.
-    for _ in 0..1_200 {
-        let cost = Cost { files: 1, bytes: 40_000, tenant: 1 };
-        assert!(node.does(CUSTOMERS, Who::OPERATOR_BIT, 1, Op::Replace, cost));
-    }
+    job(1, Op::Replace, 5_000, 40_000);
     // `git gc`: loose objects, and the directories they were in.
-    for _ in 0..1_500 {
-        assert!(node.does(
-            CUSTOMERS,
-            Who::OPERATOR_BIT,
-            2,
-            Op::Remove,
-            Cost { files: 1, bytes: 3_000, tenant: 2 }
-        ));
-    }
+    job(2, Op::Remove, 10_000 + 256, 3_000);
+    // sqlite with a rollback journal: one for each transaction.
+    job(4, Op::Remove, 10_000, 5_000);
+    // A restore over what is there.
+    job(5, Op::Replace, 4_000, 100_000);
     // logrotate removes the oldest log and truncates a current one, once a day for a month.
     for _ in 0..30 {
         node.now += 24 * 3_600 * SECOND;
@@ -281,7 +305,7 @@ fn ordinary_work_is_never_held_up() {
     }
     // Rotation by hard links: only the directories cost anything, and a link that is not the last is free even to
     // those who are latched.
-    for _ in 0..900 {
+    for _ in 0..1_900 {
         let cost = Cost { files: 1, bytes: 0, tenant: 1 };
         assert!(node.does(BACKUPS, Who::OPERATOR_BIT, 5, Op::Remove, cost));
     }

@@ -1,33 +1,34 @@
 //! The rule by which a proposal is made, case by case.
 
-use holdfast_abi::{Op, Who};
+use holdfast_abi::{Op, Per, Who};
 use holdfast_policy::learn::{Bound, ProposedSide, Rules, Side, Why, ceilings};
-use holdfast_policy::{Policy, Role};
+use holdfast_policy::{Budget, Policy, Role};
 
 use super::*;
 
-/// The side of the budget for a unit's ten minutes.
+/// The side of the first budget that limits it: one for a unit's ten minutes.
 fn side(proposal: &Proposal, side: Side) -> ProposedSide {
-    *proposal.zones[0].budgets[0]
-        .sides
-        .iter()
-        .find(|one| one.side == side)
-        .expect("the budget limits it")
+    let sides = proposal.zones[0].budgets.iter().flat_map(|one| &one.sides);
+    *sides.copied().collect::<Vec<_>>().iter().find(|one| one.side == side).expect("a limit of it")
 }
 
-/// The outliers of that budget.
+/// The outliers of a unit's ten minutes.
 fn short(survey: &Survey) -> Vec<(Side, u64, Why)> {
     let outliers = survey.outliers().sorted();
-    let short = outliers.iter().filter(|one| one.budget == 0);
+    let budgets = [Role::Primary, Role::Backup].map(ceilings);
+    let short = outliers.iter().filter(|one| {
+        let budget = &budgets[one.zone][one.budget];
+        budget.per == Per::Unit && budget.window.seconds() == 600
+    });
     short.map(|one| (one.side, one.amount, one.why)).collect()
 }
 
 /// A week of a job that removes so many files of a tenant each day, and of small jobs each hour.
-fn week(nightly: u64) -> Vec<RecordedOp> {
+fn week(hourly: u64, nightly: u64) -> Vec<RecordedOp> {
     let mut ops = Vec::new();
     for day in 0..7 {
         for hour in 0..24 {
-            ops.extend(burst(START + day * DAY + hour * HOUR, 100 + hour, 1 + hour % 3, 20));
+            ops.extend(burst(START + day * DAY + hour * HOUR, 100 + hour, 1 + hour % 3, hourly));
         }
         ops.extend(burst(START + day * DAY + 3 * HOUR + MINUTE, 7, 1, nightly));
     }
@@ -47,7 +48,7 @@ fn ceilings_are_the_shipped_policys() {
 #[test]
 fn what_a_record_is_too_short_for_is_scaled_up() {
     // One day: 400 files at once and 20 each hour, of the copies, whose last budget is for a week.
-    let day: Vec<_> = week(400)
+    let day: Vec<_> = week(20, 400)
         .into_iter()
         .filter(|op| op.now < START + DAY)
         .map(|op| RecordedOp { zone: 1, ..op })
@@ -64,52 +65,56 @@ fn what_a_record_is_too_short_for_is_scaled_up() {
     };
     // 880 and a half of it, seven times.
     assert_eq!(learnt(86_400), [(Some(600), None), (Some(9_300), Some(86_400))]);
-    assert_eq!(learnt(7 * 86_400), [(Some(600), None), (Some(1_400), None)]);
+    assert_eq!(learnt(7 * 86_400), [(Some(600), None), (Some(2_500), None)]);
     // Never above the ceiling, however short it is.
-    assert_eq!(learnt(60), [(Some(5_000), Some(60)), (Some(25_000), Some(60))]);
-    assert_eq!(learnt(0), [(Some(5_000), Some(0)), (Some(25_000), Some(0))]);
+    assert_eq!(learnt(60), [(Some(10_000), Some(60)), (Some(50_000), Some(60))]);
+    assert_eq!(learnt(0), [(Some(10_000), Some(0)), (Some(50_000), Some(0))]);
 }
 
 #[test]
 fn what_comes_back_is_learnt_with_its_headroom() {
-    let ops = week(400);
+    let ops = week(120, 2_400);
     let (_, proposal) = learn(&policy(LOOSE), Rules::default(), &ops);
     let files = side(&proposal, Side::Files);
-    assert_eq!((files.seen.max, files.ordinary, files.limit), (400, 400, Some(600)));
-    assert_eq!((files.bound, files.seen.p50), (Bound::Seen, 20));
+    assert_eq!((files.seen.max, files.ordinary, files.limit), (2_400, 2_400, Some(3_600)));
+    assert_eq!(
+        (files.bound, files.seen.p50),
+        (Bound::Seen, 121),
+        "a percentile is up to a 32nd too large"
+    );
     let tenants = side(&proposal, Side::Tenants);
     assert_eq!((tenants.seen.max, tenants.limit, tenants.bound), (1, Some(2), Bound::Smallest));
     assert!(proposal.outliers.is_empty());
     assert_eq!(stopped(proposal.enforced(&policy(LOOSE)), &ops), Vec::<usize>::new());
     // What was not seen at all gets the smallest limit.
-    let owners = &proposal.zones[0].budgets[3];
+    let owners = &proposal.zones[0].budgets[4];
     assert_eq!((owners.budget.who, owners.budget.files), (Who::Owners, Some(10_000)));
     assert_eq!(owners.sides[0].seen.windows, 0);
 }
 
 #[test]
 fn what_came_once_stands_alone_and_is_left_out() {
-    let mut ops = week(100);
+    let mut ops = week(120, 600);
     // For nine of the ten minutes of the window.
     let start = START + 2 * DAY + 5 * HOUR;
-    ops.extend((0..1_500).map(|n| remove(start + n * 9 * MINUTE / 1_500, 900, 2)));
+    ops.extend((0..9_000).map(|n| remove(start + n * 9 * MINUTE / 9_000, 900, 2)));
     ops.sort_by_key(|op| op.now);
     let (_, proposal) = learn(&policy(LOOSE), Rules::default(), &ops);
     let files = side(&proposal, Side::Files);
-    assert_eq!((files.seen.max, files.ordinary, files.limit), (1_500, 100, Some(150)));
+    assert_eq!((files.seen.max, files.ordinary, files.limit), (9_000, 600, Some(900)));
     let outliers = proposal.outliers.sorted();
     assert!(outliers.iter().all(|one| one.actor == 900), "{outliers:?}");
-    assert_eq!((outliers[0].side, outliers[0].amount), (Side::Files, 1_500));
-    assert_eq!(outliers[0].why, Why::Alone { next: 100 });
+    assert_eq!((outliers[0].side, outliers[0].amount), (Side::Files, 9_000));
+    assert_eq!(outliers[0].why, Why::Alone { next: 600 });
     // Everybody's budget has not learnt it either.
-    let all = proposal.zones[0].budgets[2].sides[0];
+    let all = proposal.zones[0].budgets[3].sides[0];
     // (A ring of 24 h covers up to 46 min more: two nights.)
-    assert_eq!((all.ordinary, all.seen.max), (700, 2_200));
-    assert_eq!(proposal.zones[0].left_out, 1_500);
+    assert_eq!((all.ordinary, all.seen.max), (4_200, 13_200));
+    assert_eq!(proposal.zones[0].left_out, 9_000);
     // A person may say that it was ordinary.
     let keep = Rules { keep_alone: true, ..Rules::default() };
     let (_, proposal) = learn(&policy(LOOSE), keep, &ops);
-    assert_eq!(side(&proposal, Side::Files).limit, Some(2_000), "up to the ceiling");
+    assert_eq!(side(&proposal, Side::Files).limit, Some(12_000), "up to the ceiling");
     assert_eq!(side(&proposal, Side::Files).bound, Bound::Ceiling);
     assert!(proposal.outliers.is_empty());
 }
@@ -122,39 +127,39 @@ fn a_mass_deletion_in_a_short_record_is_over_the_ceiling() {
     }
     let (survey, proposal) = learn(&policy(LOOSE), Rules::default(), &ops);
     assert_eq!(short(&survey), [(Side::Tenants, 11, Why::Ceiling { ceiling: 5 })]);
-    let budget = &proposal.zones[0].budgets[0].budget;
-    assert!(budget.tenants <= Some(5) && budget.files <= Some(100), "{budget:?}");
+    let limit = |proposal: &Proposal, of| side(proposal, of).limit;
+    assert_eq!(limit(&proposal, Side::Tenants), Some(2));
+    assert_eq!(limit(&proposal, Side::Files), Some(600));
     assert!(stopped(proposal.enforced(&policy(LOOSE)), &ops).len() > 150);
     // If a person raises the ceilings, a record as short as this does still not tell.
     let rules = Rules { ceiling_times: 4, ..Rules::default() };
     let (survey, proposal) = learn(&policy(LOOSE), rules, &ops);
     assert_eq!(short(&survey), [(Side::Tenants, 11, Why::Few { quarter: 5 })]);
-    assert_eq!(proposal.zones[0].budgets[0].budget.tenants, Some(2));
+    assert_eq!(limit(&proposal, Side::Tenants), Some(2));
     // That person has to say that it was ordinary; then what is learnt is what was seen, and no more.
     let rules = Rules { keep_alone: true, ..rules };
     let (_, proposal) = learn(&policy(LOOSE), rules, &ops);
-    assert_eq!(proposal.zones[0].budgets[0].budget.tenants, Some(17));
+    assert_eq!(limit(&proposal, Side::Tenants), Some(17));
 }
 
 #[test]
 fn a_mass_deletion_of_copies_in_a_short_record_is_too_much_for_it() {
-    let ops = (0..10).flat_map(|tenant| burst(START + tenant * SECOND, 1, 10 + tenant, 30));
+    let ops = (0..10).flat_map(|tenant| burst(START + tenant * SECOND, 1, 10 + tenant, 60));
     let ops: Vec<_> = ops.map(|op| RecordedOp { zone: 1, ..op }).collect();
     let (survey, proposal) = learn(&policy(LOOSE), Rules::default(), &ops);
-    assert_eq!(short(&survey), [(Side::Files, 300, Why::Few { quarter: 250 })]);
+    assert_eq!(short(&survey), [(Side::Files, 600, Why::Few { quarter: 500 })]);
     let budget = &proposal.zones[1].budgets[0].budget;
-    assert_eq!((budget.files, budget.tenants), (Some(50), Some(2)));
-    assert!(stopped(proposal.enforced(&policy(LOOSE)), &ops).len() >= 240);
+    assert_eq!((budget.files, budget.tenants), (Some(100), Some(2)));
+    assert!(stopped(proposal.enforced(&policy(LOOSE)), &ops).len() >= 480);
 }
 
 #[test]
 fn what_is_over_the_ceiling_every_night_is_left_out_every_night() {
-    let ops = week(3_000);
+    let ops = week(120, 18_000);
     let (survey, proposal) = learn(&policy(LOOSE), Rules::default(), &ops);
-    let short = survey.outliers().sorted().into_iter().filter(|one| one.budget == 0);
-    assert_eq!(short.count(), 7);
-    assert_eq!(side(&proposal, Side::Files).limit, Some(100));
-    assert_eq!(proposal.zones[0].left_out, 21_000);
+    assert_eq!(short(&survey).len(), 7);
+    assert_eq!(side(&proposal, Side::Files).limit, Some(600));
+    assert_eq!(proposal.zones[0].left_out, 126_000);
 }
 
 #[test]
@@ -176,16 +181,31 @@ fn many_tenants_of_all_together_are_not_limited() {
     let sites = (0..700).map(|n| (n, START + n * DAY / 100));
     let ops: Vec<_> = sites.flat_map(|(n, start)| burst(start, 1_000 + n, n % 100, 3)).collect();
     let (_, proposal) = learn(&policy(LOOSE), Rules::default(), &ops);
-    let all = &proposal.zones[0].budgets[2];
+    let all = &proposal.zones[0].budgets[3];
     assert_eq!((all.budget.tenants, all.sides[2].bound), (None, Bound::TooMany));
-    assert_eq!(all.budget.files, Some(1_000));
+    assert_eq!(all.budget.files, Some(2_000));
     assert_eq!(side(&proposal, Side::Tenants).limit, Some(2), "of one session they are");
+    assert_eq!(stopped(proposal.enforced(&policy(LOOSE)), &ops), Vec::<usize>::new());
+}
+
+/// Fifty sites clean up in the same ten minutes, each in a unit of its own: of the budget that limits only the tenants of all
+/// together nothing is left, and a policy could not say a budget without a limit.
+#[test]
+fn a_budget_without_limits_is_left_out() {
+    let sites = (0..350).map(|n| (n, START + n / 50 * DAY + n % 50 * SECOND));
+    let ops: Vec<_> = sites.flat_map(|(n, start)| burst(start, 1_000 + n, n % 50, 3)).collect();
+    let keep = Rules { keep_alone: true, ..Rules::default() };
+    let (_, proposal) = learn(&policy(LOOSE), keep, &ops);
+    let only_tenants = |budget: &Budget| budget.files.is_none() && budget.bytes.is_none();
+    let budgets = proposal.zones[0].budgets.iter().map(|one| &one.budget);
+    let left: Vec<Per> = budgets.filter(|one| only_tenants(one)).map(|one| one.per).collect();
+    assert_eq!(left, [Per::Unit]);
     assert_eq!(stopped(proposal.enforced(&policy(LOOSE)), &ops), Vec::<usize>::new());
 }
 
 #[test]
 fn a_proposal_is_a_policy_file_with_comments() {
-    let ops = week(400);
+    let ops = week(120, 2_400);
     let before = policy(LOOSE);
     let (_, proposal) = learn(&before, Rules::default(), &ops);
     let proposed = proposal.policy(&before);

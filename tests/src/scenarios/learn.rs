@@ -66,10 +66,11 @@ impl Site {
     }
 }
 
-/// What a proposal limits in the short window of a unit.
+/// What a proposal limits in the short window of a unit: in the first budget that limits it.
 pub(crate) fn limit(learnt: &Value, zone: usize, side: &str) -> Result<u64> {
-    let limit = &learnt["zones"][zone]["budgets"][0]["budget"][side];
-    limit.as_u64().with_context(|| format!("no limit of {side} in {learnt}"))
+    let budgets = learnt["zones"][zone]["budgets"].as_array().context("no budgets")?;
+    let limit = budgets.iter().find_map(|one| one["budget"][side].as_u64());
+    limit.with_context(|| format!("no limit of {side} in {learnt}"))
 }
 
 /// The same policy, every zone enforced.

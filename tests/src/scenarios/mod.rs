@@ -6,9 +6,11 @@
 mod accounting;
 mod alerts;
 mod allowances;
+mod attacks;
 mod audit;
 mod break_glass;
 mod budgets;
+mod cases;
 mod concurrent;
 mod differential;
 mod evasions;
@@ -28,6 +30,7 @@ mod proof;
 mod remove;
 mod rename;
 mod roots;
+mod shipped;
 mod throttle;
 mod top;
 mod truncate;
@@ -60,6 +63,9 @@ pub(crate) const ALL: &[&[Scenario]] = &[
     incidents::SCENARIOS,
     alerts::SCENARIOS,
     ordinary::SCENARIOS,
+    shipped::SCENARIOS,
+    attacks::SCENARIOS,
+    cases::SCENARIOS,
     learn::SCENARIOS,
     lifecycle::SCENARIOS,
     proof::SCENARIOS,

@@ -49,6 +49,7 @@ const BARE: Recipe = Recipe {
         "procps",
         "rsync",
         "sed",
+        "sqlite3",
         "strace",
         "tar",
         "util-linux",

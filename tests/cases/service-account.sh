@@ -1,0 +1,33 @@
+# One account of a service (vmail, www-data, git) owns every customer's files, and its own mistake
+# goes through all of them. Under the policy that is shipped.
+#
+# Source: nextcloud/server#10001 (a clean-up without an argument took every user's files).
+# Right: forty customers who lose everything in a minute are a mass deletion, whoever owns the
+#   files. It is stopped after five customers, and what a sixth may lose before it counts.
+. "$(dirname "$0")/lib.sh"
+
+need setpriv
+each=150
+for ((n = 1; n <= 40; n++)); do
+    make_files "$customers/customer$n/data" $each
+done
+chown -R 5000:5000 "$customers"/customer*
+guard_as_shipped customers "$customers"
+(
+    unit occ setpriv --reuid 5000 --regid 5000 --clear-groups \
+        find "$customers" -type f -delete >/dev/null 2>&1
+) &
+job=$!
+for ((n = 0; n < 60; n++)); do
+    kill -0 $job 2>/dev/null || break
+    [ -n "$(hold_id)" ] && break
+    sleep 1
+done
+lost=$((40 * each - $(files "$customers")))
+gone=0
+for ((n = 1; n <= 40; n++)); do
+    [ "$(files "$customers/customer$n")" = 0 ] && ((++gone))
+done
+[ "$gone" -le 5 ] && [ "$lost" -le $((5 * each + 99)) ] && [ "$(trips)" -gt 0 ] &&
+    result PASS "$lost of $((40 * each)) files went, $gone customers lost all"
+result FAIL "$lost of $((40 * each)) files went, $gone of 40 customers lost all, trips: $(trips)"
