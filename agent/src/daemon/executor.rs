@@ -143,6 +143,10 @@ impl Executor {
                 let outcome = self.kill(&kill, &state.book);
                 return Some(Event::HoldKilled(kill, outcome));
             }
+            Action::ResetBudgets(resetting) => {
+                let outcome = self.reset_budgets(&resetting, state, now);
+                return Some(Event::BudgetsReset(resetting, outcome.map(Box::new)));
+            }
             Action::Continue(threads) => self.go_on(&threads, &state.book),
             Action::Wake(leaders) => self.wake(leaders),
             Action::ForgetThreads(threads) => self.forget_threads(&threads),
@@ -406,6 +410,7 @@ impl Executor {
                     None => Answer::Error(Refusal::NotFound, format!("hold {id} is over")),
                 }
             }
+            Ask::Budgets => json(&self.budgets(state, now)),
             Ask::Glass(ask) if **ask == GlassAsk::Status => json(&report::glass_status(state, now)),
             Ask::Glass(ask) if **ask == GlassAsk::Codes => json(&report::glass_codes(&state.glass)),
             Ask::Allowances => json(&report::allowances(&state.allowances, now)),
@@ -415,6 +420,7 @@ impl Executor {
             | Ask::FlushManifest
             | Ask::Release { .. }
             | Ask::Kill { .. }
+            | Ask::ResetBudgets { .. }
             | Ask::SubmitAllowance { .. }
             | Ask::JoinAllowance { .. }
             | Ask::CloseAllowance { .. }

@@ -6,6 +6,7 @@
 mod allowance;
 mod allowing;
 mod aside;
+mod budgets;
 mod deciding;
 mod executor;
 mod glass;

@@ -180,6 +180,7 @@ impl State {
             Event::HoldsSurveyed(survey, asked) => self.holds_surveyed(survey, asked, now),
             Event::HoldDecided(decide, outcome) => self.hold_decided(*decide, outcome, now),
             Event::HoldKilled(kill, outcome) => self.hold_killed(*kill, outcome),
+            Event::BudgetsReset(resetting, outcome) => self.budgets_reset(*resetting, outcome, now),
             Event::AllowancesLoaded(loaded) => self.allowances_loaded(loaded, now),
             Event::AllowancesSaved(outcome) => self.allowances_saved(outcome, now),
             Event::AllowancesSurveyed(survey, asked) => {
@@ -288,9 +289,12 @@ impl State {
             | Ask::Policy
             | Ask::Events { .. }
             | Ask::Metrics => vec![Action::Collect(ask, reply)],
-            Ask::Holds | Ask::Hold { .. } | Ask::Release { .. } | Ask::Kill { .. } => {
-                self.asked_about_holds(ask, reply)
-            }
+            Ask::Holds
+            | Ask::Hold { .. }
+            | Ask::Release { .. }
+            | Ask::Kill { .. }
+            | Ask::Budgets
+            | Ask::ResetBudgets { .. } => self.asked_about_holds(ask, reply),
             Ask::Allowances | Ask::Allowance { .. } => self.asked_about_allowances(ask, reply),
             Ask::SubmitAllowance { body, person } => {
                 self.allowances.clock.read(now);

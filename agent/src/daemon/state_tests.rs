@@ -49,6 +49,7 @@ pub(in crate::daemon) fn words(actions: &[Action]) -> Vec<&'static str> {
         A::Pace => "pace",
         A::Decide(_) => "decide",
         A::Kill(_) => "kill",
+        A::ResetBudgets(_) => "reset budgets",
         A::Continue(_) => "continue",
         A::Wake(_) => "wake",
         A::ForgetThreads(_) => "forget threads",

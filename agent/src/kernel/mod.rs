@@ -381,6 +381,11 @@ impl Guard {
         holds::reset(&mut self.maps, key)
     }
 
+    /// Resets one account, if there is such an account. Paused threads it concerns have to be told ([`Self::retry_held`]).
+    pub fn reset_account(&mut self, key: abi::AccountKey) -> Result<(), KernelError> {
+        holds::reset_actor(&mut self.maps, key)
+    }
+
     /// Lets the threads of a hold be decided anew by the policy in force, once they are continued.
     pub fn retry_held(&mut self, key: &abi::HoldKey) -> Result<(), KernelError> {
         holds::retry(&mut self.maps, key)

@@ -26,6 +26,7 @@ mod policies;
 mod proof;
 mod remove;
 mod rename;
+mod resets;
 mod roots;
 mod throttle;
 mod top;
@@ -49,6 +50,7 @@ pub(crate) const ALL: &[&[Scenario]] = &[
     names::SCENARIOS,
     concurrent::SCENARIOS,
     budgets::SCENARIOS,
+    resets::SCENARIOS,
     who::SCENARIOS,
     modes::SCENARIOS,
     failed_ops::SCENARIOS,
