@@ -3,7 +3,6 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::AsFd as _;
-use std::path::PathBuf;
 
 use holdfast_abi as abi;
 use holdfast_policy::OnAuditFailure;
@@ -14,6 +13,7 @@ use tracing::{Level, debug, error, info, warn};
 
 use super::allowing::no_such_allowance;
 use super::aside::Aside;
+use super::carryover::Carryover;
 use super::glass::GlassAsk;
 use super::kept::Kept;
 use super::manifesting::Manifest;
@@ -70,6 +70,8 @@ pub(super) struct Executor {
     pub(super) beat_failing: bool,
     /// The policy in force, on the disk.
     pub(super) kept: Kept,
+    /// What is spent, on the disk.
+    pub(super) carryover: Carryover,
     /// Whether nothing could be set aside for a break-glass.
     pub(super) reserve_missing: bool,
 }
@@ -92,7 +94,7 @@ impl Executor {
             journal,
             store: None,
             metrics,
-            units: Units::new(PathBuf::from("/sys/fs/cgroup")),
+            units: Units::system(),
             source: Source::default(),
             metrics_address,
             followers: broadcast::Sender::new(BEHIND),
@@ -104,6 +106,7 @@ impl Executor {
             audit_failing: false,
             beat_failing: false,
             kept: Kept::default(),
+            carryover: Carryover::default(),
             reserve_missing: false,
         }
     }
@@ -129,6 +132,7 @@ impl Executor {
             Action::Prove => {
                 return self.guard.as_ref().map(|guard| Event::Proved(guard.prove()));
             }
+            Action::KeepBudgets => self.keep_budgets(now),
             Action::ForgetAccounts => self.forget_accounts(),
             Action::Beat => self.beat(),
             Action::SurveyHolds(asked) => {
@@ -223,6 +227,7 @@ impl Executor {
 
     /// The last that is done, after the loop: the manifest is closed, and the audit log says so.
     pub(super) fn end(&mut self, news: &mut UnboundedReceiver<News>, now: Now) {
+        self.finish_budgets(now);
         for record in self.manifest.stop(news) {
             self.audit.append(&record, now);
         }
@@ -312,6 +317,7 @@ impl Executor {
         self.events = guard.take_events();
         self.manifest.start(&self.options.state_dir, guard.take_destroyed(), &state.plan);
         self.guard = Some(guard);
+        self.restore_budgets(started, Now::read());
         Ok(started)
     }
 
@@ -475,6 +481,7 @@ impl Executor {
             webhook_error: self.journal.webhook_error().map(str::to_owned),
             manifest: self.manifest.facts(),
             keep_error: self.kept.error.clone(),
+            carryover_error: self.carryover.problem(),
             metrics: self.metrics_address.clone(),
             ..Facts::default()
         };

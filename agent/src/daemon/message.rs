@@ -224,6 +224,8 @@ pub(crate) enum Action {
     Apply(Box<Plan>, Cause, Option<Reply>),
     /// Try each kind of op in the canary directory.
     Prove,
+    /// Keep what is spent for the next boot, and put back what was spent before by units that have appeared.
+    KeepBudgets,
     /// Have the kernel side forget accounts that have long drained.
     ForgetAccounts,
     /// Show the kernel that somebody is there to let paused processes go on.

@@ -252,6 +252,9 @@ impl State {
         }
         actions.extend(self.tick_allowances(now));
         actions.push(Action::SyncAudit);
+        if self.guarding.is_up() {
+            actions.push(Action::KeepBudgets);
+        }
         if self.guarding.is_up() && is_due(self.last_proof, PROVE_EVERY, now) {
             self.last_proof = Some(now);
             actions.push(Action::Prove);

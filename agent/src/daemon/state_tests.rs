@@ -43,6 +43,7 @@ pub(in crate::daemon) fn words(actions: &[Action]) -> Vec<&'static str> {
         A::Apply(..) => "apply",
         A::KeepPolicy => "keep policy",
         A::Prove => "prove",
+        A::KeepBudgets => "keep budgets",
         A::ForgetAccounts => "forget",
         A::Beat => "beat",
         A::SurveyHolds(_) => "holds",
@@ -283,20 +284,23 @@ fn the_clock_drives_proof_and_survey() {
     let mut state = guarded();
     assert_eq!(
         words(&state.handle(Event::Tick, at(2))),
-        ["beat", "holds", "allowances", "sync", "survey", "forget", "keep policy"]
+        ["beat", "holds", "allowances", "sync", "keep budgets", "survey", "forget", "keep policy"]
     );
-    assert_eq!(words(&state.handle(Event::Tick, at(3))), ["beat", "holds", "allowances", "sync"]);
+    assert_eq!(
+        words(&state.handle(Event::Tick, at(3))),
+        ["beat", "holds", "allowances", "sync", "keep budgets"]
+    );
     assert_eq!(
         words(&state.handle(Event::Tick, at(6))),
-        ["beat", "holds", "allowances", "sync", "prove", "survey"]
+        ["beat", "holds", "allowances", "sync", "keep budgets", "prove", "survey"]
     );
     assert_eq!(
         words(&state.handle(Event::Tick, at(61))),
-        ["beat", "holds", "allowances", "sync", "prove", "survey"]
+        ["beat", "holds", "allowances", "sync", "keep budgets", "prove", "survey"]
     );
     assert_eq!(
         words(&state.handle(Event::Tick, at(62))),
-        ["beat", "holds", "allowances", "sync", "forget", "keep policy"]
+        ["beat", "holds", "allowances", "sync", "keep budgets", "forget", "keep policy"]
     );
     let mut state = guarded();
     let _ = state.handle(Event::Tick, at(6));

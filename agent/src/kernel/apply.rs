@@ -9,9 +9,9 @@ use aya::maps::PerCpuValues;
 use holdfast_abi as abi;
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2};
 
-use super::{ActiveZone, Desired, DesiredZone, error::KernelError, holds, learn, maps::Maps};
-
-const BPF_NOEXIST: u64 = 1;
+use super::{
+    ActiveZone, BPF_NOEXIST, Desired, DesiredZone, error::KernelError, holds, learn, maps::Maps,
+};
 
 /// Puts `desired` (and the canary) in force, or changes nothing.
 pub(super) fn apply(

@@ -9,12 +9,10 @@ use aya::maps::{HashMap, MapData, MapError};
 use holdfast_abi as abi;
 
 use super::{
-    BPF_F_LOCK, boot_time_ns,
+    BPF_EXIST, BPF_F_LOCK, boot_time_ns,
     error::KernelError,
     maps::{Maps, entries},
 };
-
-const BPF_EXIST: u64 = 2;
 
 /// One hold, and what was decided about it so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

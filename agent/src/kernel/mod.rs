@@ -60,6 +60,9 @@ pub enum Started {
     Upgraded,
 }
 
+/// Budgets in force, and accounts.
+pub type Spent = (Vec<abi::BudgetConf>, Vec<(abi::AccountKey, abi::Account)>);
+
 /// What to guard, compiled from a policy, with its paths resolved to open directories.
 #[derive(Clone, Debug, Default)]
 pub struct Desired {
@@ -188,6 +191,16 @@ pub fn paused(pin_dir: &Path) -> Result<Vec<(abi::TaskKey, abi::Held)>, KernelEr
     holds::held(&Maps::open(&pins.maps)?)
 }
 
+/// The budgets in force and every account according to what is pinned, without an agent; nothing if nothing is.
+pub fn spent(pin_dir: &Path) -> Result<Spent, KernelError> {
+    let pins = Pins::new(pin_dir);
+    if maps::check_pins(&pins.maps)? < maps::PINNED.len() {
+        return Ok((Vec::new(), Vec::new()));
+    }
+    let maps = Maps::open(&pins.maps)?;
+    Ok((maps.budgets()?, collect::accounts(&maps)?))
+}
+
 /// When an agent has last shown itself to what is pinned, and its process; `None` if nothing is pinned.
 pub fn last_beat(pin_dir: &Path) -> Result<Option<abi::Heartbeat>, KernelError> {
     let pins = Pins::new(pin_dir);
@@ -213,6 +226,8 @@ pub struct Guard {
 /// Longer than any op takes to be decided: after it, none sees what was in force before.
 const GRACE: Duration = Duration::from_millis(50);
 /// Reads a value under its spin lock.
+const BPF_NOEXIST: u64 = 1;
+const BPF_EXIST: u64 = 2;
 const BPF_F_LOCK: u64 = 4;
 
 impl Guard {
@@ -322,12 +337,24 @@ impl Guard {
 
     /// Every account, the overflow accounts among them. Each is read under its lock.
     pub fn accounts(&self) -> Result<Vec<(abi::AccountKey, abi::Account)>, KernelError> {
-        let mut accounts = maps::entries(&self.maps.accounts, BPF_F_LOCK, "read the accounts")?;
-        let shared = maps::entries(&self.maps.overflow, BPF_F_LOCK, "read the accounts")?;
-        accounts.extend(shared.into_iter().map(|(budget, account)| {
-            (abi::AccountKey { budget, actor: abi::OVERFLOW_ACTOR }, account)
-        }));
-        Ok(accounts)
+        collect::accounts(&self.maps)
+    }
+
+    /// The budgets of every zone in force; those of the policy before can be among them.
+    pub fn budgets(&self) -> Result<Vec<abi::BudgetConf>, KernelError> {
+        self.maps.budgets()
+    }
+
+    /// Puts what `merge` makes of an actor's window in its place; an actor without an account gets one. Returns whether there is
+    /// an account for it now: an overflow account is made when its budget is put in force.
+    ///
+    /// An op that is charged between the reading and the writing of an account that is there is charged to nothing.
+    pub fn carry_over(
+        &mut self,
+        key: abi::AccountKey,
+        merge: &dyn Fn(&abi::Window) -> abi::Window,
+    ) -> Result<bool, KernelError> {
+        collect::carry_over(&mut self.maps, key, merge)
     }
 
     /// Forgets accounts that have long drained, once there are many: a host makes a new cgroup for every session and

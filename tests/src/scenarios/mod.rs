@@ -24,6 +24,7 @@ mod names;
 mod ordinary;
 mod policies;
 mod proof;
+mod reboots;
 mod remove;
 mod rename;
 mod resets;
@@ -51,6 +52,7 @@ pub(crate) const ALL: &[&[Scenario]] = &[
     concurrent::SCENARIOS,
     budgets::SCENARIOS,
     resets::SCENARIOS,
+    reboots::SCENARIOS,
     who::SCENARIOS,
     modes::SCENARIOS,
     failed_ops::SCENARIOS,
