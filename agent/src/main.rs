@@ -6,6 +6,7 @@ mod allowances;
 mod api;
 mod audit;
 mod break_glass;
+mod carryover;
 mod cli;
 mod clock;
 mod control;

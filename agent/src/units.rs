@@ -51,6 +51,17 @@ impl Units {
         Self { base, names: HashMap::new(), walked: None }
     }
 
+    /// Those of this host.
+    pub(crate) fn system() -> Self {
+        Self::new(PathBuf::from("/sys/fs/cgroup"))
+    }
+
+    /// The path of unit `id` if it is there: another unit can have the path of one that has ended.
+    pub(crate) fn path_of(&mut self, id: u64, now: Now) -> Option<String> {
+        let name = self.name(id, None, now);
+        name.filter(|name| self.find(name).is_ok_and(|(found, _)| found == id))
+    }
+
     /// The name of unit `id`, of which `pid` was a member a moment ago.
     pub(crate) fn name(&mut self, id: u64, pid: Option<u32>, now: Now) -> Option<String> {
         if let Some(name) = self.names.get(&id) {

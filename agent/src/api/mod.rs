@@ -6,6 +6,7 @@
 mod allowance;
 mod audit;
 mod break_glass;
+mod budget;
 mod event;
 mod explain;
 mod hold;
@@ -22,6 +23,7 @@ pub(crate) use break_glass::{
     ChallengeReport, CloseGlassBody, CodeReport, CodesReport, GlassBody, GlassReport, GlassStatus,
     NewCode, NewCodesBody, NewCodesReport, ProofBody, Secret, WantedBody,
 };
+pub(crate) use budget::{AccountReport, BudgetAccounts, BudgetList, ResetBody, ResetReport};
 pub(crate) use event::{BudgetLeft, Cost, EventLine, EventReport, Tenant, UnitRef, Until};
 pub(crate) use explain::{Caller, ExplainBudget, Explanation, NotGuarded, Removal};
 pub(crate) use hold::{

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::api::{
-    BindReport, CoverageOp, EventReport, GlassReport, GrantReport, Person, ProcessReport,
+    Actor, BindReport, CoverageOp, EventReport, GlassReport, GrantReport, Person, ProcessReport,
     SignalFailure, SignerReport, UnitRef, Until,
 };
 use crate::manifest::{Sealed, Summarised};
@@ -135,11 +135,32 @@ pub(crate) enum Record {
         /// Until when its ops are denied.
         until: Until,
     },
-    /// The policy changed, and what was paused by the one before is decided anew.
+    /// The policy changed or budgets were reset, and what was paused before is decided anew.
     HoldRetry {
         /// Which, and to whom it applied.
         #[serde(flatten)]
         hold: HoldRef,
+        /// Who reset the budgets; absent if the policy changed.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        person: Option<Person>,
+    },
+    /// A person resets the budgets of an actor. On the disk (`intended`) before anything is reset.
+    BudgetReset {
+        /// `intended`, then `done` or `failed`.
+        outcome: &'static str,
+        /// The zone.
+        zone: String,
+        /// Whose budgets.
+        actor: Actor,
+        /// Labels of the budgets.
+        budgets: Vec<String>,
+        /// Why.
+        reason: String,
+        /// Why nothing was reset, if it failed.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        error: Option<String>,
+        /// Who does it.
+        person: Person,
     },
     /// The proof came out differently than the one before.
     Coverage {

@@ -18,10 +18,10 @@ use tokio::net::UnixStream;
 
 use super::Exit;
 use crate::api::{
-    AllowanceList, AllowanceReport, Amount, ChallengeReport, CloseGlassBody, CodesReport,
-    ErrorReport, GlassBody, GlassReport, GlassStatus, HoldList, HoldReport, KillBody, KillReport,
-    Look, NewCodesBody, NewCodesReport, PolicyReport, RefusedReport, ReleaseReport, ReloadReport,
-    Status, SubmitBody, WantedBody,
+    AllowanceList, AllowanceReport, Amount, BudgetList, ChallengeReport, CloseGlassBody,
+    CodesReport, ErrorReport, GlassBody, GlassReport, GlassStatus, HoldList, HoldReport, KillBody,
+    KillReport, Look, NewCodesBody, NewCodesReport, PolicyReport, RefusedReport, ReleaseReport,
+    ReloadReport, ResetBody, ResetReport, Status, SubmitBody, WantedBody,
 };
 use crate::control::SOCKET;
 use crate::text;
@@ -141,6 +141,16 @@ impl Client {
     pub(crate) async fn kill(&self, id: u64, signal: &str) -> Result<KillReport, ClientError> {
         let body = KillBody { signal: signal.to_owned() };
         self.post(&format!("/v1/holds/{id}/kill"), &body).await
+    }
+
+    /// What each actor has spent of each budget.
+    pub(crate) async fn budgets(&self) -> Result<BudgetList, ClientError> {
+        self.document(Method::GET, "/v1/budgets").await
+    }
+
+    /// Resets the budgets that an actor has used up.
+    pub(crate) async fn reset_budgets(&self, body: &ResetBody) -> Result<ResetReport, ClientError> {
+        self.post("/v1/budgets/reset", body).await
     }
 
     /// Every allowance the agent has seen.

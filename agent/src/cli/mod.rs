@@ -6,6 +6,7 @@ mod agent;
 mod allow;
 mod audit;
 mod break_glass;
+mod budget;
 mod client;
 mod doctor;
 #[cfg(test)]
@@ -99,6 +100,9 @@ enum Command {
     /// Show what is paused, and decide about it
     #[command(subcommand)]
     Hold(HoldCommand),
+    /// Show what each actor has spent, and reset a tripped one
+    #[command(subcommand)]
+    Budget(budget::BudgetCommand),
     /// Write, sign, check and submit allowances for planned maintenance
     #[command(subcommand)]
     Allow(allow::AllowCommand),
@@ -377,6 +381,7 @@ async fn run(dirs: Dirs, command: Command) -> Result<ExitCode, Failure> {
         Command::Hold(HoldCommand::Show(args)) => hold::show(&client, &args).await,
         Command::Hold(HoldCommand::Release(args)) => hold::release(&client, &args).await,
         Command::Hold(HoldCommand::Kill(args)) => hold::kill(&client, &args).await,
+        Command::Budget(command) => budget::run(&client, &command).await,
         Command::Manifest(args) => manifest::run(&client, &dirs, &args).await,
         Command::Doctor(args) => doctor::run(&client, &dirs, args.json).await,
         Command::Policy(PolicyCommand::Check(args)) => policy::check(&args.file, args.json),

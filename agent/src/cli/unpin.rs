@@ -9,10 +9,12 @@ use holdfast_abi::TaskKey;
 use super::{Dirs, Exit, Failure, UnpinArgs, out};
 use crate::api::ProcessReport;
 use crate::audit::{AuditLog, Record};
+use crate::carryover::{Document, Known};
 use crate::clock::Now;
-use crate::daemon::{AgentLock, LockError};
+use crate::daemon::{AgentLock, LockError, boot_id};
 use crate::holds::{Process, is_paused_now};
 use crate::kernel::{self, Claim, Enforced};
+use crate::units::Units;
 
 /// How long the kernel may take to let go of the programs.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -51,6 +53,18 @@ pub(super) fn run(dirs: &Dirs, args: &UnpinArgs) -> Result<Exit, Failure> {
         (Err(error), _) => return Err(Failure::new(Exit::Failure, error.to_string())),
         (_, Err(error)) => return Err(Failure::new(Exit::Failure, error.to_string())),
     };
+    if let Err(error) = keep_spent(dirs) {
+        let message =
+            format!("what is spent of budgets cannot be kept for the next start: {error}");
+        if !force {
+            let message = format!(
+                "{message}\n  help: see to the disk of {}, or use --force: budgets then begin anew",
+                dirs.state_dir.display()
+            );
+            return Err(Failure::new(Exit::Failure, message));
+        }
+        out::fail(Exit::Ok, &message);
+    }
     // A running agent keeps the programs until it ends.
     let patience = if running { Duration::ZERO } else { PATIENCE };
     let kernel::Unpinned { pins, off } = kernel::unpin(&dirs.pin_dir, patience)
@@ -63,7 +77,9 @@ pub(super) fn run(dirs: &Dirs, args: &UnpinArgs) -> Result<Exit, Failure> {
     let message = match (pins, off) {
         (0, _) => "nothing was pinned: this host was not guarded".to_owned(),
         (pins, true) => {
-            format!("the guard is off: {pins} pins removed; what has been counted is forgotten")
+            format!(
+                "the guard is off: {pins} pins removed; what is spent of budgets is kept for its next start"
+            )
         }
         (pins, false) if running => {
             format!("{pins} pins removed: the guard is off when the agent has ended")
@@ -79,6 +95,26 @@ pub(super) fn run(dirs: &Dirs, args: &UnpinArgs) -> Result<Exit, Failure> {
         out::text(&left_behind(&paused))?;
     }
     Ok(Exit::Ok)
+}
+
+/// Writes down what is spent: taking the guard off and starting it again is no way to new budgets.
+fn keep_spent(dirs: &Dirs) -> Result<(), String> {
+    let (budgets, accounts) = kernel::spent(&dirs.pin_dir).map_err(|error| error.to_string())?;
+    if budgets.is_empty() {
+        return Ok(());
+    }
+    let boot_id = boot_id().ok_or("cannot read which boot this is")?;
+    let (now, mut units) = (Now::read(), Units::system());
+    let mut name = |unit| units.path_of(unit, now);
+    let before = Document::read(&dirs.state_dir)?.map(|before| before.carry(&boot_id));
+    let before = before.unwrap_or_default();
+    let mut known = Known::default();
+    known.carried(&before);
+    known.in_force(&budgets);
+    let mut document = Document::of(&boot_id, &known, accounts, &mut name, now.boot_ns);
+    // The kernel does not have what waits for its unit.
+    document.windows.extend(before.into_iter().filter(|carried| carried.waits));
+    document.write(&dirs.state_dir).map_err(|error| error.to_string())
 }
 
 /// Processes that are paused and still there. Where that cannot be read, taking the guard off is all the more needed: it is

@@ -63,7 +63,7 @@ fn number(text: &str) -> Result<u64, Box<Response>> {
         .map_err(|_| wrong("a hold has a number: `holdfast hold list` shows them".to_owned()))
 }
 
-fn document<T: DeserializeOwned>(body: &[u8]) -> Result<T, Box<Response>> {
+pub(super) fn document<T: DeserializeOwned>(body: &[u8]) -> Result<T, Box<Response>> {
     serde_json::from_slice(body).map_err(|error| wrong(error.to_string()))
 }
 

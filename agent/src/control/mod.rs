@@ -4,6 +4,7 @@
 
 mod allowances;
 mod break_glass;
+mod budgets;
 mod events;
 mod holds;
 mod peer;
@@ -62,6 +63,8 @@ fn router(inbox: Inbox) -> Router {
         .route("/v1/holds/{id}", get(holds::show))
         .route("/v1/holds/{id}/release", post(holds::release))
         .route("/v1/holds/{id}/kill", post(holds::kill))
+        .route("/v1/budgets", get(budgets::list))
+        .route("/v1/budgets/reset", post(budgets::reset))
         .route("/v1/allowances", get(allowances::list).post(allowances::submit))
         .route("/v1/allowances/{id}", get(allowances::show))
         .route("/v1/allowances/{id}/join", post(allowances::join))

@@ -107,8 +107,8 @@ impl State {
                 Record::ReleaseOutcome { hold, budgets_reset, error: None, person }
             }
             // Nobody but a person releases.
-            (Decision::Retry | Decision::Release { .. } | Decision::ResetBudgets, _) => {
-                Record::HoldRetry { hold }
+            (Decision::Retry | Decision::Release { .. } | Decision::ResetBudgets, person) => {
+                Record::HoldRetry { hold, person }
             }
         }
     }
@@ -189,6 +189,9 @@ fn decision_message(
         }
         Decision::ResetBudgets => {
             format!("{} reset by {by}", text::count(budgets as u64, "budget"))
+        }
+        Decision::Retry if person.is_some() => {
+            format!("its budgets were reset by {by}, so that it is decided anew")
         }
         Decision::Retry => "the policy has changed, so that it is decided anew".to_owned(),
         Decision::Deny { until_ns } => {

@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::fs::File;
 use std::io;
 use std::os::fd::AsFd as _;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -17,6 +16,7 @@ use tracing::{Level, debug, error, info, warn};
 
 use super::allowing::no_such_allowance;
 use super::aside::Aside;
+use super::carryover::Carryover;
 use super::disk::{About, Disk, NotOnDisk, OnDisk, Outcome};
 use super::glass::GlassAsk;
 use super::heart::Pulse;
@@ -40,7 +40,7 @@ use crate::notify::Notify;
 use crate::report::{self, Facts, Ledger, Question};
 use crate::roots::{Found, Listings, Mounts, RootProblem, Watch};
 use crate::text;
-use crate::units::{CGROUPS, Units};
+use crate::units::Units;
 
 /// Lines that a slow reader can be behind before it loses some.
 const BEHIND: usize = 1024;
@@ -80,6 +80,8 @@ pub(super) struct Executor {
     audit_failing: bool,
     /// Policies that were to be put in force so far.
     policies: u64,
+    /// What is spent, on the disk.
+    pub(super) carryover: Carryover,
 }
 
 impl Executor {
@@ -101,7 +103,7 @@ impl Executor {
             disk,
             journal,
             metrics,
-            units: Units::new(PathBuf::from(CGROUPS)),
+            units: Units::system(),
             source: Source::default(),
             listings: Listings::default(),
             watch: None,
@@ -115,6 +117,7 @@ impl Executor {
             stopped: None,
             audit_failing: false,
             policies: 0,
+            carryover: Carryover::default(),
         })
     }
 
@@ -139,6 +142,7 @@ impl Executor {
             Action::Prove => {
                 return self.guard.as_ref().map(|guard| Event::Proved(guard.prove()));
             }
+            Action::KeepBudgets => self.keep_budgets(now),
             Action::ForgetAccounts => self.forget_accounts(),
             Action::SurveyHolds(asked) => {
                 return Some(Event::HoldsSurveyed(self.survey_holds(&state.book, now), asked));
@@ -150,6 +154,10 @@ impl Executor {
             Action::Kill(kill) => {
                 let outcome = self.kill(&kill, &state.book);
                 return Some(Event::HoldKilled(kill, outcome));
+            }
+            Action::ResetBudgets(resetting) => {
+                let outcome = self.reset_budgets(&resetting, state, now);
+                return Some(Event::BudgetsReset(resetting, outcome.map(Box::new)));
             }
             Action::Continue(threads) => self.go_on(&threads, &state.book),
             Action::Wake(leaders) => self.wake(leaders),
@@ -222,6 +230,7 @@ impl Executor {
 
     /// The last that is done, after the loop: the manifest is closed, and the audit log says so.
     pub(super) fn end(&mut self, news: &mut UnboundedReceiver<News>, now: Now) {
+        self.finish_budgets(now);
         for record in self.manifest.stop(news) {
             self.disk.append(Arc::new(record), now);
         }
@@ -373,6 +382,7 @@ impl Executor {
         }
         self.manifest.start(&self.options.state_dir, guard.take_destroyed(), &state.plan);
         self.guard = Some(guard);
+        self.restore_budgets(started, Now::read());
         Ok(started)
     }
 
@@ -527,6 +537,7 @@ impl Executor {
                     None => Answer::Error(Refusal::NotFound, format!("hold {id} is over")),
                 }
             }
+            Ask::Budgets => json(&self.budgets(state, now)),
             Ask::Glass(ask) if **ask == GlassAsk::Status => json(&report::glass_status(state, now)),
             Ask::Glass(ask) if **ask == GlassAsk::Codes => json(&report::glass_codes(&state.glass)),
             Ask::Allowances => json(&report::allowances(&state.allowances, now)),
@@ -536,6 +547,7 @@ impl Executor {
             | Ask::FlushManifest
             | Ask::Release { .. }
             | Ask::Kill { .. }
+            | Ask::ResetBudgets { .. }
             | Ask::SubmitAllowance { .. }
             | Ask::JoinAllowance { .. }
             | Ask::CloseAllowance { .. }
@@ -591,6 +603,7 @@ impl Executor {
             webhook_error: self.journal.webhook_error().map(str::to_owned),
             manifest: self.manifest.facts(),
             keep_error: self.disk.keep_error(),
+            carryover_error: self.carryover.problem(),
             metrics: self.metrics_address.clone(),
             ..Facts::default()
         };

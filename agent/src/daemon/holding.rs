@@ -6,7 +6,7 @@ use std::time::Duration;
 use holdfast_abi as abi;
 use tracing::Level;
 
-use super::message::{Action, Answer, Ask, Decide, Decided, Kill, Refusal, Reply};
+use super::message::{Action, Answer, Ask, Decide, Decided, Kill, Refusal, Reply, Resetting};
 use super::state::State;
 use crate::api::{EventReport, Tenant};
 use crate::audit::{Pause, Record};
@@ -149,8 +149,7 @@ impl State {
             return vec![Action::SurveyHolds(Some((ask, reply)))];
         }
         // An agent before this one may have left some behind.
-        let why =
-            "the guard is not up, so that nobody can tell what is paused: see `holdfast doctor`";
+        let why = "the guard is not up, so that what is paused or spent cannot be determined: see `holdfast doctor`";
         vec![Action::Send(reply, Answer::Error(Refusal::Failed, why.to_owned()))]
     }
 
@@ -329,7 +328,11 @@ impl State {
                 Ok(key) => Action::Kill(Box::new(Kill { hold: id, key, signal, person, reply })),
                 Err(message) => refuse(reply, message),
             },
+            Ask::ResetBudgets { body, person } => {
+                Action::ResetBudgets(Box::new(Resetting { body: *body, person, reply }))
+            }
             Ask::Holds
+            | Ask::Budgets
             | Ask::Status
             | Ask::Look
             | Ask::Policy

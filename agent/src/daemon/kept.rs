@@ -52,6 +52,11 @@ impl Start {
     }
 }
 
+/// Whether an agent has had a policy in force here before.
+pub(super) fn is_there(state_dir: &Path) -> bool {
+    path(state_dir).exists()
+}
+
 /// Where it is.
 fn path(state_dir: &Path) -> PathBuf {
     state_dir.join(FILE)

@@ -17,7 +17,7 @@ use super::disk::Outcome;
 use super::glass::{GlassAction, GlassAsk, GlassEvent};
 use super::plan::{Plan, PlanError};
 use crate::allowances::{Change, Entry, Loaded, ProcessId, Survey as AllowanceSurvey, Trust};
-use crate::api::{Amount, Person, RefusedReport, SubmitBody};
+use crate::api::{Amount, Person, RefusedReport, ResetBody, ResetReport, SubmitBody};
 use crate::audit::Record;
 use crate::holds::{DeadlySignal, Decision, Delivered, EndedPause, Survey};
 use crate::kernel::{Check, Coverage, Started};
@@ -68,6 +68,8 @@ pub(crate) enum Event {
     HoldDecided(Box<Decide>, Result<Done, String>),
     /// Outcome of [`Action::Kill`].
     HoldKilled(Box<Kill>, Result<Delivered, String>),
+    /// Outcome of [`Action::ResetBudgets`]: the report and the holds it concerns, or why nothing was reset.
+    BudgetsReset(Box<Resetting>, Result<Box<Reset>, (Refusal, String)>),
     /// Outcome of [`Action::LoadAllowances`]: what was kept on disk, and the id of this boot.
     AllowancesLoaded(Result<Box<(Loaded, String)>, String>),
     /// Outcome of [`Action::SaveAllowances`].
@@ -168,6 +170,28 @@ pub(crate) struct Kill {
     pub(crate) reply: Reply,
 }
 
+/// Budgets of an actor that are to be reset.
+#[derive(Debug)]
+pub(crate) struct Resetting {
+    /// Whose, where and why.
+    pub(crate) body: ResetBody,
+    /// Who does it.
+    pub(crate) person: Person,
+    /// Who is waiting for it.
+    pub(crate) reply: Reply,
+}
+
+/// Budgets of an actor that were reset.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Reset {
+    /// Slot of the zone.
+    pub(crate) slot: u32,
+    /// Whose they are; `None`: they are shared by the actors for whom there was no room.
+    pub(crate) per: Option<abi::Per>,
+    /// What they were.
+    pub(crate) report: ResetReport,
+}
+
 /// How a plan was taken.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Applied {
@@ -229,6 +253,8 @@ pub(crate) enum Action {
     Apply(Box<Plan>, Cause, Option<Reply>),
     /// Try each kind of op in the canary directory.
     Prove,
+    /// Keep what is spent for the next boot, and put back what was spent before by units that have appeared.
+    KeepBudgets,
     /// Have the kernel side forget accounts that have long drained.
     ForgetAccounts,
     /// Look at what is paused; then answer this.
@@ -239,6 +265,8 @@ pub(crate) enum Action {
     Decide(Box<Decide>),
     /// Kill the processes of a hold.
     Kill(Box<Kill>),
+    /// Write down that an actor's budgets are reset, and reset them.
+    ResetBudgets(Box<Resetting>),
     /// Continue the processes of these threads.
     Continue(Vec<abi::TaskKey>),
     /// Continue those of these processes that are stopped and not paused: a child of theirs was.
@@ -357,6 +385,15 @@ pub(crate) enum Ask {
         id: u64,
         /// With this signal.
         signal: DeadlySignal,
+        /// Who does it.
+        person: Person,
+    },
+    /// What each actor has spent of each budget.
+    Budgets,
+    /// Reset the budgets of an actor.
+    ResetBudgets {
+        /// Whose, where and why.
+        body: Box<ResetBody>,
         /// Who does it.
         person: Person,
     },

@@ -6,6 +6,8 @@
 mod allowance;
 mod allowing;
 mod aside;
+mod budgets;
+mod carryover;
 mod deciding;
 mod disk;
 mod executor;
@@ -391,7 +393,8 @@ fn json(document: &impl Serialize) -> Answer {
     }
 }
 
-fn boot_id() -> Option<String> {
+/// The id of this boot.
+pub(crate) fn boot_id() -> Option<String> {
     let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
     Some(text.trim().to_owned())
 }

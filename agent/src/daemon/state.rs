@@ -190,6 +190,7 @@ impl State {
             Event::HoldsSurveyed(survey, asked) => self.holds_surveyed(survey, asked, now),
             Event::HoldDecided(decide, outcome) => self.hold_decided(*decide, outcome, now),
             Event::HoldKilled(kill, outcome) => self.hold_killed(*kill, outcome),
+            Event::BudgetsReset(resetting, outcome) => self.budgets_reset(*resetting, outcome, now),
             Event::AllowancesLoaded(loaded) => self.allowances_loaded(loaded, now),
             Event::AllowancesSaved(change, outcome) => self.allowances_saved(&change, outcome, now),
             Event::AllowancesSurveyed(survey, asked) => {
@@ -261,6 +262,9 @@ impl State {
         }
         actions.extend(self.tick_allowances(now));
         actions.push(Action::SyncAudit);
+        if self.guarding.is_up() {
+            actions.push(Action::KeepBudgets);
+        }
         if self.guarding.is_up() && is_due(self.last_proof, PROVE_EVERY, now) {
             self.last_proof = Some(now);
             actions.push(Action::Prove);
@@ -298,9 +302,12 @@ impl State {
             | Ask::Policy
             | Ask::Events { .. }
             | Ask::Metrics => vec![Action::Collect(ask, reply)],
-            Ask::Holds | Ask::Hold { .. } | Ask::Release { .. } | Ask::Kill { .. } => {
-                self.asked_about_holds(ask, reply)
-            }
+            Ask::Holds
+            | Ask::Hold { .. }
+            | Ask::Release { .. }
+            | Ask::Kill { .. }
+            | Ask::Budgets
+            | Ask::ResetBudgets { .. } => self.asked_about_holds(ask, reply),
             Ask::Allowances | Ask::Allowance { .. } => self.asked_about_allowances(ask, reply),
             Ask::SubmitAllowance { body, person } => {
                 self.allowances.clock.read(now);

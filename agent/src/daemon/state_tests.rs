@@ -44,11 +44,13 @@ pub(in crate::daemon) fn words(actions: &[Action]) -> Vec<&'static str> {
         A::Apply(..) => "apply",
         A::KeepPolicy => "keep policy",
         A::Prove => "prove",
+        A::KeepBudgets => "keep budgets",
         A::ForgetAccounts => "forget",
         A::SurveyHolds(_) => "holds",
         A::Pace => "pace",
         A::Decide(_) => "decide",
         A::Kill(_) => "kill",
+        A::ResetBudgets(_) => "reset budgets",
         A::Continue(_) => "continue",
         A::Wake(_) => "wake",
         A::ForgetThreads(_) => "forget threads",
@@ -283,20 +285,23 @@ fn the_clock_drives_proof_and_survey() {
     let mut state = guarded();
     assert_eq!(
         words(&state.handle(Event::Tick, at(2))),
-        ["holds", "allowances", "sync", "survey", "forget", "keep policy"]
+        ["holds", "allowances", "sync", "keep budgets", "survey", "forget", "keep policy"]
     );
-    assert_eq!(words(&state.handle(Event::Tick, at(3))), ["holds", "allowances", "sync"]);
+    assert_eq!(
+        words(&state.handle(Event::Tick, at(3))),
+        ["holds", "allowances", "sync", "keep budgets"]
+    );
     assert_eq!(
         words(&state.handle(Event::Tick, at(6))),
-        ["holds", "allowances", "sync", "prove", "survey"]
+        ["holds", "allowances", "sync", "keep budgets", "prove", "survey"]
     );
     assert_eq!(
         words(&state.handle(Event::Tick, at(61))),
-        ["holds", "allowances", "sync", "prove", "survey"]
+        ["holds", "allowances", "sync", "keep budgets", "prove", "survey"]
     );
     assert_eq!(
         words(&state.handle(Event::Tick, at(62))),
-        ["holds", "allowances", "sync", "forget", "keep policy"]
+        ["holds", "allowances", "sync", "keep budgets", "forget", "keep policy"]
     );
     let mut state = guarded();
     let _ = state.handle(Event::Tick, at(6));

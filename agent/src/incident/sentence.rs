@@ -150,7 +150,20 @@ pub(crate) fn sentence(entry: &Entry) -> Option<String> {
         "expire" => {
             format!("{}: nobody decided in time, denied until {}", hold(), text(&["until", "time"]))
         }
+        "hold_retry" if entry.get(&["person"]).is_some() => {
+            format!("{}: decided anew, as its budgets were reset", hold())
+        }
         "hold_retry" => format!("{}: decided anew, as the policy has changed", hold()),
+        "budget_reset" => {
+            let what = format!("zone {}: budgets of {}", text(&["zone"]), text(&["actor", "name"]));
+            match text(&["outcome"]) {
+                "intended" => {
+                    format!("{what} are to be reset by {}: {}", person(entry), text(&["reason"]))
+                }
+                "done" => format!("{what} were reset"),
+                _ => format!("{what} were not reset: {}", text(&["error"])),
+            }
+        }
         "allowance_submit" => format!("allowance {} submitted by {}", id(), person(entry)),
         "allowance_activate" => format!(
             "allowance {} opened by {}, signed by {}: {} (asked for by {})",

@@ -44,7 +44,7 @@ classes! {
     Denied = "9de964125e3946ff9017bd9771f16b87", "denied", NOTICE;
     /// A thread is held.
     Hold = "5bc7b38060694a7590f187acc0ca891d", "hold", WARNING;
-    /// Somebody released a hold.
+    /// A person released a hold, or reset an actor's budgets.
     Release = "2b1e7c711a6243e68aac3cadcb031423", "release", NOTICE;
     /// Somebody killed what was held.
     Kill = "292d6814a56b46998d9a50b3a2d8585a", "kill", NOTICE;
@@ -75,7 +75,9 @@ impl Class {
             Record::Verdict { event } if event.trip => Some(Self::Trip),
             Record::Verdict { event } if event.verdict == "deny" => Some(Self::Denied),
             Record::Hold { .. } => Some(Self::Hold),
-            Record::Release { .. } => Some(Self::Release),
+            Record::Release { .. } | Record::BudgetReset { outcome: "intended", .. } => {
+                Some(Self::Release)
+            }
             Record::Kill { .. } => Some(Self::Kill),
             Record::Expire { .. } => Some(Self::Expire),
             Record::BreakGlassOpen { .. } => Some(Self::BreakGlassOpen),
@@ -95,6 +97,7 @@ impl Class {
             | Record::HoldEnd { .. }
             | Record::ReleaseOutcome { .. }
             | Record::HoldRetry { .. }
+            | Record::BudgetReset { .. }
             | Record::AllowanceSubmit { .. }
             | Record::AllowanceJoin { .. }
             | Record::AllowanceSpend { .. }

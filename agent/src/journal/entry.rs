@@ -9,7 +9,7 @@ use crate::clock::Now;
 
 /// What is taken over from a record: where it is, and what its field is called. No command lines: they can have secrets in them, and
 /// others than root can read the journal.
-const FIELDS: [(&str, &str); 22] = [
+const FIELDS: [(&str, &str); 23] = [
     ("/zone", "HOLDFAST_ZONE"),
     ("/event/zone", "HOLDFAST_ZONE"),
     ("/event/op", "HOLDFAST_OP"),
@@ -24,6 +24,7 @@ const FIELDS: [(&str, &str); 22] = [
     ("/unit/path", "HOLDFAST_UNIT"),
     ("/id", "HOLDFAST_ALLOWANCE"),
     ("/number", "HOLDFAST_BREAK_GLASS"),
+    ("/actor/name", "HOLDFAST_ACTOR"),
     ("/reason", "HOLDFAST_REASON"),
     ("/person/uid", "HOLDFAST_PERSON_UID"),
     ("/person/login_uid", "HOLDFAST_PERSON_LOGIN_UID"),
@@ -139,6 +140,11 @@ fn message(class: Class, fields: &[(&'static str, String)]) -> String {
         ),
         Class::Denied => format!("zone {zone}: {} was denied", field("HOLDFAST_OP")),
         Class::Hold => format!("zone {zone}: hold {} waits for a person", field("HOLDFAST_HOLD")),
+        Class::Release if field("HOLDFAST_ACTOR") != "?" => format!(
+            "zone {zone}: budgets of {} are reset: {}",
+            field("HOLDFAST_ACTOR"),
+            field("HOLDFAST_REASON")
+        ),
         Class::Release => format!("zone {zone}: hold {} is released", field("HOLDFAST_HOLD")),
         Class::Kill => format!("zone {zone}: hold {} is killed", field("HOLDFAST_HOLD")),
         Class::Expire => {

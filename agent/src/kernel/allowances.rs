@@ -12,13 +12,12 @@ use aya::maps::{HashMap as MapOfBoth, MapData, MapError};
 use holdfast_abi as abi;
 
 use super::{
-    BPF_F_LOCK, GRACE,
+    BPF_F_LOCK, BPF_NOEXIST, GRACE,
     error::KernelError,
     maps::{Maps, entries},
     task_storage,
 };
 
-const BPF_NOEXIST: u64 = 1;
 const CLEAR: &str = "clear an allowance";
 
 type MapOf<K, V> = MapOfBoth<MapData, K, V>;

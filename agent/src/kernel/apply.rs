@@ -10,10 +10,9 @@ use holdfast_abi as abi;
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2};
 
 use super::{
-    ActiveZone, Desired, DesiredRoot, DesiredZone, error::KernelError, holds, learn, maps::Maps,
+    ActiveZone, BPF_NOEXIST, Desired, DesiredRoot, DesiredZone, error::KernelError, holds, learn,
+    maps::Maps,
 };
-
-const BPF_NOEXIST: u64 = 1;
 
 /// Puts `desired` (and the canary) in force, or changes nothing.
 pub(super) fn apply(

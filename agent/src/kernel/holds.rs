@@ -10,12 +10,10 @@ use aya::maps::{Array, HashMap, MapData, MapError};
 use holdfast_abi as abi;
 
 use super::{
-    BPF_F_LOCK, boot_time_ns,
+    BPF_EXIST, BPF_F_LOCK, boot_time_ns,
     error::KernelError,
     maps::{Maps, entries, open_map},
 };
-
-const BPF_EXIST: u64 = 2;
 
 /// One hold, and what was decided about it so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,10 +88,11 @@ pub(super) fn reset(maps: &mut Maps, key: &abi::HoldKey) -> Result<usize, Kernel
     for budget in maps.zone_budgets(key.zone)? {
         let per = abi::Per::from_number(budget.per).unwrap_or(abi::Per::Zone);
         let account = abi::AccountKey { budget: budget.id, actor: per.actor(key.unit, key.user) };
-        let was_latched = match reset_account(&mut maps.accounts, account, now)? {
+        let is_latched = |window: &abi::Window| window.is_latched(now, abi::Mode::Observe as u32);
+        let was_latched = match reset_account(&mut maps.accounts, account, is_latched)? {
             Some(was_latched) => was_latched,
             // There was no room for it: it shares the overflow account with everybody who is new.
-            None => reset_account(&mut maps.overflow, budget.id, now)?.unwrap_or(false),
+            None => reset_account(&mut maps.overflow, budget.id, is_latched)?.unwrap_or(false),
         };
         count += usize::from(was_latched);
     }
@@ -101,11 +100,22 @@ pub(super) fn reset(maps: &mut Maps, key: &abi::HoldKey) -> Result<usize, Kernel
     Ok(count)
 }
 
-/// Starts an account anew if it is latched, and says whether it was; `None` if there is none.
+/// Resets one actor's account of one budget, or the one that is shared, if there is such an account.
+pub(super) fn reset_actor(maps: &mut Maps, key: abi::AccountKey) -> Result<(), KernelError> {
+    let any = |_: &abi::Window| true;
+    if key.actor == abi::OVERFLOW_ACTOR {
+        reset_account(&mut maps.overflow, key.budget, any)?;
+    } else {
+        reset_account(&mut maps.accounts, key, any)?;
+    }
+    Ok(())
+}
+
+/// Starts an account anew if its window is one `which`, and says whether it was; `None` if there is none.
 fn reset_account<K: aya::Pod>(
     accounts: &mut HashMap<MapData, K, abi::Account>,
     key: K,
-    now: u64,
+    which: impl Fn(&abi::Window) -> bool,
 ) -> Result<Option<bool>, KernelError> {
     let refused = |error| KernelError::refused("reset a budget", error);
     let found = match accounts.get(&key, BPF_F_LOCK) {
@@ -113,12 +123,12 @@ fn reset_account<K: aya::Pod>(
         Err(MapError::KeyNotFound) => return Ok(None),
         Err(error) => return Err(refused(error)),
     };
-    let was_latched = found.window.is_latched(now, abi::Mode::Observe as u32);
-    if was_latched {
+    let is_due = which(&found.window);
+    if is_due {
         let anew = abi::Account { window: found.window.reset(), ..found };
         accounts.insert(key, anew, BPF_F_LOCK | BPF_EXIST).map_err(refused)?;
     }
-    Ok(Some(was_latched))
+    Ok(Some(is_due))
 }
 
 /// Lets the threads of a hold try again, with nothing released.

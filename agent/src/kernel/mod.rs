@@ -62,6 +62,9 @@ pub enum Started {
     Upgraded,
 }
 
+/// Budgets in force, and accounts.
+pub type Spent = (Vec<abi::BudgetConf>, Vec<(abi::AccountKey, abi::Account)>);
+
 /// What to guard, compiled from a policy, with its paths resolved to open directories.
 #[derive(Clone, Debug, Default)]
 pub struct Desired {
@@ -206,6 +209,16 @@ pub fn paused(pin_dir: &Path) -> Result<Vec<(abi::TaskKey, abi::Held)>, KernelEr
     holds::held(&Maps::open(&pins.maps)?)
 }
 
+/// The budgets in force and every account according to what is pinned, without an agent; nothing if nothing is.
+pub fn spent(pin_dir: &Path) -> Result<Spent, KernelError> {
+    let pins = Pins::new(pin_dir);
+    if maps::check_pins(&pins.maps)? < maps::PINNED.len() {
+        return Ok((Vec::new(), Vec::new()));
+    }
+    let maps = Maps::open(&pins.maps)?;
+    Ok((maps.budgets()?, collect::accounts(&maps)?))
+}
+
 /// The attached kernel programs and their maps.
 pub struct Guard {
     maps: Maps,
@@ -224,6 +237,8 @@ pub struct Guard {
 /// Longer than any op takes to be decided: after it, none sees what was in force before.
 const GRACE: Duration = Duration::from_millis(50);
 /// Reads a value under its spin lock.
+const BPF_NOEXIST: u64 = 1;
+const BPF_EXIST: u64 = 2;
 const BPF_F_LOCK: u64 = 4;
 
 impl Guard {
@@ -336,12 +351,24 @@ impl Guard {
 
     /// Every account, the overflow accounts among them. Each is read under its lock.
     pub fn accounts(&self) -> Result<Vec<(abi::AccountKey, abi::Account)>, KernelError> {
-        let mut accounts = maps::entries(&self.maps.accounts, BPF_F_LOCK, "read the accounts")?;
-        let shared = maps::entries(&self.maps.overflow, BPF_F_LOCK, "read the accounts")?;
-        accounts.extend(shared.into_iter().map(|(budget, account)| {
-            (abi::AccountKey { budget, actor: abi::OVERFLOW_ACTOR }, account)
-        }));
-        Ok(accounts)
+        collect::accounts(&self.maps)
+    }
+
+    /// The budgets of every zone in force; those of the policy before can be among them.
+    pub fn budgets(&self) -> Result<Vec<abi::BudgetConf>, KernelError> {
+        self.maps.budgets()
+    }
+
+    /// Puts what `merge` makes of an actor's window in its place; an actor without an account gets one. Returns whether there is
+    /// an account for it now: an overflow account is made when its budget is put in force.
+    ///
+    /// An op that is charged between the reading and the writing of an account that is there is charged to nothing.
+    pub fn carry_over(
+        &mut self,
+        key: abi::AccountKey,
+        merge: &dyn Fn(&abi::Window) -> abi::Window,
+    ) -> Result<bool, KernelError> {
+        collect::carry_over(&mut self.maps, key, merge)
     }
 
     /// Forgets accounts that have long drained, once there are many: a host makes a new cgroup for every session and
@@ -386,6 +413,11 @@ impl Guard {
     /// Starts every budget anew that latches a hold's actor. Returns how many. Its threads have to be continued to notice.
     pub fn reset_budgets(&mut self, key: &abi::HoldKey) -> Result<usize, KernelError> {
         holds::reset(&mut self.maps, key)
+    }
+
+    /// Resets one account, if there is such an account. Paused threads it concerns have to be told ([`Self::retry_held`]).
+    pub fn reset_account(&mut self, key: abi::AccountKey) -> Result<(), KernelError> {
+        holds::reset_actor(&mut self.maps, key)
     }
 
     /// Lets the threads of a hold be decided anew by the policy in force, once they are continued.

@@ -5,8 +5,9 @@ use std::collections::HashMap;
 use holdfast_abi::{Account, AccountKey, Limit, Mode, OVERFLOW_ACTOR, Per, Window};
 use holdfast_policy::{Budget, Zone};
 
-use crate::api::{Actor, BudgetStatus, Side, Tripped, Until};
+use crate::api::{AccountReport, Actor, BudgetAccounts, BudgetStatus, Cost, Side, Tripped, Until};
 use crate::clock::Now;
+use crate::report::Names;
 
 /// Every account, by budget.
 #[derive(Debug, Default)]
@@ -113,6 +114,85 @@ impl Ledger {
             accounts: accounts.len() as u64,
             tripped,
         }
+    }
+
+    /// Every account of one budget that has something in it or is tripped: those first, then the fullest.
+    pub(crate) fn accounts(
+        &self,
+        budget: &Budget,
+        zone: &Zone,
+        now: Now,
+        names: &mut Names<'_>,
+    ) -> BudgetAccounts {
+        let conf = budget.conf(&zone.name);
+        let mut accounts: Vec<_> = self
+            .of(conf.id)
+            .iter()
+            .map(|(actor, window)| {
+                let is_latched = latched(window, zone.mode, now);
+                (is_latched, window.spent(&conf.limit, now.boot_ns), *actor, window)
+            })
+            .filter(|(is_latched, spent, ..)| *is_latched || *spent != (0, 0, 0))
+            .collect();
+        accounts.sort_by_key(|(is_latched, _, actor, window)| {
+            (!is_latched, Left::of(window, &conf.limit, now).millionths(), *actor)
+        });
+        let accounts = accounts.into_iter().map(|(is_latched, spent, actor, window)| {
+            let word = word(budget.per, actor, names);
+            let until = is_latched.then(|| super::until(window.latched_until, now));
+            let reset = until.is_some().then(|| {
+                let words = ["holdfast", "budget", "reset", "--zone", zone.name.as_str()];
+                let actor = ["--actor", word.as_str(), "--reason"];
+                words.into_iter().chain(actor).map(str::to_owned).collect()
+            });
+            let mut unit = |unit| (names.unit)(unit, None);
+            let (files, bytes, tenants) = spent;
+            AccountReport {
+                actor: name(budget.per, actor, &mut unit),
+                word,
+                spent: Cost { files, bytes },
+                tenants,
+                tripped_until: until,
+                reset,
+            }
+        });
+        let accounts = accounts.collect();
+        let limited = |limit: u64| (limit != u64::MAX).then_some(limit);
+        BudgetAccounts {
+            zone: zone.name.to_string(),
+            label: budget.label(),
+            window_seconds: budget.window.seconds(),
+            files: limited(conf.limit.files),
+            bytes: limited(conf.limit.bytes),
+            tenants: (conf.limit.tenants != u32::MAX).then(|| conf.limit.tenants.into()),
+            accounts,
+        }
+    }
+
+    /// Whether an account stops the next op: it is tripped, or nothing is left on some side.
+    pub(crate) fn is_used_up(&self, budget: &Budget, zone: &Zone, actor: u64, now: Now) -> bool {
+        let conf = budget.conf(&zone.name);
+        self.account(conf.id, actor).is_some_and(|window| {
+            let left = Left::of(window, &conf.limit, now);
+            let sides = [left.files, left.bytes, left.tenants];
+            latched(window, zone.mode, now)
+                || sides.into_iter().flatten().any(|side| side.left == 0)
+        })
+    }
+}
+
+/// How a command names an actor.
+pub(crate) fn word(per: Per, actor: u64, names: &mut Names<'_>) -> String {
+    match per {
+        _ if actor == OVERFLOW_ACTOR => "overflow".to_owned(),
+        Per::Unit => {
+            format!("unit:{}", (names.unit)(actor, None).unwrap_or_else(|| actor.to_string()))
+        }
+        Per::User => {
+            let name = u32::try_from(actor).ok().and_then(|user| (names.user)(user));
+            format!("user:{}", name.unwrap_or_else(|| actor.to_string()))
+        }
+        Per::Zone => "zone".to_owned(),
     }
 }
 

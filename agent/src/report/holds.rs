@@ -134,12 +134,8 @@ fn tenants(
         let actor = budget.per.actor(row.key.unit, row.key.user);
         let conf = budget.conf(&zone.name);
         let Some(window) = ledger.account(conf.id, actor) else { continue };
-        let recent = window.tenants.iter().filter(|slot| {
-            slot.last != 0 && now.boot_ns.saturating_sub(slot.last) < conf.limit.window_ns
-        });
-        for slot in recent {
-            let name = || state.tenant_name(row.key.zone, slot.tenant);
-            found.entry(slot.tenant).or_insert_with(name);
+        for tenant in window.tenants_at(&conf.limit, now.boot_ns) {
+            found.entry(tenant).or_insert_with(|| state.tenant_name(row.key.zone, tenant));
         }
     }
     counts.then(|| found.into_iter().map(|(inode, name)| HoldTenant { inode, name }).collect())

@@ -17,7 +17,7 @@ pub(crate) use allowances::{
 };
 pub(crate) use audit::audit;
 pub(crate) use break_glass::{codes as glass_codes, glass, glass_status};
-pub(crate) use budgets::{Ledger, Left};
+pub(crate) use budgets::{Ledger, Left, word as actor_word};
 pub(crate) use coverage::{coverage_ops, coverage_why};
 pub(crate) use event::{event, trip_message};
 pub(crate) use explain::{Place, Question, explanation, hold_key};

@@ -39,6 +39,8 @@ pub(crate) struct Facts {
     pub(crate) webhook_error: Option<String>,
     /// Why the policy in force is not kept on the disk.
     pub(crate) keep_error: Option<String>,
+    /// Why what is spent does not survive a reboot, or has not.
+    pub(crate) carryover_error: Option<String>,
     /// The manifest; `None` if it is not kept.
     pub(crate) manifest: Option<ManifestFacts>,
     /// Address of the metrics page, or why there is none.
@@ -219,6 +221,7 @@ fn warnings(state: &State, facts: &Facts, is_up: bool) -> Vec<String> {
             "a boot that finds the policy file unusable has nothing to go on with: {error}"
         ));
     }
+    warnings.extend(facts.carryover_error.clone());
     if let Some(error) = &facts.webhook_error {
         warnings.push(format!("nothing is sent to the web hook: {error}"));
     }

@@ -134,7 +134,7 @@ pub struct Bucket {
 pub struct Slot {
     /// Inode number of the tenant's directory.
     pub tenant: u64,
-    /// When it was last touched, in boot-time nanoseconds; 0 for a free slot.
+    /// When it was last touched, in account time ([`Window::offset`]); 0 for a free slot.
     pub last: u64,
 }
 
@@ -142,8 +142,11 @@ pub struct Slot {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct Window {
-    /// Number of the current bucket (time divided by the bucket length).
+    /// Number of the current bucket (account time divided by the bucket length).
     pub head: u64,
+    /// Nanoseconds to add to boot time to get *account time*: the boot time that had passed in earlier boots. Ring and
+    /// tenants are in account time, so that a window carries on over a reboot; everything else is in boot time.
+    pub offset: u64,
     /// The latest time of any charge: the account's clock, which never goes back.
     pub latest: u64,
     /// Files in the whole ring.
@@ -186,7 +189,7 @@ pub struct Account {
     pub window: Window,
 }
 
-const _: () = assert!(size_of::<Window>() == 72 + 16 * (BUCKETS + MAX_TENANTS));
+const _: () = assert!(size_of::<Window>() == 80 + 16 * (BUCKETS + MAX_TENANTS));
 const _: () = assert!(size_of::<Account>() == 16 + size_of::<Window>());
 const _: () = assert!(BUCKETS.is_power_of_two() && MAX_TENANTS.is_power_of_two());
 
@@ -220,6 +223,7 @@ impl Window {
     pub const fn new() -> Self {
         Self {
             head: 0,
+            offset: 0,
             latest: 0,
             files: 0,
             bytes: 0,
@@ -285,7 +289,7 @@ impl Window {
         if self.latest < now {
             self.latest = now;
         }
-        let now = self.latest;
+        let now = self.latest.wrapping_add(self.offset);
         self.advance(limit.bucket_of(now));
         // Before the checks below, so that the kernel's verifier follows its loop once and not for each outcome of them.
         let counts_tenants = limit.tenants != u32::MAX && cost.tenant != 0;
@@ -360,6 +364,7 @@ impl Window {
     pub fn reset(&self) -> Self {
         Self {
             head: self.head,
+            offset: self.offset,
             latest: self.latest,
             trips: self.trips,
             epoch: self.epoch.wrapping_add(1),
@@ -382,7 +387,8 @@ impl Window {
     /// everything that was spent has left, so the same op does not trip again right away.
     #[inline(always)]
     fn trip(&mut self, limit: &Limit, mode: u32, over: Over) -> Over {
-        self.latched_until = self.head.wrapping_add(BUCKETS as u64).wrapping_mul(limit.bucket_ns);
+        let end = self.head.wrapping_add(BUCKETS as u64).wrapping_mul(limit.bucket_ns);
+        self.latched_until = end.wrapping_sub(self.offset);
         self.latch_mode = mode;
         if over as u8 != Over::Latched as u8 {
             self.trips = self.trips.wrapping_add(1);
@@ -392,12 +398,23 @@ impl Window {
 
     /// What is spent at time `now` as (files, bytes, tenants), without changing anything.
     pub fn spent(&self, limit: &Limit, now: u64) -> (u64, u64, u32) {
+        let copy = self.at(limit, now);
+        (copy.files, copy.bytes, self.tenants_at(limit, now).count() as u32)
+    }
+
+    /// The tenants that count at time `now`.
+    pub fn tenants_at(&self, limit: &Limit, now: u64) -> impl Iterator<Item = u64> + '_ {
+        let (now, window_ns) = (now.max(self.latest) + self.offset, limit.window_ns);
+        let active =
+            self.tenants.iter().filter(move |slot| slot_is_active(slot.last, now, window_ns));
+        active.map(|slot| slot.tenant)
+    }
+
+    /// This window at time `now`, without the buckets that have left the ring by then.
+    pub fn at(&self, limit: &Limit, now: u64) -> Self {
         let mut copy = *self;
-        let now = now.max(self.latest);
-        copy.advance(limit.bucket_of(now));
-        let tenants =
-            copy.tenants.iter().filter(|slot| slot_is_active(slot.last, now, limit.window_ns));
-        (copy.files, copy.bytes, tenants.count() as u32)
+        copy.advance(limit.bucket_of(now.max(self.latest) + self.offset));
+        copy
     }
 
     /// Moves the ring on to `bucket`, forgetting the buckets that leave it.

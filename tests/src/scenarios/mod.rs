@@ -27,8 +27,10 @@ mod names;
 mod ordinary;
 mod policies;
 mod proof;
+mod reboots;
 mod remove;
 mod rename;
+mod resets;
 mod roots;
 mod shipped;
 mod throttle;
@@ -53,6 +55,8 @@ pub(crate) const ALL: &[&[Scenario]] = &[
     names::SCENARIOS,
     concurrent::SCENARIOS,
     budgets::SCENARIOS,
+    resets::SCENARIOS,
+    reboots::SCENARIOS,
     who::SCENARIOS,
     modes::SCENARIOS,
     failed_ops::SCENARIOS,

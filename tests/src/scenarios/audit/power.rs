@@ -38,6 +38,8 @@ fn acknowledged() -> usize {
 
 fn until_the_power_fails(ctx: &mut Ctx<'_>) -> Result<()> {
     let before = acknowledged();
+    // What is spent outlives a reboot: each boot has a zone of its own.
+    ctx.zone = format!("{}-{}", ctx.zone, boot_number());
     let tree = ctx.holding(1, 3000, 3)?;
     let unit = ctx.unit("rm")?;
     let rm = hold::rm(&tree, 0..1, &unit).start()?;

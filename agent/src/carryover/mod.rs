@@ -1,0 +1,314 @@
+//! What actors have spent, kept over a reboot: `budgets.json` in the state directory. Without it a window of seven days
+//! would begin anew at each boot.
+//!
+//! The document holds the kernel's windows as they are. A window carries on where it stopped: its account time goes on
+//! from what it was when it was written, by the boot time since then. Time in which the host was off, and time between the
+//! last write and the end of the boot, do not count: what was spent stays counted longer by that much, never shorter.
+//!
+//! A unit is kept by its path, as a reboot gives cgroup ids anew: until a unit of that path is there its window waits. A unit
+//! that has ended is not kept, nor is a login session: what has its name later is another one, which has a budget of its own
+//! without a reboot, too.
+
+mod keeper;
+mod window;
+
+use std::collections::HashMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use holdfast_abi::{Account, AccountKey, BudgetConf, OVERFLOW_ACTOR, Per, Window};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use crate::files::write_whole;
+use crate::text;
+
+pub(crate) use keeper::Keeper;
+use window::{Stored, carried};
+pub(crate) use window::{is_drained, merged};
+
+/// Its name in the state directory.
+const FILE: &str = "budgets.json";
+/// Nothing that is kept here is larger: the kernel has room for so many accounts.
+const MAX_FILE: u64 = 256 << 20;
+const VERSION: u32 = 1;
+
+/// Whose window it is.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Spender {
+    /// The unit with this path.
+    Unit(String),
+    /// The user with this number.
+    User(u32),
+    /// Everyone together.
+    Zone,
+    /// The actors for whom there was no room.
+    Overflow,
+}
+
+/// One window.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Carried {
+    /// The budget.
+    pub(crate) budget: u64,
+    /// Whose it is.
+    pub(crate) spender: Spender,
+    /// Length of the budget's window, nanoseconds.
+    pub(crate) window_ns: u64,
+    /// Whether the kernel does not have it: it waits for its unit.
+    pub(crate) waits: bool,
+    /// What was spent, in the boot time of whoever holds it.
+    pub(crate) window: Window,
+}
+
+/// Everything that is kept.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Document {
+    /// The boot it was written in.
+    pub(crate) boot_id: String,
+    /// Boot time then.
+    pub(crate) boot_ns: u64,
+    /// Every window that is not empty.
+    pub(crate) windows: Vec<Carried>,
+}
+
+/// Budgets whose accounts are kept. One that is in no zone any more may come back with the next policy.
+#[derive(Debug, Default)]
+pub(crate) struct Known {
+    /// By id: whose accounts they are, and the length of the window in nanoseconds.
+    budgets: HashMap<u64, (Per, u64)>,
+}
+
+impl Known {
+    /// Takes note of budgets in force.
+    pub(crate) fn in_force(&mut self, budgets: &[BudgetConf]) {
+        self.budgets.extend(budgets.iter().map(|budget| {
+            let per = Per::from_number(budget.per).unwrap_or(Per::Zone);
+            (budget.id, (per, budget.limit.window_ns))
+        }));
+    }
+
+    /// Takes note of budgets that were in force in an earlier boot.
+    pub(crate) fn carried(&mut self, windows: &[Carried]) {
+        self.budgets.extend(windows.iter().filter_map(|carried| {
+            let per = match carried.spender {
+                Spender::Unit(_) => Per::Unit,
+                Spender::User(_) => Per::User,
+                Spender::Zone => Per::Zone,
+                Spender::Overflow => return None,
+            };
+            Some((carried.budget, (per, carried.window_ns)))
+        }));
+    }
+}
+
+/// The document as it is on the disk, behind a line with the SHA-256 of it.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Text {
+    version: u32,
+    boot_id: String,
+    boot_ns: u64,
+    windows: Vec<Row>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Row {
+    budget: u64,
+    spender: Spender,
+    window_ns: u64,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    waits: bool,
+    #[serde(flatten)]
+    window: Stored,
+}
+
+impl Document {
+    /// What the kernel's accounts have of budgets that are known. `name` gives the path of a unit that is there.
+    pub(crate) fn of(
+        boot_id: &str,
+        known: &Known,
+        accounts: Vec<(AccountKey, Account)>,
+        name: &mut dyn FnMut(u64) -> Option<String>,
+        boot_ns: u64,
+    ) -> Self {
+        let mut accounts = accounts;
+        accounts.sort_by_key(|(key, _)| (key.budget, key.actor));
+        let carried = accounts.into_iter().filter_map(|(key, Account { window, .. })| {
+            let &(per, window_ns) = known.budgets.get(&key.budget)?;
+            if is_drained(&window, window_ns, boot_ns) {
+                return None;
+            }
+            let spender = match per {
+                _ if key.actor == OVERFLOW_ACTOR => Spender::Overflow,
+                Per::Unit => Spender::Unit(name(key.actor).filter(|path| !is_session(path))?),
+                Per::User => Spender::User(u32::try_from(key.actor).ok()?),
+                Per::Zone => Spender::Zone,
+            };
+            Some(Carried { budget: key.budget, spender, window_ns, waits: false, window })
+        });
+        Self { boot_id: boot_id.to_owned(), boot_ns, windows: carried.collect() }
+    }
+
+    fn encode(&self) -> Vec<u8> {
+        let row = |carried: &Carried| Row {
+            budget: carried.budget,
+            spender: carried.spender.clone(),
+            window_ns: carried.window_ns,
+            waits: carried.waits,
+            window: Stored::of(&carried.window),
+        };
+        let text = Text {
+            version: VERSION,
+            boot_id: self.boot_id.clone(),
+            boot_ns: self.boot_ns,
+            windows: self.windows.iter().map(row).collect(),
+        };
+        // Plain structures: this cannot fail.
+        let body = serde_json::to_vec(&text).unwrap_or_default();
+        let mut bytes = text::hex(&Sha256::digest(&body)).into_bytes();
+        bytes.push(b'\n');
+        bytes.extend(body);
+        bytes
+    }
+
+    fn decode(bytes: &[u8]) -> Result<Self, String> {
+        let at = bytes.iter().position(|byte| *byte == b'\n').ok_or("it has no first line")?;
+        let (sum, body) = (&bytes[..at], &bytes[at + 1..]);
+        if sum != text::hex(&Sha256::digest(body)).as_bytes() {
+            return Err("its SHA-256 is another than its first line says".to_owned());
+        }
+        let text: Text = serde_json::from_slice(body).map_err(|error| error.to_string())?;
+        if text.version != VERSION {
+            return Err(format!("its version is {}, not {VERSION}", text.version));
+        }
+        let carried = |row: Row| Carried {
+            budget: row.budget,
+            spender: row.spender,
+            window_ns: row.window_ns,
+            waits: row.waits,
+            window: row.window.window(),
+        };
+        let windows = text.windows.into_iter().map(carried).collect();
+        Ok(Self { boot_id: text.boot_id, boot_ns: text.boot_ns, windows })
+    }
+
+    /// Writes it to the disk. All of it is there afterwards, or what was there before.
+    pub(crate) fn write(&self, state_dir: &Path) -> io::Result<()> {
+        write_whole(state_dir, FILE, &self.encode(), 0o600)
+    }
+
+    /// Reads what was written; `None`: there is no such file. One that cannot be read is kept under another name, as the
+    /// next write would take its place.
+    pub(crate) fn read(state_dir: &Path) -> Result<Option<Self>, String> {
+        let path = state_dir.join(FILE);
+        let read = || match fs::metadata(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error.to_string()),
+            Ok(metadata) if !metadata.is_file() => Err("it is not a regular file".to_owned()),
+            Ok(metadata) if metadata.len() > MAX_FILE => Err("it is too large".to_owned()),
+            Ok(_) => {
+                let bytes = fs::read(&path).map_err(|error| error.to_string())?;
+                Self::decode(&bytes).map(Some)
+            }
+        };
+        read().map_err(|why| {
+            let kept = damaged(&path);
+            let kept = match fs::rename(&path, &kept) {
+                Ok(()) => format!("it is kept as {}", kept.display()),
+                Err(error) => format!("it cannot be moved away: {error}"),
+            };
+            format!("{} cannot be read: {why}; {kept}", path.display())
+        })
+    }
+
+    /// The windows as the boot with this id has them; nothing in them is younger than it was, or older than it is.
+    pub(crate) fn carry(self, boot_id: &str) -> Vec<Carried> {
+        let passed = if self.boot_id == boot_id { 0 } else { self.boot_ns };
+        let carry = |mut row: Carried| {
+            row.window = carried(&row.window, passed);
+            row
+        };
+        self.windows.into_iter().map(carry).collect()
+    }
+}
+
+/// Whether a unit is a login session: systemd numbers them anew in each boot.
+fn is_session(path: &str) -> bool {
+    let last = path.rsplit('/').next().unwrap_or_default();
+    last.starts_with("session-") && last.ends_with(".scope")
+}
+
+fn damaged(path: &Path) -> PathBuf {
+    path.with_extension("json.damaged")
+}
+
+#[cfg(test)]
+mod tests {
+    use holdfast_abi::{Cost, Limit};
+
+    use super::*;
+
+    fn document() -> Document {
+        let mut window = Window::new();
+        let window_ns = 600_000_000_000;
+        let limit = Limit {
+            window_ns,
+            bucket_ns: Limit::bucket_for(window_ns),
+            files: 10,
+            bytes: u64::MAX,
+            tenants: 3,
+            pad: 0,
+        };
+        for tenant in [7, 8] {
+            let cost = Cost { files: 4, bytes: 1 << 40, tenant };
+            window.charge(&limit, 90_000_000_000 * tenant, 2, &cost).unwrap();
+        }
+        let cost = Cost { files: 4, bytes: 0, tenant: 9 };
+        window.charge(&limit, 730_000_000_000, 2, &cost).unwrap_err();
+        let now = 740_000_000_000;
+        // Which slot a tenant has does not matter, and trips are counted in each boot.
+        let stored = Stored::of(&window).window();
+        assert_eq!(stored.spent(&limit, now), window.spent(&limit, now));
+        let window = stored;
+        let row =
+            |spender, waits| Carried { budget: u64::MAX - 1, spender, window_ns, waits, window };
+        let windows = vec![
+            row(Spender::Unit("/a\u{1b} b".to_owned()), true),
+            row(Spender::User(1000), false),
+            row(Spender::Zone, false),
+            row(Spender::Overflow, false),
+        ];
+        Document { boot_id: "first".to_owned(), boot_ns: 740_000_000_000, windows }
+    }
+
+    /// What is written is what is read, every number of it.
+    #[test]
+    fn document_survives_the_disk() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(Document::read(dir.path()), Ok(None));
+        document().write(dir.path()).unwrap();
+        assert_eq!(Document::read(dir.path()), Ok(Some(document())));
+        assert_eq!(document().carry("first"), document().windows, "in the same boot");
+    }
+
+    /// A file with a changed byte, or a part of one, is refused and kept under another name.
+    #[test]
+    fn damaged_file_is_kept_aside() {
+        let bytes = document().encode();
+        for at in (0..bytes.len()).step_by(7) {
+            let mut changed = bytes.clone();
+            changed[at] ^= 1;
+            assert!(Document::decode(&changed).is_err(), "byte {at}");
+            assert!(Document::decode(&bytes[..at]).is_err(), "cut at {at}");
+        }
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join(FILE), &bytes[..99]).unwrap();
+        let error = Document::read(dir.path()).unwrap_err();
+        assert!(error.contains("budgets.json.damaged"), "{error}");
+        assert_eq!(fs::read(dir.path().join("budgets.json.damaged")).unwrap(), &bytes[..99]);
+        assert_eq!(Document::read(dir.path()), Ok(None), "it is said once");
+    }
+}
