@@ -1,13 +1,16 @@
 //! What each actor has spent, and resets: what a person decides where nothing is paused that could be released.
 
+use std::sync::Arc;
+
 use holdfast_abi as abi;
 use holdfast_abi::{AccountKey, OVERFLOW_ACTOR, Per};
 use holdfast_policy::Zone;
 use tracing::Level;
 
 use super::deciding::name;
+use super::disk::About;
 use super::executor::Executor;
-use super::message::{Action, Answer, Decide, Refusal, Reset, Resetting};
+use super::message::{Action, Answer, Decide, Event, Refusal, Reset, Resetting};
 use super::pausing::{user_name, users};
 use super::state::State;
 use crate::api::{Actor, BudgetList, ResetReport};
@@ -65,10 +68,43 @@ impl Executor {
     /// Resets those budgets of an actor that stop its next op. That is in the audit log first.
     pub(super) fn reset_budgets(
         &mut self,
+        resetting: Box<Resetting>,
+        state: &State,
+        now: Now,
+    ) -> Option<Event> {
+        let (reset, keys) = match self.find_used_up(&resetting, state, now) {
+            Ok(found) => found,
+            Err(refused) => return Some(Event::BudgetsReset(resetting, Err(refused))),
+        };
+        let record = record(&resetting, &reset.report, "intended", None);
+        self.record_first(About::Other, record, (state, now), move |it, outcome, _, now| {
+            let failed = |error| (Refusal::Failed, error);
+            let outcome = match outcome {
+                Ok(()) => it.reset_accounts(&keys).map_err(|error| {
+                    let (report, error_text) = (&reset.report, Some(error.clone()));
+                    let record = self::record(&resetting, report, "failed", error_text);
+                    it.disk.append(Arc::new(record), now);
+                    failed(error)
+                }),
+                Err(error) => Err(failed(error)),
+            };
+            Some(Event::BudgetsReset(resetting, outcome.map(|()| Box::new(reset))))
+        })
+    }
+
+    fn reset_accounts(&mut self, keys: &[AccountKey]) -> Result<(), String> {
+        let guard = self.guard.as_mut().ok_or("there is no guard")?;
+        let mut reset = keys.iter().map(|key| guard.reset_account(*key));
+        reset.try_for_each(|outcome| outcome).map_err(|error| error.to_string())
+    }
+
+    /// The budgets that a reset is about, and their accounts.
+    fn find_used_up(
+        &mut self,
         resetting: &Resetting,
         state: &State,
         now: Now,
-    ) -> Result<Reset, (Refusal, String)> {
+    ) -> Result<(Reset, Vec<AccountKey>), (Refusal, String)> {
         let failed = |message: String| (Refusal::Failed, message);
         let facts = self.facts();
         let zones = &state.plan.policy;
@@ -108,19 +144,7 @@ impl Executor {
             actor: Actor { id: actor.id, name: actor.word },
             budgets,
         };
-        let reset = Reset { slot, per: actor.per, report };
-        let record = record(resetting, &reset.report, "intended", None);
-        self.record_first(&record, state, now).map_err(failed)?;
-        let guard = self.guard.as_mut().ok_or_else(|| failed("there is no guard".to_owned()))?;
-        for key in keys {
-            if let Err(error) = guard.reset_account(key) {
-                let error = error.to_string();
-                let record = self::record(resetting, &reset.report, "failed", Some(error.clone()));
-                self.audit.append(&record, now);
-                return Err(failed(error));
-            }
-        }
-        Ok(reset)
+        Ok((Reset { slot, per: actor.per, report }, keys))
     }
 }
 

@@ -156,8 +156,7 @@ impl Executor {
                 return Some(Event::HoldKilled(kill, outcome));
             }
             Action::ResetBudgets(resetting) => {
-                let outcome = self.reset_budgets(&resetting, state, now);
-                return Some(Event::BudgetsReset(resetting, outcome.map(Box::new)));
+                return self.reset_budgets(resetting, state, now);
             }
             Action::Continue(threads) => self.go_on(&threads, &state.book),
             Action::Wake(leaders) => self.wake(leaders),

@@ -262,7 +262,8 @@ impl Guard {
         let took_over = Some(pins);
         let zones = Vec::new();
         let _claim = claim;
-        let guard = Self { maps, events, destroyed, heart, canary_dir, zones, applied, took_over, _claim };
+        let guard =
+            Self { maps, events, destroyed, heart, canary_dir, zones, applied, took_over, _claim };
         Ok((guard, started))
     }
 
