@@ -64,10 +64,7 @@ fn allow_descriptors() {
 /// RUST_LOG chooses what is written; without it, everything from `info` up.
 fn start_log(format: LogFormat) -> Result<Queued, Failure> {
     let queued = Queued::start().map_err(|error| {
-        Failure::new(
-            Exit::Failure,
-            &format!("cannot start the thread that writes the log: {error}"),
-        )
+        Failure::new(Exit::Failure, format!("cannot start the thread that writes the log: {error}"))
     })?;
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     let log = tracing_subscriber::fmt()
