@@ -92,7 +92,7 @@ impl Request {
         dentry: u64,
     ) {
         let caller = Caller::current();
-        let is_operator = caller.uid == 0 || caller.uid != victim.uid;
+        let is_operator = caller.fsuid == 0 || caller.fsuid != victim.uid;
         self.cost.files = !victim.nothing_lost as u64;
         self.cost.bytes = if victim.nothing_lost { 0 } else { victim.bytes() };
         self.cost.tenant = place.tenant;

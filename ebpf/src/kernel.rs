@@ -32,7 +32,18 @@ pub static OFFSETS: Offsets = Offsets {
     rename_old_dentry: 0,
     rename_new_dentry: 0,
     rename_flags: 0,
-    pad: 0,
+    dentry_hash: 0,
+    dentry_children: 0,
+    dentry_sibling: 0,
+    dentry_alias: 0,
+    inode_dentry: 0,
+    inode_rdev: 0,
+    inode_blocks: 0,
+    inode_pages: 0,
+    task_cred: 0,
+    cred_fsuid: 0,
+    rename_delegated: 0,
+    page_size: 0,
 };
 
 /// Which load of the programs this is. Set by the agent before load.
@@ -218,11 +229,15 @@ pub fn has_links(dentry: u64) -> bool {
     probe(inode, offset!(inode_nlink), 0u32) != 0
 }
 
-/// Who is running. Read from the task, not through `current_cred()`: overlayfs and others override credentials
-/// while they work for somebody.
+/// Who is running. Read from `real_cred`, not through `current_cred()`: overlayfs and others override that while they work
+/// for somebody.
 #[derive(Clone, Copy)]
 pub struct Caller {
+    /// The real user: whose spending it is.
     pub uid: u32,
+    /// The user as whom files are accessed, which decides who owns them. A server sets it (or the effective user, which sets it
+    /// too) to act for one of its users. A kernel thread has nothing but what it overrides: nfsd sets its client's user there.
+    pub fsuid: u32,
     pub login_uid: u32,
     pub is_kernel: bool,
 }
@@ -235,6 +250,9 @@ impl Caller {
         let flags: u32 = probe(task, offset!(task_flags), PF_KTHREAD);
         let cred: u64 = probe(task, offset!(task_real_cred), 0);
         let uid = probe(cred, offset!(cred_uid), 0);
+        let is_thread = flags & PF_KTHREAD != 0;
+        let acting = if is_thread { probe(task, offset!(task_cred), 0) } else { cred };
+        let fsuid = probe(acting, offset!(cred_fsuid), 0);
         let login_offset = offset!(task_loginuid);
         let login_uid = if login_offset == Offsets::ABSENT as usize {
             u32::MAX
@@ -243,6 +261,7 @@ impl Caller {
         };
         Self {
             uid,
+            fsuid,
             login_uid,
             is_kernel: flags & (PF_KTHREAD | PF_IO_WORKER | PF_USER_WORKER) != 0,
         }
