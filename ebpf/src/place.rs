@@ -4,15 +4,17 @@
 //! however one gets there.
 
 use aya_ebpf::helpers::generated::{bpf_loop, bpf_probe_read_kernel};
-use holdfast_abi::{FsConf, FsKey, MAX_DEPTH, RootKey, zone_index};
+use holdfast_abi::{Control, FsConf, FsKey, MAX_DEPTH, RootKey, zone_index};
 
 use crate::{
-    kernel::{Dentry, Inode, SuperBlock, offset, opaque, probe},
+    kernel::{Dentry, Inode, SuperBlock, is_hashed, offset, opaque, probe},
     maps::{FILESYSTEMS, ROOTS, ZONES},
 };
 
 /// Levels that are walked with direct loads. Beyond, each level costs two probe reads.
 const DIRECT_LEVELS: u32 = 24;
+/// Names of one file that are looked at.
+const MAX_ALIASES: u32 = 8;
 
 /// A place in a zone.
 #[derive(Clone, Copy)]
@@ -23,15 +25,28 @@ pub struct Place {
     /// The dentry of the zone's root; 0 if it is unknown.
     pub root: u64,
     pub zone: u32,
+    /// Levels below the zone's root.
+    pub level: u32,
     flags: u32,
+    pad: u32,
 }
 
 /// The dentry the walk started from is itself a root of the zone.
 const IS_ROOT: u32 = 1;
 /// The place could not be determined; the zone is the filesystem's strict zone.
 const IS_STRICT: u32 = 2;
+/// It is above the level at which the zone's tenants live.
+const IS_ABOVE_TENANTS: u32 = 4;
 
 impl Place {
+    #[inline(always)]
+    fn outside() -> Self {
+        // Not a literal: the compiler would call memset.
+        let zero = opaque(0);
+        let none = zero as u32;
+        Self { tenant: zero, root: zero, zone: OUTSIDE, level: none, flags: none, pad: none }
+    }
+
     /// In no zone, and not to be charged to any.
     #[inline(always)]
     pub fn is_outside(&self) -> bool {
@@ -46,6 +61,28 @@ impl Place {
     #[inline(always)]
     pub fn is_strict(&self) -> bool {
         self.flags & IS_STRICT != 0
+    }
+
+    #[inline(always)]
+    pub fn is_above_tenants(&self) -> bool {
+        self.flags & IS_ABOVE_TENANTS != 0
+    }
+
+    /// Fills in a place in `zone`, `level` levels below the root at `root`, for a walk that came by `below`.
+    #[inline(always)]
+    fn fill(&mut self, below: &Below, root: u64, bank: u32, zone: u32, level: u32) {
+        let depth = match ZONES.get(zone_index(bank, zone)) {
+            Some(conf) => conf.tenant_depth,
+            None => 0,
+        };
+        self.tenant = below.tenant(root, depth);
+        self.root = root;
+        self.zone = zone;
+        self.level = level;
+        self.flags = if level == 0 { IS_ROOT } else { 0 };
+        if level < depth {
+            self.flags |= IS_ABOVE_TENANTS;
+        }
     }
 }
 
@@ -76,7 +113,7 @@ struct Walk {
     zone: u32,
     bank: u32,
     dev: u32,
-    pad: u32,
+    level: u32,
 }
 
 /// In no zone. Also the strict zone of a filesystem that has none.
@@ -92,22 +129,34 @@ pub struct Filesystem {
     pub sb: *const SuperBlock,
     pub dev: u32,
     pub bank: u32,
+    /// [`Control::flags`].
+    pub flags: u32,
     strict_zone: u32,
 }
 
 impl Filesystem {
     /// The filesystem of `sb`, or `None` if it hosts no zone and nothing on it is of interest.
     #[inline(always)]
-    pub unsafe fn of(sb: *const SuperBlock, bank: u32) -> Option<Self> {
-        let dev = SuperBlock::dev(sb);
+    pub unsafe fn of(sb: *const SuperBlock, control: &Control) -> Option<Self> {
+        let (dev, bank) = (SuperBlock::dev(sb), control.bank);
         let conf = FILESYSTEMS.get(FsKey { dev, bank })?;
-        Some(Self { sb, dev, bank, strict_zone: conf.strict_zone })
+        Some(Self { sb, dev, bank, flags: control.flags, strict_zone: conf.strict_zone })
+    }
+
+    /// Where a name of the file at `inode` is that is in a zone, if one is in memory: for a file that was reached by a name
+    /// that is in none.
+    #[inline(always)]
+    pub unsafe fn locate_alias(&self, inode: *const Inode) -> Place {
+        let ends = Ends { start: inode as u64, top: SuperBlock::root(self.sb) as u64 };
+        let mut place = Place::outside();
+        hf_walk_aliases(&raw const ends, self.dev, self.bank, &raw mut place);
+        place
     }
 
     /// Where `start` is. `start` is positive: a directory, or a file whose own inode cannot be a root.
     #[inline(always)]
     pub unsafe fn locate(&self, start: *const Dentry) -> Place {
-        let mut place = Place { tenant: 0, root: 0, zone: OUTSIDE, flags: 0 };
+        let mut place = Place::outside();
         walk(start, self.sb, self.bank, &raw mut place);
         if place.zone == TOO_DEEP {
             // Kernel pointers reach a global function only through memory.
@@ -116,7 +165,7 @@ impl Filesystem {
         }
         // Copied by a helper, so that the verifier forgets what it knows about it: it would otherwise follow every
         // way the walk can end through the rest of the program, and a rename walks three times.
-        let mut copy = Place { tenant: 0, root: 0, zone: OUTSIDE, flags: 0 };
+        let mut copy = Place::outside();
         bpf_probe_read_kernel(
             (&raw mut copy).cast(),
             size_of::<Place>() as u32,
@@ -139,7 +188,7 @@ unsafe fn walk(start: *const Dentry, sb: *const SuperBlock, bank: u32, place: *m
     let top = SuperBlock::root(sb);
     let mut below = Below::none();
     let mut dentry = start;
-    for _ in 0..DIRECT_LEVELS {
+    for level in 0..DIRECT_LEVELS {
         let inode = Dentry::inode(dentry);
         if inode.is_null() {
             (*place).zone = UNKNOWN;
@@ -149,10 +198,7 @@ unsafe fn walk(start: *const Dentry, sb: *const SuperBlock, bank: u32, place: *m
         if let Some(root) = ROOTS.get(key)
             && root.generation == Inode::generation(inode)
         {
-            (*place).zone = root.zone;
-            (*place).flags = if dentry == start { IS_ROOT } else { 0 };
-            (*place).root = dentry as u64;
-            (*place).tenant = below.tenant(dentry as u64, bank, root.zone);
+            (*place).fill(&below, dentry as u64, bank, root.zone, level);
             return;
         }
         let parent = Dentry::parent(dentry);
@@ -181,12 +227,42 @@ pub unsafe extern "C" fn hf_walk_deep(
     }
     let Ends { start, top } = *ends;
     let mut walk =
-        Walk { dentry: start, top, below: Below::none(), zone: TOO_DEEP, bank, dev, pad: 0 };
+        Walk { dentry: start, top, below: Below::none(), zone: TOO_DEEP, bank, dev, level: 0 };
     bpf_loop(MAX_DEPTH, step as *mut _, (&raw mut walk).cast(), 0);
-    (*place).zone = walk.zone;
-    (*place).flags = if walk.dentry == start { IS_ROOT } else { 0 };
-    (*place).root = walk.dentry;
-    (*place).tenant = walk.below.tenant(walk.dentry, bank, walk.zone);
+    (*place).fill(&walk.below, walk.dentry, bank, walk.zone, walk.level);
+    0
+}
+
+/// The same for each of the first names of the inode at `start`, until one is in a zone. A global function.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub unsafe extern "C" fn hf_walk_aliases(
+    inode: *const Ends,
+    dev: u32,
+    bank: u32,
+    place: *mut Place,
+) -> u32 {
+    if inode.is_null() || place.is_null() {
+        return 0;
+    }
+    let Ends { start, top } = *inode;
+    let mut name: u64 = probe(start, offset!(inode_dentry), 0);
+    for _ in 0..MAX_ALIASES {
+        if name == 0 {
+            break;
+        }
+        let dentry = name.wrapping_sub(offset!(dentry_alias) as u64);
+        // A name that was removed while it was in use is still in the list.
+        if is_hashed(dentry) {
+            let ends = Ends { start: probe(dentry, offset!(dentry_parent), 0), top };
+            hf_walk_deep(&raw const ends, dev, bank, place);
+            if (*place).zone < TOO_DEEP {
+                return 0;
+            }
+        }
+        name = probe(name, 0, 0);
+    }
+    (*place).zone = OUTSIDE;
     0
 }
 
@@ -209,6 +285,7 @@ unsafe extern "C" fn step(_index: u32, walk: *mut Walk) -> u64 {
         return 1;
     }
     walk.below.push(dentry);
+    walk.level += 1;
     walk.dentry = parent;
     0
 }
@@ -232,11 +309,7 @@ impl Below {
     /// It is read by a probe in every case: so what the verifier knows of it is the same for each level at which the
     /// walk can end.
     #[inline(always)]
-    fn tenant(&self, root: u64, bank: u32, zone: u32) -> u64 {
-        let depth = match ZONES.get(zone_index(bank, zone)) {
-            Some(conf) => conf.tenant_depth,
-            None => 0,
-        };
+    fn tenant(&self, root: u64, depth: u32) -> u64 {
         let dentry = match depth {
             0 => root,
             1 => self.first,
