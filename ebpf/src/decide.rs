@@ -22,12 +22,15 @@ use crate::{
     maps::{ACCOUNTS, EMPTY_ACCOUNT, OVERFLOW, ZONE_COUNTERS, ZONES},
     place::{Filesystem, Place},
     report::hf_report,
+    vain::hf_is_vain,
 };
 
 /// Events a second that one account may cause; the first of each trip always gets through.
 const EVENTS_PER_SECOND: u32 = 16;
 pub const EPERM: i32 = -1;
 pub const ENOMEM: i32 = -12;
+/// An op that destroys nothing keeps so many bytes: it only takes something from one tenant to another.
+pub const KEEPS_ALL: u64 = u64::MAX;
 
 /// One op, ready to be decided. It is a part of the running task's [`InFlight`], as one pointer to that is all that the
 /// programs' functions need: a program has a stack of 512 bytes for everything.
@@ -79,36 +82,37 @@ pub struct Request {
 }
 
 impl Request {
-    /// Fills it in, all of it.
+    /// Fills it in, all of it, for an op on `dentry`, of which the first `kept` bytes stay.
     #[inline(always)]
     pub unsafe fn fill(
         &mut self,
         op: Op,
         call: Call,
         fs: &Filesystem,
-        flags: u32,
         place: &Place,
-        victim: &Victim,
         dentry: u64,
+        kept: u64,
     ) {
+        let victim = Victim::of(dentry);
+        let owner = victim.uid();
         let caller = Caller::current();
-        let is_operator = caller.uid == 0 || caller.uid != victim.uid;
-        self.cost.files = !victim.nothing_lost as u64;
-        self.cost.bytes = if victim.nothing_lost { 0 } else { victim.bytes() };
+        let is_operator = caller.fsuid == 0 || caller.fsuid != owner;
+        self.cost.files = (kept != KEEPS_ALL) as u64;
+        self.cost.bytes = victim.bytes_beyond(kept);
         self.cost.tenant = place.tenant;
         self.now = bpf_ktime_get_boot_ns();
         self.dentry = dentry;
-        self.ino = victim.ino;
+        self.ino = victim.ino();
         self.unit = bpf_get_current_cgroup_id();
         self.root = place.root;
         self.dev = fs.dev;
         self.bank = fs.bank;
         self.zone = place.zone;
-        self.flags = flags;
+        self.flags = fs.flags;
         self.uid = caller.uid;
         self.login_uid = caller.login_uid;
-        self.owner = victim.uid;
-        self.file_mode = victim.mode;
+        self.owner = owner;
+        self.file_mode = victim.mode();
         self.call = call as u8;
         self.op = op as u8;
         self.who = if is_operator { Who::OPERATOR_BIT } else { Who::OWNER_BIT };
@@ -172,6 +176,9 @@ pub unsafe extern "C" fn hf_decide(inflight: *mut InFlight) -> i32 {
     let covered = is_covered(request.reason);
     if !covered {
         request.waits = hf_must_wait(inflight) as u8;
+        if request.waits == 0 && hf_is_vain(zone, inflight) != 0 {
+            return 0;
+        }
     }
     if covered {
         // Spent there: budgets are not asked.
@@ -334,7 +341,7 @@ fn left(limit: u64, spent: u64) -> u64 {
 
 /// Whose spending counts.
 #[inline(always)]
-fn actor(per: u8, request: &Request) -> u64 {
+pub fn actor(per: u8, request: &Request) -> u64 {
     if per == Per::Unit as u8 {
         request.unit
     } else if per == Per::User as u8 {

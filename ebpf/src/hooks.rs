@@ -9,16 +9,20 @@ use aya_ebpf::{
 use holdfast_abi::{Control, Learned, Op};
 
 use crate::{
-    decide::{ENOMEM, EPERM, hf_decide, hf_no_memory},
+    decide::{ENOMEM, EPERM, KEEPS_ALL, hf_decide, hf_no_memory},
     hold::ERESTARTNOINTR,
     inflight::{Call, InFlight, settle, settle_rename},
-    kernel::{Dentry, File, Iattr, Inode, RenameData, Victim, instance},
+    kernel::{Dentry, File, Iattr, Inode, RenameData, Victim, instance, offset, probe},
     maps::{CONTROL, LEARNED},
     place::{Filesystem, Place},
 };
 
 const ATTR_SIZE: u32 = 1 << 3;
 const RENAME_EXCHANGE: u32 = 1 << 1;
+
+/// Values of [`InFlight::exchange`].
+const EXCHANGE: u32 = 1;
+const STACKED_EXCHANGE: u32 = 2;
 
 /// `security_inode_unlink(dir, dentry)`, from `vfs_unlink`, with the directory locked.
 #[lsm(hook = "inode_unlink")]
@@ -45,7 +49,7 @@ pub fn hf_rmdir(ctx: LsmContext) -> i32 {
 #[inline(always)]
 unsafe fn remove(dir: *const Inode, dentry: *const Dentry, call: Call) -> i32 {
     let Some(control) = enter() else { return 0 };
-    let Some(fs) = Filesystem::of(Inode::sb(dir), control.bank) else { return 0 };
+    let Some(fs) = Filesystem::of(Inode::sb(dir), control) else { return 0 };
     let is_dir = call == Call::Rmdir;
     let start = if is_dir { dentry } else { Dentry::parent(dentry) };
     let place = fs.locate(start);
@@ -53,12 +57,11 @@ unsafe fn remove(dir: *const Inode, dentry: *const Dentry, call: Call) -> i32 {
         return 0;
     }
     // `vfs_unlink` has locked the file: its links cannot change under us.
-    let victim = Victim::read(Dentry::inode_or_null(dentry));
-    if !is_dir && victim.nlink > 1 {
+    if !is_dir && Victim::of(dentry as u64).nlink() > 1 {
         return 0;
     }
     let op = if is_dir && place.is_root() { Op::Detach } else { Op::Remove };
-    decide_at(op, call, &fs, control, &place, &victim, dentry as u64)
+    decide_at(op, call, &fs, &place, dentry as u64, 0)
 }
 
 /// `security_inode_rename(old_dir, old_dentry, new_dir, new_dentry)`, from `vfs_rename`; called twice, with the
@@ -81,15 +84,18 @@ unsafe fn rename(
     new_dentry: *const Dentry,
 ) -> i32 {
     let Some(control) = current_control() else { return 0 };
-    let mut exchange = false;
+    let mut exchange = 0;
     if let Some(inflight) = InFlight::current() {
-        exchange = inflight.exchange != 0;
-        if !exchange {
+        exchange = inflight.exchange;
+        if exchange == 0 {
             inflight.start_anew();
         }
     }
-    let Some(fs) = Filesystem::of(Inode::sb(old_dir), control.bank) else { return 0 };
-    let moves_dir = Victim::read(Dentry::inode_or_null(old_dentry)).is_dir();
+    let Some(fs) = Filesystem::of(Inode::sb(old_dir), control) else { return 0 };
+    let moved = Victim::of(old_dentry as u64);
+    let moves_dir = moved.is_dir();
+    // What overlayfs clears away in its upper layer holds no data: whiteouts, and directories that it found empty.
+    let is_cleared = moved.is_whiteout() || exchange == STACKED_EXCHANGE && is_in_work(new_dentry);
 
     let start = if moves_dir { old_dentry } else { Dentry::parent(old_dentry) };
     let source = fs.locate(start);
@@ -97,31 +103,30 @@ unsafe fn rename(
     let mut destination = if stays { source } else { fs.locate(Dentry::parent(new_dentry)) };
 
     // One place where each side is decided: every copy costs stack, and the verifier's patience.
-    if !source.is_outside() {
+    if !source.is_outside() && !is_cleared {
         let leaves = destination.zone != source.zone;
-        let mut moved = Victim::read(Dentry::inode_or_null(old_dentry));
         // Leaving is an op also with other links left: they can leave one by one.
         let mut op = leaves.then_some(Op::MoveOut);
-        if moves_dir && (source.is_root() || leaves) {
+        let mut kept = 0;
+        if moves_dir && (source.is_root() || leaves || moves_tenants(&source, &destination)) {
             op = Some(Op::Detach);
         } else if !leaves && changes_tenant(&source, &destination, &moved) {
             // Destroys nothing, but what is under another tenant from now on was this one's.
-            moved.nothing_lost = true;
+            kept = KEEPS_ALL;
             op = Some(Op::MoveOut);
         }
         if let Some(op) = op {
             let dentry = old_dentry as u64;
-            let status = decide_at(op, Call::Rename, &fs, control, &source, &moved, dentry);
+            let status = decide_at(op, Call::Rename, &fs, &source, dentry, kept);
             if status != 0 {
                 return status;
             }
         }
     }
-    let target = Dentry::inode_or_null(new_dentry);
-    if target == 0 || exchange {
+    let victim = Victim::of(new_dentry as u64);
+    if victim.is_missing() || exchange != 0 {
         return 0;
     }
-    let victim = Victim::read(target);
     let mut op = Op::Replace;
     if victim.is_dir() {
         // Only an empty directory can be replaced. That costs nothing, unless it is a root.
@@ -130,20 +135,77 @@ unsafe fn rename(
             return 0;
         }
         op = Op::Detach;
-    } else if destination.is_outside() || victim.bytes() == 0 {
+    } else if destination.is_outside() || victim.is_whiteout() {
         return 0;
     }
     // A file is charged whatever its link count is: it is not locked yet, and somebody else may be removing its other links.
     // If one is left when the rename is done, the exit gives the charge back.
-    decide_at(op, Call::Rename, &fs, control, &destination, &victim, new_dentry as u64)
+    decide_at(op, Call::Rename, &fs, &destination, new_dentry as u64, 0)
+}
+
+/// Whether a dentry is one of those that overlayfs makes for itself, in the directory `work` below its working directory.
+#[inline(always)]
+unsafe fn is_in_work(dentry: *const Dentry) -> bool {
+    const WORK: u32 = u32::from_ne_bytes(*b"work");
+    let name: u64 = probe(dentry as u64, offset!(dentry_name), 0);
+    let parent = Dentry::parent(dentry) as u64;
+    let directory: u64 = probe(parent, offset!(dentry_name), 0);
+    probe(name, 0, 0u8) == b'#'
+        && probe(directory, 0, 0u32) == WORK
+        && probe(directory, 4, 1u8) == 0
+}
+
+/// Whether a directory above the tenants comes to another level: nobody can know how many tenants are in it, which are then
+/// under another one, or one themselves.
+#[inline(always)]
+fn moves_tenants(source: &Place, destination: &Place) -> bool {
+    source.is_above_tenants() && source.level != destination.level + 1
 }
 
 /// Whether a move within a zone takes something from one tenant to another (or above all tenants). A tenant's own
 /// directory keeps its identity when it is renamed where tenants live.
 #[inline(always)]
 fn changes_tenant(source: &Place, destination: &Place, moved: &Victim) -> bool {
-    let stays_tenant = destination.tenant == 0 && moved.is_dir() && source.is_tenant();
+    let is_own = moved.is_dir() && source.is_tenant();
+    let stays_tenant = is_own && source.level == destination.level + 1;
     source.tenant != 0 && source.tenant != destination.tenant && !stays_tenant
+}
+
+/// `security_inode_link(old_dentry, dir, new_dentry)`, from `vfs_link`. A file with a name outside its zone has left it: to
+/// remove the name inside then costs nothing.
+#[lsm(hook = "inode_link")]
+pub fn hf_link(ctx: LsmContext) -> i32 {
+    let earlier: i32 = ctx.arg(3);
+    if earlier != 0 {
+        return earlier;
+    }
+    // SAFETY: as above.
+    unsafe { link(ctx.arg(0), ctx.arg(2)) }
+}
+
+#[inline(always)]
+unsafe fn link(old_dentry: *const Dentry, new_dentry: *const Dentry) -> i32 {
+    let Some(control) = enter() else { return 0 };
+    let inode = Dentry::inode(old_dentry);
+    if inode.is_null() {
+        return 0;
+    }
+    let Some(fs) = Filesystem::of(Inode::sb(inode), control) else { return 0 };
+    let source = fs.locate(Dentry::parent(old_dentry));
+    let victim = Victim::of(old_dentry as u64);
+    // A file that has no name yet (O_TMPFILE) is in no zone.
+    if source.is_outside() || victim.nlink() == 0 {
+        return 0;
+    }
+    let destination = fs.locate(Dentry::parent(new_dentry));
+    let mut kept = 0;
+    if destination.zone == source.zone {
+        if !changes_tenant(&source, &destination, &victim) {
+            return 0;
+        }
+        kept = KEEPS_ALL;
+    }
+    decide_at(Op::MoveOut, Call::Link, &fs, &source, old_dentry as u64, kept)
 }
 
 /// `security_inode_setattr(idmap, dentry, attr)`, from `notify_change`: every way to change a size by name or
@@ -179,19 +241,22 @@ unsafe fn truncate(dentry: *const Dentry, attr: *const Iattr) -> i32 {
     if inode.is_null() {
         return 0;
     }
-    let Some(fs) = Filesystem::of(Inode::sb(inode), control.bank) else { return 0 };
-    let mut victim = Victim::read(inode as u64);
+    let Some(fs) = Filesystem::of(Inode::sb(inode), control) else { return 0 };
+    let victim = Victim::of(dentry as u64);
+    let nlink = victim.nlink();
     let new_size = Iattr::size(attr);
     // A file without a name was charged when it lost its last one.
-    if victim.nlink == 0 || new_size >= victim.bytes() {
+    if nlink == 0 || new_size >= victim.size() {
         return 0;
     }
-    victim.size -= new_size;
-    let place = fs.locate(Dentry::parent(dentry));
+    let mut place = fs.locate(Dentry::parent(dentry));
+    if place.is_outside() && nlink > 1 {
+        place = fs.locate_alias(inode);
+    }
     if place.is_outside() {
         return 0;
     }
-    decide_at(Op::Truncate, Call::Setattr, &fs, control, &place, &victim, dentry as u64)
+    decide_at(Op::Truncate, Call::Setattr, &fs, &place, dentry as u64, new_size)
 }
 
 /// Remembers whether a rename exchanges names: the hook is not told.
@@ -206,7 +271,8 @@ pub fn hf_rename_enter(ctx: FEntryContext) -> i32 {
         if RenameData::flags(data) & RENAME_EXCHANGE != 0 {
             if let Some(inflight) = InFlight::create() {
                 inflight.start_anew();
-                inflight.exchange = 1;
+                inflight.exchange =
+                    if RenameData::is_stacked(data) { STACKED_EXCHANGE } else { EXCHANGE };
             }
         } else if let Some(inflight) = InFlight::current() {
             inflight.exchange = 0;
@@ -237,6 +303,9 @@ exit!(hf_unlink_exit hf_unlink_exit_again, "vfs_unlink", |ctx, status| unsafe {
 });
 exit!(hf_rmdir_exit hf_rmdir_exit_again, "vfs_rmdir", |ctx, status| unsafe {
     settle(Call::Rmdir, ctx.arg(2), status)
+});
+exit!(hf_link_exit hf_link_exit_again, "vfs_link", |ctx, status| unsafe {
+    settle(Call::Link, ctx.arg(0), status)
 });
 exit!(hf_setattr_exit hf_setattr_exit_again, "notify_change", |ctx, status| unsafe {
     settle(Call::Setattr, ctx.arg(1), status)
@@ -293,14 +362,13 @@ unsafe fn decide_at(
     op: Op,
     call: Call,
     fs: &Filesystem,
-    control: &Control,
     place: &Place,
-    victim: &Victim,
     dentry: u64,
+    kept: u64,
 ) -> i32 {
     let status = match InFlight::create() {
         Some(inflight) => {
-            inflight.request.fill(op, call, fs, control.flags, place, victim, dentry);
+            inflight.request.fill(op, call, fs, place, dentry, kept);
             hf_decide(inflight)
         }
         None => hf_no_memory(fs.bank, place.zone),

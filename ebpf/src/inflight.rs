@@ -35,6 +35,7 @@ pub enum Call {
     Rmdir = 2,
     Rename = 3,
     Setattr = 4,
+    Link = 5,
 }
 
 /// One account that was charged, one release, or one grant.
@@ -96,7 +97,7 @@ pub struct InFlight {
     pub armed: u32,
     pub charges: u32,
     pub counted: u32,
-    /// Whether the rename under way exchanges both names.
+    /// Whether the rename under way exchanges both names: 0, or how.
     pub exchange: u32,
     /// A dentry the call is about: its exit is recognised by it.
     dentry: u64,

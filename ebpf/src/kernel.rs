@@ -32,7 +32,18 @@ pub static OFFSETS: Offsets = Offsets {
     rename_old_dentry: 0,
     rename_new_dentry: 0,
     rename_flags: 0,
-    pad: 0,
+    dentry_hash: 0,
+    dentry_children: 0,
+    dentry_sibling: 0,
+    dentry_alias: 0,
+    inode_dentry: 0,
+    inode_rdev: 0,
+    inode_blocks: 0,
+    inode_pages: 0,
+    task_cred: 0,
+    cred_fsuid: 0,
+    rename_delegated: 0,
+    page_size: 0,
 };
 
 /// Which load of the programs this is. Set by the agent before load.
@@ -50,6 +61,9 @@ opaque!(Dentry, Inode, SuperBlock, Iattr, File, RenameData);
 pub const S_IFMT: u16 = 0o170000;
 pub const S_IFDIR: u16 = 0o040000;
 pub const S_IFREG: u16 = 0o100000;
+pub const S_IFCHR: u16 = 0o020000;
+/// Unit of `i_blocks`.
+const BLOCK: u64 = 512;
 const PF_IO_WORKER: u32 = 0x10;
 /// A worker that the kernel runs in a user's process, vhost for one. (Before 6.4 the bit meant nothing that matters.)
 const PF_USER_WORKER: u32 = 0x4000;
@@ -101,13 +115,6 @@ impl Dentry {
     pub unsafe fn inode(this: *const Self) -> *const Inode {
         load(this.cast(), offset!(dentry_inode))
     }
-
-    /// For a dentry that may be negative. Not a direct load: kernels 6.6 and 6.12 take `d_inode` for never null and
-    /// would remove the check.
-    #[inline(always)]
-    pub fn inode_or_null(this: *const Self) -> u64 {
-        probe(this as u64, offset!(dentry_inode), 0)
-    }
 }
 
 impl Inode {
@@ -127,42 +134,71 @@ impl Inode {
     }
 }
 
-/// What an op needs to know of the inode it is about, read with probes: it may come from a dentry that can be
-/// negative.
+/// The inode that an op is about, read with probes: its dentry may be negative, and kernels 6.6 and 6.12 take a loaded
+/// `d_inode` for never null and would remove the check.
 #[derive(Clone, Copy)]
-pub struct Victim {
-    pub ino: u64,
-    pub size: u64,
-    pub uid: u32,
-    pub nlink: u32,
-    pub mode: u16,
-    /// The op only takes it from one tenant to another.
-    pub nothing_lost: bool,
-}
+pub struct Victim(u64);
 
 impl Victim {
-    /// The inode at `inode`, which is not null.
     #[inline(always)]
-    pub fn read(inode: u64) -> Self {
-        Self {
-            ino: probe(inode, offset!(inode_ino), 0),
-            size: probe(inode, offset!(inode_size), 0),
-            uid: probe(inode, offset!(inode_uid), 0),
-            nlink: probe(inode, offset!(inode_nlink), 1),
-            mode: probe(inode, offset!(inode_mode), 0),
-            nothing_lost: false,
-        }
+    pub fn of(dentry: u64) -> Self {
+        Self(probe(dentry, offset!(dentry_inode), 0))
+    }
+
+    #[inline(always)]
+    pub fn is_missing(&self) -> bool {
+        self.0 == 0
+    }
+
+    #[inline(always)]
+    pub fn ino(&self) -> u64 {
+        probe(self.0, offset!(inode_ino), 0)
+    }
+
+    #[inline(always)]
+    pub fn uid(&self) -> u32 {
+        probe(self.0, offset!(inode_uid), 0)
+    }
+
+    #[inline(always)]
+    pub fn nlink(&self) -> u32 {
+        probe(self.0, offset!(inode_nlink), 1)
+    }
+
+    #[inline(always)]
+    pub fn mode(&self) -> u16 {
+        probe(self.0, offset!(inode_mode), 0)
     }
 
     #[inline(always)]
     pub fn is_dir(&self) -> bool {
-        self.mode & S_IFMT == S_IFDIR
+        self.mode() & S_IFMT == S_IFDIR
     }
 
-    /// Bytes that go when the file goes: only regular files have any.
+    /// Whether it is what overlayfs leaves in the place of something that it removed: a character device of number 0.
     #[inline(always)]
-    pub fn bytes(&self) -> u64 {
-        if self.mode & S_IFMT == S_IFREG { self.size } else { 0 }
+    pub fn is_whiteout(&self) -> bool {
+        self.mode() & S_IFMT == S_IFCHR && probe(self.0, offset!(inode_rdev), 1u32) == 0
+    }
+
+    /// Bytes of data: only regular files have any.
+    #[inline(always)]
+    pub fn size(&self) -> u64 {
+        if self.mode() & S_IFMT == S_IFREG { probe(self.0, offset!(inode_size), 0) } else { 0 }
+    }
+
+    /// Bytes that go when all but the first `kept` go: no more than the file has blocks for. What was written a moment ago may
+    /// have none yet (ext4 and xfs allocate late), but it is in the page cache.
+    #[inline(always)]
+    pub fn bytes_beyond(&self, kept: u64) -> u64 {
+        let lost = self.size().saturating_sub(kept);
+        if lost == 0 {
+            return 0;
+        }
+        let blocks: u64 = probe(self.0, offset!(inode_blocks), u64::MAX >> 10);
+        let pages: u64 = probe(self.0, offset!(inode_pages), 0);
+        let allocated = blocks * BLOCK + pages * offset!(page_size) as u64;
+        if lost < allocated { lost } else { allocated }
     }
 }
 
@@ -209,6 +245,18 @@ impl RenameData {
     pub unsafe fn flags(this: *const Self) -> u32 {
         load(this.cast(), offset!(rename_flags))
     }
+
+    /// Whether a file system does it on its own lower one, and not a system call: that gives room for a delegated inode.
+    #[inline(always)]
+    pub unsafe fn is_stacked(this: *const Self) -> bool {
+        probe(this as u64, offset!(rename_delegated), u64::MAX) == 0
+    }
+}
+
+/// Whether a dentry can be found by its name.
+#[inline(always)]
+pub fn is_hashed(dentry: u64) -> bool {
+    probe(dentry, offset!(dentry_hash), 0u64) != 0
 }
 
 /// Whether the inode of a dentry still has a name.
@@ -218,11 +266,15 @@ pub fn has_links(dentry: u64) -> bool {
     probe(inode, offset!(inode_nlink), 0u32) != 0
 }
 
-/// Who is running. Read from the task, not through `current_cred()`: overlayfs and others override credentials
-/// while they work for somebody.
+/// Who is running. Read from `real_cred`, not through `current_cred()`: overlayfs and others override that while they work
+/// for somebody.
 #[derive(Clone, Copy)]
 pub struct Caller {
+    /// The real user: whose spending it is.
     pub uid: u32,
+    /// The user as whom files are accessed, which decides who owns them. A server sets it (or the effective user, which sets it
+    /// too) to act for one of its users. A kernel thread has nothing but what it overrides: nfsd sets its client's user there.
+    pub fsuid: u32,
     pub login_uid: u32,
     pub is_kernel: bool,
 }
@@ -235,6 +287,9 @@ impl Caller {
         let flags: u32 = probe(task, offset!(task_flags), PF_KTHREAD);
         let cred: u64 = probe(task, offset!(task_real_cred), 0);
         let uid = probe(cred, offset!(cred_uid), 0);
+        let is_thread = flags & PF_KTHREAD != 0;
+        let acting = if is_thread { probe(task, offset!(task_cred), 0) } else { cred };
+        let fsuid = probe(acting, offset!(cred_fsuid), 0);
         let login_offset = offset!(task_loginuid);
         let login_uid = if login_offset == Offsets::ABSENT as usize {
             u32::MAX
@@ -243,6 +298,7 @@ impl Caller {
         };
         Self {
             uid,
+            fsuid,
             login_uid,
             is_kernel: flags & (PF_KTHREAD | PF_IO_WORKER | PF_USER_WORKER) != 0,
         }

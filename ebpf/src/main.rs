@@ -18,6 +18,7 @@ mod kernel;
 mod maps;
 mod place;
 mod report;
+mod vain;
 
 #[panic_handler]
 fn panic(_: &core::panic::PanicInfo<'_>) -> ! {

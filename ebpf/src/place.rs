@@ -4,15 +4,17 @@
 //! however one gets there.
 
 use aya_ebpf::helpers::generated::{bpf_loop, bpf_probe_read_kernel};
-use holdfast_abi::{FsConf, FsKey, MAX_DEPTH, RootConf, RootKey};
+use holdfast_abi::{Control, FsConf, FsKey, MAX_DEPTH, RootConf, RootKey};
 
 use crate::{
-    kernel::{Dentry, Inode, SuperBlock, offset, opaque, probe},
+    kernel::{Dentry, Inode, SuperBlock, is_hashed, offset, opaque, probe},
     maps::{FILESYSTEMS, ROOTS},
 };
 
 /// Levels that are walked with direct loads. Beyond, each level costs two probe reads.
 const DIRECT_LEVELS: u32 = 24;
+/// Names of one file that are looked at.
+const MAX_ALIASES: u32 = 8;
 
 /// A place in a zone.
 #[derive(Clone, Copy)]
@@ -23,17 +25,30 @@ pub struct Place {
     /// The dentry of the zone's root; 0 if it is unknown.
     pub root: u64,
     pub zone: u32,
+    /// Levels below the protected path.
+    pub level: u32,
     flags: u32,
+    pad: u32,
 }
 
 /// The dentry the walk started from is itself a root of the zone.
 const IS_ROOT: u32 = 1;
 /// The place could not be determined; the zone is the filesystem's strict zone.
 const IS_STRICT: u32 = 2;
+/// It is above the level at which the zone's tenants live.
+const IS_ABOVE_TENANTS: u32 = 4;
 /// The dentry the walk started from is itself the tenant's directory.
-const IS_TENANT: u32 = 4;
+const IS_TENANT: u32 = 8;
 
 impl Place {
+    #[inline(always)]
+    fn outside() -> Self {
+        // Not a literal: the compiler would call memset.
+        let zero = opaque(0);
+        let none = zero as u32;
+        Self { tenant: zero, root: zero, zone: OUTSIDE, level: none, flags: none, pad: none }
+    }
+
     /// In no zone, and not to be charged to any.
     #[inline(always)]
     pub fn is_outside(&self) -> bool {
@@ -53,6 +68,46 @@ impl Place {
     #[inline(always)]
     pub fn is_strict(&self) -> bool {
         self.flags & IS_STRICT != 0
+    }
+
+    #[inline(always)]
+    pub fn is_above_tenants(&self) -> bool {
+        self.flags & IS_ABOVE_TENANTS != 0
+    }
+
+    /// Fills in the place of a walk from the first to the second dentry, which is at `root` and `level` levels up.
+    ///
+    /// The tenant's inode is read by a probe in every case: so what the verifier knows of it is the same for each level
+    /// at which the walk can end.
+    #[inline(always)]
+    fn fill(&mut self, below: &Below, root: &RootConf, (start, at): (u64, u64), level: u32) {
+        let dentry = match root.depth {
+            0 => at,
+            1 => below.first,
+            2 => below.second,
+            3 => below.third,
+            _ => below.fourth,
+        };
+        self.tenant = root.tenant;
+        if root.depth != 0 {
+            let inode: u64 = probe(dentry, offset!(dentry_inode), 0);
+            let ino: u64 = probe(inode, offset!(inode_ino), 0);
+            self.tenant = if ino == 0 { 0 } else { ino ^ root.tenant };
+        }
+        let mut flags = 0;
+        if at == start {
+            flags |= IS_ROOT;
+        }
+        if dentry == start {
+            flags |= IS_TENANT;
+        }
+        if level < root.depth {
+            flags |= IS_ABOVE_TENANTS;
+        }
+        self.root = at;
+        self.zone = root.zone;
+        self.level = root.level + level;
+        self.flags = flags;
     }
 }
 
@@ -83,7 +138,7 @@ struct Walk {
     zone: u32,
     bank: u32,
     dev: u32,
-    pad: u32,
+    level: u32,
 }
 
 /// In no zone. Also the strict zone of a filesystem that has none.
@@ -99,22 +154,34 @@ pub struct Filesystem {
     pub sb: *const SuperBlock,
     pub dev: u32,
     pub bank: u32,
+    /// [`Control::flags`].
+    pub flags: u32,
     strict_zone: u32,
 }
 
 impl Filesystem {
     /// The filesystem of `sb`, or `None` if it hosts no zone and nothing on it is of interest.
     #[inline(always)]
-    pub unsafe fn of(sb: *const SuperBlock, bank: u32) -> Option<Self> {
-        let dev = SuperBlock::dev(sb);
+    pub unsafe fn of(sb: *const SuperBlock, control: &Control) -> Option<Self> {
+        let (dev, bank) = (SuperBlock::dev(sb), control.bank);
         let conf = FILESYSTEMS.get(FsKey { dev, bank })?;
-        Some(Self { sb, dev, bank, strict_zone: conf.strict_zone })
+        Some(Self { sb, dev, bank, flags: control.flags, strict_zone: conf.strict_zone })
+    }
+
+    /// Where a name of the file at `inode` is that is in a zone, if one is in memory: for a file that was reached by a name
+    /// that is in none.
+    #[inline(always)]
+    pub unsafe fn locate_alias(&self, inode: *const Inode) -> Place {
+        let ends = Ends { start: inode as u64, top: SuperBlock::root(self.sb) as u64 };
+        let mut place = Place::outside();
+        hf_walk_aliases(&raw const ends, self.dev, self.bank, &raw mut place);
+        place
     }
 
     /// Where `start` is. `start` is positive: a directory, or a file whose own inode cannot be a root.
     #[inline(always)]
     pub unsafe fn locate(&self, start: *const Dentry) -> Place {
-        let mut place = Place { tenant: 0, root: 0, zone: OUTSIDE, flags: 0 };
+        let mut place = Place::outside();
         walk(start, self.sb, self.bank, &raw mut place);
         if place.zone == TOO_DEEP {
             // Kernel pointers reach a global function only through memory.
@@ -123,7 +190,7 @@ impl Filesystem {
         }
         // Copied by a helper, so that the verifier forgets what it knows about it: it would otherwise follow every
         // way the walk can end through the rest of the program, and a rename walks three times.
-        let mut copy = Place { tenant: 0, root: 0, zone: OUTSIDE, flags: 0 };
+        let mut copy = Place::outside();
         bpf_probe_read_kernel(
             (&raw mut copy).cast(),
             size_of::<Place>() as u32,
@@ -146,7 +213,7 @@ unsafe fn walk(start: *const Dentry, sb: *const SuperBlock, bank: u32, place: *m
     let top = SuperBlock::root(sb);
     let mut below = Below::none();
     let mut dentry = start;
-    for _ in 0..DIRECT_LEVELS {
+    for level in 0..DIRECT_LEVELS {
         let inode = Dentry::inode(dentry);
         if inode.is_null() {
             (*place).zone = UNKNOWN;
@@ -156,7 +223,7 @@ unsafe fn walk(start: *const Dentry, sb: *const SuperBlock, bank: u32, place: *m
         if let Some(root) = ROOTS.get(key)
             && root.generation == Inode::generation(inode)
         {
-            below.locate(root, dentry as u64, start as u64, place);
+            (*place).fill(&below, root, (start as u64, dentry as u64), level);
             return;
         }
         let parent = Dentry::parent(dentry);
@@ -185,18 +252,49 @@ pub unsafe extern "C" fn hf_walk_deep(
     }
     let Ends { start, top } = *ends;
     let mut walk =
-        Walk { dentry: start, top, below: Below::none(), zone: TOO_DEEP, bank, dev, pad: 0 };
+        Walk { dentry: start, top, below: Below::none(), zone: TOO_DEEP, bank, dev, level: 0 };
     bpf_loop(MAX_DEPTH, step as *mut _, (&raw mut walk).cast(), 0);
     (*place).zone = walk.zone;
     let inode: u64 = probe(walk.dentry, offset!(dentry_inode), 0);
     let key = RootKey { ino: probe(inode, offset!(inode_ino), 0), dev, bank };
-    if walk.zone != OUTSIDE
-        && walk.zone != UNKNOWN
-        && walk.zone != TOO_DEEP
+    if walk.zone < TOO_DEEP
         && let Some(root) = ROOTS.get(key)
     {
-        walk.below.locate(root, walk.dentry, start, place);
+        (*place).fill(&walk.below, root, (start, walk.dentry), walk.level);
     }
+    0
+}
+
+/// The same for each of the first names of the inode at `start`, until one is in a zone. A global function.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub unsafe extern "C" fn hf_walk_aliases(
+    inode: *const Ends,
+    dev: u32,
+    bank: u32,
+    place: *mut Place,
+) -> u32 {
+    if inode.is_null() || place.is_null() {
+        return 0;
+    }
+    let Ends { start, top } = *inode;
+    let mut name: u64 = probe(start, offset!(inode_dentry), 0);
+    for _ in 0..MAX_ALIASES {
+        if name == 0 {
+            break;
+        }
+        let dentry = name.wrapping_sub(offset!(dentry_alias) as u64);
+        // A name that was removed while it was in use is still in the list.
+        if is_hashed(dentry) {
+            let ends = Ends { start: probe(dentry, offset!(dentry_parent), 0), top };
+            hf_walk_deep(&raw const ends, dev, bank, place);
+            if (*place).zone < TOO_DEEP {
+                return 0;
+            }
+        }
+        name = probe(name, 0, 0);
+    }
+    (*place).zone = OUTSIDE;
     0
 }
 
@@ -219,6 +317,7 @@ unsafe extern "C" fn step(_index: u32, walk: *mut Walk) -> u64 {
         return 1;
     }
     walk.below.push(dentry);
+    walk.level += 1;
     walk.dentry = parent;
     0
 }
@@ -235,38 +334,5 @@ impl Below {
     fn push(&mut self, dentry: u64) {
         (self.fourth, self.third, self.second, self.first) =
             (self.third, self.second, self.first, dentry);
-    }
-
-    /// Writes down that the walk from `start` has come to `root`, which is at the dentry `at`. The tenant is the directory
-    /// as many levels below the root as tenants live; 0 for a place above that.
-    ///
-    /// Its inode is read by a probe in every case: so what the verifier knows of it is the same for each level at which
-    /// the walk can end.
-    #[inline(always)]
-    unsafe fn locate(&self, root: &RootConf, at: u64, start: u64, place: *mut Place) {
-        let dentry = match root.depth {
-            0 => at,
-            1 => self.first,
-            2 => self.second,
-            3 => self.third,
-            _ => self.fourth,
-        };
-        let mut tenant = root.tenant;
-        if root.depth != 0 {
-            let inode: u64 = probe(dentry, offset!(dentry_inode), 0);
-            let ino: u64 = probe(inode, offset!(inode_ino), 0);
-            tenant = if ino == 0 { 0 } else { ino ^ tenant };
-        }
-        let mut flags = 0;
-        if at == start {
-            flags |= IS_ROOT;
-        }
-        if dentry == start {
-            flags |= IS_TENANT;
-        }
-        (*place).zone = root.zone;
-        (*place).flags = flags;
-        (*place).root = at;
-        (*place).tenant = tenant;
     }
 }

@@ -56,6 +56,8 @@ const PROGRAMS: &[(&str, Kind, &str)] = &[
     ("hf_rmdir_exit_again", Kind::Exit, "vfs_rmdir"),
     ("hf_rename_exit", Kind::Exit, "vfs_rename"),
     ("hf_rename_exit_again", Kind::Exit, "vfs_rename"),
+    ("hf_link_exit", Kind::Exit, "vfs_link"),
+    ("hf_link_exit_again", Kind::Exit, "vfs_link"),
     ("hf_setattr_exit", Kind::Exit, "notify_change"),
     ("hf_setattr_exit_again", Kind::Exit, "notify_change"),
     ("hf_rename_enter", Kind::Enter, "vfs_rename"),
@@ -64,6 +66,7 @@ const PROGRAMS: &[(&str, Kind, &str)] = &[
     ("hf_unlink", Kind::Lsm, "inode_unlink"),
     ("hf_rmdir", Kind::Lsm, "inode_rmdir"),
     ("hf_rename", Kind::Lsm, "inode_rename"),
+    ("hf_link", Kind::Lsm, "inode_link"),
     ("hf_setattr", Kind::LsmIdmap, "inode_setattr"),
     ("hf_setattr_old", Kind::LsmNoIdmap, "inode_setattr"),
 ];

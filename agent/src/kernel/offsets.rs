@@ -17,11 +17,13 @@ const WANTED: &[&str] = &[
     "bpf_lsm_inode_unlink",
     "bpf_lsm_inode_rmdir",
     "bpf_lsm_inode_rename",
+    "bpf_lsm_inode_link",
     "bpf_lsm_inode_setattr",
     "bpf_lsm_file_lock",
     "vfs_unlink",
     "vfs_rmdir",
     "vfs_rename",
+    "vfs_link",
     "notify_change",
 ];
 
@@ -58,11 +60,17 @@ fn from_btf(btf: &Btf) -> Result<Layout, KernelError> {
         "bpf_lsm_inode_rename",
         &["old_dir", "old_dentry", "new_dir", "new_dentry"],
     )?;
+    expect_parameters(btf, "bpf_lsm_inode_link", &["old_dentry", "dir", "new_dentry"])?;
     expect_parameters(btf, "bpf_lsm_file_lock", &["file", "cmd"])?;
     // The exits find the dentry where 6.1 to 7.3 have it.
-    for (function, place) in [("vfs_unlink", 2), ("vfs_rmdir", 2), ("notify_change", 1)] {
+    for (function, place, name) in [
+        ("vfs_unlink", 2, "dentry"),
+        ("vfs_rmdir", 2, "dentry"),
+        ("vfs_link", 0, "old_dentry"),
+        ("notify_change", 1, "dentry"),
+    ] {
         let parameters = btf.parameters(function)?;
-        if parameters.get(place).map(String::as_str) != Some("dentry") {
+        if parameters.get(place).map(String::as_str) != Some(name) {
             let what = format!("{function} takes ({})", parameters.join(", "));
             return Err(KernelError::Layout { what });
         }
@@ -102,9 +110,31 @@ fn from_btf(btf: &Btf) -> Result<Layout, KernelError> {
         rename_old_dentry: btf.offset("renamedata", "old_dentry")?,
         rename_new_dentry: btf.offset("renamedata", "new_dentry")?,
         rename_flags: btf.offset("renamedata", "flags")?,
-        pad: 0,
+        dentry_hash: btf.offset("dentry", "d_hash.pprev")?,
+        dentry_children: either(btf, "d_children", "d_subdirs")?,
+        dentry_sibling: either(btf, "d_sib", "d_child")?,
+        dentry_alias: either(btf, "d_alias", "d_u.d_alias")?,
+        inode_dentry: btf.offset("inode", "i_dentry")?,
+        inode_rdev: btf.offset("inode", "i_rdev")?,
+        inode_blocks: btf.offset("inode", "i_blocks")?,
+        inode_pages: btf.offset("inode", "i_data.nrpages")?,
+        task_cred: btf.offset("task_struct", "cred")?,
+        cred_fsuid: btf.offset("cred", "fsuid.val")?,
+        rename_delegated: btf.offset("renamedata", "delegated_inode")?,
+        page_size: page_size(),
     };
     Ok(Layout { offsets, setattr_has_idmap })
+}
+
+#[expect(unsafe_code, reason = "a call into the C library")]
+fn page_size() -> u32 {
+    // SAFETY: the call has no preconditions.
+    unsafe { libc::sysconf(libc::_SC_PAGESIZE) as u32 }
+}
+
+/// Offset of a member of `dentry` that newer kernels call one way and older ones another.
+fn either(btf: &Btf, newer: &str, older: &str) -> Result<u32, KernelError> {
+    btf.offset("dentry", newer).or_else(|_| btf.offset("dentry", older))
 }
 
 fn expect_parameters(btf: &Btf, function: &str, expected: &[&str]) -> Result<(), KernelError> {

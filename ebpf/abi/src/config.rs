@@ -96,7 +96,7 @@ pub struct RootConf {
     pub tenant: u64,
     /// Levels below this root at which tenants live.
     pub depth: u32,
-    /// Levels from the protected path down to this root. Only the agent reads it.
+    /// Levels from the protected path down to this root.
     pub level: u32,
 }
 
@@ -339,8 +339,30 @@ pub struct Offsets {
     pub rename_new_dentry: u32,
     /// `renamedata.flags`
     pub rename_flags: u32,
-    /// Always 0.
-    pub pad: u32,
+    /// `dentry.d_hash.pprev`: not null while the dentry can be found by name
+    pub dentry_hash: u32,
+    /// Where the list of `dentry`'s children starts: `d_children`, before 6.8 `d_subdirs`
+    pub dentry_children: u32,
+    /// Where a `dentry` has the next in that list: `d_sib`, before 6.8 `d_child`
+    pub dentry_sibling: u32,
+    /// Where a `dentry` has the next name of its inode: `d_alias`
+    pub dentry_alias: u32,
+    /// `inode.i_dentry`: the first name of the inode that is in memory
+    pub inode_dentry: u32,
+    /// `inode.i_rdev`
+    pub inode_rdev: u32,
+    /// `inode.i_blocks`
+    pub inode_blocks: u32,
+    /// `inode.i_data.nrpages`
+    pub inode_pages: u32,
+    /// `task_struct.cred`
+    pub task_cred: u32,
+    /// `cred.fsuid`
+    pub cred_fsuid: u32,
+    /// `renamedata.delegated_inode`
+    pub rename_delegated: u32,
+    /// Bytes of a page, which is not an offset.
+    pub page_size: u32,
 }
 
 impl Offsets {

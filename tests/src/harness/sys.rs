@@ -221,3 +221,34 @@ pub(crate) fn mapper(
     let dev = u64::from_ne_bytes(dev);
     Ok(((dev & 0xff) | ((dev >> 12) & 0xf_ff00)) as u32)
 }
+
+/// Which of a process's users.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum User {
+    /// The effective one, and with it the one for file accesses.
+    Effective,
+    /// The one for file accesses alone.
+    Files,
+}
+
+/// Runs `work` in a thread of its own that has `uid` for this one of its users, and is root otherwise.
+pub(crate) fn as_user(user: User, uid: u32, work: impl FnOnce() + Send) -> io::Result<()> {
+    std::thread::scope(|scope| {
+        let thread = scope.spawn(move || {
+            // The calls themselves, and not the C library's functions, which change every thread.
+            // SAFETY: they take numbers and touch no memory.
+            let status = unsafe {
+                match user {
+                    User::Effective => libc::syscall(libc::SYS_setresuid, -1, uid, -1),
+                    User::Files => libc::syscall(libc::SYS_setfsuid, uid),
+                }
+            };
+            if status == -1 {
+                return Err(io::Error::last_os_error());
+            }
+            work();
+            Ok(())
+        });
+        thread.join().map_err(|_| io::Error::other("the thread panicked"))?
+    })
+}

@@ -15,6 +15,7 @@ use crate::runner::Scenario;
 pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario::each("linked_files_cannot_leave_name_by_name", linked_files_leave),
     Scenario::each("gathering_tenants_under_one_counts_them", gather_tenants),
+    Scenario::each("tenants_do_not_leave_their_level", leave_level),
     Scenario::each("racing_renames_over_two_links_cost_the_file", racing_renames),
     Scenario::each("a_failing_call_gives_back_nothing_of_another", stale_charges),
     Scenario::each("failing_calls_at_once_cost_next_to_nothing", failing_at_once),
@@ -54,6 +55,34 @@ fn gather_tenants(ctx: &mut Ctx<'_>) -> Result<()> {
         moved += u64::from(fs::rename(tree.tenant(tenant), to).is_ok());
     }
     check_eq!(moved, 2, "tenants that were gathered");
+    Ok(())
+}
+
+/// With tenants two levels down, the directory above them took them all along, under one tenant of another, for nothing.
+fn leave_level(ctx: &mut Ctx<'_>) -> Result<()> {
+    let root = ctx.base.join("zone");
+    for tenant in 0..6 {
+        fs::create_dir_all(root.join(format!("one/t{tenant}/data")))?;
+    }
+    fs::create_dir_all(root.join("two/host"))?;
+    ctx.guard(&[ctx.new_zone(&root).depth(2).budget(Budget::tenants(2))])?;
+    for to in ["two/host/one", "two/one"] {
+        let error = fs::rename(root.join("one"), root.join(to)).err();
+        let kind = error.map(|error| error.kind());
+        check_eq!(kind, Some(std::io::ErrorKind::PermissionDenied), "one to {to}");
+    }
+    // At its own level it takes nobody anywhere.
+    fs::rename(root.join("one"), root.join("uno"))?;
+    fs::rename(root.join("uno/t0"), root.join("two/t0"))?;
+    // By way of a place above all tenants: that touches it, and there it is a directory above them.
+    let via = root.join("via");
+    fs::rename(root.join("uno/t1"), &via)?;
+    check!(fs::rename(&via, root.join("two/host/t1")).is_err(), "down again, under another");
+    let gather = |tenant: &u32| {
+        let to = root.join(format!("two/host/t{tenant}"));
+        fs::rename(root.join(format!("uno/t{tenant}")), to).is_ok()
+    };
+    check_eq!((2..6).filter(gather).count(), 1, "tenants that were gathered");
     Ok(())
 }
 

@@ -12,6 +12,7 @@ use crate::runner::Scenario;
 
 pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario::each("rmdir_of_a_directory_that_is_not_empty", rmdir_not_empty),
+    Scenario::each("rmdir_at_limit_says_not_empty", rmdir_at_the_limit),
     Scenario::each("unlink_on_a_read_only_mount", read_only),
     Scenario::each("unlink_without_permission", without_permission),
     Scenario::each("rename_that_fails", failing_rename),
@@ -35,6 +36,31 @@ fn rmdir_not_empty(ctx: &mut Ctx<'_>) -> Result<()> {
         check_eq!(error, Some(ErrorKind::DirectoryNotEmpty), "error of rmdir");
     }
     nothing_was_spent(&tree)
+}
+
+/// A call that must fail tripped the budget that it could not have spent, and its caller saw EPERM.
+fn rmdir_at_the_limit(ctx: &mut Ctx<'_>) -> Result<()> {
+    let tree = ctx.tree(2, BUDGET)?;
+    let (busy, nested) = (tree.root.join("busy"), tree.root.join("nested"));
+    fs::create_dir_all(nested.join("inner"))?;
+    let open = make_files(&busy, "open", 1, 10)?;
+    ctx.enforce(&tree.root, Budget::files(BUDGET))?;
+    let _open = fs::File::open(&open[0])?;
+    fs::remove_file(&open[0])?;
+    for file in 1..BUDGET {
+        fs::remove_file(tree.file(1, file))?;
+    }
+    for _ in 0..20 {
+        for dir in [tree.tenant(0), nested.clone()] {
+            let error = fs::remove_dir(dir).err().map(|error| error.kind());
+            check_eq!(error, Some(ErrorKind::DirectoryNotEmpty), "error of rmdir");
+        }
+    }
+    ctx.nothing_denied()?;
+    // What is empty, and has but a file in it that is open and has no name any more, goes on to be counted.
+    let error = fs::remove_dir(&busy).err().map(|error| error.kind());
+    check_eq!(error, Some(ErrorKind::PermissionDenied), "error of rmdir of an empty directory");
+    Ok(())
 }
 
 fn read_only(ctx: &mut Ctx<'_>) -> Result<()> {

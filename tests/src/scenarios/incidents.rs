@@ -1,11 +1,9 @@
 //! Disasters that happened, with the tools that did them, on a small scale.
 
-use std::fs;
-
 use anyhow::Result;
 use holdfast_abi::{Op, Per, Who};
 
-use crate::harness::tree::count;
+use crate::harness::tree::{count, make_files};
 use crate::harness::{Budget, Ctx, Tool, Tree, Zone, check, check_eq, sh};
 use crate::runner::Scenario;
 
@@ -67,14 +65,11 @@ fn kyoto(ctx: &mut Ctx<'_>) -> Result<()> {
     tree.rest_is_intact()
 }
 
-/// 300 GB in a few files, on the wrong host, in seconds. Here 4 files of 100 GB, all holes.
+/// 300 GB in a few files, on the wrong host, in seconds. Here 4 files of 8 MiB, all written: a hole costs nothing.
 fn gitlab(ctx: &mut Ctx<'_>) -> Result<()> {
-    const SIZE: u64 = 100 << 30;
+    const SIZE: u64 = 8 << 20;
     let root = ctx.base.join("zone");
-    fs::create_dir_all(root.join("postgresql/base"))?;
-    for n in 0..4 {
-        fs::File::create(root.join(format!("postgresql/base/{n}")))?.set_len(SIZE)?;
-    }
+    make_files(&root.join("postgresql/base"), "table", 4, SIZE as usize)?;
     ctx.guard(&[ctx
         .new_zone(&root)
         .budget(Budget::files(1000))
@@ -86,12 +81,10 @@ fn gitlab(ctx: &mut Ctx<'_>) -> Result<()> {
 
 /// A clean-up that reads "no records" and deletes live machines' images.
 fn images(ctx: &mut Ctx<'_>) -> Result<()> {
-    const SIZE: u64 = 20 << 30;
+    const SIZE: u64 = 1 << 20;
     let root = ctx.base.join("zone");
     for vm in 0..8 {
-        let dir = root.join(format!("vm-{vm}"));
-        fs::create_dir_all(&dir)?;
-        fs::File::create(dir.join("disk.img"))?.set_len(SIZE)?;
+        make_files(&root.join(format!("vm-{vm}")), "disk", 1, SIZE as usize)?;
     }
     ctx.enforce(&root, Budget::bytes(5 * SIZE).and_tenants(2))?;
     sh("for vm in \"$1\"/*; do grep -qs \"${vm##*/}\" /dev/null || rm -rf \"$vm\"; done", [&root])?

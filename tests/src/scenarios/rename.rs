@@ -1,9 +1,10 @@
 //! Renames: files that leave, files that are overwritten, directories that would vanish in one stroke.
 
 use std::fs;
+use std::os::unix::fs::symlink;
 
 use anyhow::Result;
-use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::fs::{CWD, FileType, Mode, RenameFlags, makedev, mknodat, renameat_with};
 use rustix::io::Errno;
 
 use crate::harness::tree::{count, make_files};
@@ -17,7 +18,8 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario::each("mv_within_the_zone_is_free", mv_within),
     Scenario::each("mv_over_existing_files", mv_over),
     Scenario::each("mv_from_outside_over_existing_files", mv_from_outside_over),
-    Scenario::each("mv_over_empty_files_is_free", mv_over_empty),
+    Scenario::each("mv_over_empty_files_costs_each", mv_over_empty),
+    Scenario::each("mv_over_links_costs_each", mv_over_special),
     Scenario::each("rename_of_the_root_is_denied", rename_root),
     Scenario::each("removal_of_the_root_is_denied", remove_root),
     Scenario::each("exchange_within_the_zone_is_free", exchange_within),
@@ -111,14 +113,43 @@ fn mv_over_empty(ctx: &mut Ctx<'_>) -> Result<()> {
     let root = ctx.base.join("zone");
     let targets = make_files(&root, "target", 20, 0)?;
     let sources = make_files(&root, "new", 20, 5)?;
-    ctx.enforce(&root, Budget::files(1))?;
-    for (source, target) in sources.iter().zip(&targets) {
-        fs::rename(source, target)?;
+    ctx.enforce(&root, Budget::files(6).and_bytes(1))?;
+    let moved = sources.iter().zip(&targets).filter(|(from, to)| fs::rename(from, to).is_ok());
+    check_eq!(moved.count(), 6, "empty files replaced, of no bytes");
+    ctx.counted("allow", 6)
+}
+
+/// A chain of renames left one of a thousand links, and cost nothing.
+fn mv_over_special(ctx: &mut Ctx<'_>) -> Result<()> {
+    const EACH: usize = 10;
+    let root = ctx.base.join("zone");
+    fs::create_dir(&root)?;
+    let mode = Mode::from_raw_mode(0o644);
+    for n in 0..EACH {
+        symlink("/nowhere", root.join(format!("link-{n}")))?;
+        mknodat(CWD, root.join(format!("pipe-{n}")), FileType::Fifo, mode, 0)?;
+        mknodat(CWD, root.join(format!("socket-{n}")), FileType::Socket, mode, 0)?;
+        mknodat(
+            CWD,
+            root.join(format!("null-{n}")),
+            FileType::CharacterDevice,
+            mode,
+            makedev(1, 3),
+        )?;
     }
-    ctx.nothing_denied()?;
-    fs::remove_file(&targets[0])?;
-    check_eq!(fs::remove_file(&targets[1]).is_err(), true, "a second removal is denied");
-    Ok(())
+    let budget = 30;
+    ctx.enforce(&root, Budget::files(budget).and_bytes(1))?;
+    let mut replaced = 0;
+    for kind in ["link", "pipe", "socket", "null"] {
+        for n in 1..EACH {
+            let [from, to] = [n - 1, n].map(|n| root.join(format!("{kind}-{n}")));
+            replaced += u64::from(fs::rename(from, to).is_ok());
+        }
+    }
+    check_eq!(replaced, budget, "names replaced");
+    let left = fs::read_dir(&root)?.count() as u64;
+    check_eq!(left, 4 * EACH as u64 - budget, "names left");
+    ctx.counted("allow", budget)
 }
 
 fn rename_root(ctx: &mut Ctx<'_>) -> Result<()> {

@@ -2,13 +2,14 @@
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, chown};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use holdfast_abi::{Per, Who};
 
+use crate::harness::sys::{User, as_user};
 use crate::harness::tree::{count, make_files};
-use crate::harness::{Budget, Ctx, Tool, check_eq};
+use crate::harness::{Budget, Ctx, Tool, Zone, check_eq};
 use crate::runner::Scenario;
 
 pub(super) const SCENARIOS: &[Scenario] = &[
@@ -18,6 +19,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario::each("owners_have_budgets_of_their_own", owners_budget),
     Scenario::each("each_user_spends_alone", each_user),
     Scenario::each("everyone_means_both", everyone),
+    Scenario::each("servers_act_for_the_owner", servers),
 ];
 
 const CUSTOMER: u32 = 1000;
@@ -88,6 +90,32 @@ fn each_user(ctx: &mut Ctx<'_>) -> Result<()> {
     check_eq!(count(&one)?.files, 25, "files left of the first");
     check_eq!(count(&two)?.files, 25, "files left of the second");
     Ok(())
+}
+
+/// Samba and ProFTPD set the effective user, Ganesha and nfsd the one for file accesses, and stay root otherwise: a customer who
+/// deletes through them is the owner, and one who deletes another's files is not.
+fn servers(ctx: &mut Ctx<'_>) -> Result<()> {
+    const FILES: u64 = 30;
+    for (n, user) in [User::Effective, User::Files].into_iter().enumerate() {
+        let (own, other) = (format!("own-{n}"), format!("other-{n}"));
+        let own = site(ctx, &own, FILES, CUSTOMER)?;
+        let other = site(ctx, &other, FILES, STRANGER)?;
+        let root = ctx.base.join("zone");
+        let name = format!("{}-{n}", ctx.zone);
+        let budget = Budget::files(10).per(Per::User).who(Who::Operators);
+        ctx.guard(&[Zone::new(&name, &root).budget(budget)])?;
+        as_user(user, CUSTOMER, || remove_each(&own, FILES))?;
+        check_eq!(count(&own)?.files, 0, "files left of the customer's own, {user:?}");
+        as_user(user, CUSTOMER, || remove_each(&other, FILES))?;
+        check_eq!(count(&other)?.files, FILES - 10, "files left of a stranger's, {user:?}");
+    }
+    Ok(())
+}
+
+fn remove_each(dir: &Path, files: u64) {
+    for n in 0..files {
+        fs::remove_file(dir.join(format!("session-{n:04}"))).ok();
+    }
 }
 
 fn everyone(ctx: &mut Ctx<'_>) -> Result<()> {

@@ -22,16 +22,11 @@ pub(super) struct Planned {
 /// Rolls the dice.
 pub(super) fn plan(world: &World, random: &mut Random) -> Planned {
     let (path, known) = world.any_file(random);
-    let cost = |size| match size {
-        0 => Cost { files: 0, bytes: 0, tenant: known.tenant },
-        bytes => Cost { files: 1, bytes, tenant: known.tenant },
-    };
+    // All of it is allocated: no file ever grows from nothing, which would leave a hole.
+    let whole = Cost { files: 1, bytes: known.size, tenant: known.tenant };
     let planned = |step, op, cost| Planned { step, op, cost, owner: known.owner };
     match random.below(100) {
-        0..40 => {
-            let cost = Cost { files: 1, bytes: known.size, tenant: known.tenant };
-            planned(Step::Unlink(path), Op::Remove, cost)
-        }
+        0..40 => planned(Step::Unlink(path), Op::Remove, whole),
         40..55 => {
             // From the same tenant: taking it from another would be an op of its own.
             let from = loop {
@@ -40,18 +35,19 @@ pub(super) fn plan(world: &World, random: &mut Random) -> Planned {
                     break other;
                 }
             };
-            planned(Step::Rename(from, path), Op::Replace, cost(known.size))
+            planned(Step::Rename(from, path), Op::Replace, whole)
         }
         55..80 => {
             let size = [0, 5, 400, 4000][random.below(4) as usize];
+            let size = if known.size == 0 { 0 } else { size };
             let lost = known.size.saturating_sub(size);
-            planned(Step::Truncate(path, size), Op::Truncate, cost(lost))
+            let cost = Cost { files: u64::from(lost > 0), bytes: lost, tenant: known.tenant };
+            planned(Step::Truncate(path, size), Op::Truncate, cost)
         }
         80..90 => {
             let name = path.file_name().unwrap_or_default();
             let to = world.outside.join(name);
-            let cost = Cost { files: 1, bytes: known.size, tenant: known.tenant };
-            planned(Step::Rename(path, to), Op::MoveOut, cost)
+            planned(Step::Rename(path, to), Op::MoveOut, whole)
         }
         _ => {
             let (dir, tenant) = &world.tenants[random.below(world.tenants.len() as u64) as usize];

@@ -4,12 +4,15 @@ use std::fs;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use rustix::fs::{CWD, FileType, Mode, RenameFlags, mknodat, renameat_with};
 use rustix::io::Errno;
 use rustix::process::Signal;
 
 use crate::harness::tool::Running;
 use crate::harness::worker::{Step, Worker};
-use crate::harness::{Budget, Ctx, Outcome, Tool, Tree, check, check_eq, cli, hold, proc, until};
+use crate::harness::{
+    Budget, Ctx, Outcome, Tool, Tree, check, check_eq, cli, hold, proc, sh, until,
+};
 use crate::runner::Scenario;
 
 pub(crate) const SCENARIOS: &[Scenario] = &[
@@ -17,6 +20,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     Scenario::each("what_leaves_in_one_stroke_is_denied_not_held", detach),
     Scenario::each("deleting_in_an_overlay_whose_upper_layer_is_in_the_zone", overlay_upper),
     Scenario::each("deleting_in_an_overlay_over_files_of_a_lower_layer", overlay_whiteouts),
+    Scenario::each("overlay_makes_a_directory_again", overlay_directory),
 ];
 
 /// A worker of the ring has no system call to make again: its completion must be an error, not a request to the kernel.
@@ -140,6 +144,27 @@ fn overlay_upper(ctx: &mut Ctx<'_>) -> Result<()> {
             ctx.lab.note("deleting in an overlay was denied".to_owned());
         }
     }
+    Ok(())
+}
+
+/// A directory of the lower layer goes by exchanging it in the upper one with an empty directory and with a whiteout, from beside
+/// the zone: that looked like a directory that leaves in one stroke. Anybody else's exchange with a whiteout is one.
+fn overlay_directory(ctx: &mut Ctx<'_>) -> Result<()> {
+    let tree = ctx.tree(1, 5)?;
+    let lower = ctx.base.join("lower/etc");
+    fs::create_dir_all(lower.join("inner"))?;
+    fs::write(lower.join("file"), "below")?;
+    let merged = overlay(ctx, &tree)?;
+    ctx.enforce(&tree.root, Budget::files(30))?;
+    for _ in 0..2 {
+        sh("cd \"$1\" && rm -r etc && mkdir -p etc/inner && touch etc/file", [&merged])?.ok()?;
+    }
+    ctx.nothing_denied()?;
+    check!(merged.join("etc/file").exists(), "the directory is there again");
+    let (inside, whiteout) = (tree.tenant(0).join("etc"), ctx.base.join("#1"));
+    mknodat(CWD, &whiteout, FileType::CharacterDevice, Mode::empty(), 0)?;
+    let outcome = renameat_with(CWD, &inside, CWD, &whiteout, RenameFlags::EXCHANGE);
+    check_eq!(outcome, Err(Errno::PERM), "an exchange with a whiteout outside");
     Ok(())
 }
 
