@@ -41,6 +41,7 @@ pub(crate) struct Metrics {
     destroyed_files: Monotonic,
     destroyed_bytes: Monotonic,
     trips: Monotonic,
+    strict: Monotonic,
     lost: Monotonic,
     suppressed: Monotonic,
     audit: audit::Audit,
@@ -105,6 +106,12 @@ impl Metrics {
                 r,
                 "trips_total",
                 "Trips: ops that were the first over a budget.",
+                &["zone"],
+            )?,
+            strict: counters(
+                r,
+                "strict_ops_total",
+                "Ops that a zone was charged for, allowed or not, as their place on its filesystem is unknown: they may have been outside.",
                 &["zone"],
             )?,
             lost: counters(
@@ -311,6 +318,7 @@ impl Metrics {
             }
             let counters = facts.zone_counters(slot);
             self.trips.reached(slot, &[name], counters.trips);
+            self.strict.reached(slot, &[name], counters.strict);
             self.lost.reached(slot, &[name], counters.events_lost);
             self.suppressed.reached(slot, &[name], counters.events_suppressed);
         }
