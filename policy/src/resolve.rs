@@ -12,7 +12,7 @@ mod trips;
 
 use std::collections::HashMap;
 
-use holdfast_abi::{MAX_TENANT_DEPTH, MAX_ZONES, Mode};
+use holdfast_abi::{MAX_POLICY_ZONES, MAX_TENANT_DEPTH, Mode};
 
 use crate::audit::OnAuditFailure;
 use crate::model::{Policy, Role, Zone, ZoneName};
@@ -22,7 +22,6 @@ use crate::raw::{At, Field, RawPolicy, RawZone};
 use fields::{flag, required, word};
 
 /// How many zones a policy can have: the kernel's, without the canary.
-const MAX_POLICY_ZONES: usize = MAX_ZONES - 1;
 
 /// The policy, as far as it makes sense. It is whole if no mistake was added.
 pub(crate) fn resolve(raw: &RawPolicy, source: &Source<'_>, mistakes: &mut Mistakes) -> Policy {

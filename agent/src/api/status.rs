@@ -92,23 +92,24 @@ pub(crate) struct PolicyStatus {
     pub(crate) reload_error: Option<String>,
 }
 
-/// What was tried, and whether it was stopped.
+/// The last self-test.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct CoverageStatus {
     /// When, RFC 3339 UTC.
     pub(crate) time: String,
-    /// Each op that can be tried.
+    /// Each part of it.
     pub(crate) ops: Vec<CoverageOp>,
 }
 
-/// One op that was tried.
+/// One part of the self-test.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct CoverageOp {
-    /// The op.
+    /// The op that has to be denied; or `allowed` (one that has to go on, be counted and recorded, or given back if it fails),
+    /// `programs`, `configuration`.
     pub(crate) op: String,
-    /// Whether it was stopped.
+    /// Whether that was so.
     pub(crate) ok: bool,
-    /// What happened instead.
+    /// What was found instead.
     pub(crate) found: Option<String>,
 }
 

@@ -100,11 +100,17 @@ pub(super) fn guard(status: &Status) -> String {
 
 fn render_zone(zone: &ZoneStatus) -> String {
     let mut page = String::new();
-    let destroyed = format!(
+    let mut destroyed = format!(
         "{} and {} destroyed",
         text::count(zone.destroyed.files, "file"),
         text::size(zone.destroyed.bytes)
     );
+    if zone.strict > 0 {
+        // They count, and nobody need have touched the zone.
+        let ops = text::count(zone.strict, "op");
+        destroyed
+            .push_str(&format!(" (at most: {ops} of unknown place on its filesystem count here)"));
+    }
     push(
         &mut page,
         &format!(
@@ -150,7 +156,6 @@ fn render_zone(zone: &ZoneStatus) -> String {
     for (count, what) in [
         (zone.events_lost, "events found the kernel's buffer full"),
         (zone.events_suppressed, "events left out because their actor sent enough already"),
-        (zone.strict, "ops charged here because their place could not be determined"),
         (zone.overflow, "charges shared one account because there was no room for more"),
         (
             zone.untracked,
@@ -296,6 +301,21 @@ mod tests {
             page.contains("2 directories have left their paths and are still guarded"),
             "{page}"
         );
+    }
+
+    /// Files of no zone, truncated through NFS, were "5 files destroyed" of a zone that nobody had touched.
+    #[test]
+    fn ops_of_unknown_place_are_told_apart() {
+        let mut state = test_guarded();
+        state.in_force[0].kept = vec![7];
+        let now = state.started;
+        let mut status = report::status(&state, &Facts::default(), now, &mut |_| None);
+        assert!(!render(&status).contains("unknown place"));
+        status.zones[0].destroyed.files = 5;
+        status.zones[0].strict = 5;
+        let page = render(&status);
+        let wanted = "5 files and 0 B destroyed (at most: 5 ops of unknown place on its filesystem";
+        assert!(page.contains(wanted), "{page}");
     }
 
     #[test]

@@ -614,6 +614,7 @@ impl Executor {
         facts.counters = or_note(guard.counters(), &mut errors);
         facts.zone_counters = or_note(guard.zone_counters(), &mut errors);
         facts.marks_lost = or_note(guard.marks_lost(), &mut errors);
+        facts.skipped_runs = or_note(guard.skipped_runs(), &mut errors);
         facts.ledger = Ledger::new(or_note(guard.accounts(), &mut errors));
         for error in &errors {
             warn!(%error, "the kernel's numbers cannot be read");

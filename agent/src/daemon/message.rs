@@ -223,6 +223,8 @@ pub(crate) enum Cause {
     Reload,
     /// Directories appeared, went or were made anew.
     Roots,
+    /// What the kernel goes by is not what the agent wrote.
+    Repair,
 }
 
 impl Cause {
@@ -232,6 +234,7 @@ impl Cause {
             Self::Start => "start",
             Self::Reload => "reload",
             Self::Roots => "roots",
+            Self::Repair => "repair",
         }
     }
 }

@@ -110,7 +110,7 @@ mod tests {
     }
 
     fn proved(outcome: Result<(), String>) -> Event {
-        Event::Proved(Coverage { ops: vec![(Op::Remove, outcome)] })
+        Event::Proved(Coverage { ops: vec![(Op::Remove, outcome)], checks: vec![] })
     }
 
     fn turn(state: &mut State, event: Event) -> String {

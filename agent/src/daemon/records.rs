@@ -98,6 +98,7 @@ pub(super) fn policy_message(plan: &Plan, cause: Cause, in_force: bool) -> Strin
     let roots: usize = plan.zones.iter().map(|zone| zone.roots.len()).sum();
     let what = match (in_force, cause) {
         (true, Cause::Roots) => "directories changed; the policy is in force for what is there now",
+        (true, Cause::Repair) => "the kernel's maps were edited; the policy is in force anew",
         (true, Cause::Start | Cause::Reload) => "the policy is in force",
         (false, _) => "the policy is read, but nothing enforces it",
     };

@@ -94,7 +94,9 @@ impl Guarding {
     }
 
     fn down(&self, mut why: String) -> Standing {
-        let failed: Vec<&Check> = self.checks.iter().filter(|check| !check.ok).collect();
+        let tested = self.coverage.iter().flat_map(|(coverage, _)| &coverage.checks);
+        let all = tested.filter(|_| self.is_up()).chain(&self.checks);
+        let failed: Vec<&Check> = all.filter(|check| !check.ok).collect();
         for check in &failed {
             if !why.contains(&check.found) {
                 why.push_str(&format!("; {}: {}", check.name, check.found));
@@ -126,7 +128,7 @@ mod tests {
         Guarding {
             started: Some(Ok(Started::Fresh)),
             in_force: true,
-            coverage: Some((Coverage { ops: vec![(Op::Remove, Ok(()))] }, NOW)),
+            coverage: Some((Coverage { ops: vec![(Op::Remove, Ok(()))], checks: vec![] }, NOW)),
             ..Guarding::default()
         }
     }
@@ -139,10 +141,11 @@ mod tests {
         broken[1].started = Some(Err("no".to_owned()));
         broken[2].in_force = false;
         broken[3].coverage = None;
-        broken[4].coverage = Some((Coverage { ops: vec![] }, NOW));
+        broken[4].coverage = Some((Coverage::default(), NOW));
         broken[5].coverage = Some((
             Coverage {
                 ops: vec![(Op::Remove, Ok(())), (Op::Replace, Err("it went on".to_owned()))],
+                checks: vec![],
             },
             NOW,
         ));
@@ -151,6 +154,16 @@ mod tests {
         }
         let later = Now { boot_ns: NOW.boot_ns + 31_000_000_000, wall_ns: 0 };
         assert!(!proven().standing(later).is_up(), "a proof holds for a while only");
+    }
+
+    #[test]
+    fn failed_check_says_what_to_do() {
+        let mut guarding = proven();
+        let (coverage, _) = guarding.coverage.as_mut().unwrap();
+        coverage.checks = vec![check("programs", false, "restart the agent")];
+        let Standing::Down { why, fix } = guarding.standing(NOW) else { panic!("up") };
+        assert_eq!(why, "the self-test fails: programs (programs found)");
+        assert_eq!(fix, "restart the agent");
     }
 
     #[test]

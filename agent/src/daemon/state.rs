@@ -79,6 +79,9 @@ pub(crate) struct State {
     last_proof: Option<Now>,
     last_survey: Option<Now>,
     last_forget: Option<Now>,
+    last_repair: Option<Now>,
+    /// How often the policy was put in force anew because the kernel's maps were edited.
+    pub(crate) repairs: u64,
 }
 
 impl State {
@@ -107,6 +110,8 @@ impl State {
             last_proof: None,
             last_survey: None,
             last_forget: None,
+            last_repair: None,
+            repairs: 0,
         };
         state.learn_labels();
         state
@@ -228,7 +233,7 @@ impl State {
     }
 
     fn decided(&mut self, decided: &Decided, now: Now) -> Vec<Action> {
-        if decided.raw.zone == abi::CANARY_ZONE {
+        if [abi::CANARY_ZONE, abi::SELF_TEST_ZONE].contains(&decided.raw.zone) {
             return vec![];
         }
         let report = self.event(decided, now);
@@ -397,7 +402,8 @@ impl State {
         reply: Option<Reply>,
         now: Now,
     ) -> Vec<Action> {
-        let first_of_policy = self.guarding.apply_error.take().is_some() || cause != Cause::Roots;
+        let of_this_policy = matches!(cause, Cause::Roots | Cause::Repair);
+        let first_of_policy = self.guarding.apply_error.take().is_some() || !of_this_policy;
         let news = plan.missing() != self.plan.missing() || first_of_policy;
         self.plan = plan;
         self.before = None;
@@ -511,18 +517,23 @@ impl State {
         if !complete {
             actions.push(Action::Probe);
         }
+        let edited = self.guarding.coverage.as_ref().is_some_and(|(found, _)| found.is_edited());
         if changed {
             let (level, message) = if complete {
-                (
-                    Level::INFO,
-                    "the self-test passes: every op that was tried was stopped".to_owned(),
-                )
+                (Level::INFO, "the self-test passes".to_owned())
             } else {
                 let why = report::coverage_why(&ops);
                 (Level::ERROR, format!("GUARD DOWN: {why}; see `holdfast doctor`"))
             };
             actions.push(Action::Log(level, message));
             actions.push(Action::Record(Box::new(Record::Coverage { complete, ops })));
+        }
+        // Once in a period: if it does not help, the guard stays down.
+        if edited && is_due(self.last_repair, PROVE_EVERY, now) {
+            self.last_repair = Some(now);
+            self.repairs += 1;
+            let plan = Box::new(self.plan.clone());
+            actions.push(Action::Apply(plan, Cause::Repair, None));
         }
         actions
     }

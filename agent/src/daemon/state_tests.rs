@@ -32,7 +32,8 @@ fn zones(kept_roots: usize) -> Vec<ZoneInForce> {
 }
 
 fn covered(ok: bool) -> Coverage {
-    Coverage { ops: vec![(Op::Remove, if ok { Ok(()) } else { Err("it was removed".to_owned()) })] }
+    let outcome = if ok { Ok(()) } else { Err("it was removed".to_owned()) };
+    Coverage { ops: vec![(Op::Remove, outcome)], checks: vec![] }
 }
 
 pub(in crate::daemon) fn words(actions: &[Action]) -> Vec<&'static str> {
@@ -278,6 +279,28 @@ fn losing_the_proof_is_told_once_and_so_is_its_return() {
     assert_eq!(words(&state.handle(Event::Proved(covered(true)), at(15))), ["log", "record"]);
     assert!(state.guarding.standing(at(15)).is_up());
     assert_eq!(words(&state.handle(Event::Proved(covered(true)), at(20))), [] as [&str; 0]);
+}
+
+/// A zone's entry that was zeroed by hand let everything go, for ever, while the guard was said to be up.
+#[test]
+fn edited_maps_are_told_and_repaired() {
+    let mut state = guarded();
+    let edited = |ok| {
+        let check =
+            Check { name: crate::kernel::CONFIGURATION, ok, found: "edited".to_owned(), fix: None };
+        Event::Proved(Coverage { checks: vec![check], ..covered(true) })
+    };
+    let actions = state.handle(edited(false), at(5));
+    assert_eq!(words(&actions), ["probe", "log", "record", "apply"]);
+    assert!(matches!(&actions[3], A::Apply(_, Cause::Repair, None)));
+    let crate::daemon::Standing::Down { why, .. } = state.guarding.standing(at(5)) else {
+        panic!("up")
+    };
+    assert_eq!(why, "the self-test fails: configuration (edited)");
+    assert_eq!(words(&state.handle(edited(false), at(6))), ["probe"], "once in a period");
+    assert_eq!(words(&state.handle(edited(false), at(10))), ["probe", "apply"]);
+    assert_eq!((words(&state.handle(edited(true), at(11))).len(), state.repairs), (2, 2));
+    assert!(state.guarding.standing(at(11)).is_up());
 }
 
 #[test]

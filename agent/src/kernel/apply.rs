@@ -2,6 +2,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
+    hash::Hash,
     path::{Path, PathBuf},
 };
 
@@ -9,20 +10,33 @@ use aya::maps::PerCpuValues;
 use holdfast_abi as abi;
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2};
 
+use super::maps::{self, Maps};
 use super::{
     ActiveZone, BPF_NOEXIST, Desired, DesiredRoot, DesiredZone, error::KernelError, holds, learn,
-    maps::Maps,
+    prove,
 };
 
-/// Puts `desired` (and the canary) in force, or changes nothing.
+/// Everything that the programs go by, as it was written to the bank in force.
+#[derive(Default)]
+pub(super) struct Written {
+    bank: u32,
+    zones: Vec<abi::ZoneConf>,
+    roots: HashMap<abi::RootKey, abi::RootConf>,
+    filesystems: HashMap<abi::FsKey, abi::FsConf>,
+}
+
+/// Puts `desired` (and the directories of the self-test) in force, or changes nothing. `before` are the zones that were in
+/// force as the agent knows them: the maps may have been edited since.
 pub(super) fn apply(
     maps: &mut Maps,
     canary_dir: &Path,
     desired: &Desired,
-) -> Result<Vec<ActiveZone>, KernelError> {
+    (before, written_before): (&[ActiveZone], Option<&Written>),
+) -> Result<(Vec<ActiveZone>, Written), KernelError> {
     let control = maps.control()?;
     let bank = 1 - (control.bank & 1);
-    let (slots, fresh) = assign_slots(maps, control.bank, desired)?;
+    let mut written = Written { bank, ..Written::default() };
+    let (slots, fresh) = assign_slots(maps, control.bank, desired, before)?;
     let mut active = Vec::new();
     let (mut confs, mut kept_confs) = (Vec::new(), Vec::new());
     for (zone, &slot) in desired.zones.iter().zip(&slots) {
@@ -34,7 +48,7 @@ pub(super) fn apply(
         }
         let mut kept_roots = Vec::new();
         if zone.keep_roots {
-            for (root, conf) in kept(maps, control.bank, slot, &roots)? {
+            for (root, conf) in kept(maps, control.bank, slot, &roots, written_before)? {
                 kept_confs.push((root, kept_conf(zone, &root, conf)));
                 kept_roots.push(root);
             }
@@ -42,20 +56,19 @@ pub(super) fn apply(
         active.push(ActiveZone { slot, name: zone.name.clone(), roots, kept_roots });
     }
     let canary = learn_path(maps, canary_dir, ResolveFlags::empty())?;
+    let allowed = learn_path(maps, &prove::allowed_dir(canary_dir), ResolveFlags::empty())?;
 
     drop_overflow_accounts(maps)?;
     clear(maps, bank)?;
     let mut filesystems = HashMap::from([(canary.dev, abi::FsConf::NO_ZONE)]);
-    let canary_conf = abi::RootConf {
-        zone: abi::CANARY_ZONE,
-        generation: canary.generation,
-        tenant: canary.ino,
-        ..abi::RootConf::default()
-    };
-    add_root(maps, bank, &canary, canary_conf)?;
+    for (zone, learned) in [(abi::CANARY_ZONE, &canary), (abi::SELF_TEST_ZONE, &allowed)] {
+        let (generation, tenant) = (learned.generation, learned.ino);
+        let conf = abi::RootConf { zone, generation, tenant, ..abi::RootConf::default() };
+        add_root(&mut written, learned, conf);
+    }
     // Kept roots first: one that another zone's path leads to now belongs to that zone.
     for (root, conf) in kept_confs.iter().chain(&confs) {
-        add_root(maps, bank, root, *conf)?;
+        add_root(&mut written, root, *conf);
     }
     for (index, zone) in active.iter().enumerate() {
         let found = zone.roots.iter().map(|(_, root)| root);
@@ -66,18 +79,70 @@ pub(super) fn apply(
             }
         }
     }
-    for (dev, strict_zone) in filesystems {
+    let filesystems = filesystems
+        .into_iter()
+        .map(|(dev, strict_zone)| (abi::FsKey { dev, bank }, abi::FsConf { strict_zone, pad: 0 }));
+    written.filesystems = filesystems.collect();
+    for (key, conf) in &written.roots {
+        maps.roots
+            .insert(key, conf, 0)
+            .map_err(|error| KernelError::refused("write the map of roots", error))?;
+    }
+    for (key, conf) in &written.filesystems {
         maps.filesystems
-            .insert(abi::FsKey { dev, bank }, abi::FsConf { strict_zone, pad: 0 }, 0)
+            .insert(key, conf, 0)
             .map_err(|error| KernelError::refused("write the filesystem map", error))?;
     }
-    write_zones(maps, bank, control.bank, desired, &slots)?;
+    written.zones = write_zones(maps, bank, control.bank, desired, &slots)?;
     for slot in fresh {
         zero_counters(maps, slot)?;
         holds::forget_zone(maps, slot)?;
     }
     maps.set_control(abi::Control { bank, ..maps.control()? })?;
-    Ok(active)
+    Ok((active, written))
+}
+
+impl Written {
+    /// Whether the programs still go by what was written; if not, what differs.
+    pub(super) fn check(&self, maps: &Maps) -> Result<(), String> {
+        let told = |error: KernelError| error.to_string();
+        let bank = maps.control().map_err(told)?.bank;
+        if bank != self.bank {
+            return Err(format!("the bank in force is {bank}, and {} was written", self.bank));
+        }
+        for (slot, conf) in (0..).zip(&self.zones) {
+            if read_zone(maps, bank, slot).map_err(told)? != *conf {
+                let name = zone_name(conf);
+                return Err(format!(
+                    "the configuration of zone `{name}` (slot {slot}) was changed"
+                ));
+            }
+        }
+        let roots = maps::entries(&maps.roots, 0, "read the map of roots").map_err(told)?;
+        let roots: HashMap<_, _> = roots.into_iter().filter(|(key, _)| key.bank == bank).collect();
+        differ("protected paths", &self.roots, &roots)?;
+        let devices = maps::entries(&maps.filesystems, 0, "read the filesystems").map_err(told)?;
+        let devices = devices.into_iter().filter(|(key, _)| key.bank == bank).collect();
+        differ("filesystems", &self.filesystems, &devices)
+    }
+}
+
+/// Says how many entries were removed, added or changed.
+fn differ<K: Eq + Hash, V: PartialEq>(
+    what: &str,
+    written: &HashMap<K, V>,
+    found: &HashMap<K, V>,
+) -> Result<(), String> {
+    let same = written.iter().filter(|(key, conf)| found.get(*key) == Some(*conf)).count();
+    if (same, same) == (written.len(), found.len()) {
+        return Ok(());
+    }
+    Err(format!(
+        "the map of {what} was changed: of {} entries {} are as they were written, beside {} others",
+        written.len(),
+        same,
+        found.len() - same
+    ))
 }
 
 /// Roots in force in `bank` for the zone in `slot` that are not among `found`: as many as half of the map has room for.
@@ -86,6 +151,7 @@ fn kept(
     bank: u32,
     slot: u32,
     found: &[(PathBuf, abi::Learned)],
+    before: Option<&Written>,
 ) -> Result<Vec<(abi::Learned, abi::RootConf)>, KernelError> {
     let refused = |error| KernelError::refused("read the map of roots", error);
     let mut kept = Vec::new();
@@ -95,6 +161,15 @@ fn kept(
         if key.bank == bank && conf.zone == slot && !found.iter().any(|(_, root)| same(root)) {
             let (ino, dev, generation) = (key.ino, key.dev, conf.generation);
             kept.push((abi::Learned { serial: 0, ino, dev, generation }, conf));
+        }
+    }
+    // Those that the map has lost.
+    for (key, conf) in before.into_iter().flat_map(|written| &written.roots) {
+        let same = |root: &abi::Learned| (root.dev, root.ino) == (key.dev, key.ino);
+        let is_known = kept.iter().any(|(root, _)| same(root));
+        if conf.zone == slot && !is_known && !found.iter().any(|(_, root)| same(root)) {
+            let (ino, dev, generation) = (key.ino, key.dev, conf.generation);
+            kept.push((abi::Learned { serial: 0, ino, dev, generation }, *conf));
         }
     }
     let room = (abi::MAX_ROOTS as usize / 2).saturating_sub(found.len());
@@ -116,15 +191,20 @@ fn assign_slots(
     maps: &Maps,
     bank: u32,
     desired: &Desired,
+    before: &[ActiveZone],
 ) -> Result<(Vec<u32>, Vec<u32>), KernelError> {
-    let mut names = vec![String::new(); abi::MAX_ZONES];
-    for slot in 1..abi::MAX_ZONES as u32 {
+    let mut names = vec![String::new(); abi::SELF_TEST_ZONE as usize];
+    for slot in 1..abi::SELF_TEST_ZONE {
         names[slot as usize] = zone_name(&read_zone(maps, bank, slot)?);
     }
+    for zone in before {
+        names[zone.slot as usize].clone_from(&zone.name);
+    }
     let wanted: Vec<&str> = desired.zones.iter().map(|zone| zone.name.as_str()).collect();
-    if wanted.len() >= abi::MAX_ZONES {
+    if wanted.len() > abi::MAX_POLICY_ZONES {
+        let most = abi::MAX_POLICY_ZONES;
         return Err(KernelError::TooMany {
-            what: format!("{} zones where one host can have {}", wanted.len(), abi::MAX_ZONES - 1),
+            what: format!("{} zones where one host can have {most}", wanted.len()),
         });
     }
     let mut slots = Vec::new();
@@ -203,16 +283,9 @@ fn kept_conf(zone: &DesiredZone, root: &abi::Learned, before: abi::RootConf) -> 
     abi::RootConf { tenant, depth, ..before }
 }
 
-fn add_root(
-    maps: &mut Maps,
-    bank: u32,
-    root: &abi::Learned,
-    conf: abi::RootConf,
-) -> Result<(), KernelError> {
-    let key = abi::RootKey { ino: root.ino, dev: root.dev, bank };
-    maps.roots
-        .insert(key, conf, 0)
-        .map_err(|error| KernelError::refused("write the map of roots", error))
+fn add_root(written: &mut Written, root: &abi::Learned, conf: abi::RootConf) {
+    let key = abi::RootKey { ino: root.ino, dev: root.dev, bank: written.bank };
+    written.roots.insert(key, conf);
 }
 
 fn write_zones(
@@ -221,10 +294,12 @@ fn write_zones(
     old_bank: u32,
     desired: &Desired,
     slots: &[u32],
-) -> Result<(), KernelError> {
+) -> Result<Vec<abi::ZoneConf>, KernelError> {
+    let mut confs = Vec::with_capacity(abi::MAX_ZONES);
     for slot in 0..abi::MAX_ZONES as u32 {
         let conf = match slots.iter().position(|&used| used == slot) {
             Some(index) => zone_conf(&desired.zones[index])?,
+            None if slot == abi::SELF_TEST_ZONE => zone_conf(&self_test_zone())?,
             // Not in use; keeps its name.
             None => {
                 abi::ZoneConf { in_use: 0, budget_count: 0, ..read_zone(maps, old_bank, slot)? }
@@ -236,8 +311,23 @@ fn write_zones(
         maps.zones
             .set(abi::zone_index(bank, slot), conf, 0)
             .map_err(|error| KernelError::refused("write the map of zones", error))?;
+        confs.push(conf);
     }
-    Ok(())
+    Ok(confs)
+}
+
+/// Where the self-test destroys what it has made. No zone of a policy can have this name.
+fn self_test_zone() -> DesiredZone {
+    DesiredZone {
+        name: "(self-test)".to_owned(),
+        mode: abi::Mode::Observe,
+        on_trip: abi::OnTrip::Deny,
+        tenant_depth: 0,
+        manifest: true,
+        budgets: Vec::new(),
+        roots: Vec::new(),
+        keep_roots: false,
+    }
 }
 
 /// The account everybody shares once there is no room for more: made beforehand, so that there is always one.

@@ -7,7 +7,7 @@ use holdfast_abi as abi;
 
 use super::{apply, error::KernelError, maps};
 
-const RING: &str = "DESTROYED";
+pub(super) const RING: &str = "DESTROYED";
 
 /// What was destroyed, as the kernel tells it. The kernel goes on filling it while nobody reads, up to its size.
 pub struct DestroyedStream {
@@ -76,15 +76,21 @@ impl DestroyedStream {
     /// Has the next record handled. Only when that went well does it leave the ring: so an agent that is killed in between
     /// finds it again.
     pub fn take<E>(&mut self, handle: impl FnOnce(Gone<'_>) -> Result<(), E>) -> Taken<E> {
-        let Some(item) = self.ring.next() else { return Taken::Nothing };
-        let Some(gone) = read(&item) else { return Taken::Unreadable };
-        match handle(gone) {
-            Ok(()) => Taken::One,
-            Err(error) => {
-                // Not dropped: that is what takes it off the ring.
-                mem::forget(item);
-                Taken::Failed(error)
+        loop {
+            let Some(item) = self.ring.next() else { return Taken::Nothing };
+            let Some(gone) = read(&item) else { return Taken::Unreadable };
+            if gone.head.slot == abi::SELF_TEST_ZONE {
+                // It has done its work where it was found in the ring.
+                continue;
             }
+            return match handle(gone) {
+                Ok(()) => Taken::One,
+                Err(error) => {
+                    // Not dropped: that is what takes it off the ring.
+                    mem::forget(item);
+                    Taken::Failed(error)
+                }
+            };
         }
     }
 
@@ -94,7 +100,7 @@ impl DestroyedStream {
         loop {
             let bank = self.bank()?;
             let lost =
-                (1..abi::MAX_ZONES as u32).filter_map(|slot| self.lost_of(bank, slot).transpose());
+                (1..abi::SELF_TEST_ZONE).filter_map(|slot| self.lost_of(bank, slot).transpose());
             let lost: Vec<Lost> = lost.collect::<Result<_, _>>()?;
             // If a policy came into force meanwhile a name and a counter may be of two zones.
             if self.bank()? == bank {
@@ -138,7 +144,7 @@ where
         .map_err(|error| KernelError::refused(format!("open the map {name}"), error))
 }
 
-fn read(item: &[u8]) -> Option<Gone<'_>> {
+pub(super) fn read(item: &[u8]) -> Option<Gone<'_>> {
     let (fixed, names) = item.split_at_checked(abi::Destroyed::HEAD)?;
     let mut head = mem::MaybeUninit::<abi::Destroyed>::zeroed();
     // SAFETY: `Destroyed` is plain data, for which any bytes are a value; `fixed` is not longer than it, and what it does

@@ -42,7 +42,7 @@ pub(super) fn enforced(pins: &Pins) -> Result<Vec<Enforced>, KernelError> {
     let maps = Maps::open(&pins.maps)?;
     let bank = maps.control()?.bank;
     let mut enforced = Vec::new();
-    for slot in 1..abi::MAX_ZONES as u32 {
+    for slot in 1..abi::SELF_TEST_ZONE {
         let conf = read_zone(&maps, bank, slot)?;
         if conf.in_use == 1 && conf.mode == abi::Mode::Enforce as u32 {
             enforced.push(Enforced { zone: zone_name(&conf), opened: is_opened(&maps, conf.id)? });

@@ -7,6 +7,7 @@ use std::{
     collections::BTreeSet,
     fs,
     hash::{DefaultHasher, Hash, Hasher},
+    os::fd::{AsFd as _, AsRawFd as _},
     path::{Path, PathBuf},
     thread,
     time::{Duration, Instant},
@@ -14,6 +15,7 @@ use std::{
 
 use aya::{
     Btf, Ebpf, EbpfLoader,
+    maps::MapInfo,
     programs::{
         FEntry, FExit, Lsm,
         links::{FdLink, PinnedLink},
@@ -126,6 +128,101 @@ impl Pins {
         // bpffs takes no dots in names.
         self.links.join(format!("{program}-{instance:016x}"))
     }
+}
+
+/// One program that is attached.
+pub(super) struct Attached {
+    name: &'static str,
+    pin: PathBuf,
+    /// Kernel ids of the link and of the program.
+    ids: (u32, u32),
+}
+
+/// The maps that decide, which each set of programs uses.
+const DECIDING: [&str; 9] = [
+    "CONTROL",
+    "ZONES",
+    "ROOTS",
+    "FILESYSTEMS",
+    "ACCOUNTS",
+    "COUNTERS",
+    "ZONE_COUNTERS",
+    "EVENTS",
+    "DESTROYED",
+];
+
+/// The programs of the load that counts.
+pub(super) fn attached(pins: &Pins, instance: u64) -> Result<Vec<Attached>, KernelError> {
+    let mut attached = Vec::new();
+    for (name, ..) in PROGRAMS {
+        let pin = pins.link(name, instance);
+        // Of two for one hook, the one that fits this kernel is there.
+        if pin.exists() {
+            let ids = link_ids(&pin)
+                .map_err(|why| KernelError::io("look at a link", std::io::Error::other(why)))?;
+            attached.push(Attached { name, pin, ids });
+        }
+    }
+    Ok(attached)
+}
+
+fn link_ids(pin: &Path) -> Result<(u32, u32), String> {
+    let link = PinnedLink::from_pin(pin).map_err(|error| error.to_string())?;
+    let info = FdLink::from(link).info().map_err(|error| error.to_string())?;
+    Ok((info.id(), info.program_id()))
+}
+
+/// Whether each program is attached as it was, each map is there in its shape, and the programs use these maps.
+pub(super) fn check_attached(attached: &[Attached], pins: &Pins) -> Result<(), String> {
+    for program in attached {
+        match link_ids(&program.pin) {
+            Ok(ids) if ids == program.ids => {}
+            Ok(_) => return Err(format!("another program is at the pin of {}", program.name)),
+            Err(_) if !program.pin.exists() => {
+                return Err(format!("{} is not attached: its pin was removed", program.name));
+            }
+            Err(why) => return Err(format!("{} cannot be looked at: {why}", program.name)),
+        }
+    }
+    let maps = maps::check_pins(&pins.maps).map_err(|error| error.to_string())?;
+    if maps != PINNED.len() {
+        return Err(format!("of {} pinned maps {maps} are there", PINNED.len()));
+    }
+    let programs: BTreeSet<u32> = attached.iter().map(|program| program.ids.1).collect();
+    let ours = loaded_programs().map_while(Result::ok).filter(|info| programs.contains(&info.id()));
+    let mut used = BTreeSet::new();
+    for info in ours {
+        used.extend(info.map_ids().map_err(|error| error.to_string())?.into_iter().flatten());
+    }
+    for name in DECIDING {
+        let info = MapInfo::from_pin(pins.maps.join(name)).map_err(|error| error.to_string())?;
+        if !used.contains(&info.id()) {
+            return Err(format!("the map at the pin {name} is none that the programs use"));
+        }
+    }
+    Ok(())
+}
+
+/// How many runs of each program the kernel has skipped, as the program was running on that CPU already.
+pub(super) fn skipped_runs(attached: &[Attached]) -> Result<Vec<(&'static str, u64)>, KernelError> {
+    let refused = |error| KernelError::refused("look at a program", error);
+    let mut skipped = Vec::new();
+    for info in loaded_programs() {
+        // One that is unloaded meanwhile is none of ours.
+        let Ok(info) = info else { continue };
+        let Some(program) = attached.iter().find(|program| program.ids.1 == info.id()) else {
+            continue;
+        };
+        let fd = info.fd().map_err(refused)?;
+        let path = format!("/proc/self/fdinfo/{}", fd.as_fd().as_raw_fd());
+        let text = fs::read_to_string(&path)
+            .map_err(|error| KernelError::io(format!("read {path}"), error))?;
+        let runs = text.lines().find_map(|line| line.strip_prefix("recursion_misses:"));
+        // Kernels before 5.12 do not count them.
+        let runs = runs.and_then(|runs| runs.trim().parse().ok());
+        skipped.extend(runs.map(|runs| (program.name, runs)));
+    }
+    Ok(skipped)
 }
 
 /// Brings the programs up, whatever was there before.

@@ -157,7 +157,7 @@ pub(super) fn open_map(dir: &Path, name: &str) -> Result<Map, KernelError> {
         .map_err(|error| KernelError::refused(format!("open the map {name}"), error))
 }
 
-fn pinned(dir: &Path, name: &str) -> Result<MapData, KernelError> {
+pub(super) fn pinned(dir: &Path, name: &str) -> Result<MapData, KernelError> {
     let path = dir.join(name);
     MapData::from_pin(&path)
         .map_err(|error| KernelError::refused(format!("open the pin {}", path.display()), error))

@@ -17,6 +17,7 @@ mod learn;
 mod load;
 mod maps;
 mod offsets;
+mod peek;
 mod probe;
 mod prove;
 mod task_storage;
@@ -149,17 +150,28 @@ pub struct CounterRow {
 pub struct Coverage {
     /// One entry for each op that can be tried: `Ok` if it was denied, else what happened instead.
     pub ops: Vec<(abi::Op, Result<(), String>)>,
+    /// What else users rely on: `allowed` (an op that goes on), `programs`, [`CONFIGURATION`].
+    pub checks: Vec<Check>,
 }
 
+/// The name of the check that the maps say what the agent wrote.
+pub const CONFIGURATION: &str = "configuration";
+
 impl Coverage {
-    /// Whether every op that was tried was stopped.
+    /// Whether every op that was tried was stopped, and nothing else was found wrong.
     pub fn is_complete(&self) -> bool {
-        !self.ops.is_empty() && self.ops.iter().all(|(_, outcome)| outcome.is_ok())
+        let stopped = !self.ops.is_empty() && self.ops.iter().all(|(_, outcome)| outcome.is_ok());
+        stopped && self.checks.iter().all(|check| check.ok)
+    }
+
+    /// Whether the maps do not say what the agent wrote: it can write that again.
+    pub fn is_edited(&self) -> bool {
+        self.checks.iter().any(|check| check.name == CONFIGURATION && !check.ok)
     }
 }
 
 /// One thing `doctor` looked at.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Check {
     /// Short name, such as `bpf-lsm`.
     pub name: &'static str,
@@ -226,19 +238,27 @@ pub struct Guard {
     destroyed: Option<DestroyedStream>,
     heart: Option<Heart>,
     canary_dir: PathBuf,
+    pins: Pins,
+    attached: Vec<load::Attached>,
+    ring: peek::Peek,
     zones: Vec<ActiveZone>,
+    /// What the programs go by; `None` until a policy is in force.
+    written: Option<apply::Written>,
     /// When a bank was last flipped.
     applied: Instant,
-    /// Until a policy is in force: the pins, beside which those of another version may still be.
-    took_over: Option<Pins>,
+    /// Until a policy is in force: beside the pins those of another version may still be.
+    took_over: bool,
     _claim: Claim,
 }
 
 /// Longer than any op takes to be decided: after it, none sees what was in force before.
 const GRACE: Duration = Duration::from_millis(50);
-/// Reads a value under its spin lock.
+/// What to do where programs do not run.
+const ATTACH_ANEW: &str =
+    "restart the agent (`systemctl restart holdfast`): it attaches a whole set anew";
 const BPF_NOEXIST: u64 = 1;
 const BPF_EXIST: u64 = 2;
+/// Reads a value under its spin lock.
 const BPF_F_LOCK: u64 = 4;
 
 impl Guard {
@@ -259,11 +279,23 @@ impl Guard {
         let heart = Some(heart);
         let canary_dir = options.canary_dir.clone();
         let applied = Instant::now();
-        let took_over = Some(pins);
-        let zones = Vec::new();
-        let _claim = claim;
-        let guard =
-            Self { maps, events, destroyed, heart, canary_dir, zones, applied, took_over, _claim };
+        let attached = load::attached(&pins, maps.control()?.instance)?;
+        let ring = peek::Peek::new(&maps::pinned(&pins.maps, destroyed::RING)?)?;
+        let guard = Self {
+            maps,
+            events,
+            destroyed,
+            heart,
+            canary_dir,
+            pins,
+            attached,
+            ring,
+            zones: Vec::new(),
+            written: None,
+            applied,
+            took_over: true,
+            _claim: claim,
+        };
         Ok((guard, started))
     }
 
@@ -271,10 +303,13 @@ impl Guard {
     pub fn apply(&mut self, desired: &Desired) -> Result<(), KernelError> {
         // No op may still be reading the bank that is about to be written.
         std::thread::sleep(GRACE.saturating_sub(self.applied.elapsed()));
-        self.zones = apply::apply(&mut self.maps, &self.canary_dir, desired)?;
+        let before = (&self.zones[..], self.written.as_ref());
+        let (zones, written) = apply::apply(&mut self.maps, &self.canary_dir, desired, before)?;
+        self.zones = zones;
+        self.written = Some(written);
         self.applied = Instant::now();
-        if let Some(pins) = self.took_over.take() {
-            load::drop_other_versions(&pins)?;
+        if std::mem::take(&mut self.took_over) {
+            load::drop_other_versions(&self.pins)?;
         }
         Ok(())
     }
@@ -325,29 +360,23 @@ impl Guard {
 
     /// What each zone in force counts besides ops, by slot.
     pub fn zone_counters(&self) -> Result<Vec<(u32, abi::ZoneCounters)>, KernelError> {
-        self.zones
-            .iter()
-            .map(|zone| {
-                let per_cpu = self
-                    .maps
-                    .zone_counters
-                    .get(&zone.slot, 0)
-                    .map_err(|error| KernelError::refused("read the zone counters", error))?;
-                let sum = per_cpu.iter().fold(abi::ZoneCounters::default(), |sum, cpu| {
-                    abi::ZoneCounters {
-                        trips: sum.trips + cpu.trips,
-                        events_lost: sum.events_lost + cpu.events_lost,
-                        events_suppressed: sum.events_suppressed + cpu.events_suppressed,
-                        strict: sum.strict + cpu.strict,
-                        overflow: sum.overflow + cpu.overflow,
-                        untracked: sum.untracked + cpu.untracked,
-                        manifest_lost: sum.manifest_lost + cpu.manifest_lost,
-                        manifest_lost_ns: sum.manifest_lost_ns.max(cpu.manifest_lost_ns),
-                    }
-                });
-                Ok((zone.slot, sum))
-            })
-            .collect()
+        self.zones.iter().map(|zone| Ok((zone.slot, self.zone_counter(zone.slot)?))).collect()
+    }
+
+    fn zone_counter(&self, slot: u32) -> Result<abi::ZoneCounters, KernelError> {
+        let per_cpu = self.maps.zone_counters.get(&slot, 0);
+        let per_cpu =
+            per_cpu.map_err(|error| KernelError::refused("read the zone counters", error))?;
+        Ok(per_cpu.iter().fold(abi::ZoneCounters::default(), |sum, cpu| abi::ZoneCounters {
+            trips: sum.trips + cpu.trips,
+            events_lost: sum.events_lost + cpu.events_lost,
+            events_suppressed: sum.events_suppressed + cpu.events_suppressed,
+            strict: sum.strict + cpu.strict,
+            overflow: sum.overflow + cpu.overflow,
+            untracked: sum.untracked + cpu.untracked,
+            manifest_lost: sum.manifest_lost + cpu.manifest_lost,
+            manifest_lost_ns: sum.manifest_lost_ns.max(cpu.manifest_lost_ns),
+        }))
     }
 
     /// Every account, the overflow accounts among them. Each is read under its lock.
@@ -383,11 +412,45 @@ impl Guard {
         learn::learn(&mut self.maps, &file, "an open file")
     }
 
-    /// Tries each kind of op in the canary directory.
+    /// The self-test: tries each kind of op in the canary directory, one that goes on in another, and looks whether programs
+    /// and maps are as the agent left them.
     pub fn prove(&self) -> Coverage {
         let row = abi::Verdict::Deny as u32;
         let denied = |op| self.counter(abi::CANARY_ZONE, op, row).map(|sum| sum.tenant);
-        prove::prove(&self.canary_dir, &denied)
+        let mut coverage = prove::prove(&self.canary_dir, &denied);
+        let attached = load::check_attached(&self.attached, &self.pins);
+        coverage.checks.push(check("programs", attached, ATTACH_ANEW));
+        if let Some(written) = &self.written {
+            coverage.checks.push(check(
+                CONFIGURATION,
+                written.check(&self.maps),
+                "the agent puts the policy in force anew; find out who edits the kernel's maps",
+            ));
+            coverage.checks.push(check("allowed", self.prove_allowed(), ATTACH_ANEW));
+        }
+        coverage
+    }
+
+    fn prove_allowed(&self) -> Result<(), String> {
+        let removed = |outcome| {
+            let row = match outcome {
+                Outcome::Decided(verdict) => verdict as u32,
+                Outcome::GivenBack(_) => abi::ROW_GIVEN_BACK,
+            };
+            let sum = self.counter(abi::SELF_TEST_ZONE, abi::Op::Remove, row)?;
+            Ok((sum.tenant, sum.files))
+        };
+        let inconclusive = || {
+            let sum = self.zone_counter(abi::SELF_TEST_ZONE)?;
+            Ok((sum.untracked, sum.manifest_lost))
+        };
+        let counts = prove::AllowedCounts { removed: &removed, inconclusive: &inconclusive };
+        prove::allowed(&self.canary_dir, &counts, &self.ring)
+    }
+
+    /// How many runs of each program the kernel has skipped.
+    pub fn skipped_runs(&self) -> Result<Vec<(&'static str, u64)>, KernelError> {
+        load::skipped_runs(&self.attached)
     }
     /// Every paused thread, also those that an earlier agent left behind. A thread that was killed stays until
     /// [`Guard::forget_held`]; one that goes on, or is denied, is removed by the kernel.
@@ -481,6 +544,12 @@ impl Guard {
     pub fn take_destroyed(&mut self) -> Option<DestroyedStream> {
         self.destroyed.take()
     }
+}
+
+fn check(name: &'static str, outcome: Result<(), String>, fix: &str) -> Check {
+    let ok = outcome.is_ok();
+    let found = outcome.err().unwrap_or_else(|| "as it should be".to_owned());
+    Check { name, ok, found, fix: (!ok).then(|| fix.to_owned()) }
 }
 
 /// Boot-time nanoseconds now, the clock of every time in events and accounts.

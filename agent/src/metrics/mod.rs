@@ -41,6 +41,7 @@ pub(crate) struct Metrics {
     destroyed_files: Monotonic,
     destroyed_bytes: Monotonic,
     trips: Monotonic,
+    strict: Monotonic,
     lost: Monotonic,
     suppressed: Monotonic,
     audit: audit::Audit,
@@ -56,6 +57,8 @@ pub(crate) struct Metrics {
     zone_enforcing: IntGaugeVec,
     unguarded: IntGaugeVec,
     coverage_ok: IntGaugeVec,
+    repairs: Monotonic,
+    skipped: Monotonic,
     coverage_time: IntGauge,
     coverage_age: IntGaugeVec,
     roots: IntGaugeVec,
@@ -104,6 +107,12 @@ impl Metrics {
                 r,
                 "trips_total",
                 "Trips: ops that were the first over a budget.",
+                &["zone"],
+            )?,
+            strict: counters(
+                r,
+                "strict_ops_total",
+                "Ops that a zone was charged for, allowed or not, as their place on its filesystem is unknown: they may have been outside.",
                 &["zone"],
             )?,
             lost: counters(
@@ -208,18 +217,30 @@ impl Metrics {
             coverage_ok: gauges(
                 r,
                 "coverage_ok",
-                "1 if the last op of this kind that was tried was stopped.",
+                "1 if this part of the self-test passed the last time: an op that has to be denied, `allowed`, `programs` or `configuration`.",
                 &["op"],
+            )?,
+            repairs: counters(
+                r,
+                "repairs_total",
+                "How often the policy was put in force anew because the kernel's maps were edited.",
+                &[],
+            )?,
+            skipped: counters(
+                r,
+                "program_skipped_runs_total",
+                "Runs of a kernel program that the kernel skipped, as it was running on that CPU already.",
+                &["program"],
             )?,
             coverage_time: gauge(
                 r,
                 "coverage_timestamp_seconds",
-                "When that was tried, in seconds since 1970; 0 if never.",
+                "When the self-test last ran, in seconds since 1970; 0 if never.",
             )?,
             coverage_age: gauges(
                 r,
                 "coverage_age_seconds",
-                "Seconds since that was tried, by a clock that nobody sets; absent if never.",
+                "Seconds since the self-test last ran, by a clock that nobody sets; absent if never.",
                 &[],
             )?,
             roots: gauges(
@@ -304,12 +325,16 @@ impl Metrics {
             }
             let counters = facts.zone_counters(slot);
             self.trips.reached(slot, &[name], counters.trips);
+            self.strict.reached(slot, &[name], counters.strict);
             self.lost.reached(slot, &[name], counters.events_lost);
             self.suppressed.reached(slot, &[name], counters.events_suppressed);
         }
         self.audit.show(&facts.audit);
         self.journal_dropped.reached(0, &[], facts.journal_dropped);
         self.log_dropped.reached(0, &[], facts.log_dropped);
+        for (program, runs) in &facts.skipped_runs {
+            self.skipped.reached(0, &[program], *runs);
+        }
         if let Some((delivered, dropped)) = facts.webhook {
             self.webhook[0].reached(0, &[], delivered);
             self.webhook[1].reached(0, &[], dropped);
@@ -337,7 +362,7 @@ impl Metrics {
         }
     }
 
-    fn show_state(&self, state: &State, facts: &Facts, now: Now) {
+    fn show_state(&mut self, state: &State, facts: &Facts, now: Now) {
         let by_zone = [
             &self.zone_mode,
             &self.on_trip,
@@ -380,6 +405,7 @@ impl Metrics {
             let age = clamp(now.since(*at).as_secs());
             self.coverage_age.with_label_values(NO_LABELS).set(age);
         }
+        self.repairs.reached(0, &[], state.repairs);
         self.started.set(state.started.unix_seconds());
         self.accounts.set(clamp(facts.ledger.count()));
         let (at, failed) = match &state.reload {

@@ -104,7 +104,8 @@ fn the_page_says_what_the_kernel_counted() {
     }
     state.guarding.started = Some(Ok(Started::Fresh));
     state.guarding.in_force = true;
-    state.guarding.coverage = Some((Coverage { ops: vec![(Op::Remove, Ok(()))] }, NOW));
+    state.guarding.coverage =
+        Some((Coverage { ops: vec![(Op::Remove, Ok(()))], checks: vec![] }, NOW));
     state.reload = Some((NOW, Some("bad".to_owned())));
     let page = metrics.page(&state, &facts(10, 5), NOW).unwrap();
     assert_eq!(

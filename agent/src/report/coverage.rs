@@ -1,19 +1,24 @@
-//! The proof, for people and documents.
+//! The self-test, for people and documents.
 
 use crate::api::CoverageOp;
 use crate::kernel::Coverage;
 
-/// Each op that was tried.
+/// Each part of it: the ops that were tried, and what else was looked at.
 pub(crate) fn coverage_ops(coverage: &Coverage) -> Vec<CoverageOp> {
     let ops = coverage.ops.iter().map(|(op, outcome)| CoverageOp {
         op: op.word().to_owned(),
         ok: outcome.is_ok(),
         found: outcome.as_ref().err().cloned(),
     });
-    ops.collect()
+    let checks = coverage.checks.iter().map(|check| CoverageOp {
+        op: check.name.to_owned(),
+        ok: check.ok,
+        found: (!check.ok).then(|| check.found.clone()),
+    });
+    ops.chain(checks).collect()
 }
 
-/// Why this is no proof.
+/// Why it does not pass.
 pub(crate) fn coverage_why(ops: &[CoverageOp]) -> String {
     let failed: Vec<String> = ops
         .iter()
@@ -21,11 +26,8 @@ pub(crate) fn coverage_why(ops: &[CoverageOp]) -> String {
         .map(|op| format!("{} ({})", op.op, op.found.as_deref().unwrap_or("not stopped")))
         .collect();
     if failed.is_empty() {
-        "no op could be tried in the canary directory".to_owned()
+        "the self-test could try no op".to_owned()
     } else {
-        format!(
-            "in the canary directory, where every op must fail, these were not stopped: {}",
-            failed.join(", ")
-        )
+        format!("the self-test fails: {}", failed.join(", "))
     }
 }

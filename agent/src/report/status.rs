@@ -27,6 +27,8 @@ pub(crate) struct Facts {
     pub(crate) errors: Vec<String>,
     /// New processes that did not get the mark of the allowance they were started under.
     pub(crate) marks_lost: u64,
+    /// Runs of each program that the kernel has skipped.
+    pub(crate) skipped_runs: Vec<(&'static str, u64)>,
     /// The audit log.
     pub(crate) audit: AuditFacts,
     /// Entries for the journal that it had no room for.

@@ -45,6 +45,10 @@ pub const MAX_ZONES: usize = 64;
 pub const MAX_BUDGETS: usize = 8;
 /// The zone slot of the agent's own canary directory, where every op is denied.
 pub const CANARY_ZONE: u32 = 0;
+/// The zone slot of another directory of the agent's own, without budgets, where the self-test destroys what it has made.
+pub const SELF_TEST_ZONE: u32 = MAX_ZONES as u32 - 1;
+/// How many zones a policy can have.
+pub const MAX_POLICY_ZONES: usize = MAX_ZONES - 2;
 /// How many levels below a root a tenant directory can be.
 pub const MAX_TENANT_DEPTH: u32 = 4;
 /// How many roots and filesystems one policy can name (each map holds two banks of this).

@@ -85,6 +85,18 @@ impl PinnedMap {
         self.element(BPF_MAP_UPDATE_ELEM, key, ptr::from_ref(value) as u64, BPF_NOEXIST)
     }
 
+    /// Overwrites an entry. Key and value have to be as long as the map's.
+    pub(crate) fn set<K, V>(&self, key: &K, value: &V) -> io::Result<()> {
+        const BPF_MAP_UPDATE_ELEM: libc::c_long = 2;
+        self.element(BPF_MAP_UPDATE_ELEM, key, ptr::from_ref(value) as u64, 0)
+    }
+
+    /// Removes an entry that is there.
+    pub(crate) fn remove<K>(&self, key: &K) -> io::Result<()> {
+        const BPF_MAP_DELETE_ELEM: libc::c_long = 3;
+        self.element(BPF_MAP_DELETE_ELEM, key, 0, 0)
+    }
+
     /// Whether there is an entry. The value has room for one of the map's.
     pub(crate) fn has<K, V>(&self, key: &K, value: &mut V) -> io::Result<bool> {
         const BPF_MAP_LOOKUP_ELEM: libc::c_long = 1;

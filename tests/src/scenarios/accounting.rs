@@ -148,7 +148,7 @@ fn status(ctx: &mut Ctx<'_>) -> Result<()> {
     .map(drop)
 }
 
-/// The kernel has room for 63 zones at a time. A zone that took over the room of one that was gone once began with
+/// The kernel has room for 62 zones at a time. A zone that took over the room of one that was gone once began with
 /// that one's counters.
 fn new_zones(ctx: &mut Ctx<'_>) -> Result<()> {
     let tree = ctx.tree(1, 140)?;

@@ -1,15 +1,18 @@
 //! Ways around the budget that somebody once found, and that are closed. Each tells its story.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
 use std::sync::Barrier;
 use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use holdfast_abi::ABI_VERSION;
+use holdfast_abi::{ABI_VERSION, Control, RootKey, ZoneConf, zone_index};
 
 use crate::harness::agent::PIN_DIR;
-use crate::harness::{Budget, Ctx, check, check_eq, cli, until};
+use crate::harness::sys::PinnedMap;
+use crate::harness::{Budget, Ctx, Tool, Tree, check, check_eq, cli, until};
 use crate::runner::Scenario;
 
 pub(super) const SCENARIOS: &[Scenario] = &[
@@ -20,6 +23,9 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario::each("a_failing_call_gives_back_nothing_of_another", stale_charges),
     Scenario::each("failing_calls_at_once_cost_next_to_nothing", failing_at_once),
     Scenario::once("a_hook_that_is_gone_is_noticed", hook_gone).waits(),
+    Scenario::once("missing_exit_program_is_noticed", exit_gone).waits(),
+    Scenario::once("zeroed_zone_is_noticed_and_repaired", zeroed_zone).waits(),
+    Scenario::once("removed_root_is_noticed_and_repaired", removed_root).waits(),
 ];
 
 const THREADS: usize = 8;
@@ -173,23 +179,92 @@ fn failing_at_once(ctx: &mut Ctx<'_>) -> Result<()> {
 
 /// One hook without its program: the other tries were denied, and the guard was said to be up.
 fn hook_gone(ctx: &mut Ctx<'_>) -> Result<()> {
+    without_program(ctx, "hf_rmdir-")
+}
+
+/// Without the programs at the exit of unlink, what fails spends budgets and the deletion log has gaps; and without the second of
+/// the two, where the first is preempted. Nothing was said of either.
+fn exit_gone(ctx: &mut Ctx<'_>) -> Result<()> {
+    without_program(ctx, "hf_unlink_exit-")?;
+    without_program(ctx, "hf_unlink_exit_again-")
+}
+
+fn without_program(ctx: &mut Ctx<'_>, prefix: &str) -> Result<()> {
     ctx.guarded(1, 1, 5)?;
     let links = format!("{PIN_DIR}/v{ABI_VERSION}/links");
     for entry in fs::read_dir(links)? {
         let entry = entry?;
-        if entry.file_name().to_string_lossy().starts_with("hf_rmdir-") {
+        if entry.file_name().to_string_lossy().starts_with(prefix) {
             fs::remove_file(entry.path())?;
         }
     }
     until("the metrics say what is so", Duration::from_secs(60), || {
-        Ok((ctx.lab.metrics()?.sum("holdfast_guard_up", &[]) == 0.0).then_some(()))
+        let metrics = ctx.lab.metrics()?;
+        let zone = metrics.sum("holdfast_zone_enforcing", &[]);
+        Ok((metrics.sum("holdfast_guard_up", &[]) == 0.0 && zone == 0.0).then_some(()))
     })?;
-    let (outcome, _) = cli::status()?;
-    check_eq!(outcome.code, Some(5), "exit status of `holdfast status`");
+    let status = cli::holdfast(["status"])?.code(5)?;
+    let program = prefix.trim_end_matches('-');
+    for part in ["GUARD DOWN: ", &format!("{program} is not attached"), "restart holdfast"] {
+        check!(status.stdout.contains(part), "{}", status.describe(&format!("lacks {part:?}")));
+    }
     // A new agent finds the set incomplete and puts a whole one in its place.
     ctx.lab.kill()?;
     ctx.lab.start(false)?;
     until("the guard is up again", Duration::from_secs(60), || {
         Ok((ctx.lab.metrics()?.sum("holdfast_guard_up", &[]) == 1.0).then_some(()))
+    })
+}
+
+fn map(name: &str) -> Result<PinnedMap> {
+    let path = Path::new(PIN_DIR).join(format!("v{ABI_VERSION}/maps/{name}"));
+    PinnedMap::open(&path).with_context(|| path.display().to_string())
+}
+
+/// The bank in force.
+fn bank() -> Result<u32> {
+    let mut control = Control::default();
+    check!(map("CONTROL")?.has(&0_u32, &mut control)?, "no control entry");
+    Ok(control.bank)
+}
+
+/// Waits until the agent has noticed what `edit` did to the kernel's maps and has undone it; then the budget is exact.
+fn repaired(ctx: &mut Ctx<'_>, edit: impl FnOnce(&Tree, u32) -> Result<()>) -> Result<()> {
+    let tree = ctx.guarded(1, 60, 5)?;
+    let before = ctx.lab.metrics()?.sum("holdfast_repairs_total", &[]);
+    let (_, status) = cli::status()?;
+    let zones = status["zones"].as_array().into_iter().flatten();
+    let slot = zones.filter_map(|zone| zone["slot"].as_u64()).next().context("no slot")?;
+    edit(&tree, u32::try_from(slot)?)?;
+    ctx.metrics_until("the policy is in force anew", |metrics| {
+        metrics.sum("holdfast_repairs_total", &[]) > before
+            && metrics.sum("holdfast_guard_up", &[]) == 1.0
+            && metrics.sum("holdfast_zone_enforcing", &[]) == 1.0
+    })?;
+    let records = cli::audit()?;
+    let told = records.iter().any(|record| {
+        record["type"] == "coverage"
+            && record["complete"] == false
+            && record.to_string().contains("\"configuration\"")
+    });
+    check!(told, "the audit log does not say that the maps were edited");
+    Tool::new("rm").arg("-rf").arg(tree.tenant(0)).run()?.refused()?;
+    tree.lost_exactly(5)
+}
+
+/// All that a zone is was zeroed by hand: everything went, for ever, while the guard was said to be up.
+fn zeroed_zone(ctx: &mut Ctx<'_>) -> Result<()> {
+    repaired(ctx, |_, slot| {
+        let nothing = [0_u8; size_of::<ZoneConf>()];
+        Ok(map("ZONES")?.set(&zone_index(bank()?, slot), &nothing)?)
+    })
+}
+
+/// The entry of a protected path was removed by hand.
+fn removed_root(ctx: &mut Ctx<'_>) -> Result<()> {
+    repaired(ctx, |tree, _| {
+        let about = fs::metadata(&tree.root)?;
+        let dev = libc::major(about.dev()) << 20 | libc::minor(about.dev());
+        Ok(map("ROOTS")?.remove(&RootKey { ino: about.ino(), dev, bank: bank()? })?)
     })
 }

@@ -50,7 +50,7 @@ fn state() -> State {
     state.guarding.started = Some(Ok(Started::Fresh));
     state.guarding.in_force = true;
     let ops = Op::ALL.iter().map(|op| (*op, Ok(()))).collect();
-    state.guarding.coverage = Some((Coverage { ops }, NOW));
+    state.guarding.coverage = Some((Coverage { ops, checks: vec![] }, NOW));
     let rule = |_| crate::holds::ZoneRule::unknown("customers");
     let held = test_holds::survey(vec![test_holds::thread(100, 10)]);
     let _ = state.book.take(held, &rule, test_holds::at(10));
@@ -93,6 +93,7 @@ fn facts(turn: u64) -> Facts {
         ledger: Ledger::new(vec![(AccountKey { budget: conf.id, actor: 7 }, account)]),
         manifest: Some(ManifestFacts::default()),
         webhook: Some((1, 0)),
+        skipped_runs: vec![("hf_unlink", turn)],
         ..Facts::default()
     }
 }
