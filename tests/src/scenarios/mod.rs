@@ -28,6 +28,7 @@ mod proof;
 mod remove;
 mod rename;
 mod roots;
+mod shipped;
 mod throttle;
 mod top;
 mod truncate;
@@ -59,6 +60,7 @@ pub(crate) const ALL: &[&[Scenario]] = &[
     incidents::SCENARIOS,
     alerts::SCENARIOS,
     ordinary::SCENARIOS,
+    shipped::SCENARIOS,
     cases::SCENARIOS,
     learn::SCENARIOS,
     lifecycle::SCENARIOS,

@@ -39,7 +39,7 @@ pub(super) fn everything(ctx: &Ctx<'_>, tenant: &Path) -> Result<()> {
 pub(crate) const SHIPPED: &str = include_str!("../../../agent/dist/policy.toml");
 
 /// Guards a directory for each zone of the shipped policy, with that zone's own budgets, enforcing.
-fn shipped(ctx: &mut Ctx<'_>) -> Result<Vec<PathBuf>> {
+pub(super) fn shipped(ctx: &mut Ctx<'_>) -> Result<Vec<PathBuf>> {
     let mut policy: Table = SHIPPED.parse()?;
     let zones = policy.get_mut("zone").and_then(Value::as_array_mut).context("no zones")?;
     let mut roots = Vec::new();

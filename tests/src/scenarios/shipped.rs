@@ -1,0 +1,309 @@
+//! The policy that is shipped, enforced: real jobs run through without a trip, and the script of
+//! 2012 is stopped at the budget, in whatever session and under whatever account it runs.
+
+use std::fs;
+use std::os::unix::fs::chown;
+use std::path::Path;
+
+use anyhow::Result;
+
+use super::ordinary::shipped;
+use crate::harness::tree::count;
+use crate::harness::wait::PATIENCE;
+use crate::harness::{Ctx, Tool, Tree, check, check_eq, proc, sh, until};
+use crate::runner::Scenario;
+
+pub(super) const SCENARIOS: &[Scenario] = &[
+    Scenario::once("shipped_policy_lets_git_gc_run", |ctx| GIT_GC.runs(ctx)),
+    Scenario::once("shipped_policy_lets_package_upgrade_run", |ctx| UPGRADE.runs(ctx)),
+    Scenario::once("shipped_policy_lets_sqlite_run", |ctx| SQLITE.runs(ctx)),
+    Scenario::once("shipped_policy_lets_rsync_restore", |ctx| RESTORE.runs(ctx)),
+    Scenario::once("shipped_policy_lets_mail_run", |ctx| MAIL.runs(ctx)),
+    Scenario::once("shipped_policy_lets_backup_locks_go", |ctx| LOCKS.runs(ctx)),
+    Scenario::once("shipped_policy_stops_root_session", root_session),
+    Scenario::once("shipped_policy_stops_www_data", www_data),
+    Scenario::once("shipped_policy_stops_customers_in_turn", customers_in_turn),
+    Scenario::once("shipped_policy_stops_session_per_customer", session_per_customer),
+    Scenario::once("shipped_policy_stops_chown_first", chown_first),
+];
+
+/// A job under the shipped policy. Its scripts get the zone's path, a directory beside it, and how
+/// much there is to do.
+struct Job {
+    /// Which zone of the policy, from 0.
+    zone: usize,
+    amount: u64,
+    /// What is there before anything is guarded.
+    prepare: &'static str,
+    /// The job itself, in a unit of its own. It fails if it was not done in the end.
+    work: &'static str,
+    uid: u32,
+    /// It destroys at least so many files, by the counters.
+    destroys: u64,
+}
+
+/// `git gc` of a customer's repository.
+const GIT_GC: Job = Job {
+    zone: 0,
+    amount: 10_000,
+    prepare: r#"
+        mkdir -p "$1/alice"
+        git init -q --bare "$1/alice/site.git"
+        cd "$1/alice/site.git"
+        git config core.fsync none
+        git config gc.auto 0
+        awk -v n="$3" 'BEGIN {
+            print "commit refs/heads/main\ncommitter x <x@example.org> 1700000000 +0000"
+            print "data 4\nsite"
+            for (i = 1; i <= n; i++) {
+                page = "page " i
+                printf "M 100644 inline %d/%d\n", i % 100, i
+                printf "data %d\n%s\n", length(page), page
+            }
+        }' | git -c fastimport.unpackLimit=1000000 fast-import --quiet
+        [ "$(find objects -type f -path '*/??/*' | wc -l)" -ge "$3" ]"#,
+    work: r#"
+        cd "$1/alice/site.git"
+        git gc -q
+        [ "$(find objects -type f -path '*/??/*' | wc -l)" = 0 ]
+        git fsck --connectivity-only"#,
+    uid: 0,
+    destroys: 10_000,
+};
+
+/// The upgrade of a package, in the root of a customer's container.
+const UPGRADE: Job = Job {
+    zone: 0,
+    amount: 5_000,
+    prepare: r#"
+        root=$1/alice/rootfs
+        mkdir -p "$root"/var/lib/dpkg/{info,updates,triggers}
+        : >"$root/var/lib/dpkg/status"
+        for version in 1 2; do
+            tree=$2/app-$version
+            mkdir -p "$tree/DEBIAN" "$tree"/opt/app/{0..49}
+            {
+                printf 'Package: app\nVersion: %s\nArchitecture: all\n' $version
+                printf 'Maintainer: x <x@example.org>\nDescription: x\n'
+            } >"$tree/DEBIAN/control"
+            for ((n = 0; n < $3; n++)); do
+                echo "module $n of version $version" >"$tree/opt/app/$((n % 50))/$n"
+            done
+            dpkg-deb -Znone --build "$tree" "$2/app-$version.deb" >/dev/null
+            rm -rf "$tree"
+        done
+        dpkg --root="$root" --force-unsafe-io -i "$2/app-1.deb" >/dev/null"#,
+    work: r#"
+        root=$1/alice/rootfs
+        dpkg --root="$root" --force-unsafe-io -i "$2/app-2.deb" >/dev/null
+        [ "$(grep -rl 'of version 2' "$root/opt" | wc -l)" = "$3" ]"#,
+    uid: 0,
+    destroys: 5_000,
+};
+
+/// A site's database, with a rollback journal for each transaction.
+const SQLITE: Job = Job {
+    zone: 0,
+    amount: 10_000,
+    prepare: r#"
+        mkdir -p "$1/alice"
+        sqlite3 "$1/alice/site.db" 'CREATE TABLE t (n INTEGER)'"#,
+    work: r#"
+        {
+            echo 'PRAGMA journal_mode = delete; PRAGMA synchronous = off;'
+            seq "$3" | sed 's/.*/INSERT INTO t VALUES (&);/'
+        } | sqlite3 -bail "$1/alice/site.db" >/dev/null
+        [ "$(sqlite3 "$1/alice/site.db" 'SELECT count(*) FROM t')" = "$3" ]"#,
+    uid: 0,
+    destroys: 10_000,
+};
+
+/// A site is restored from its backup, over what is there.
+const RESTORE: Job = Job {
+    zone: 0,
+    amount: 4_000,
+    prepare: r#"
+        mkdir -p "$1/alice/site" "$2/backup"
+        for ((n = 0; n < $3; n++)); do
+            echo "page $n, broken" >"$1/alice/site/$n"
+            echo "page $n" >"$2/backup/$n"
+        done"#,
+    work: r#"
+        rsync -a --delete "$2/backup/" "$1/alice/site/"
+        ! grep -rq broken "$1/alice/site""#,
+    uid: 0,
+    destroys: 4_000,
+};
+
+/// Mail for fifty users under one account, each a tenant: delivered, indexed, read and expunged.
+const MAIL: Job = Job {
+    zone: 0,
+    amount: 30,
+    prepare: r#"
+        mkdir -p "$1"/user{1..50}/{tmp,new,cur}
+        chown -R 5000:5000 "$1"/user*"#,
+    work: r#"
+        perl -e '
+            my ($zone, $mails) = @ARGV;
+            my @users = glob("$zone/user*");
+            sub file { open(my $file, ">", $_[0]) or die "$_[0]: $!"; print $file $_[1] }
+            sub move { rename($_[0], $_[1]) or die "$_[0]: $!" }
+            for my $mail (1 .. $mails) {
+                for my $user (@users) {
+                    file("$user/tmp/$mail", "mail $mail\n");
+                    move("$user/tmp/$mail", "$user/new/$mail");
+                    file("$user/uidlist.lock", "$mail\n");
+                    move("$user/uidlist.lock", "$user/uidlist");
+                    move("$user/new/$mail", "$user/cur/$mail:2,S");
+                }
+            }
+            for my $user (@users) {
+                unlink(glob("$user/cur/*")) == $mails or die "$user: $!";
+            }' "$1" "$3""#,
+    uid: 5_000,
+    // The messages, and each index but the first.
+    destroys: 50 * (30 + 29),
+};
+
+/// Backup tools take a lock and remove it again: a file, as restic does, or a directory with a file
+/// in it, as borg does.
+const LOCKS: Job = Job {
+    zone: 1,
+    amount: 300,
+    prepare: r#"mkdir -p "$1/host/restic/locks" "$1/host/borg""#,
+    work: r#"
+        perl -e '
+            my ($host, $runs) = @ARGV;
+            sub take { open(my $file, ">", $_[0]) or die "$_[0]: $!" }
+            sub give { unlink($_[0]) or die "$_[0]: $!" }
+            for my $run (1 .. $runs) {
+                take("$host/restic/locks/$run");
+                give("$host/restic/locks/$run");
+                mkdir("$host/borg/lock") or die "borg/lock: $!";
+                take("$host/borg/lock/host.$run");
+                give("$host/borg/lock/host.$run");
+                rmdir("$host/borg/lock") or die "borg/lock: $!";
+            }' "$1/host" "$3""#,
+    uid: 0,
+    destroys: 900,
+};
+
+impl Job {
+    /// Insists that the job is done and nothing trips.
+    fn runs(&self, ctx: &mut Ctx<'_>) -> Result<()> {
+        let zone = ctx.base.join(format!("zone-{}", self.zone));
+        fs::create_dir_all(&zone)?;
+        let (beside, amount) = (ctx.outside()?, self.amount.to_string());
+        let args = [zone.as_os_str(), beside.as_os_str(), amount.as_ref()];
+        let script = |text| format!("set -e -o pipefail\n{text}");
+        sh(&script(self.prepare), args)?.ok()?;
+        shipped(ctx)?;
+        let unit = ctx.unit("job")?;
+        let tool = Tool::new("bash").args(["-c", &script(self.work), "job"]).args(args);
+        tool.cwd(Path::new("/")).uid(self.uid).unit(&unit).run()?.ok()?;
+        let (name, metrics) = (format!("{}-{}", ctx.zone, self.zone), ctx.lab.metrics()?);
+        check_eq!(metrics.sum("holdfast_trips_total", &[("zone", &name)]), 0.0, "trips");
+        for verdict in ["deny", "hold", "throttle", "observe"] {
+            check_eq!(metrics.ops(&name, verdict), 0.0, "ops with verdict {verdict}");
+        }
+        let destroyed = metrics.sum("holdfast_destroyed_files_total", &[("zone", &name)]);
+        ctx.lab.note(format!("{destroyed} files destroyed, nothing tripped"));
+        check!(
+            destroyed >= self.destroys as f64,
+            "{destroyed} files destroyed, {} expected",
+            self.destroys
+        );
+        Ok(())
+    }
+}
+
+/// What a customer has. More than `tenant_counts_after` of the shipped policy.
+const EACH: u64 = 150;
+/// What a customer may lose before it counts as one.
+const UNCOUNTED: u64 = 0;
+/// The customers that one unit may empty in ten minutes.
+const PER_UNIT: u64 = 5;
+/// The customers that all units together may.
+const PER_ZONE: u64 = 40;
+
+/// Makes customers whose files belong to `owner`, guards them as shipped, runs the script in a unit
+/// until it is held or has ended, and insists on how many files are gone by then.
+fn stops(
+    ctx: &mut Ctx<'_>,
+    customers: u64,
+    owner: impl Fn(u64) -> u32,
+    script: &str,
+    lost: u64,
+) -> Result<()> {
+    let tree = Tree::make(&ctx.base.join("zone-0"), customers, EACH)?;
+    for customer in 0..customers {
+        let uid = Some(owner(customer));
+        chown(tree.tenant(customer), uid, uid)?;
+        for file in 0..EACH {
+            chown(tree.file(customer, file), uid, uid)?;
+        }
+    }
+    shipped(ctx)?;
+    let unit = ctx.unit("script")?;
+    let tool = Tool::new("bash").args(["-c", script, "script"]).arg(&tree.root).unit(&unit);
+    let running = tool.cwd(Path::new("/")).start()?;
+    until("the script is held, or has ended", PATIENCE * 4, || {
+        let has_ended = proc::state(running.pid())?.is_none();
+        Ok((has_ended || !ctx.holds()?.is_empty()).then_some(()))
+    })?;
+    let (gone, left) = (tree.files_gone()?, count(&tree.root)?.files);
+    unit.kill()?;
+    ctx.lab.note(format!("{gone} of {} files gone", gone + left));
+    check_eq!(gone, lost, "files gone of {}", tree.total());
+    tree.rest_is_intact()
+}
+
+/// The script as it was, in somebody's session as root.
+fn root_session(ctx: &mut Ctx<'_>) -> Result<()> {
+    let script = r#"for customer in "$1"/customer-*; do rm -rf "$customer"/*; done"#;
+    stops(ctx, 12, |_| 0, script, PER_UNIT * EACH + UNCOUNTED)
+}
+
+/// The account of a web server owns every customer's files.
+fn www_data(ctx: &mut Ctx<'_>) -> Result<()> {
+    let script = r#"
+        exec setpriv --reuid 33 --regid 33 --clear-groups bash -c '
+            for customer in "$1"/customer-*; do rm -rf "$customer"/*; done' script "$1""#;
+    stops(ctx, 12, |_| 33, script, PER_UNIT * EACH + UNCOUNTED)
+}
+
+/// Root becomes each customer in turn, in one session.
+fn customers_in_turn(ctx: &mut Ctx<'_>) -> Result<()> {
+    let script = r#"
+        for customer in "$1"/customer-*; do
+            uid=$(stat -c %u "$customer")
+            setpriv --reuid $uid --regid $uid --clear-groups find "$customer" -type f -delete
+        done"#;
+    stops(ctx, 12, |customer| 3_000 + customer as u32, script, PER_UNIT * EACH + UNCOUNTED)
+}
+
+/// The same with a session for each customer, as `su` and `systemd-run` make one.
+fn session_per_customer(ctx: &mut Ctx<'_>) -> Result<()> {
+    let script = r#"
+        above=/sys/fs/cgroup$(sed -n 's/^0:://p' /proc/self/cgroup)
+        for customer in "$1"/customer-*; do
+            uid=$(stat -c %u "$customer")
+            session=$above/session-$uid
+            mkdir "$session"
+            (
+                echo $BASHPID >"$session/cgroup.procs"
+                exec setpriv --reuid $uid --regid $uid --clear-groups \
+                    find "$customer" -type f -delete
+            )
+        done"#;
+    let lost = PER_ZONE * EACH + UNCOUNTED;
+    stops(ctx, PER_ZONE + 5, |customer| 3_000 + customer as u32, script, lost)
+}
+
+/// Root gives everything to one account first, and deletes as that account.
+fn chown_first(ctx: &mut Ctx<'_>) -> Result<()> {
+    let script = r#"
+        chown -R 4242:4242 "$1"/customer-*
+        exec setpriv --reuid 4242 --regid 4242 --clear-groups find "$1" -type f -delete"#;
+    stops(ctx, 12, |customer| 3_000 + customer as u32, script, PER_UNIT * EACH + UNCOUNTED)
+}
