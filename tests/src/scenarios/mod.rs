@@ -6,6 +6,7 @@
 mod accounting;
 mod alerts;
 mod allowances;
+mod attacks;
 mod audit;
 mod break_glass;
 mod budgets;
@@ -61,6 +62,7 @@ pub(crate) const ALL: &[&[Scenario]] = &[
     alerts::SCENARIOS,
     ordinary::SCENARIOS,
     shipped::SCENARIOS,
+    attacks::SCENARIOS,
     cases::SCENARIOS,
     learn::SCENARIOS,
     lifecycle::SCENARIOS,
