@@ -33,7 +33,7 @@ pub use event::{
 };
 pub use op::{Mode, OnTrip, Op, OpMask, Per, Reason, Verdict, Who, WhoMask};
 pub use window::{
-    Account, BUCKETS, Cost, Limit, MAX_TENANTS, Over, Receipt, Window, bpf_spin_lock,
+    Account, BUCKETS, Cost, Limit, MAX_TENANTS, Over, Receipt, Trip, Window, bpf_spin_lock,
 };
 
 /// Version of everything in this crate. Pins live in a directory named for it, so that an agent never
