@@ -27,25 +27,24 @@ use crate::{
 /// Where an op looks for an allowance, in this order: its process tree's, its unit's, its user's, its zone's.
 const SOURCES: u32 = 4;
 
-/// Spends an allowance for `request`, if one covers it. Returns 1 if so, and leaves in `request` that it did.
+/// Spends an allowance for the op, if one covers it. Returns 1 if so, and leaves in the request that it did.
 ///
 /// A global function, like [`crate::decide::hf_decide`].
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub unsafe extern "C" fn hf_allow(request: *mut Request, inflight: *mut InFlight) -> u32 {
-    // Without a memory of it, nothing could be given back if the op failed.
-    if request.is_null() || inflight.is_null() {
+pub unsafe extern "C" fn hf_allow(inflight: *mut InFlight) -> u32 {
+    if inflight.is_null() {
         return 0;
     }
     for source in 0..SOURCES {
-        let serial = hf_found(source, request);
+        let serial = hf_found(source, inflight);
         if serial == 0 {
             continue;
         }
-        let grants = hf_grants(serial, request);
+        let grants = hf_grants(serial, inflight);
         for index in 0..MAX_GRANTS as u32 {
-            if grants & (1 << index) != 0 && hf_pay(serial, index, request, inflight) != 0 {
-                hf_note_spent(serial, index, request, inflight);
+            if grants & (1 << index) != 0 && hf_pay(serial, index, inflight) != 0 {
+                hf_note_spent(serial, index, inflight);
                 return 1;
             }
         }
@@ -87,11 +86,11 @@ unsafe fn zone_id(request: &Request) -> u64 {
 /// for none. A global function: its keys take no room on the stack of [`hf_allow`].
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub unsafe extern "C" fn hf_found(source: u32, request: *const Request) -> u64 {
-    if request.is_null() {
+pub unsafe extern "C" fn hf_found(source: u32, inflight: *const InFlight) -> u64 {
+    if inflight.is_null() {
         return 0;
     }
-    let request = &*request;
+    let request = &(*inflight).request;
     let serial = if source == 0 {
         current_mark()
     } else {
@@ -125,17 +124,18 @@ struct Climb {
 /// its zone the op is, unless nobody knows where that is: it may be another zone. A global function.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub unsafe extern "C" fn hf_grants(serial: u64, request: *const Request) -> u32 {
-    if request.is_null() {
+pub unsafe extern "C" fn hf_grants(serial: u64, inflight: *const InFlight) -> u32 {
+    if inflight.is_null() {
         return 0;
     }
+    let request = &(*inflight).request;
     if let Some(allowance) = ALLOWANCES.get(serial)
         && allowance.kind == AllowanceConf::BREAK_GLASS
     {
-        return if (*request).is_strict != 0 { 0 } else { 1 };
+        return if request.is_strict != 0 { 0 } else { 1 };
     }
     let mut climb =
-        Climb { dentry: (*request).dentry, serial, dev: (*request).dev, grants: opaque(0) as u32 };
+        Climb { dentry: request.dentry, serial, dev: request.dev, grants: opaque(0) as u32 };
     bpf_loop(MAX_DEPTH, climb_step as *mut _, (&raw mut climb).cast(), 0);
     climb.grants
 }
@@ -160,16 +160,12 @@ unsafe extern "C" fn climb_step(_index: u32, climb: *mut Climb) -> u64 {
 /// Spends one grant for the op, if it covers it. Returns 1 if so. A global function.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub unsafe extern "C" fn hf_pay(
-    serial: u64,
-    index: u32,
-    request: *const Request,
-    inflight: *mut InFlight,
-) -> u32 {
-    if request.is_null() || inflight.is_null() {
+pub unsafe extern "C" fn hf_pay(serial: u64, index: u32, inflight: *mut InFlight) -> u32 {
+    if inflight.is_null() {
         return 0;
     }
-    let (request, inflight) = (&*request, &mut *inflight);
+    let inflight = &mut *inflight;
+    let request = &inflight.request;
     let Some(grant) = GRANTS.get_ptr_mut(GrantKey { serial, index, pad: 0 }) else { return 0 };
     let Some(zone) = ZONES.get(zone_index(request.bank, request.zone)) else { return 0 };
     // By name: the slot may have been another zone's when the allowance was opened.
@@ -203,7 +199,7 @@ pub unsafe extern "C" fn hf_pay(
     if !covered {
         return 0;
     }
-    inflight.remember_grant(serial, index, request.op, &request.cost);
+    inflight.remember_grant(serial, index);
     1
 }
 
@@ -211,16 +207,12 @@ pub unsafe extern "C" fn hf_pay(
 /// stack to spare. What is left is read without the lock: it is for people to see.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub unsafe extern "C" fn hf_note_spent(
-    serial: u64,
-    index: u32,
-    request: *mut Request,
-    inflight: *mut InFlight,
-) -> u32 {
-    if request.is_null() || inflight.is_null() {
+pub unsafe extern "C" fn hf_note_spent(serial: u64, index: u32, inflight: *mut InFlight) -> u32 {
+    if inflight.is_null() {
         return 0;
     }
-    let (request, inflight) = (&mut *request, &mut *inflight);
+    let inflight = &mut *inflight;
+    let request = &mut inflight.request;
     let is_break_glass = match ALLOWANCES.get(serial) {
         Some(allowance) => allowance.kind == AllowanceConf::BREAK_GLASS,
         // It was closed in this very moment.

@@ -18,17 +18,19 @@ use crate::{
     destroyed::{hf_destroyed, hf_tenant_names},
     hold::{ERESTARTNOINTR, goes_on, hf_consult, hf_must_wait, hf_remember, stop},
     inflight::{Call, InFlight, count},
-    kernel::{Caller, Victim, add},
+    kernel::{Caller, Victim, add, opaque},
     maps::{ACCOUNTS, EMPTY_ACCOUNT, OVERFLOW, ZONE_COUNTERS, ZONES},
-    place::Place,
+    place::{Filesystem, Place},
     report::hf_report,
 };
 
 /// Events a second that one account may cause; the first of each trip always gets through.
 const EVENTS_PER_SECOND: u32 = 16;
 pub const EPERM: i32 = -1;
+pub const ENOMEM: i32 = -12;
 
-/// One op, ready to be decided. It lives on a program's stack, of which there are 512 bytes for everything.
+/// One op, ready to be decided. It is a part of the running task's [`InFlight`], as one pointer to that is all that the
+/// programs' functions need: a program has a stack of 512 bytes for everything.
 #[repr(C)]
 pub struct Request {
     pub cost: Cost,
@@ -45,6 +47,9 @@ pub struct Request {
     pub flags: u32,
     pub uid: u32,
     pub login_uid: u32,
+    /// Owner and `i_mode` of what the op is about.
+    pub owner: u32,
+    pub file_mode: u16,
     /// A [`Call`].
     pub call: u8,
     pub mode: u8,
@@ -74,99 +79,99 @@ pub struct Request {
 }
 
 impl Request {
+    /// Fills it in, all of it.
     #[inline(always)]
-    pub fn new(op: Op, call: Call, place: &Place, victim: &Victim, dentry: u64) -> Self {
-        Self {
-            cost: Cost {
-                files: !victim.nothing_lost as u64,
-                bytes: if victim.nothing_lost { 0 } else { victim.bytes() },
-                tenant: place.tenant,
-            },
-            now: 0,
-            dentry,
-            ino: victim.ino,
-            unit: 0,
-            root: place.root,
-            dev: 0,
-            bank: 0,
-            zone: place.zone,
-            flags: 0,
-            call: call as u8,
-            uid: 0,
-            login_uid: 0,
-            mode: 0,
-            op: op as u8,
-            who: 0,
-            is_kernel: 0,
-            is_strict: place.is_strict() as u8,
-            verdict: 0,
-            reason: 0,
-            first: 0,
-            quiet: 0,
-            on_trip: 0,
-            waits: 0,
-            again: 0,
-            too_large: 0,
-            paced: 0,
-            why_denied: 0,
-        }
+    pub unsafe fn fill(
+        &mut self,
+        op: Op,
+        call: Call,
+        fs: &Filesystem,
+        flags: u32,
+        place: &Place,
+        victim: &Victim,
+        dentry: u64,
+    ) {
+        let caller = Caller::current();
+        let is_operator = caller.uid == 0 || caller.uid != victim.uid;
+        self.cost.files = !victim.nothing_lost as u64;
+        self.cost.bytes = if victim.nothing_lost { 0 } else { victim.bytes() };
+        self.cost.tenant = place.tenant;
+        self.now = bpf_ktime_get_boot_ns();
+        self.dentry = dentry;
+        self.ino = victim.ino;
+        self.unit = bpf_get_current_cgroup_id();
+        self.root = place.root;
+        self.dev = fs.dev;
+        self.bank = fs.bank;
+        self.zone = place.zone;
+        self.flags = flags;
+        self.uid = caller.uid;
+        self.login_uid = caller.login_uid;
+        self.owner = victim.uid;
+        self.file_mode = victim.mode;
+        self.call = call as u8;
+        self.op = op as u8;
+        self.who = if is_operator { Who::OPERATOR_BIT } else { Who::OWNER_BIT };
+        self.is_kernel = caller.is_kernel as u8;
+        self.is_strict = place.is_strict() as u8;
+        // A zero for each: of one for all, or of plain ones, the compiler would make a call to memset.
+        self.mode = opaque(0) as u8;
+        self.verdict = opaque(0) as u8;
+        self.reason = opaque(0) as u8;
+        self.first = opaque(0) as u8;
+        self.quiet = opaque(0) as u8;
+        self.on_trip = opaque(0) as u8;
+        self.waits = opaque(0) as u8;
+        self.again = opaque(0) as u8;
+        self.too_large = opaque(0) as u8;
+        self.paced = opaque(0) as u8;
+        self.why_denied = opaque(0) as u8;
     }
 }
 
-/// Fills in who asks and when, for something that belongs to `owner`: before [`hf_decide`], whose part of the stack is
-/// used up. A global function, like that one.
+/// What becomes of an op for which the running task has no memory, in a zone of `bank`: an error for the hook to return, or 0
+/// where nothing is stopped anyway. A global function, like [`hf_decide`].
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub unsafe extern "C" fn hf_ask(request: *mut Request, owner: u32) -> u32 {
-    if request.is_null() {
-        return 0;
+pub unsafe extern "C" fn hf_no_memory(bank: u32, zone: u32) -> i32 {
+    if let Some(counters) = ZONE_COUNTERS.get_ptr_mut(zone) {
+        add(&raw mut (*counters).untracked, 1);
     }
-    let request = &mut *request;
-    let caller = Caller::current();
-    let is_operator = caller.uid == 0 || caller.uid != owner;
-    request.now = bpf_ktime_get_boot_ns();
-    request.unit = bpf_get_current_cgroup_id();
-    request.uid = caller.uid;
-    request.login_uid = caller.login_uid;
-    request.who = if is_operator { Who::OPERATOR_BIT } else { Who::OWNER_BIT };
-    request.is_kernel = caller.is_kernel as u8;
-    0
+    match ZONES.get(zone_index(bank, zone)) {
+        Some(conf) if conf.mode == Mode::Observe as u32 && zone != CANARY_ZONE => 0,
+        _ => ENOMEM,
+    }
 }
 
-/// Decides `request`: 0 or an error for the hook to return.
+/// Decides the running task's op: 0 or an error for the hook to return.
 ///
 /// A *global* function, like the others with an unmangled name: the verifier checks it once, for any arguments, and not
 /// again for every path that leads to it.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub unsafe extern "C" fn hf_decide(request: *mut Request) -> i32 {
-    if request.is_null() {
-        return 0;
-    }
+pub unsafe extern "C" fn hf_decide(inflight: *mut InFlight) -> i32 {
+    let Some(inflight) = inflight.as_mut() else { return EPERM };
+    let request = &raw mut inflight.request;
     let request = &mut *request;
     if request.zone == CANARY_ZONE {
         // Counted, so that the agent knows that it was this and not another guard that stopped its try.
         count(CANARY_ZONE, request.op, Verdict::Deny as u8, &request.cost);
         return EPERM;
     }
-    let Some(zone) = ZONES.get(zone_index(request.bank, request.zone)) else { return 0 };
+    let Some(zone) = ZONES.get(zone_index(request.bank, request.zone)) else { return EPERM };
     request.mode = zone.mode as u8;
     let enforces = zone.mode != Mode::Observe as u32;
     if enforces {
         request.on_trip = zone.on_trip as u8;
     }
-    let inflight = InFlight::create();
-    let charged_before = match inflight.as_ref() {
-        Some(inflight) => inflight.charges,
-        None => 0,
-    };
+    let charged_before = inflight.charges;
     if request.flags & FLAG_ALLOWANCES != 0 {
         // Leaves its reason, if one covers the op.
-        hf_allow(request, inflight);
+        hf_allow(inflight);
     }
     let covered = is_covered(request.reason);
     if !covered {
-        request.waits = hf_must_wait(request, inflight) as u8;
+        request.waits = hf_must_wait(inflight) as u8;
     }
     if covered {
         // Spent there: budgets are not asked.
@@ -196,13 +201,13 @@ pub unsafe extern "C" fn hf_decide(request: *mut Request) -> i32 {
             {
                 continue;
             }
-            if hf_charge(budget, request, inflight) != 0 {
+            if hf_charge(budget, inflight) != 0 {
                 break;
             }
         }
     }
     let refused = !covered && request.reason != Reason::None as u8;
-    if refused && let Some(inflight) = inflight.as_mut() {
+    if refused {
         // The budgets that accepted before this one refused.
         inflight.return_charges(charged_before);
     }
@@ -213,36 +218,34 @@ pub unsafe extern "C" fn hf_decide(request: *mut Request) -> i32 {
     } else if request.on_trip == OnTrip::Deny as u8 {
         Verdict::Deny as u8
     } else {
-        hf_consult(request, inflight) as u8
+        hf_consult(inflight) as u8
     };
     request.verdict = verdict;
     let mut pauses = verdict == Verdict::Hold as u8 || verdict == Verdict::Throttle as u8;
     let goes_through = verdict == Verdict::Allow as u8 || verdict == Verdict::Observe as u8;
-    if goes_through && zone.manifest != 0 && hf_destroyed(request, zone, inflight) != 0 {
-        hf_tenant_names(inflight, request.dentry, request.root, zone.tenant_depth);
+    if goes_through && zone.manifest != 0 && hf_destroyed(zone, inflight) != 0 {
+        hf_tenant_names(inflight, zone.tenant_depth);
     }
-    if let Some(inflight) = inflight.as_mut() {
-        if pauses && (hf_remember(request, inflight) == 0 || !stop(request, inflight)) {
-            pauses = false;
-            verdict = Verdict::Deny as u8;
-            request.verdict = verdict;
-        }
-        if verdict == Verdict::Allow as u8 {
-            inflight.arm(request, ROW_GIVEN_BACK, charged_before);
-        } else if verdict == Verdict::Observe as u8 {
-            inflight.arm(request, ROW_OBSERVED_GIVEN_BACK, charged_before);
-        }
-        if !pauses && inflight.held_ns != 0 && inflight.held_zone == request.zone {
-            goes_on(inflight);
-        }
+    if pauses && (hf_remember(inflight) == 0 || !stop(inflight)) {
+        pauses = false;
+        verdict = Verdict::Deny as u8;
+        request.verdict = verdict;
+    }
+    if verdict == Verdict::Allow as u8 {
+        inflight.arm(ROW_GIVEN_BACK, charged_before);
+    } else if verdict == Verdict::Observe as u8 {
+        inflight.arm(ROW_OBSERVED_GIVEN_BACK, charged_before);
+    }
+    if !pauses && inflight.held_ns != 0 && inflight.held_zone == request.zone {
+        goes_on(inflight);
     }
     // One pause is one op, however often somebody continues the process meanwhile.
     if request.again == 0 {
         count(request.zone, request.op, verdict, &request.cost);
         if let Some(counters) = ZONE_COUNTERS.get_ptr_mut(request.zone) {
-            note(counters, request, inflight.is_null());
+            note(counters, request);
         }
-        hf_report(request, inflight);
+        hf_report(inflight);
     }
     if pauses {
         ERESTARTNOINTR
@@ -253,20 +256,17 @@ pub unsafe extern "C" fn hf_decide(request: *mut Request) -> i32 {
     }
 }
 
-/// Charges one budget. Returns 0, or the [`Reason`] it is over, which it leaves in `request` too.
+/// Charges one budget. Returns 0, or the [`Reason`] it is over, which it leaves in the request too.
 ///
 /// A global function, like [`hf_decide`].
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub unsafe extern "C" fn hf_charge(
-    budget: *const BudgetConf,
-    request: *mut Request,
-    inflight: *mut InFlight,
-) -> u32 {
-    if budget.is_null() || request.is_null() {
+pub unsafe extern "C" fn hf_charge(budget: *const BudgetConf, inflight: *mut InFlight) -> u32 {
+    if budget.is_null() || inflight.is_null() {
         return 0;
     }
-    let (budget, request) = (&*budget, &mut *request);
+    let (budget, inflight) = (&*budget, &mut *inflight);
+    let request = &mut inflight.request;
     let mut key = AccountKey { budget: budget.id, actor: actor(budget.per, request) };
     let Some(account) = account(&mut key, request.zone) else {
         // Not even the overflow account: the agent makes it before the budget is in force.
@@ -345,18 +345,16 @@ pub unsafe extern "C" fn hf_charge(
         && !quiet) as u8;
     request.quiet = quiet as u8;
     request.paced |= (charged && latched) as u8;
-    if let Some(inflight) = inflight.as_mut() {
-        let outcome = &mut inflight.outcome;
-        outcome.budget = key.budget;
-        outcome.actor = key.actor;
-        outcome.files_left = files_left;
-        outcome.bytes_left = bytes_left;
-        outcome.latched_until = if latched_until > now { latched_until } else { 0 };
-        outcome.retry_ns = limit.next_bucket(now);
-        outcome.suppressed = suppressed;
-        if charged {
-            inflight.remember(&key, &receipt, &request.cost);
-        }
+    let outcome = &mut inflight.outcome;
+    outcome.budget = key.budget;
+    outcome.actor = key.actor;
+    outcome.files_left = files_left;
+    outcome.bytes_left = bytes_left;
+    outcome.latched_until = if latched_until > now { latched_until } else { 0 };
+    outcome.retry_ns = limit.next_bucket(now);
+    outcome.suppressed = suppressed;
+    if charged {
+        inflight.remember(&key, &receipt);
     }
     reason
 }
@@ -403,7 +401,7 @@ unsafe fn account(key: &mut AccountKey, zone: u32) -> Option<*mut Account> {
 
 /// Counts what the op counters do not say.
 #[inline(always)]
-unsafe fn note(counters: *mut ZoneCounters, request: &Request, untracked: bool) {
+unsafe fn note(counters: *mut ZoneCounters, request: &Request) {
     if request.first != 0 {
         add(&raw mut (*counters).trips, 1);
     }
@@ -412,8 +410,5 @@ unsafe fn note(counters: *mut ZoneCounters, request: &Request, untracked: bool) 
     }
     if request.is_strict != 0 {
         add(&raw mut (*counters).strict, 1);
-    }
-    if untracked {
-        add(&raw mut (*counters).untracked, 1);
     }
 }

@@ -19,33 +19,24 @@ use holdfast_abi::{
 };
 
 use crate::{
-    decide::Request,
     inflight::InFlight,
-    kernel::{Victim, add, offset, opaque, probe},
+    kernel::{add, offset, opaque, probe},
     maps::{DESTROYED, ZONE_COUNTERS},
 };
 
 const NAME_ROOM: u32 = 256;
 
-/// Makes the record of `request`, which is about to be let through. Returns 1 if its names do not reach up to the zone's root: then
+/// Makes the record of the op, which is about to be let through. Returns 1 if its names do not reach up to the zone's root: then
 /// [`hf_tenant_names`] has to be called. (It would be too deep in the stack here.) A global function, like
 /// [`crate::decide::hf_decide`].
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub unsafe extern "C" fn hf_destroyed(
-    request: *const Request,
-    zone: *const ZoneConf,
-    inflight: *mut InFlight,
-) -> u32 {
-    if request.is_null() || zone.is_null() {
+pub unsafe extern "C" fn hf_destroyed(zone: *const ZoneConf, inflight: *mut InFlight) -> u32 {
+    if zone.is_null() || inflight.is_null() {
         return 0;
     }
-    let (request, zone) = (&*request, &*zone);
-    let Some(inflight) = inflight.as_mut() else {
-        // There is nowhere to keep it.
-        lost(request.zone, request.now);
-        return 0;
-    };
+    let (zone, inflight) = (&*zone, &mut *inflight);
+    let request = &inflight.request;
     let index = inflight.counted;
     if index >= MAX_RECORDS as u32 {
         lost(request.zone, request.now);
@@ -67,9 +58,8 @@ pub unsafe extern "C" fn hf_destroyed(
     record.tid = ids as u32;
     record.uid = request.uid;
     record.login_uid = request.login_uid;
-    let victim = Victim::read(probe(request.dentry, offset!(dentry_inode), 0));
-    record.owner = victim.uid;
-    record.mode = victim.mode;
+    record.owner = request.owner;
+    record.mode = request.file_mode;
     record.op = request.op;
     record.tenant_depth = zone.tenant_depth;
     record.slot = request.zone;
@@ -121,16 +111,12 @@ struct Climb {
 /// [`crate::decide::hf_decide`].
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub unsafe extern "C" fn hf_tenant_names(
-    inflight: *mut InFlight,
-    dentry: u64,
-    root: u64,
-    depth: u32,
-) -> u32 {
+pub unsafe extern "C" fn hf_tenant_names(inflight: *mut InFlight, depth: u32) -> u32 {
     if inflight.is_null() {
         return 0;
     }
     let inflight = &mut *inflight;
+    let (dentry, root) = (inflight.request.dentry, inflight.request.root);
     let first = inflight.counted == 0;
     let record: *mut Destroyed =
         if first { &raw mut inflight.records[0] } else { &raw mut inflight.records[1] };

@@ -37,11 +37,12 @@ const INIT: u32 = 1;
 /// it was seen to go on, is not held.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub unsafe extern "C" fn hf_must_wait(request: *const Request, inflight: *const InFlight) -> u32 {
-    if request.is_null() || inflight.is_null() {
+pub unsafe extern "C" fn hf_must_wait(inflight: *const InFlight) -> u32 {
+    if inflight.is_null() {
         return 0;
     }
-    let (request, inflight) = (&*request, &*inflight);
+    let inflight = &*inflight;
+    let request = &inflight.request;
     if request.on_trip != OnTrip::Hold as u8
         || inflight.held_ns == 0
         || inflight.held_zone != request.zone
@@ -65,12 +66,13 @@ pub unsafe extern "C" fn hf_must_wait(request: *const Request, inflight: *const 
 /// of stack.)
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub unsafe extern "C" fn hf_consult(request: *mut Request, inflight: *mut InFlight) -> u32 {
+pub unsafe extern "C" fn hf_consult(inflight: *mut InFlight) -> u32 {
     const DENY: u32 = Verdict::Deny as u32;
-    if request.is_null() || inflight.is_null() {
+    if inflight.is_null() {
         return DENY;
     }
-    let (request, inflight) = (&mut *request, &mut *inflight);
+    let inflight = &mut *inflight;
+    let request = &mut inflight.request;
     if 1u16 << (request.op & 7) & (Op::Detach.bit() | Op::Device.bit()) != 0 {
         // No amount could be released that covers it.
         return DENY;
@@ -82,11 +84,12 @@ pub unsafe extern "C" fn hf_consult(request: *mut Request, inflight: *mut InFlig
             request.reason = Reason::Expired as u8;
             return DENY;
         }
-        if request.now < release.until_ns && take(&key, release.files, request, inflight) {
-            request.reason = Reason::None as u8;
+        if request.now < release.until_ns && take(&key, release.files, inflight) {
+            inflight.request.reason = Reason::None as u8;
             return Verdict::Allow as u32;
         }
     }
+    let request = &mut inflight.request;
     if !holds && request.too_large != 0 {
         // It would wait for ever.
         request.why_denied = FLAG_TOO_LARGE;
@@ -102,11 +105,12 @@ pub unsafe extern "C" fn hf_consult(request: *mut Request, inflight: *mut InFlig
 /// Writes down who is paused, and about what. Returns 0 if the task cannot be: the op is then denied.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub unsafe extern "C" fn hf_remember(request: *mut Request, inflight: *mut InFlight) -> u32 {
-    if request.is_null() || inflight.is_null() {
+pub unsafe extern "C" fn hf_remember(inflight: *mut InFlight) -> u32 {
+    if inflight.is_null() {
         return 0;
     }
-    let (request, inflight) = (&mut *request, &mut *inflight);
+    let inflight = &mut *inflight;
+    let request = &mut inflight.request;
     let task = running_task();
     let Some(heartbeat) = HEARTBEAT.get(0) else { return 0 };
     if task.pid == INIT || task.pid == heartbeat.agent {
@@ -145,11 +149,11 @@ pub unsafe extern "C" fn hf_remember(request: *mut Request, inflight: *mut InFli
     (*held).hold = hold;
     (*held).retry_ns = inflight.outcome.retry_ns;
     (*held).again = 0;
-    hf_describe(&raw mut (*held).event, request, inflight);
+    hf_describe(&raw mut (*held).event, inflight);
     // Last: an entry that has none is still being written.
-    (*held).since_ns = request.now;
-    inflight.held_ns = request.now;
-    inflight.held_zone = request.zone;
+    (*held).since_ns = inflight.request.now;
+    inflight.held_ns = inflight.request.now;
+    inflight.held_zone = inflight.request.zone;
     1
 }
 
@@ -176,12 +180,12 @@ fn is_again(request: &Request, known: &Held) -> bool {
 /// The signal is the thread's own. One for the process would do nothing if another thread's is still on its way: nothing
 /// would be pending for this thread, and the program would see [`ERESTARTNOINTR`].
 #[inline(always)]
-pub unsafe fn stop(request: &mut Request, inflight: &mut InFlight) -> bool {
+pub unsafe fn stop(inflight: &mut InFlight) -> bool {
     if bpf_send_signal_thread(SIGSTOP) == 0 {
         return true;
     }
-    request.again = 0;
-    request.why_denied = FLAG_NOT_STOPPED;
+    inflight.request.again = 0;
+    inflight.request.why_denied = FLAG_NOT_STOPPED;
     goes_on(inflight);
     false
 }
@@ -225,10 +229,11 @@ unsafe fn hold_id(request: &Request) -> Option<u64> {
 
 /// Spends from a release of `files` in all, if it covers the op.
 #[inline(always)]
-unsafe fn take(key: &HoldKey, files: u64, request: &Request, inflight: &mut InFlight) -> bool {
+unsafe fn take(key: &HoldKey, files: u64, inflight: &mut InFlight) -> bool {
     let Some(hold) = HOLDS.get_ptr_mut(key) else { return false };
     // An op that destroys nothing but takes something from one tenant to another counts as one file.
-    let cost = if request.cost.files == 0 { 1 } else { request.cost.files };
+    let files_lost = inflight.request.cost.files;
+    let cost = if files_lost == 0 { 1 } else { files_lost };
     let lock = (&raw mut (*hold).lock).cast();
     bpf_spin_lock(lock);
     let used = (*hold).used.saturating_add(cost);

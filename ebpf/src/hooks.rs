@@ -9,7 +9,7 @@ use aya_ebpf::{
 use holdfast_abi::{Control, Learned, Op};
 
 use crate::{
-    decide::{EPERM, Request, hf_ask, hf_decide},
+    decide::{ENOMEM, EPERM, hf_decide, hf_no_memory},
     hold::ERESTARTNOINTR,
     inflight::{Call, InFlight, settle, settle_rename},
     kernel::{Dentry, File, Iattr, Inode, RenameData, Victim, instance},
@@ -204,7 +204,7 @@ pub fn hf_rename_enter(ctx: FEntryContext) -> i32 {
             return 0;
         }
         if RenameData::flags(data) & RENAME_EXCHANGE != 0 {
-            if let Some(inflight) = InFlight::create().as_mut() {
+            if let Some(inflight) = InFlight::create() {
                 inflight.start_anew();
                 inflight.exchange = 1;
             }
@@ -298,15 +298,18 @@ unsafe fn decide_at(
     victim: &Victim,
     dentry: u64,
 ) -> i32 {
-    let mut request = Request::new(op, call, place, victim, dentry);
-    request.dev = fs.dev;
-    request.bank = fs.bank;
-    request.flags = control.flags;
-    hf_ask(&raw mut request, victim.uid);
+    let status = match InFlight::create() {
+        Some(inflight) => {
+            inflight.request.fill(op, call, fs, control.flags, place, victim, dentry);
+            hf_decide(inflight)
+        }
+        None => hf_no_memory(fs.bank, place.zone),
+    };
     // Constants, because kernels from 6.12 on check what a hook can return.
-    match hf_decide(&raw mut request) {
+    match status {
         0 => 0,
         ERESTARTNOINTR => ERESTARTNOINTR,
+        ENOMEM => ENOMEM,
         _ => EPERM,
     }
 }

@@ -90,6 +90,8 @@ pub struct Outcome {
 
 #[repr(C)]
 pub struct InFlight {
+    /// The op that is decided now, or was last.
+    pub request: Request,
     /// A [`Call`], or 0.
     pub armed: u32,
     pub charges: u32,
@@ -121,11 +123,10 @@ impl InFlight {
         Self::get(0).as_mut()
     }
 
-    /// The running task's, made if need be. Null when memory is short or storage is contended: the op is then charged
-    /// and not given back if it fails.
+    /// The running task's, made if need be. `None` when memory is short or storage is contended.
     #[inline(always)]
-    pub unsafe fn create() -> *mut Self {
-        Self::get(BPF_LOCAL_STORAGE_GET_F_CREATE.into())
+    pub unsafe fn create() -> Option<&'static mut Self> {
+        Self::get(BPF_LOCAL_STORAGE_GET_F_CREATE.into()).as_mut()
     }
 
     #[inline(always)]
@@ -164,7 +165,8 @@ impl InFlight {
 
     /// Remembers a charge. There is room: a call makes at most one for each budget of two zones.
     #[inline(always)]
-    pub fn remember(&mut self, key: &AccountKey, receipt: &Receipt, cost: &Cost) {
+    pub fn remember(&mut self, key: &AccountKey, receipt: &Receipt) {
+        let cost = &self.request.cost;
         let index = self.charges;
         self.charges = index + 1;
         let entry = &mut self.charge[opaque(index.into()) as usize % MAX_CHARGES];
@@ -198,12 +200,13 @@ impl InFlight {
 
     /// Remembers what was spent of a grant.
     #[inline(always)]
-    pub fn remember_grant(&mut self, serial: u64, grant: u32, op: u8, cost: &Cost) {
+    pub fn remember_grant(&mut self, serial: u64, grant: u32) {
+        let cost = &self.request.cost;
         let index = self.charges;
         self.charges = index + 1;
         let entry = &mut self.charge[opaque(index.into()) as usize % MAX_CHARGES];
         entry.source = Source::Grant as u32;
-        entry.zone = op as u32;
+        entry.zone = self.request.op as u32;
         entry.key.budget = serial;
         entry.key.actor = grant as u64;
         entry.cost.files = cost.files;
@@ -213,7 +216,8 @@ impl InFlight {
 
     /// Remembers an op that goes on, for the exit of its call. Its charges are those from `first_charge` on.
     #[inline(always)]
-    pub fn arm(&mut self, request: &Request, row: u32, first_charge: u32) {
+    pub fn arm(&mut self, row: u32, first_charge: u32) {
+        let request = &self.request;
         let index = self.counted;
         self.counted = index + 1;
         let entry = &mut self.count[opaque(index.into()) as usize % MAX_OPS];

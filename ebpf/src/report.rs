@@ -11,9 +11,8 @@ use holdfast_abi::{
 
 use crate::{
     allow::is_covered,
-    decide::Request,
     inflight::InFlight,
-    kernel::{add, offset, opaque, probe},
+    kernel::{add, offset, probe},
     maps::{EVENTS, ZONE_COUNTERS},
 };
 
@@ -22,47 +21,43 @@ const PATH_LEVELS: usize = 24;
 const NAME_ROOM: u32 = 256;
 const TENANT_ROOM: u32 = 64;
 
-/// Sends an event for `request`, if it is one to tell. A global function, like [`crate::decide::hf_charge`].
+/// Sends an event for the op, if it is one to tell. A global function, like [`crate::decide::hf_charge`].
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub unsafe extern "C" fn hf_report(request: *const Request, inflight: *const InFlight) -> u32 {
-    if request.is_null() {
+pub unsafe extern "C" fn hf_report(inflight: *const InFlight) -> u32 {
+    if inflight.is_null() {
         return 0;
     }
-    let request = &*request;
+    let request = &(*inflight).request;
     let is_allowed = request.reason == Reason::None as u8 || is_covered(request.reason);
     let is_quiet = request.quiet != 0 || (is_allowed && request.paced == 0);
     if !is_quiet || request.flags & FLAG_TRACE != 0 {
-        send(request, inflight);
+        send(&*inflight);
     }
     0
 }
 
 #[inline(always)]
-unsafe fn send(request: &Request, inflight: *const InFlight) {
+unsafe fn send(inflight: &InFlight) {
     let Some(mut entry) = EVENTS.reserve(0) else {
-        if let Some(counters) = ZONE_COUNTERS.get_ptr_mut(request.zone) {
+        if let Some(counters) = ZONE_COUNTERS.get_ptr_mut(inflight.request.zone) {
             add(&raw mut (*counters).events_lost, 1);
         }
         return;
     };
     let event: *mut Event = entry.as_mut_ptr();
-    hf_describe(event, request, inflight);
+    hf_describe(event, inflight);
     entry.submit(0);
 }
 
 /// Fills in an event, all of it. A global function, like [`crate::decide::hf_charge`].
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub unsafe extern "C" fn hf_describe(
-    event: *mut Event,
-    request: *const Request,
-    inflight: *const InFlight,
-) -> u32 {
-    if event.is_null() || request.is_null() {
+pub unsafe extern "C" fn hf_describe(event: *mut Event, inflight: *const InFlight) -> u32 {
+    if event.is_null() || inflight.is_null() {
         return 0;
     }
-    let request = &*request;
+    let (request, outcome) = (&(*inflight).request, &(*inflight).outcome);
     let ids = bpf_get_current_pid_tgid();
     (*event).time_ns = request.now;
     (*event).files = request.cost.files;
@@ -76,10 +71,13 @@ pub unsafe extern "C" fn hf_describe(
     (*event).uid = request.uid;
     (*event).login_uid = request.login_uid;
     (*event).zone = request.zone;
-    fill_outcome(event, inflight);
-    if !is_covered(request.reason) {
-        (*event).allowance = opaque(0);
-    }
+    (*event).budget = outcome.budget;
+    (*event).actor = outcome.actor;
+    (*event).files_left = outcome.files_left;
+    (*event).bytes_left = outcome.bytes_left;
+    (*event).latched_until = outcome.latched_until;
+    (*event).suppressed = outcome.suppressed;
+    (*event).allowance = if is_covered(request.reason) { outcome.allowance } else { 0 };
     (*event).op = request.op;
     (*event).verdict = request.verdict;
     (*event).reason = request.reason;
@@ -108,28 +106,6 @@ pub unsafe extern "C" fn hf_describe(
     }
     (*event).flags = flags;
     0
-}
-
-/// What the deciding budget said; nothing where there was no memory for it.
-#[inline(always)]
-unsafe fn fill_outcome(event: *mut Event, inflight: *const InFlight) {
-    let zero = opaque(0);
-    (*event).budget = zero;
-    (*event).actor = zero;
-    (*event).files_left = opaque(u64::MAX);
-    (*event).bytes_left = opaque(u64::MAX);
-    (*event).latched_until = zero;
-    (*event).suppressed = zero as u32;
-    (*event).allowance = zero;
-    if let Some(inflight) = inflight.as_ref() {
-        (*event).budget = inflight.outcome.budget;
-        (*event).actor = inflight.outcome.actor;
-        (*event).files_left = inflight.outcome.files_left;
-        (*event).bytes_left = inflight.outcome.bytes_left;
-        (*event).latched_until = inflight.outcome.latched_until;
-        (*event).suppressed = inflight.outcome.suppressed;
-        (*event).allowance = inflight.outcome.allowance;
-    }
 }
 
 /// Writes the names from `dentry` up to the filesystem's root, each ended by NUL, and the name of the tenant's

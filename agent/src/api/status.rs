@@ -151,7 +151,7 @@ pub(crate) struct ZoneStatus {
     pub(crate) strict: u64,
     /// Charges that shared the overflow account.
     pub(crate) overflow: u64,
-    /// Charges that could not have been given back.
+    /// Ops for which the kernel had no memory.
     pub(crate) untracked: u64,
 }
 

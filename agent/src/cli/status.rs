@@ -155,7 +155,10 @@ fn render_zone(zone: &ZoneStatus) -> String {
         (zone.events_suppressed, "events left out because their actor sent enough already"),
         (zone.strict, "ops charged here because their place could not be determined"),
         (zone.overflow, "charges shared one account because there was no room for more"),
-        (zone.untracked, "charges could not have been given back"),
+        (
+            zone.untracked,
+            "ops without kernel memory: refused, or uncharged where nothing is enforced",
+        ),
     ] {
         if count > 0 {
             push(&mut page, &format!("  note     {count} {what}"));

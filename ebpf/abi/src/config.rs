@@ -264,7 +264,7 @@ pub struct ZoneCounters {
     pub strict: u64,
     /// Charges that shared the overflow account because the table of accounts was full.
     pub overflow: u64,
-    /// Charges for which there was no room to remember them: not given back if the op failed.
+    /// Ops for which the kernel had no memory: refused in a zone that enforces, uncharged in one that observes.
     pub untracked: u64,
     /// Ops that destroyed something and are missing in the manifest.
     pub manifest_lost: u64,
