@@ -73,7 +73,7 @@ pub struct Request {
     pub waits: u8,
     /// The op is paused already, and is so again.
     pub again: u8,
-    /// It costs more than the budget that refused it ever allows.
+    /// It costs more than the whole limit of a budget.
     pub too_large: u8,
     /// It is charged to a throttled account.
     pub paced: u8,
@@ -186,12 +186,29 @@ pub unsafe extern "C" fn hf_decide(inflight: *mut InFlight) -> i32 {
         // Held, and nobody has decided yet: budgets are not asked.
         request.reason = Reason::Latched as u8;
     } else {
+        let op_bit = 1u16 << (request.op & 7);
+        for index in 0..MAX_BUDGETS {
+            let budget = &zone.budgets[index];
+            if index < zone.budget_count as usize
+                && budget.who & request.who != 0
+                && budget.never_covers(op_bit, &request.cost)
+            {
+                request.too_large = 1;
+            }
+        }
+        // In the order of their rank: the narrowest actor that is over trips. What costs more than a whole limit is
+        // refused by that budget, and trips nobody.
         for index in 0..MAX_BUDGETS {
             if index >= zone.budget_count as usize {
                 break;
             }
             let budget = &zone.budgets[index];
-            if budget.who & request.who != 0 && hf_charge(budget, inflight) != 0 {
+            if budget.who & request.who == 0
+                || (request.too_large != 0 && !budget.never_covers(op_bit, &request.cost))
+            {
+                continue;
+            }
+            if hf_charge(budget, inflight) != 0 {
                 break;
             }
         }
@@ -268,6 +285,8 @@ pub unsafe extern "C" fn hf_charge(budget: *const BudgetConf, inflight: *mut InF
     let unknown_cost = op_bit & (Op::Detach.bit() | Op::Device.bit()) != 0;
     let second = (now / 1_000_000_000) as u32;
     let lists_op = budget.ops & op_bit != 0;
+    let too_large = request.too_large != 0;
+    let (ino, dev) = (request.ino, request.dev);
     let throttles = request.on_trip == OnTrip::Throttle as u8;
 
     let mut receipt = Receipt::default();
@@ -284,12 +303,22 @@ pub unsafe extern "C" fn hf_charge(budget: *const BudgetConf, inflight: *mut InF
     } else if lists_op && unknown_cost {
         reason = Reason::UnknownCost as u32;
     } else if lists_op {
-        match window.take(limit, now, mode, latched, cost) {
+        match window.take(limit, now, latched, cost) {
             Ok(given) => {
                 receipt = given;
                 charged = true;
             }
-            Err(over) => reason = over as u32,
+            Err(over) => {
+                reason = over as u32;
+                if !too_large {
+                    window.trip(limit, mode, over);
+                    if over as u32 != Reason::Latched as u32 {
+                        window.trip.ino = ino;
+                        window.trip.tenant = cost.tenant;
+                        window.trip.dev = dev;
+                    }
+                }
+            }
         }
     }
     if reason != Reason::None as u32 {
@@ -298,8 +327,11 @@ pub unsafe extern "C" fn hf_charge(budget: *const BudgetConf, inflight: *mut InF
             (*account).events = 0;
         }
         (*account).events += 1;
-        // What sets the latch is always told; a refused detach sets none, and there can be any number of them.
-        let sets_latch = reason != Reason::Latched as u32 && reason != Reason::UnknownCost as u32;
+        // What sets the latch is always told; a refused detach sets none, nor does what costs more than a whole limit,
+        // and there can be any number of them.
+        let sets_latch = reason != Reason::Latched as u32
+            && reason != Reason::UnknownCost as u32
+            && !too_large;
         quiet = !sets_latch && (*account).events > EVENTS_PER_SECOND;
         if quiet {
             (*account).suppressed += 1;
@@ -314,11 +346,12 @@ pub unsafe extern "C" fn hf_charge(budget: *const BudgetConf, inflight: *mut InF
 
     let (files_left, bytes_left) = (left(limit.files, files), left(limit.bytes, bytes));
     request.reason = reason as u8;
-    request.first =
-        (reason != Reason::None as u32 && reason != Reason::Latched as u32 && !quiet) as u8;
+    request.first = (reason != Reason::None as u32
+        && reason != Reason::Latched as u32
+        && !too_large
+        && !quiet) as u8;
     request.quiet = quiet as u8;
     request.paced |= (charged && latched) as u8;
-    request.too_large = limit.never_covers(cost) as u8;
     let outcome = &mut inflight.outcome;
     outcome.budget = key.budget;
     outcome.actor = key.actor;

@@ -93,6 +93,8 @@ pub struct Charge {
 #[derive(Clone, Copy, Debug)]
 struct Refusal {
     reason: Reason,
+    /// Whether it is a trip.
+    first: bool,
     /// Index of the budget that says so.
     budget: Option<usize>,
 }
@@ -107,9 +109,9 @@ impl Model {
     ///
     /// What an allowance or a break-glass covers is spent there: then no budget is asked, and nobody has to wait.
     ///
-    /// A thread that is held stays so until somebody has decided. For all others the budgets are asked in the order of
-    /// the policy, and the first that refuses decides. What was charged to those before it is given back: an op that
-    /// does not happen costs nothing. In a zone that only observes a refused op goes on, and is not charged either.
+    /// A thread that is held stays so until somebody has decided. For all others every budget that applies is asked, the
+    /// narrowest actor's first, and the first that refuses decides. What was charged to those before it is given back: an
+    /// op that does not happen costs nothing. In a zone that only observes a refused op goes on, and is not charged either.
     ///
     /// # Panics
     /// If the policy has no such zone.
@@ -121,7 +123,7 @@ impl Model {
             return Decision { reason, ..Decision::allow(charge) };
         }
         let asked = if self.waits_for_a_decision(request) {
-            Err(Refusal { reason: Reason::Latched, budget: None })
+            Err(Refusal { reason: Reason::Latched, first: false, budget: None })
         } else {
             self.charge_budgets(request)
         };
@@ -215,8 +217,7 @@ impl Decision {
 
 impl Refusal {
     fn into_decision(self, verdict: Verdict) -> Decision {
-        let Self { reason, budget } = self;
-        let first = reason != Reason::Latched;
+        let Self { reason, first, budget } = self;
         Decision { verdict, reason, first, budget, charge: Charge::default() }
     }
 

@@ -179,7 +179,7 @@ mod tests {
                         real += wait;
                         let cost = Cost { files, bytes: 0, tenant };
                         // Without the latch, which would stop more than the limit does.
-                        if window.take(&limit, real - booted, ENFORCE, false, &cost).is_ok() {
+                        if window.take(&limit, real - booted, false, &cost).is_ok() {
                             taken.push((real, files, tenant));
                         }
                     }

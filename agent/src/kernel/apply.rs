@@ -365,6 +365,7 @@ fn zone_conf(zone: &DesiredZone) -> Result<abi::ZoneConf, KernelError> {
     name[..zone.name.len()].copy_from_slice(zone.name.as_bytes());
     let mut budgets = [NO_BUDGET; abi::MAX_BUDGETS];
     budgets[..zone.budgets.len()].copy_from_slice(&zone.budgets);
+    budgets[..zone.budgets.len()].sort_unstable_by_key(abi::BudgetConf::rank);
     Ok(abi::ZoneConf {
         id: abi::name_id(&zone.name),
         name,

@@ -122,11 +122,11 @@ impl OpsNet {
     }
 }
 
-/// Whether an op with this verdict happens.
+/// Whether an op with this verdict happens. One that was paused is decided, and counted, again when it goes on.
 const fn goes_on(verdict: Verdict) -> bool {
     match verdict {
-        Verdict::Allow | Verdict::Observe | Verdict::Throttle => true,
-        Verdict::Deny | Verdict::Hold => false,
+        Verdict::Allow | Verdict::Observe => true,
+        Verdict::Deny | Verdict::Hold | Verdict::Throttle => false,
     }
 }
 
@@ -283,6 +283,23 @@ mod tests {
 
     fn row(zone: u32, outcome: Outcome, ops: u64) -> CounterRow {
         CounterRow { zone, op: Op::Remove, outcome, ops, files: ops, bytes: ops * 10 }
+    }
+
+    /// 60 files that were removed under a throttle of 30 showed as 90: 30 of them were paused before they went.
+    #[test]
+    fn a_paused_op_destroys_nothing() {
+        for &verdict in Verdict::ALL {
+            let rows = [
+                row(1, Outcome::Decided(Verdict::Allow), 60),
+                row(1, Outcome::Decided(verdict), 30),
+            ];
+            let destroyed = OpsNet::new(&rows, 1).destroyed(Op::Remove).files;
+            let expected = match verdict {
+                Verdict::Allow | Verdict::Observe => 90,
+                Verdict::Deny | Verdict::Hold | Verdict::Throttle => 60,
+            };
+            assert_eq!(destroyed, expected, "{verdict:?}");
+        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! Everything a policy says is kept twice, in *banks* 0 and 1. The agent writes the bank that is not in use
 //! and then flips [`Control::bank`]: an op sees the old policy or the new one, never a mixture.
 
-use crate::{Event, MAX_BUDGETS, MAX_ZONES, Op, Verdict, bpf_spin_lock, window::Limit};
+use crate::{Cost, Event, MAX_BUDGETS, MAX_ZONES, Op, Verdict, bpf_spin_lock, window::Limit};
 
 /// Event every op, also those within budget (tests and learning).
 pub const FLAG_TRACE: u32 = 1;
@@ -46,6 +46,20 @@ pub struct BudgetConf {
     pub pad: u32,
 }
 
+impl BudgetConf {
+    /// Budgets are asked in the order of this: the narrowest actor first, then the shorter window. The first that
+    /// refuses decides, so the order in which they were written does not matter. (The id only makes it a total order.)
+    pub const fn rank(&self) -> (u8, u64, u64) {
+        (self.per, self.limit.window_ns, self.id)
+    }
+
+    /// Whether an op of this kind and cost is more than this ever allows, so that no waiting helps.
+    #[inline(always)]
+    pub const fn never_covers(&self, op_bit: u16, cost: &Cost) -> bool {
+        self.ops & op_bit != 0 && op_bit & Op::KNOWN_BITS != 0 && self.limit.never_covers(cost)
+    }
+}
+
 /// One zone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
@@ -66,7 +80,7 @@ pub struct ZoneConf {
     pub on_trip: u32,
     /// 1 if what is destroyed is told, op by op, for the manifest.
     pub manifest: u32,
-    /// The budgets.
+    /// The budgets, in the order of their [`BudgetConf::rank`].
     pub budgets: [BudgetConf; MAX_BUDGETS],
 }
 

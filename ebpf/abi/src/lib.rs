@@ -33,7 +33,8 @@ pub use event::{
 };
 pub use op::{Mode, OnTrip, Op, OpMask, Per, Reason, Verdict, Who, WhoMask};
 pub use window::{
-    Account, BUCKETS, Bucket, Cost, Limit, MAX_TENANTS, Over, Receipt, Slot, Window, bpf_spin_lock,
+    Account, BUCKETS, Bucket, Cost, Limit, MAX_TENANTS, Over, Receipt, Slot, Trip, Window,
+    bpf_spin_lock,
 };
 
 /// Version of everything in this crate. Pins live in a directory named for it, so that an agent never

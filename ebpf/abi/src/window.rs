@@ -102,6 +102,22 @@ pub enum Over {
     Latched = 4,
 }
 
+/// Which limit an actor tripped, by what, and when: what a refusal that comes later has to say.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Trip {
+    /// Boot-time nanoseconds; 0 if there was no trip.
+    pub time_ns: u64,
+    /// Inode number of what the op was about.
+    pub ino: u64,
+    /// Inode number of its tenant's directory; 0 above all tenants.
+    pub tenant: u64,
+    /// Its filesystem: the kernel's device number.
+    pub dev: u32,
+    /// An [`Over`]: the limit; 0 if there was no trip.
+    pub over: u32,
+}
+
 /// What is needed to give a charge back.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
@@ -167,6 +183,8 @@ pub struct Window {
     pub epoch: u32,
     /// Always 0.
     pub pad: u32,
+    /// The last trip.
+    pub trip: Trip,
     /// The ring.
     pub ring: [Bucket; BUCKETS],
     /// The tenants.
@@ -189,7 +207,7 @@ pub struct Account {
     pub window: Window,
 }
 
-const _: () = assert!(size_of::<Window>() == 80 + 16 * (BUCKETS + MAX_TENANTS));
+const _: () = assert!(size_of::<Window>() == 112 + 16 * (BUCKETS + MAX_TENANTS));
 const _: () = assert!(size_of::<Account>() == 16 + size_of::<Window>());
 const _: () = assert!(BUCKETS.is_power_of_two() && MAX_TENANTS.is_power_of_two());
 
@@ -234,18 +252,16 @@ impl Window {
             latch_mode: 0,
             epoch: 0,
             pad: 0,
+            trip: Trip { time_ns: 0, ino: 0, tenant: 0, dev: 0, over: 0 },
             ring: [Bucket { files: 0, bytes: 0 }; BUCKETS],
             tenants: [Slot { tenant: 0, last: 0 }; MAX_TENANTS],
         }
     }
 
-    /// Charges `cost` at time `now` if the budget covers it, and otherwise says which side is spent and
-    /// latches until the window has drained.
+    /// Charges `cost` at time `now` if the budget covers it, and otherwise says which side is spent and trips.
+    /// An op that no window ever covers is refused and trips nothing: nothing that was spent is the reason.
     ///
-    /// Times of concurrent callers may arrive out of order. The account's own clock never goes back: an op counts
-    /// from the latest time the account has seen.
     /// A latch set while the zone only observed does not bind once the zone enforces (`mode`).
-    #[inline(always)]
     pub fn charge(
         &mut self,
         limit: &Limit,
@@ -256,7 +272,7 @@ impl Window {
         if self.is_latched(now, mode) {
             return Err(Over::Latched);
         }
-        self.take(limit, now, mode, false, cost)
+        self.charge_or_trip(limit, now, mode, false, cost)
     }
 
     /// The same for a zone that throttles: a trip does not stop the actor but *paces* it. Until a window has passed
@@ -264,7 +280,6 @@ impl Window {
     /// one full budget at a time. A single op that is larger than the share has a bucket for itself.
     ///
     /// A refusal of a paced actor is [`Over::Latched`]: it is no new trip.
-    #[inline(always)]
     pub fn charge_paced(
         &mut self,
         limit: &Limit,
@@ -273,16 +288,36 @@ impl Window {
         cost: &Cost,
     ) -> Result<Receipt, Over> {
         let paced = self.is_latched(now, mode);
-        self.take(limit, now, mode, paced, cost)
+        self.charge_or_trip(limit, now, mode, paced, cost)
     }
 
-    /// [`Window::charge`] for a latch that was looked at before: the actor is not latched, or it is, and is `paced`.
+    fn charge_or_trip(
+        &mut self,
+        limit: &Limit,
+        now: u64,
+        mode: u32,
+        paced: bool,
+        cost: &Cost,
+    ) -> Result<Receipt, Over> {
+        let charged = self.take(limit, now, paced, cost);
+        if let Err(over) = charged
+            && !limit.never_covers(cost)
+        {
+            self.trip(limit, mode, over);
+        }
+        charged
+    }
+
+    /// Charges `cost` at time `now` if the budget covers it, and otherwise says which side is spent, and trips nothing.
+    /// The latch was looked at before: the actor is not latched, or it is, and is `paced`.
+    ///
+    /// Times of concurrent callers may arrive out of order. The account's own clock never goes back: an op counts
+    /// from the latest time the account has seen.
     #[inline(always)]
     pub fn take(
         &mut self,
         limit: &Limit,
         now: u64,
-        mode: u32,
         paced: bool,
         cost: &Cost,
     ) -> Result<Receipt, Over> {
@@ -308,7 +343,7 @@ impl Window {
             None
         };
         if let Some(over) = over {
-            return Err(self.trip(limit, mode, if paced { Over::Latched } else { over }));
+            return Err(if paced { Over::Latched } else { over });
         }
         let epoch = self.epoch;
         let mut receipt =
@@ -385,15 +420,19 @@ impl Window {
 
     /// Sets the latch until the current bucket leaves the ring: one whole window, and up to 1/31 of it more. By then
     /// everything that was spent has left, so the same op does not trip again right away.
+    ///
+    /// Whatever is refused because of it is told what has tripped: the caller fills in [`Window::trip`], apart from the
+    /// limit and the time. A refusal of a paced actor goes on with the trip that is there.
     #[inline(always)]
-    fn trip(&mut self, limit: &Limit, mode: u32, over: Over) -> Over {
+    pub fn trip(&mut self, limit: &Limit, mode: u32, over: Over) {
         let end = self.head.wrapping_add(BUCKETS as u64).wrapping_mul(limit.bucket_ns);
         self.latched_until = end.wrapping_sub(self.offset);
         self.latch_mode = mode;
         if over as u8 != Over::Latched as u8 {
             self.trips = self.trips.wrapping_add(1);
+            self.trip.time_ns = self.latest;
+            self.trip.over = over as u32;
         }
-        over
     }
 
     /// What is spent at time `now` as (files, bytes, tenants), without changing anything.

@@ -1,30 +1,45 @@
 //! Asking the budgets of a zone: every one that applies is charged, or none. What a refusal leads to is not decided here.
 
-use holdfast_abi::{AccountKey, Limit, Mode, OnTrip, Over, Reason, Receipt, Window};
+use holdfast_abi::{
+    AccountKey, BudgetConf, Cost, Mode, OnTrip, Over, Reason, Receipt, Trip, Window,
+};
 
 use super::{Charge, Model, Refusal, Request};
-use crate::budget::Budget;
 use crate::model::Zone;
 
 impl Model {
     /// Charges every budget that applies, or says which one refuses.
+    ///
+    /// They are asked in the order of their rank, not of the file: the first that refuses is that of the narrowest actor
+    /// that is over, and it alone trips. An op that costs more than a whole limit is refused by that budget, no other is
+    /// asked, and nobody trips: it would be refused however little was spent.
     pub(super) fn charge_budgets(&mut self, request: &Request<'_>) -> Result<Charge, Refusal> {
         let mut charge = Charge { cost: request.cost, ..Charge::default() };
         let zone = &self.policy.zones[request.zone];
-        for (index, budget) in zone.budgets.iter().enumerate() {
-            if budget.who.mask() & request.who == 0 {
+        let mut asked: Vec<(usize, BudgetConf)> = zone
+            .budgets
+            .iter()
+            .map(|budget| budget.conf(&zone.name))
+            .enumerate()
+            .filter(|(_, budget)| budget.who & request.who != 0)
+            .collect();
+        asked.sort_unstable_by_key(|(_, budget)| budget.rank());
+        let never = |budget: &BudgetConf| budget.never_covers(request.op.bit(), &request.cost);
+        let too_large = asked.iter().any(|(_, budget)| never(budget));
+        for (index, budget) in &asked {
+            if too_large && !never(budget) {
                 continue;
             }
-            let conf = budget.conf(&zone.name);
-            let actor = budget.per.actor(request.unit, request.user);
-            let key = AccountKey { budget: conf.id, actor };
+            let actor = zone.budgets[*index].per.actor(request.unit, request.user);
+            let key = AccountKey { budget: budget.id, actor };
             let account = self.accounts.entry(key).or_default();
-            match ask(account, zone, budget, &conf.limit, request) {
+            match ask(account, zone, budget, request, too_large) {
                 Ok(Some(receipt)) => charge.receipts.push((key, receipt)),
                 Ok(None) => {}
                 Err(reason) => {
                     self.give_back_budgets(&charge);
-                    return Err(Refusal { reason, budget: Some(index) });
+                    let first = reason != Reason::Latched && !too_large;
+                    return Err(Refusal { reason, first, budget: Some(*index) });
                 }
             }
         }
@@ -40,33 +55,39 @@ impl Model {
     }
 }
 
-/// Charges one budget, if it counts this op.
+/// Charges one budget, if it counts this op, or trips it.
 ///
 /// A latched account refuses every op, also those it does not count; but where the zone throttles, a latched account is
 /// one that is paced: it goes on taking what its rate allows.
 fn ask(
     account: &mut Window,
     zone: &Zone,
-    budget: &Budget,
-    limit: &Limit,
+    budget: &BudgetConf,
     request: &Request<'_>,
+    too_large: bool,
 ) -> Result<Option<Receipt>, Reason> {
     let (now, mode) = (request.now, zone.mode as u32);
     let paces = zone.mode == Mode::Enforce && zone.on_trip == OnTrip::Throttle;
-    if !paces && account.is_latched(now, mode) {
+    let latched = account.is_latched(now, mode);
+    if !paces && latched {
         return Err(Reason::Latched);
     }
-    if !budget.ops.contains(request.op) {
+    if budget.ops & request.op.bit() == 0 {
         return Ok(None);
     }
     if request.op.cost_is_unknown() {
         return Err(Reason::UnknownCost);
     }
-    let charged = if paces {
-        account.charge_paced(limit, now, mode, &request.cost)
-    } else {
-        account.charge(limit, now, mode, &request.cost)
-    };
+    let charged = account.take(&budget.limit, now, latched, &request.cost);
+    if let Err(over) = charged
+        && !too_large
+    {
+        account.trip(&budget.limit, mode, over);
+        if over != Over::Latched {
+            let Cost { tenant, .. } = request.cost;
+            account.trip = Trip { tenant, ..account.trip };
+        }
+    }
     charged.map(Some).map_err(|over| match over {
         Over::Files => Reason::Files,
         Over::Bytes => Reason::Bytes,

@@ -22,15 +22,6 @@ pub(super) fn changes(before: &Zone, now: &Zone) -> Vec<Change> {
         let text = format!("a new budget, of which nothing is spent: {}", words(new));
         changes.push(Change::new(Direction::Tighter, "budget", text));
     }
-    let kept = |one: &Zone, other: &Zone| -> Vec<String> {
-        let both = |budget: &&Budget| other.budgets.iter().any(|other| same(budget, other));
-        one.budgets.iter().filter(both).map(Budget::label).collect()
-    };
-    if kept(before, now) != kept(now, before) {
-        let text =
-            "budgets are asked in another order: of several that are over, another one is named";
-        changes.push(Change::new(Direction::Other, "budget", text.to_owned()));
-    }
     changes
 }
 

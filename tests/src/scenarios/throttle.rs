@@ -140,6 +140,12 @@ fn to_the_end(ctx: &mut Ctx<'_>) -> Result<()> {
     tree.lost_exactly(FILES)?;
     samples_within(&samples, 31, WINDOW)?;
     times_within(&times(ctx, FILES as usize)?, 31, WINDOW)?;
+    let zone = ctx.zone.clone();
+    // An op that was paused counts once: when it went on.
+    let destroyed = [("zone", zone.as_str())];
+    ctx.metrics_until("the metrics count each file once", |metrics| {
+        metrics.sum("holdfast_destroyed_files_total", &destroyed) == FILES as f64
+    })?;
     ctx.nothing_denied()
 }
 
