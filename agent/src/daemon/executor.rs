@@ -447,6 +447,7 @@ impl Executor {
 
     /// Looks where the paths of the policy in force lead, and waits for changes there from now on.
     fn survey(&mut self, state: &State) -> Result<Found, RootProblem> {
+        self.source.mounts_changed();
         let started = Instant::now();
         let mut found = plan::survey(&state.plan.policy, &self.listings, &state.plan.zones);
         if let (Some(watch), Ok(found)) = (&mut self.watch, &mut found) {

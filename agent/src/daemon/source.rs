@@ -13,7 +13,7 @@ use crate::units::Units;
 
 /// Events taken at once, so that questions are answered in between.
 const BATCH: usize = 256;
-/// How long a mount table is used.
+/// How long a mount table is used where nothing is known to have changed.
 const MOUNTS_HOLD: Duration = Duration::from_secs(3);
 
 /// What is needed to name places.
@@ -24,6 +24,11 @@ pub(super) struct Source {
 }
 
 impl Source {
+    /// Mounts may have changed: a device number can be another filesystem's.
+    pub(super) const fn mounts_changed(&mut self) {
+        self.read = None;
+    }
+
     /// Finds the names for one event.
     pub(super) fn decided(&mut self, raw: abi::Event, units: &mut Units, now: Now) -> Decided {
         if self.read.is_none_or(|read| now.since(read) >= MOUNTS_HOLD) {

@@ -43,14 +43,14 @@ fn mount_below(ctx: &mut Ctx<'_>) -> Result<()> {
     let tree = Tree::make(&root, 2, 30)?;
     ctx.enforce(&root, Budget::files(12))?;
     until_guarded(ctx, 2)?;
-    Tool::new("rm").arg("-rf").arg(tree.tenant(0)).run()?.refused()?;
-    tree.lost_exactly(12)?;
-    Tool::new("rm").arg("-rf").arg(tree.tenant(1)).run()?.refused()?;
-    tree.lost_exactly(12)?;
     let explained = cli::holdfast(["explain".as_ref(), tree.file(0, 29).as_os_str()])?.ok()?;
     for part in [ctx.zone.as_str(), "customer-000"] {
         check!(explained.stdout.contains(part), "{}", explained.describe(part));
     }
+    Tool::new("rm").arg("-rf").arg(tree.tenant(0)).run()?.refused()?;
+    tree.lost_exactly(12)?;
+    Tool::new("rm").arg("-rf").arg(tree.tenant(1)).run()?.refused()?;
+    tree.lost_exactly(12)?;
     let deletions = cli::holdfast(["manifest", "--zone", &ctx.zone, "--json"])?.ok()?;
     let deletions: Value = serde_json::from_str(&deletions.stdout)?;
     let records = deletions["records"].as_array().into_iter().flatten();
@@ -129,8 +129,8 @@ fn unguarded_mount(ctx: &mut Ctx<'_>) -> Result<()> {
     Tool::new("mount").args(["-t", "proc", "none"]).arg(root.join("bob/proc")).ok()?;
     ctx.enforce(&root, Budget::files(12))?;
     told(&at)?;
-    let warnings = warnings()?;
-    check!(!warnings.iter().any(|warning| warning.contains("bob/proc")), "{warnings:?}");
+    let reasons = reasons()?;
+    check!(!reasons.iter().any(|why| why.contains("bob/proc")), "{reasons:?}");
     Ok(())
 }
 
@@ -161,17 +161,21 @@ fn new_mount(ctx: &mut Ctx<'_>) -> Result<()> {
     until_guarded(ctx, 1 + TRIES as usize)
 }
 
-fn warnings() -> Result<Vec<String>> {
+/// Why paths of any zone are not guarded.
+fn reasons() -> Result<Vec<String>> {
     let (_, status) = cli::status()?;
-    let warnings = status["warnings"].as_array().into_iter().flatten();
-    Ok(warnings.filter_map(Value::as_str).map(str::to_owned).collect())
+    let zones = status["zones"].as_array().into_iter().flatten();
+    let paths = zones.flat_map(|zone| zone["paths"].as_array().into_iter().flatten());
+    Ok(paths
+        .filter(|path| path["state"] != "guarded")
+        .map(|path| cli::text(path, "why").to_owned())
+        .collect())
 }
 
-/// Waits until the status says that this is not guarded.
+/// Waits until the status says why this is not guarded.
 fn told(path: &Path) -> Result<()> {
     let path = path.display().to_string();
-    until("status warns of what is not guarded", Duration::from_secs(60), || {
-        let is_told = |warning: &String| warning.contains("not guarded") && warning.contains(&path);
-        Ok(warnings()?.iter().any(is_told).then_some(()))
+    until("status says what is not guarded", Duration::from_secs(60), || {
+        Ok(reasons()?.iter().any(|why| why.contains(&path)).then_some(()))
     })
 }
