@@ -35,6 +35,9 @@ const PACE_LINGERS: u64 = 5 * SECOND;
 #[derive(Debug, Default)]
 pub(crate) struct Book {
     threads: BTreeMap<TaskKey, Paused>,
+    /// Paused threads that nothing is known about yet, as `(zone, process, is held)` with their hold. They wait for a later
+    /// survey; they are counted all the same.
+    unseen: BTreeMap<(u32, u32, bool), u64>,
     holds: BTreeMap<u64, HoldRow>,
     /// Since when each process of a hold has been held.
     pauses: HashMap<(u64, u32), u64>,
@@ -88,6 +91,7 @@ impl Book {
         let mut before = std::mem::take(&mut self.threads);
         let entries: HashSet<u64> = survey.threads.iter().map(|thread| thread.held.hold).collect();
         let mut orphans = Vec::new();
+        self.unseen.clear();
         for thread in survey.threads {
             let known = match before.remove(&thread.key) {
                 Some(known) if known.held.since_ns == thread.held.since_ns => Some(known),
@@ -98,7 +102,12 @@ impl Book {
                 None => None,
             };
             let is_new = known.is_none();
+            let (held, pid, hold) = (is_held(&thread.held), thread.key.pid, thread.held.hold);
+            let (zone, is_over) = (thread.held.event.zone, thread.state == TaskState::Over);
             let Some(paused) = self.seen(known, thread, now) else {
+                if !is_over {
+                    self.unseen.insert((zone, pid, held), hold);
+                }
                 continue;
             };
             if is_new {
@@ -200,7 +209,8 @@ impl Book {
     /// How much is paused.
     pub(crate) fn count(&self) -> PausedCount {
         let waiting = self.threads.values().filter(|paused| paused.is_held());
-        let holds: HashSet<u64> = waiting.map(|paused| paused.held.hold).collect();
+        let mut holds: HashSet<u64> = waiting.map(|paused| paused.held.hold).collect();
+        holds.extend(self.unseen.iter().filter(|((.., held), _)| *held).map(|(_, hold)| *hold));
         let processes = self.by_zone();
         PausedCount {
             holds: holds.len() as u64,
@@ -213,9 +223,10 @@ impl Book {
     pub(crate) fn by_zone(&self) -> BTreeMap<u32, (u64, u64)> {
         let mut seen = HashSet::new();
         let mut count: BTreeMap<u32, (u64, u64)> = BTreeMap::new();
-        for paused in self.threads.values() {
-            let (zone, held) = (paused.held.event.zone, paused.is_held());
-            if seen.insert((zone, paused.key.pid, held)) {
+        let known = self.threads.values();
+        let known = known.map(|one| (one.held.event.zone, one.key.pid, one.is_held()));
+        for (zone, pid, held) in known.chain(self.unseen.keys().copied()) {
+            if seen.insert((zone, pid, held)) {
                 let (holds, throttles) = count.entry(zone).or_default();
                 *if held { holds } else { throttles } += 1;
             }
