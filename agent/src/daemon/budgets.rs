@@ -120,6 +120,7 @@ impl Executor {
                 return Err(failed(error));
             }
         }
+        self.carryover.save_soon();
         Ok(reset)
     }
 }
