@@ -95,7 +95,9 @@ impl Executor {
     fn reset_accounts(&mut self, keys: &[AccountKey]) -> Result<(), String> {
         let guard = self.guard.as_mut().ok_or("there is no guard")?;
         let mut reset = keys.iter().map(|key| guard.reset_account(*key));
-        reset.try_for_each(|outcome| outcome).map_err(|error| error.to_string())
+        reset.try_for_each(|outcome| outcome).map_err(|error| error.to_string())?;
+        self.carryover.save_soon();
+        Ok(())
     }
 
     /// The budgets that a reset is about, and their accounts.

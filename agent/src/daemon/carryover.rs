@@ -33,6 +33,11 @@ pub(super) struct Carryover {
 }
 
 impl Carryover {
+    /// What is spent is written within a second: a person has changed it.
+    pub(super) fn save_soon(&mut self) {
+        self.saved = None;
+    }
+
     /// What is wrong, for people.
     pub(super) fn problem(&self) -> Option<String> {
         let unread = self.unread.clone();
