@@ -8,7 +8,7 @@ use aya_ebpf::{
     },
 };
 use holdfast_abi::{
-    Account, AccountKey, BudgetConf, CANARY_ZONE, Cost, FLAG_ALLOWANCES, MAX_BUDGETS, Mode,
+    Account, AccountKey, BudgetConf, CANARY_ZONE, Cost, FLAG_ALLOWANCES, Limit, MAX_BUDGETS, Mode,
     OVERFLOW_ACTOR, OnTrip, Op, Per, ROW_GIVEN_BACK, ROW_OBSERVED_GIVEN_BACK, Reason, Receipt,
     Verdict, Who, ZoneCounters, zone_index,
 };
@@ -176,8 +176,10 @@ pub unsafe extern "C" fn hf_decide(inflight: *mut InFlight) -> i32 {
     if covered {
         // Spent there: budgets are not asked.
     } else if request.waits != 0 {
-        // Held, and nobody has decided yet: budgets are not asked.
+        // Held, and nobody has decided yet: budgets are not asked, so none has anything to say.
         request.reason = Reason::Latched as u8;
+        inflight.outcome.budget = 0;
+        inflight.outcome.trip.over = 0;
     } else {
         let op_bit = 1u16 << (request.op & 7);
         for index in 0..MAX_BUDGETS {
@@ -268,11 +270,15 @@ pub unsafe extern "C" fn hf_charge(budget: *const BudgetConf, inflight: *mut InF
     let (budget, inflight) = (&*budget, &mut *inflight);
     let request = &mut inflight.request;
     let mut key = AccountKey { budget: budget.id, actor: actor(budget.per, request) };
-    let Some(account) = account(&mut key, request.zone) else {
-        // Not even the overflow account: the agent makes it before the budget is in force.
-        return 0;
+    let limit = &budget.limit;
+    let Some(account) = account(&mut key, limit, request) else {
+        // Not even the overflow account, which the agent makes before the budget is in force.
+        request.reason = Reason::NoAccount as u8;
+        inflight.outcome.budget = key.budget;
+        inflight.outcome.trip.over = 0;
+        return Reason::NoAccount as u32;
     };
-    let (limit, cost) = (&budget.limit, &request.cost);
+    let cost = &request.cost;
     let (now, mode) = (request.now, request.mode as u32);
     let op_bit = 1u16 << (request.op & 7);
     let unknown_cost = op_bit & (Op::Detach.bit() | Op::Device.bit()) != 0;
@@ -304,7 +310,7 @@ pub unsafe extern "C" fn hf_charge(budget: *const BudgetConf, inflight: *mut InF
             Err(over) => {
                 reason = over as u32;
                 if !too_large {
-                    window.trip(limit, mode, over);
+                    window.trip(limit, mode, throttles, over);
                     if over as u32 != Reason::Latched as u32 {
                         window.trip.ino = ino;
                         window.trip.tenant = cost.tenant;
@@ -335,6 +341,13 @@ pub unsafe extern "C" fn hf_charge(budget: *const BudgetConf, inflight: *mut InF
     }
     let (files, bytes, latched_until) =
         ((*account).window.files, (*account).window.bytes, (*account).window.latched_until);
+    let trip = &(*account).window.trip;
+    let outcome = &mut inflight.outcome;
+    outcome.trip.time_ns = trip.time_ns;
+    outcome.trip.ino = trip.ino;
+    outcome.trip.tenant = trip.tenant;
+    outcome.trip.dev = trip.dev;
+    outcome.trip.over = if reason == Reason::None as u32 { 0 } else { trip.over };
     bpf_spin_unlock(lock);
 
     let (files_left, bytes_left) = (left(limit.files, files), left(limit.bytes, bytes));
@@ -379,12 +392,21 @@ fn actor(per: u8, request: &Request) -> u64 {
 }
 
 /// The account for `key`, made if need be; the overflow account (and its key) once the table is full.
+///
+/// Whoever spends from the overflow account goes on doing so until it has drained: nobody gets a new account while it
+/// holds anything, as that may be theirs.
 #[inline(always)]
-unsafe fn account(key: &mut AccountKey, zone: u32) -> Option<*mut Account> {
+unsafe fn account(
+    key: &mut AccountKey,
+    limit: &Limit,
+    request: &Request,
+) -> Option<*mut Account> {
     if let Some(account) = ACCOUNTS.get_ptr_mut(*key) {
         return Some(account);
     }
-    if let Some(empty) = EMPTY_ACCOUNT.get_ptr(0) {
+    let shared = OVERFLOW.get_ptr_mut(key.budget)?;
+    if (*shared).window.is_drained(limit, request.now)
+        && let Some(empty) = EMPTY_ACCOUNT.get_ptr(0) {
         // A concurrent caller may have made it: either way it is there afterwards, unless the table is full.
         let empty: &Account = &*empty.cast();
         let _ = ACCOUNTS.insert(*key, empty, BPF_NOEXIST.into());
@@ -392,11 +414,11 @@ unsafe fn account(key: &mut AccountKey, zone: u32) -> Option<*mut Account> {
             return Some(account);
         }
     }
-    if let Some(counters) = ZONE_COUNTERS.get_ptr_mut(zone) {
+    if let Some(counters) = ZONE_COUNTERS.get_ptr_mut(request.zone) {
         add(&raw mut (*counters).overflow, 1);
     }
     key.actor = OVERFLOW_ACTOR;
-    OVERFLOW.get_ptr_mut(key.budget)
+    Some(shared)
 }
 
 /// Counts what the op counters do not say.

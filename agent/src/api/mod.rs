@@ -22,7 +22,9 @@ pub(crate) use break_glass::{
     ChallengeReport, CloseGlassBody, CodeReport, CodesReport, GlassBody, GlassReport, GlassStatus,
     NewCode, NewCodesBody, NewCodesReport, ProofBody, Secret, WantedBody,
 };
-pub(crate) use event::{BudgetLeft, Cost, EventLine, EventReport, Tenant, UnitRef, Until};
+pub(crate) use event::{
+    BudgetLeft, Cost, EventLine, EventReport, Tenant, TripCause, UnitRef, Until,
+};
 pub(crate) use explain::{Caller, ExplainBudget, Explanation, Removal};
 pub(crate) use hold::{
     Amount, HoldBudget, HoldList, HoldReport, HoldTenant, KillBody, KillReport, ParentReport,

@@ -298,8 +298,10 @@ mod tests {
     #[test]
     fn a_paused_op_destroys_nothing() {
         for &verdict in Verdict::ALL {
-            let rows =
-                [row(1, Outcome::Decided(Verdict::Allow), 60), row(1, Outcome::Decided(verdict), 30)];
+            let rows = [
+                row(1, Outcome::Decided(Verdict::Allow), 60),
+                row(1, Outcome::Decided(verdict), 30),
+            ];
             let destroyed = OpsNet::new(&rows, 1).destroyed(Op::Remove).files;
             let expected = match verdict {
                 Verdict::Allow | Verdict::Observe => 90,

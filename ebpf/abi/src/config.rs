@@ -3,9 +3,7 @@
 //! Everything a policy says is kept twice, in *banks* 0 and 1. The agent writes the bank that is not in use
 //! and then flips [`Control::bank`]: an op sees the old policy or the new one, never a mixture.
 
-use crate::{
-    Cost, Event, MAX_BUDGETS, MAX_ZONES, Op, Verdict, bpf_spin_lock, window::Limit,
-};
+use crate::{Cost, Event, MAX_BUDGETS, MAX_ZONES, Op, Verdict, bpf_spin_lock, window::Limit};
 
 /// Event every op, also those within budget (tests and learning).
 pub const FLAG_TRACE: u32 = 1;
@@ -356,8 +354,8 @@ impl Offsets {
     pub const ABSENT: u32 = u32::MAX;
 }
 
-const _: () = assert!(size_of::<BudgetConf>() == 56);
-const _: () = assert!(size_of::<ZoneConf>() == 96 + MAX_BUDGETS * 56);
+const _: () = assert!(size_of::<BudgetConf>() == 64);
+const _: () = assert!(size_of::<ZoneConf>() == 96 + MAX_BUDGETS * 64);
 const _: () = assert!(size_of::<RootKey>() == 16);
 const _: () = assert!(size_of::<Control>() == 40);
 const _: () = assert!(size_of::<TaskKey>() == 16 && size_of::<HoldKey>() == 16);

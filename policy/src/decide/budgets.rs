@@ -1,6 +1,8 @@
 //! Asking the budgets of a zone: every one that applies is charged, or none. What a refusal leads to is not decided here.
 
-use holdfast_abi::{AccountKey, BudgetConf, Cost, Mode, OnTrip, Over, Reason, Receipt, Trip, Window};
+use holdfast_abi::{
+    AccountKey, BudgetConf, Cost, Mode, OnTrip, Over, Reason, Receipt, Trip, Window,
+};
 
 use super::{Charge, Model, Refusal, Request};
 use crate::model::Zone;
@@ -80,7 +82,7 @@ fn ask(
     if let Err(over) = charged
         && !too_large
     {
-        account.trip(&budget.limit, mode, over);
+        account.trip(&budget.limit, mode, paces, over);
         if over != Over::Latched {
             let Cost { tenant, .. } = request.cost;
             account.trip = Trip { tenant, ..account.trip };

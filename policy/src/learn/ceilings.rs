@@ -124,6 +124,7 @@ fn budget(
     bytes: u64,
     tenants: Option<u32>,
 ) -> Budget {
+    let window = Window::parse(window).expect("a length of time within bounds");
     Budget {
         per,
         who,
@@ -131,6 +132,7 @@ fn budget(
         files: Some(files),
         bytes: Some(bytes),
         tenants,
-        window: Window::parse(window).expect("a length of time within bounds"),
+        window,
+        latch: Budget::default_latch(window),
     }
 }
