@@ -8,7 +8,7 @@ use aya_ebpf::{
     },
 };
 use holdfast_abi::{
-    Account, AccountKey, BudgetConf, CANARY_ZONE, Cost, FLAG_ALLOWANCES, MAX_BUDGETS, Mode,
+    Account, AccountKey, BudgetConf, CANARY_ZONE, Cost, FLAG_ALLOWANCES, Limit, MAX_BUDGETS, Mode,
     OVERFLOW_ACTOR, OnTrip, Op, Per, ROW_GIVEN_BACK, ROW_OBSERVED_GIVEN_BACK, Reason, Receipt,
     Verdict, Who, ZoneCounters, zone_index,
 };
@@ -183,8 +183,10 @@ pub unsafe extern "C" fn hf_decide(inflight: *mut InFlight) -> i32 {
     if covered {
         // Spent there: budgets are not asked.
     } else if request.waits != 0 {
-        // Held, and nobody has decided yet: budgets are not asked.
+        // Held, and nobody has decided yet: budgets are not asked, so none has anything to say.
         request.reason = Reason::Latched as u8;
+        inflight.outcome.budget = 0;
+        inflight.outcome.trip.over = 0;
     } else {
         let op_bit = 1u16 << (request.op & 7);
         for index in 0..MAX_BUDGETS {
@@ -275,11 +277,15 @@ pub unsafe extern "C" fn hf_charge(budget: *const BudgetConf, inflight: *mut InF
     let (budget, inflight) = (&*budget, &mut *inflight);
     let request = &mut inflight.request;
     let mut key = AccountKey { budget: budget.id, actor: actor(budget.per, request) };
-    let Some(account) = account(&mut key, request.zone) else {
-        // Not even the overflow account: the agent makes it before the budget is in force.
-        return 0;
+    let limit = &budget.limit;
+    let Some(account) = account(&mut key, limit, request) else {
+        // Not even the overflow account, which the agent makes before the budget is in force.
+        request.reason = Reason::NoAccount as u8;
+        inflight.outcome.budget = key.budget;
+        inflight.outcome.trip.over = 0;
+        return Reason::NoAccount as u32;
     };
-    let (limit, cost) = (&budget.limit, &request.cost);
+    let cost = &request.cost;
     let (now, mode) = (request.now, request.mode as u32);
     let op_bit = 1u16 << (request.op & 7);
     let unknown_cost = op_bit & (Op::Detach.bit() | Op::Device.bit()) != 0;
@@ -311,7 +317,7 @@ pub unsafe extern "C" fn hf_charge(budget: *const BudgetConf, inflight: *mut InF
             Err(over) => {
                 reason = over as u32;
                 if !too_large {
-                    window.trip(limit, mode, over);
+                    window.trip(limit, mode, throttles, over);
                     if over as u32 != Reason::Latched as u32 {
                         window.trip.ino = ino;
                         window.trip.tenant = cost.tenant;
@@ -329,9 +335,8 @@ pub unsafe extern "C" fn hf_charge(budget: *const BudgetConf, inflight: *mut InF
         (*account).events += 1;
         // What sets the latch is always told; a refused detach sets none, nor does what costs more than a whole limit,
         // and there can be any number of them.
-        let sets_latch = reason != Reason::Latched as u32
-            && reason != Reason::UnknownCost as u32
-            && !too_large;
+        let sets_latch =
+            reason != Reason::Latched as u32 && reason != Reason::UnknownCost as u32 && !too_large;
         quiet = !sets_latch && (*account).events > EVENTS_PER_SECOND;
         if quiet {
             (*account).suppressed += 1;
@@ -342,14 +347,20 @@ pub unsafe extern "C" fn hf_charge(budget: *const BudgetConf, inflight: *mut InF
     }
     let (files, bytes, latched_until) =
         ((*account).window.files, (*account).window.bytes, (*account).window.latched_until);
+    let trip = &(*account).window.trip;
+    let outcome = &mut inflight.outcome;
+    outcome.trip.time_ns = trip.time_ns;
+    outcome.trip.ino = trip.ino;
+    outcome.trip.tenant = trip.tenant;
+    outcome.trip.dev = trip.dev;
+    outcome.trip.over = if reason == Reason::None as u32 { 0 } else { trip.over };
     bpf_spin_unlock(lock);
 
     let (files_left, bytes_left) = (left(limit.files, files), left(limit.bytes, bytes));
     request.reason = reason as u8;
-    request.first = (reason != Reason::None as u32
-        && reason != Reason::Latched as u32
-        && !too_large
-        && !quiet) as u8;
+    request.first =
+        (reason != Reason::None as u32 && reason != Reason::Latched as u32 && !too_large && !quiet)
+            as u8;
     request.quiet = quiet as u8;
     request.paced |= (charged && latched) as u8;
     let outcome = &mut inflight.outcome;
@@ -386,12 +397,18 @@ pub fn actor(per: u8, request: &Request) -> u64 {
 }
 
 /// The account for `key`, made if need be; the overflow account (and its key) once the table is full.
+///
+/// Whoever spends from the overflow account goes on doing so until it has drained: nobody gets a new account while it
+/// holds anything, as that may be theirs.
 #[inline(always)]
-unsafe fn account(key: &mut AccountKey, zone: u32) -> Option<*mut Account> {
+unsafe fn account(key: &mut AccountKey, limit: &Limit, request: &Request) -> Option<*mut Account> {
     if let Some(account) = ACCOUNTS.get_ptr_mut(*key) {
         return Some(account);
     }
-    if let Some(empty) = EMPTY_ACCOUNT.get_ptr(0) {
+    let shared = OVERFLOW.get_ptr_mut(key.budget)?;
+    if (*shared).window.is_drained(limit, request.now)
+        && let Some(empty) = EMPTY_ACCOUNT.get_ptr(0)
+    {
         // A concurrent caller may have made it: either way it is there afterwards, unless the table is full.
         let empty: &Account = &*empty.cast();
         let _ = ACCOUNTS.insert(*key, empty, BPF_NOEXIST.into());
@@ -399,11 +416,11 @@ unsafe fn account(key: &mut AccountKey, zone: u32) -> Option<*mut Account> {
             return Some(account);
         }
     }
-    if let Some(counters) = ZONE_COUNTERS.get_ptr_mut(zone) {
+    if let Some(counters) = ZONE_COUNTERS.get_ptr_mut(request.zone) {
         add(&raw mut (*counters).overflow, 1);
     }
     key.actor = OVERFLOW_ACTOR;
-    OVERFLOW.get_ptr_mut(key.budget)
+    Some(shared)
 }
 
 /// Counts what the op counters do not say.

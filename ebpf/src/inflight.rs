@@ -11,7 +11,8 @@ use aya_ebpf::{
     },
 };
 use holdfast_abi::{
-    AccountKey, Cost, Destroyed, HoldKey, MAX_RECORDS, OVERFLOW_ACTOR, Op, Receipt, counter_index,
+    AccountKey, Cost, Destroyed, HoldKey, MAX_RECORDS, OVERFLOW_ACTOR, Op, Receipt, Trip,
+    counter_index,
 };
 
 use crate::{
@@ -81,6 +82,8 @@ pub struct Outcome {
     pub files_left: u64,
     pub bytes_left: u64,
     pub latched_until: u64,
+    /// What has tripped the account; all 0 while nothing has.
+    pub trip: Trip,
     /// When the budget's next bucket starts.
     pub retry_ns: u64,
     /// Serial of the allowance that covers the op, or 0.

@@ -77,6 +77,18 @@ pub unsafe extern "C" fn hf_describe(event: *mut Event, inflight: *const InFligh
     (*event).bytes_left = outcome.bytes_left;
     (*event).latched_until = outcome.latched_until;
     (*event).suppressed = outcome.suppressed;
+    let trip = &outcome.trip;
+    // Only a refusal has one to tell.
+    let over = if request.reason == Reason::None as u8 || is_covered(request.reason) {
+        0
+    } else {
+        trip.over
+    };
+    (*event).trip.time_ns = trip.time_ns;
+    (*event).trip.ino = trip.ino;
+    (*event).trip.tenant = trip.tenant;
+    (*event).trip.dev = trip.dev;
+    (*event).trip.over = over;
     (*event).allowance = if is_covered(request.reason) { outcome.allowance } else { 0 };
     (*event).op = request.op;
     (*event).verdict = request.verdict;

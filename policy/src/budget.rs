@@ -24,9 +24,17 @@ pub struct Budget {
     pub tenants: Option<u32>,
     /// Length of the window.
     pub window: Window,
+    /// How long a trip lasts; never longer than the window. Where the zone throttles it means nothing.
+    pub latch: Window,
 }
 
 impl Budget {
+    /// How long a trip of a budget of this window lasts if the policy does not say: as long as the window, but never more
+    /// than ten minutes. What is spent stays spent for the window, and the next op over it trips again.
+    pub fn default_latch(window: Window) -> Window {
+        window.min(Window::TEN_MINUTES)
+    }
+
     /// Names this budget's accounts in the kernel; never 0.
     ///
     /// It depends on zone, per, who, ops and window only: when a limit changes, what is spent stays spent.
@@ -53,6 +61,7 @@ impl Budget {
                 bucket_ns: Limit::bucket_for(window_ns),
                 files: self.files.unwrap_or(u64::MAX),
                 bytes: self.bytes.unwrap_or(u64::MAX),
+                latch_ns: self.latch.ns(),
                 tenants: self.tenants.unwrap_or(u32::MAX),
                 pad: 0,
             },
@@ -133,6 +142,7 @@ mod tests {
             bytes: None,
             tenants: Some(3),
             window: Window::parse("10m").unwrap(),
+            latch: Window::parse("5m").unwrap(),
         }
     }
 
@@ -151,7 +161,8 @@ mod tests {
     #[test]
     fn changing_a_limit_keeps_the_account_and_changing_its_meaning_does_not() {
         let id = budget().id(&zone("customers"));
-        let raised = Budget { files: Some(9), bytes: Some(1), tenants: None, ..budget() };
+        let latch = Window::MIN;
+        let raised = Budget { files: Some(9), bytes: Some(1), tenants: None, latch, ..budget() };
         assert_eq!(raised.id(&zone("customers")), id);
         let others = [
             Budget { per: Per::User, ..budget() },
@@ -170,6 +181,7 @@ mod tests {
         let conf = budget().conf(&zone("customers"));
         assert_eq!((conf.limit.files, conf.limit.bytes, conf.limit.tenants), (200, u64::MAX, 3));
         assert_eq!(conf.limit.window_ns, 600_000_000_000);
+        assert_eq!(conf.limit.latch_ns, 300_000_000_000);
         assert!(conf.limit.bucket_ns * 31 >= conf.limit.window_ns);
         assert_eq!((conf.per, conf.who), (Per::Unit as u8, Who::OPERATOR_BIT));
         assert_eq!(conf.ops, 0b0110_0111);

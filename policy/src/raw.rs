@@ -56,6 +56,7 @@ pub(crate) struct RawBudget {
     pub(crate) bytes: Field<RawBytes>,
     pub(crate) tenants: Field<i128>,
     pub(crate) window: Field<String>,
+    pub(crate) latch: Field<String>,
 }
 
 /// Reads a document as far as it can be read.
@@ -103,7 +104,7 @@ fn zone(table: &DeTable<'_>, span: Range<usize>, mistakes: &mut Mistakes) -> Raw
 }
 
 fn budget(table: &DeTable<'_>, span: Range<usize>, mistakes: &mut Mistakes) -> RawBudget {
-    let known = ["per", "who", "ops", "files", "bytes", "tenants", "window"];
+    let known = ["per", "who", "ops", "files", "bytes", "tenants", "window", "latch"];
     let mut table = Table::new(table, "a budget", &known, mistakes);
     RawBudget {
         span,
@@ -114,5 +115,6 @@ fn budget(table: &DeTable<'_>, span: Range<usize>, mistakes: &mut Mistakes) -> R
         bytes: table.bytes("bytes"),
         tenants: table.number("tenants", 3),
         window: table.text("window", "10m"),
+        latch: table.text("latch", "10m"),
     }
 }

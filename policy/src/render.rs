@@ -68,7 +68,8 @@ impl fmt::Display for Budget {
         limit(f, "files", self.files.map(|files| files.to_string()))?;
         limit(f, "bytes", self.bytes.map(|bytes| string(&format_bytes(bytes))))?;
         limit(f, "tenants", self.tenants.map(|tenants| tenants.to_string()))?;
-        writeln!(f, "window = {}", string(&self.window.to_string()))
+        writeln!(f, "window = {}", string(&self.window.to_string()))?;
+        writeln!(f, "latch = {}", string(&self.latch.to_string()))
     }
 }
 
@@ -137,7 +138,7 @@ impl Serialize for Zone {
 /// What is not limited is null.
 impl Serialize for Budget {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut budget = serializer.serialize_struct("Budget", 9)?;
+        let mut budget = serializer.serialize_struct("Budget", 11)?;
         budget.serialize_field("label", &self.label())?;
         budget.serialize_field("per", self.per.word())?;
         budget.serialize_field("who", self.who.word())?;
@@ -147,6 +148,8 @@ impl Serialize for Budget {
         budget.serialize_field("tenants", &self.tenants)?;
         budget.serialize_field("window", &self.window)?;
         budget.serialize_field("window_seconds", &self.window.seconds())?;
+        budget.serialize_field("latch", &self.latch)?;
+        budget.serialize_field("latch_seconds", &self.latch.seconds())?;
         budget.end()
     }
 }

@@ -60,6 +60,8 @@ impl Window {
     pub const MIN: Self = Self { seconds: 1 };
     /// 400 days: a year and some margin.
     pub const MAX: Self = Self { seconds: 400 * 86_400 };
+    /// How long a trip lasts at most if the policy does not say.
+    pub const TEN_MINUTES: Self = Self { seconds: 600 };
 
     /// Reads a length of time such as `10m`.
     pub fn parse(text: &str) -> Result<Self, Fault> {

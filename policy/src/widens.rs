@@ -53,6 +53,7 @@ fn is_as_tight(now: &Budget, before: &Budget) -> bool {
         && within(now.files, before.files)
         && within(now.bytes, before.bytes)
         && within(now.tenants, before.tenants)
+        && now.latch >= before.latch
 }
 
 #[cfg(test)]
@@ -115,6 +116,7 @@ window = "10m"
             ("files = 10", "bytes = 10"),
             ("files = 10\n", ""),
             ("tenants = 3", "tenants = 4"),
+            ("window = ", "latch = \"9m\"\nwindow = "),
             ("\"10m\"", "\"5m\""),
             ("mode = ", "manifest = false\nmode = "),
             ("\"unit\"", "\"user\""),

@@ -123,6 +123,13 @@ fn each_change_is_told_in_words() {
             "budget \"everyone per unit, 10m (remove, truncate)\": bytes 1MiB instead of not limited",
         ),
         (
+            "tenants = 3",
+            "tenants = 3\nlatch = \"1m\"",
+            Looser,
+            "budget",
+            "budget \"everyone per unit, 10m (remove, truncate)\": a trip lasts 1m instead of 10m",
+        ),
+        (
             "\"deny\"",
             "\"continue\"",
             Looser,

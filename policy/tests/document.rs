@@ -55,6 +55,7 @@ fn what_is_left_out_gets_its_documented_default() {
             bytes: Some(2 << 30),
             tenants: None,
             window: Window::parse("10m").unwrap(),
+            latch: Window::parse("10m").unwrap(),
         }],
     };
     assert_eq!(policy.zones, [expected]);
@@ -120,6 +121,7 @@ files = 5
 # bytes: not limited
 # tenants: not limited
 window = "1h"
+latch = "10m"
 
 [manifest]
 max_bytes = "256MiB"
@@ -229,7 +231,7 @@ fn shown_to_programs_it_has_the_same_words() {
         "budgets": [{
             "label": "everyone per zone, 1h (remove)", "per": "zone", "who": "everyone",
             "ops": ["remove"], "files": null, "bytes": 1024, "tenants": null,
-            "window": "1h", "window_seconds": 3600,
+            "window": "1h", "window_seconds": 3600, "latch": "10m", "latch_seconds": 600,
         }],
     }],
     "allowances": {
@@ -258,8 +260,10 @@ fn some_budget() -> impl Strategy<Value = Budget> {
     let ops = subsequence(OpSet::GUARDED.iter().collect::<Vec<Op>>(), 1..=5)
         .prop_map(|ops| OpSet::new(&ops).unwrap());
     let bytes = prop_oneof![1..10_000u64, (1..2_000u64).prop_map(|n| n << 30)];
+    let seconds = |seconds: u64| Window::parse(&format!("{seconds}s")).unwrap();
     let window = (1..=Window::MAX.seconds())
-        .prop_map(|seconds| Window::parse(&format!("{seconds}s")).unwrap());
+        .prop_flat_map(|window| (Just(window), 1..=window))
+        .prop_map(move |(window, latch)| (seconds(window), seconds(latch)));
     (
         select(Per::ALL),
         select(Who::ALL),
@@ -269,7 +273,7 @@ fn some_budget() -> impl Strategy<Value = Budget> {
         proptest::option::of(1..=64u32),
         window,
     )
-        .prop_map(|(per, who, ops, files, bytes, tenants, window)| Budget {
+        .prop_map(|(per, who, ops, files, bytes, tenants, (window, latch))| Budget {
             per,
             who,
             ops,
@@ -277,6 +281,7 @@ fn some_budget() -> impl Strategy<Value = Budget> {
             bytes,
             tenants,
             window,
+            latch,
         })
 }
 

@@ -197,6 +197,8 @@ fn budgets() {
         ("tenants = 65", "13:11 a budget of 65 tenants is too large"),
         ("window = \"10\"", "14:10 `10` has no unit"),
         ("window = \"0s\"", "14:10 a window of `0s` is out of bounds"),
+        ("latch = \"11m\"", "15:9 a latch of 11m is longer than the window of 10m"),
+        ("latch = \"10\"", "15:9 `10` has no unit"),
         ("window = \"401d\"", "14:10 a window of `401d` is out of bounds"),
         ("window = \"10min\"", "14:10 `min` is not a unit of time"),
     ] {

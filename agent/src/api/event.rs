@@ -75,6 +75,9 @@ pub(crate) struct EventReport {
     pub(crate) allowance: Option<String>,
     /// Until when the actor is latched.
     pub(crate) latched_until: Option<Until>,
+    /// What has tripped the actor; absent if nothing has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) tripped_by: Option<TripCause>,
     /// Why it was denied although its zone pauses: `agent_gone`, `cannot_be_stopped`, `too_large`, `kernel_thread`,
     /// `unknown_cost` or `expired`.
     #[serde(default)]
@@ -84,6 +87,23 @@ pub(crate) struct EventReport {
     pub(crate) paced: bool,
     /// Events of the same actor that were left out before this one.
     pub(crate) suppressed: u32,
+}
+
+/// The op that tripped a budget: why later ops of the same actor are refused.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct TripCause {
+    /// When, wall clock, RFC 3339 UTC.
+    pub(crate) time: String,
+    /// When, boot-time nanoseconds.
+    pub(crate) time_ns: u64,
+    /// The limit it went over: `files`, `bytes` or `tenants`.
+    pub(crate) limit: String,
+    /// Inode number of what it was about.
+    pub(crate) inode: u64,
+    /// Filesystem, as major:minor.
+    pub(crate) device: String,
+    /// Inode number of the tenant's directory; absent above all tenants.
+    pub(crate) tenant_inode: Option<u64>,
 }
 
 /// What an op destroys.

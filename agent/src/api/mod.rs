@@ -24,7 +24,9 @@ pub(crate) use break_glass::{
     NewCode, NewCodesBody, NewCodesReport, ProofBody, Secret, WantedBody,
 };
 pub(crate) use budget::{AccountReport, BudgetAccounts, BudgetList, ResetBody, ResetReport};
-pub(crate) use event::{BudgetLeft, Cost, EventLine, EventReport, Tenant, UnitRef, Until};
+pub(crate) use event::{
+    BudgetLeft, Cost, EventLine, EventReport, Tenant, TripCause, UnitRef, Until,
+};
 pub(crate) use explain::{Caller, ExplainBudget, Explanation, NotGuarded, Removal};
 pub(crate) use hold::{
     Amount, HoldBudget, HoldList, HoldReport, HoldTenant, KillBody, KillReport, ParentReport,

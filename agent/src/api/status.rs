@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Until;
+use super::{TripCause, Until};
 
 /// The agent and everything it guards.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -280,6 +280,9 @@ pub(crate) struct Tripped {
     pub(crate) actor: Actor,
     /// Until when.
     pub(crate) until: Until,
+    /// By what.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) by: Option<TripCause>,
 }
 
 /// Ops of one kind with one verdict.

@@ -257,6 +257,7 @@ mod tests {
         let limit = Limit {
             window_ns,
             bucket_ns: Limit::bucket_for(window_ns),
+            latch_ns: window_ns,
             files: 10,
             bytes: u64::MAX,
             tenants: 3,

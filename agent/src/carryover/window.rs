@@ -70,6 +70,7 @@ fn unlimited(window_ns: u64) -> Limit {
     Limit {
         window_ns,
         bucket_ns: Limit::bucket_for(window_ns),
+        latch_ns: window_ns,
         files: u64::MAX,
         bytes: u64::MAX,
         tenants: MAX_TENANTS as u32,
@@ -121,6 +122,7 @@ pub(crate) fn merged(carried: &Window, own: &Window, window_ns: u64, now_ns: u64
     merged.tenants = tenants;
     if own.latched_until > merged.latched_until {
         (merged.latched_until, merged.latch_mode) = (own.latched_until, own.latch_mode);
+        merged.trip = own.trip;
     }
     merged.latest = merged.latest.max(own.latest);
     merged.trips = merged.trips.saturating_add(own.trips);

@@ -67,15 +67,26 @@ fn render(event: &EventReport) -> String {
     }
     if let Some(budget) = &event.budget {
         add(format!(" of \"{}\"", budget.label.as_deref().unwrap_or("a former budget")));
-        if let Some(files) = budget.files_left {
+        // What is left of a limit that refused nothing would only mislead.
+        let concerns = |limit| event.reason == limit || event.reason == "within_budget";
+        if let Some(files) = budget.files_left.filter(|_| concerns("files")) {
             add(format!(", {} left", text::count(files, "file")));
         }
-        if let Some(bytes) = budget.bytes_left {
+        if let Some(bytes) = budget.bytes_left.filter(|_| concerns("bytes")) {
             add(format!(", {} left", text::size(bytes)));
         }
     }
     if let Some(until) = &event.latched_until {
         add(format!(", latched until {}", until.time));
+    }
+    if let Some(cause) = event.tripped_by.as_ref().filter(|_| !event.trip) {
+        add(format!(
+            ", tripped at {} on {} by inode {} on {}",
+            cause.time, cause.limit, cause.inode, cause.device
+        ));
+        if let Some(tenant) = cause.tenant_inode {
+            add(format!(" (tenant's directory: inode {tenant})"));
+        }
     }
     if let Some(why) = &event.not_held {
         add(format!(" [denied, not held: {}]", out::name(why, None)));

@@ -144,7 +144,15 @@ fn render_zone(zone: &ZoneStatus) -> String {
             let actor = out::name(&tripped.actor.name, None);
             push(
                 &mut page,
-                &format!("  TRIPPED  {actor} until {} ({})", tripped.until.time, budget.label),
+                &format!(
+                    "  TRIPPED  {actor} until {} ({}){}",
+                    tripped.until.time,
+                    budget.label,
+                    tripped.by.as_ref().map_or_else(String::new, |by| format!(
+                        ": {} at {}, by inode {} on {}",
+                        by.limit, by.time, by.inode, by.device
+                    ))
+                ),
             );
         }
     }

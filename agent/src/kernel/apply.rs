@@ -381,7 +381,15 @@ fn zone_conf(zone: &DesiredZone) -> Result<abi::ZoneConf, KernelError> {
 
 const NO_BUDGET: abi::BudgetConf = abi::BudgetConf {
     id: 0,
-    limit: abi::Limit { window_ns: 1, bucket_ns: 1, files: 0, bytes: 0, tenants: 0, pad: 0 },
+    limit: abi::Limit {
+        window_ns: 1,
+        bucket_ns: 1,
+        files: 0,
+        bytes: 0,
+        latch_ns: 0,
+        tenants: 0,
+        pad: 0,
+    },
     ops: 0,
     per: 0,
     who: 0,

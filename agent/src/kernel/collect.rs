@@ -19,10 +19,10 @@ const MANY: usize = abi::MAX_ACCOUNTS as usize / 4;
 /// The window to wait for where no policy in force has the budget any more.
 const FORGOTTEN_BUDGET_NS: u64 = 24 * 3600 * 1_000_000_000;
 
-/// Forgets accounts that have not been charged for two windows and are not latched.
+/// Forgets accounts that equal a new one: everything has left their window, and no trip lasts.
 ///
 /// An op that has found its account but not yet locked it when the account goes would be charged to nothing. That takes
-/// an actor that was idle for two windows and comes back within nanoseconds of this, and costs one op.
+/// an actor that was idle for a window and comes back within nanoseconds of this, and costs one op.
 pub(super) fn collect(maps: &mut Maps) -> Result<usize, KernelError> {
     let refused = |error| KernelError::refused("forget accounts", error);
     let keys: Vec<abi::AccountKey> =
@@ -31,15 +31,20 @@ pub(super) fn collect(maps: &mut Maps) -> Result<usize, KernelError> {
         return Ok(0);
     }
     let budgets = maps.budgets()?;
-    let windows: HashMap<u64, u64> =
-        budgets.iter().map(|budget| (budget.id, budget.limit.window_ns)).collect();
+    let limits: HashMap<u64, abi::Limit> =
+        budgets.iter().map(|budget| (budget.id, budget.limit)).collect();
     let now = boot_time_ns();
     let mut forgotten = 0;
     for key in keys {
         let Ok(account) = maps.accounts.get(&key, BPF_F_LOCK) else { continue };
-        let window = windows.get(&key.budget).copied().unwrap_or(FORGOTTEN_BUDGET_NS);
-        let idle_since = account.window.latest.max(account.window.latched_until);
-        if idle_since.saturating_add(window.saturating_mul(2)) < now {
+        let window = &account.window;
+        let drained = match limits.get(&key.budget) {
+            Some(limit) => window.is_drained(limit, now),
+            None => {
+                window.latest.max(window.latched_until).saturating_add(FORGOTTEN_BUDGET_NS) < now
+            }
+        };
+        if drained {
             maps.accounts.remove(&key).map_err(refused)?;
             forgotten += 1;
         }

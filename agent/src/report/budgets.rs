@@ -98,6 +98,7 @@ impl Ledger {
                     time: now.wall_at(window.latched_until),
                     time_ns: window.latched_until,
                 },
+                by: super::event::trip_cause(&window.trip, now),
             },
         );
         let tripped = tripped.collect();
@@ -262,12 +263,16 @@ mod tests {
     fn account(zone: &Zone, files: u64, bytes: u64) -> Account {
         let limit = zone.budgets[0].conf(&zone.name).limit;
         let mut window = Window::new();
-        let _ = window.charge(
-            &limit,
-            NOW.boot_ns,
-            Mode::Enforce as u32,
-            &Cost { files, bytes, tenant: 0 },
-        );
+        let mut charge = |files, bytes| {
+            let cost = Cost { files, bytes, tenant: 0 };
+            let _ = window.charge(&limit, NOW.boot_ns, Mode::Enforce as u32, &cost);
+        };
+        // An op larger than the limit would trip nobody.
+        let over = files.saturating_sub(limit.files);
+        if over > 0 {
+            charge(over, 0);
+        }
+        charge(files - over, bytes);
         Account { lock: Default::default(), suppressed: 0, event_second: 0, events: 0, window }
     }
 

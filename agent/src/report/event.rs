@@ -4,7 +4,7 @@ use std::fmt::Display;
 
 use holdfast_abi as abi;
 
-use crate::api::{BudgetLeft, EventReport, Tenant, UnitRef, Until};
+use crate::api::{BudgetLeft, EventReport, Tenant, TripCause, UnitRef, Until};
 use crate::clock::Now;
 use crate::daemon::Decided;
 use crate::text;
@@ -60,10 +60,29 @@ pub(crate) fn event(
         allowance: (raw.allowance != 0).then(|| format!("serial {}", raw.allowance)),
         latched_until: (raw.latched_until != 0)
             .then(|| Until { time: now.wall_at(raw.latched_until), time_ns: raw.latched_until }),
+        tripped_by: trip_cause(&raw.trip, now),
         not_held: not_held(raw, pauses).map(str::to_owned),
         paced: raw.flags & abi::FLAG_PACED != 0,
         suppressed: raw.suppressed,
     }
+}
+
+/// What has tripped an actor.
+pub(super) fn trip_cause(trip: &abi::Trip, now: Now) -> Option<TripCause> {
+    let limit = match trip.over {
+        over if over == abi::Over::Files as u32 => abi::Reason::Files,
+        over if over == abi::Over::Bytes as u32 => abi::Reason::Bytes,
+        over if over == abi::Over::Tenants as u32 => abi::Reason::Tenants,
+        _ => return None,
+    };
+    Some(TripCause {
+        time: now.wall_at(trip.time_ns),
+        time_ns: trip.time_ns,
+        limit: limit.word().to_owned(),
+        inode: trip.ino,
+        device: device(trip.dev),
+        tenant_inode: (trip.tenant != 0).then_some(trip.tenant),
+    })
 }
 
 /// Why an op was denied where others are paused.
@@ -183,6 +202,13 @@ pub(crate) mod tests {
             files_left: 0,
             bytes_left: u64::MAX,
             latched_until: NOW.boot_ns + 60_000_000_000,
+            trip: abi::Trip {
+                time_ns: NOW.boot_ns - 1_000_000_000,
+                ino: 88,
+                tenant: 77,
+                dev: (8 << 20) | 1,
+                over: abi::Over::Files as u32,
+            },
             allowance: 0,
             dev: (8 << 20) | 1,
             pid: 100,
@@ -238,6 +264,12 @@ pub(crate) mod tests {
         let budget = report.budget.clone().unwrap();
         assert_eq!((budget.files_left, budget.bytes_left), (Some(0), None));
         assert_eq!(report.latched_until.clone().unwrap().time, "2012-06-20T00:01:00.000Z");
+        let cause = report.tripped_by.clone().unwrap();
+        assert_eq!(
+            (cause.limit.as_str(), cause.inode, cause.device.as_str(), cause.tenant_inode),
+            ("files", 88, "8:1", Some(77))
+        );
+        assert_eq!(cause.time, report.time);
         let json = serde_json::to_string(&report).unwrap();
         assert!(
             json.bytes().all(|byte| byte >= b' '),

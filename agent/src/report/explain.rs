@@ -222,8 +222,10 @@ mod tests {
         let zone = &policy.zones[0];
         let conf = zone.budgets[0].conf(&zone.name);
         let mut window = Window::new();
-        let cost = AbiCost { files, bytes: 0, tenant: 5 };
-        let _ = window.charge(&conf.limit, NOW.boot_ns, Mode::Enforce as u32, &cost);
+        for _ in 0..files {
+            let cost = AbiCost { files: 1, bytes: 0, tenant: 5 };
+            let _ = window.charge(&conf.limit, NOW.boot_ns, Mode::Enforce as u32, &cost);
+        }
         let account =
             Account { lock: Default::default(), suppressed: 0, event_second: 0, events: 0, window };
         Ledger::new(vec![(AccountKey { budget: conf.id, actor: 7 }, account)])

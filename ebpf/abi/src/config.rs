@@ -384,8 +384,8 @@ impl Offsets {
     pub const ABSENT: u32 = u32::MAX;
 }
 
-const _: () = assert!(size_of::<BudgetConf>() == 56);
-const _: () = assert!(size_of::<ZoneConf>() == 96 + MAX_BUDGETS * 56);
+const _: () = assert!(size_of::<BudgetConf>() == 64);
+const _: () = assert!(size_of::<ZoneConf>() == 96 + MAX_BUDGETS * 64);
 const _: () = assert!(size_of::<RootKey>() == 16 && size_of::<RootConf>() == 24);
 const _: () = assert!(size_of::<Control>() == 40);
 const _: () = assert!(size_of::<TaskKey>() == 16 && size_of::<HoldKey>() == 16);

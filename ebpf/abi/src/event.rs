@@ -1,5 +1,7 @@
 //! What the kernel tells the agent about an op.
 
+use crate::Trip;
+
 /// Bytes for path names in an [`Event`]; the last name that fits may use up to 256 more.
 pub const PATH_ROOM: usize = 512;
 
@@ -46,6 +48,8 @@ pub struct Event {
     pub bytes_left: u64,
     /// Until when the actor is latched, in boot-time nanoseconds; 0 if it is not.
     pub latched_until: u64,
+    /// What has tripped the actor, if it is.
+    pub trip: Trip,
     /// Serial of the allowance that covers the op; 0 if none does.
     pub allowance: u64,
     /// Kernel device number.
@@ -82,4 +86,4 @@ pub struct Event {
     pub path: [u8; PATH_ROOM + 256],
 }
 
-const _: () = assert!(size_of::<Event>() == 136 + 80 + PATH_ROOM + 256);
+const _: () = assert!(size_of::<Event>() == 168 + 80 + PATH_ROOM + 256);

@@ -91,6 +91,8 @@ numbered! {
         Allowance = 8 "allowance",
         /// A break-glass is open and covers the op: it is spent, and no budget is asked.
         BreakGlass = 9 "break_glass",
+        /// The kernel has no account to charge: nobody can tell what is spent.
+        NoAccount = 10 "no_account",
     }
 }
 

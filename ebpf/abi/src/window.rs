@@ -50,6 +50,8 @@ pub struct Limit {
     pub files: u64,
     /// Most bytes in any window.
     pub bytes: u64,
+    /// How long a trip lasts, in nanoseconds: at most the window.
+    pub latch_ns: u64,
     /// Most distinct tenants in any window.
     pub tenants: u32,
     /// Always 0.
@@ -272,7 +274,7 @@ impl Window {
         if self.is_latched(now, mode) {
             return Err(Over::Latched);
         }
-        self.charge_or_trip(limit, now, mode, false, cost)
+        self.charge_or_trip(limit, now, mode, (false, false), cost)
     }
 
     /// The same for a zone that throttles: a trip does not stop the actor but *paces* it. Until a window has passed
@@ -288,7 +290,7 @@ impl Window {
         cost: &Cost,
     ) -> Result<Receipt, Over> {
         let paced = self.is_latched(now, mode);
-        self.charge_or_trip(limit, now, mode, paced, cost)
+        self.charge_or_trip(limit, now, mode, (true, paced), cost)
     }
 
     fn charge_or_trip(
@@ -296,14 +298,14 @@ impl Window {
         limit: &Limit,
         now: u64,
         mode: u32,
-        paced: bool,
+        (paces, paced): (bool, bool),
         cost: &Cost,
     ) -> Result<Receipt, Over> {
         let charged = self.take(limit, now, paced, cost);
         if let Err(over) = charged
             && !limit.never_covers(cost)
         {
-            self.trip(limit, mode, over);
+            self.trip(limit, mode, paces, over);
         }
         charged
     }
@@ -418,21 +420,36 @@ impl Window {
         over(bucket.files, cost.files, limit.files) || over(bucket.bytes, cost.bytes, limit.bytes)
     }
 
-    /// Sets the latch until the current bucket leaves the ring: one whole window, and up to 1/31 of it more. By then
-    /// everything that was spent has left, so the same op does not trip again right away.
+    /// Trips: for as long as the budget's latch lasts every op is refused. After it what is still spent decides, so until
+    /// the window has drained the next op over it trips again.
+    ///
+    /// A latch of a whole window, and that of a zone that throttles (`paces`), lasts until the current bucket leaves the
+    /// ring: up to 1/31 of a window more. By then everything that was spent has left, so the same op does not trip again.
     ///
     /// Whatever is refused because of it is told what has tripped: the caller fills in [`Window::trip`], apart from the
     /// limit and the time. A refusal of a paced actor goes on with the trip that is there.
     #[inline(always)]
-    pub fn trip(&mut self, limit: &Limit, mode: u32, over: Over) {
-        let end = self.head.wrapping_add(BUCKETS as u64).wrapping_mul(limit.bucket_ns);
-        self.latched_until = end.wrapping_sub(self.offset);
+    pub fn trip(&mut self, limit: &Limit, mode: u32, paces: bool, over: Over) {
+        self.latched_until = if paces || limit.latch_ns >= limit.window_ns {
+            let end = self.head.wrapping_add(BUCKETS as u64).wrapping_mul(limit.bucket_ns);
+            end.wrapping_sub(self.offset)
+        } else {
+            self.latest.wrapping_add(limit.latch_ns)
+        };
         self.latch_mode = mode;
         if over as u8 != Over::Latched as u8 {
             self.trips = self.trips.wrapping_add(1);
             self.trip.time_ns = self.latest;
             self.trip.over = over as u32;
         }
+    }
+
+    /// Whether this is as good as a new account for every op at `now` or later: everything has left it, and no trip lasts.
+    #[inline(always)]
+    pub fn is_drained(&self, limit: &Limit, now: u64) -> bool {
+        // A tenant touched in the same nanosecond as others is marked a little later than `latest`.
+        let kept = limit.window_ns.wrapping_add(limit.bucket_ns).wrapping_add(limit.bucket_ns);
+        self.latest.wrapping_add(kept) < now && self.latched_until <= now
     }
 
     /// What is spent at time `now` as (files, bytes, tenants), without changing anything.

@@ -9,7 +9,7 @@ const ENFORCE: u32 = Mode::Enforce as u32;
 
 fn limit(window_ns: u64, files: u64, bytes: u64, tenants: u32) -> Limit {
     let bucket_ns = Limit::bucket_for(window_ns);
-    Limit { window_ns, bucket_ns, files, bytes, tenants, pad: 0 }
+    Limit { window_ns, bucket_ns, files, bytes, latch_ns: window_ns, tenants, pad: 0 }
 }
 
 fn files_limit(window_ns: u64, files: u64) -> Limit {
@@ -219,7 +219,8 @@ proptest! {
         // On a grid coarser than the nanosecond that keeps two touches of one tenant apart.
         let limit = {
             let window_ns = limit.window_ns * 1_000;
-            Limit { window_ns, bucket_ns: Limit::bucket_for(window_ns), ..limit }
+            let bucket_ns = Limit::bucket_for(window_ns);
+            Limit { window_ns, bucket_ns, latch_ns: window_ns, ..limit }
         };
         let mut pair = Pair::new(limit);
         let mut now = start / 1_000 * 1_000 + 1_000;
@@ -276,6 +277,33 @@ proptest! {
     }
 
     #[test]
+    fn a_drained_window_equals_a_new_one(
+        limit in some_limit(), start in 1..u64::MAX / 4, before in some_steps(), after in some_steps(),
+    ) {
+        let (mut pair, mut now) = (Pair::new(limit), start);
+        for step in &before {
+            if let Some((at, cost)) = pair.prepare(step, &mut now) {
+                let _ = pair.charge_paced(at, cost);
+            }
+        }
+        now += 2 * limit.window_ns + 3 * limit.bucket_ns;
+        prop_assert!(pair.window.is_drained(&limit, now));
+        let mut new = Pair::new(limit);
+        pair.log.clear();
+        for step in after.iter().filter(|step| !matches!(step, Step::Late { .. })) {
+            if let Some((at, cost)) = pair.prepare(step, &mut now) {
+                prop_assert_eq!(
+                    pair.charge_paced(at, cost).is_ok(), new.charge_paced(at, cost).is_ok()
+                );
+                if pair.log.len() != new.log.len() { return Err(TestCaseError::fail("they differ")); }
+            } else if let Step::GiveBack(index) = step && !new.log.is_empty() {
+                new.give_back(index.index(new.log.len()));
+            }
+        }
+        prop_assert_eq!(pair.window.spent(&limit, now), new.window.spent(&limit, now));
+    }
+
+    #[test]
     fn a_latch_lasts_a_window_and_ends_with_nothing_spent(
         window_ns in 1_000..1_000_000u64, start in 1..1_000_000_000u64, passes in vec(0..900u64, 0..40),
     ) {
@@ -285,7 +313,8 @@ proptest! {
             now += pass;
             let _ = window.charge(&limit, now, ENFORCE, &cost(1, 1, tenant % 5 + 1));
         }
-        if window.charge(&limit, now, ENFORCE, &cost(11, 0, 1)) == Err(Over::Files) {
+        let _ = window.charge(&limit, now, ENFORCE, &cost(1, 0, 1));
+        if window.charge(&limit, now, ENFORCE, &cost(10, 0, 1)) == Err(Over::Files) {
             let end = window.latched_until;
             prop_assert!(end >= now + window_ns);
             prop_assert!(end <= now + BUCKETS as u64 * limit.bucket_ns);
@@ -337,8 +366,9 @@ proptest! {
                     Ok(()) => prop_assert!(!paced || pair.is_within_share(&cost)),
                     Err(over) => {
                         prop_assert_eq!(over == Over::Latched, paced);
-                        prop_assert!(pair.window.is_latched(pair.latest, ENFORCE));
-                        prop_assert_eq!(pair.window.trips, trips + u64::from(!paced));
+                        let trip = !limit.never_covers(&cost);
+                        prop_assert!(!trip || pair.window.is_latched(pair.latest, ENFORCE));
+                        prop_assert_eq!(pair.window.trips, trips + u64::from(trip && !paced));
                     }
                 }
             }
@@ -403,6 +433,40 @@ fn an_actor_that_kept_still_for_a_window_is_no_longer_paced() {
         assert!(window.charge_paced(&limit, end, ENFORCE, &cost(10, 0, 0)).is_ok());
     }
     assert_eq!(window.charge_paced(&limit, end, ENFORCE, &cost(1, 0, 0)), Err(Over::Files));
+}
+
+/// One op of 80 GiB tripped everybody's budget for a day, although nothing had been spent.
+#[test]
+fn an_op_no_window_covers_trips_nobody() {
+    let limit = limit(1_000, 10, 100, 3);
+    let mut window = Window::new();
+    for cost in [cost(11, 0, 1), cost(1, 101, 1)] {
+        assert!(window.charge(&limit, 10, ENFORCE, &cost).is_err());
+        assert!(window.charge_paced(&limit, 10, ENFORCE, &cost).is_err());
+        assert_eq!((window.trips, window.latched_until, window.trip.over), (0, 0, 0));
+    }
+    assert!(window.charge(&limit, 10, ENFORCE, &cost(10, 100, 1)).is_ok());
+}
+
+#[test]
+fn a_trip_lasts_as_long_as_its_latch() {
+    let limit = Limit { latch_ns: 3_000, ..files_limit(31_000, 5) };
+    let mut window = Window::new();
+    assert!(window.charge(&limit, 100_000, ENFORCE, &cost(5, 0, 0)).is_ok());
+    assert_eq!(window.charge(&limit, 100_000, ENFORCE, &cost(1, 0, 0)), Err(Over::Files));
+    assert_eq!((window.latched_until, window.trip.time_ns), (103_000, 100_000));
+    assert_eq!(window.charge(&limit, 102_999, ENFORCE, &cost(1, 0, 0)), Err(Over::Latched));
+    // The window is still full: that is a new trip. What costs nothing of it goes on.
+    assert!(window.charge(&limit, 103_000, ENFORCE, &cost(0, 7, 0)).is_ok());
+    assert_eq!(window.charge(&limit, 103_000, ENFORCE, &cost(1, 0, 0)), Err(Over::Files));
+    assert_eq!((window.latched_until, window.trips), (106_000, 2));
+    let drained = 132_000;
+    assert!(window.charge(&limit, drained, ENFORCE, &cost(5, 0, 0)).is_ok());
+    // An actor that is paced keeps its pace until it has kept still for a window.
+    let mut paced = Window::new();
+    assert!(paced.charge_paced(&limit, 100_000, ENFORCE, &cost(5, 0, 0)).is_ok());
+    assert_eq!(paced.charge_paced(&limit, 100_000, ENFORCE, &cost(1, 0, 0)), Err(Over::Files));
+    assert_eq!(paced.latched_until, drained);
 }
 
 #[test]

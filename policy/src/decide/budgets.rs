@@ -82,7 +82,7 @@ fn ask(
     if let Err(over) = charged
         && !too_large
     {
-        account.trip(&budget.limit, mode, over);
+        account.trip(&budget.limit, mode, paces, over);
         if over != Over::Latched {
             let Cost { tenant, .. } = request.cost;
             account.trip = Trip { tenant, ..account.trip };

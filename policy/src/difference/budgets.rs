@@ -44,11 +44,22 @@ fn limits(old: &Budget, new: &Budget) -> Vec<Change> {
         })
     };
     let plain = |n: u64| n.to_string();
+    let latch = (old.latch != new.latch).then(|| {
+        let direction = if new.latch > old.latch { Direction::Tighter } else { Direction::Looser };
+        let text = format!(
+            "budget \"{}\": a trip lasts {} instead of {}",
+            new.label(),
+            new.latch,
+            old.latch
+        );
+        Change::new(direction, "budget", text)
+    });
     let tenants = |budget: &Budget| budget.tenants.map(u64::from);
     [
         change("files", old.files, new.files, plain),
         change("bytes", old.bytes, new.bytes, format_bytes),
         change("tenants", tenants(old), tenants(new), plain),
+        latch,
     ]
     .into_iter()
     .flatten()

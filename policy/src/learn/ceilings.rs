@@ -125,6 +125,7 @@ fn budget(
     data: Option<(u64, u64)>,
     tenants: Option<u32>,
 ) -> Budget {
+    let window = Window::parse(window).expect("a length of time within bounds");
     Budget {
         per,
         who,
@@ -132,6 +133,7 @@ fn budget(
         files: data.map(|(files, _)| files),
         bytes: data.map(|(_, bytes)| bytes),
         tenants,
-        window: Window::parse(window).expect("a length of time within bounds"),
+        window,
+        latch: Budget::default_latch(window),
     }
 }

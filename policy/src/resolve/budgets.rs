@@ -83,6 +83,7 @@ fn budget(raw: &RawBudget, mistakes: &mut Mistakes) -> Option<Budget> {
     }
     let window = required(&raw.window, &raw.span, "budget", "window", "window = \"10m\"", mistakes)
         .and_then(|window| take(Window::parse(&window.value), window, mistakes));
+    let latch = window.and_then(|window| latch(&raw.latch, window, mistakes));
     Some(Budget {
         per: per?,
         who: who?,
@@ -91,7 +92,29 @@ fn budget(raw: &RawBudget, mistakes: &mut Mistakes) -> Option<Budget> {
         bytes: bytes?,
         tenants: tenants?.and_then(|tenants| u32::try_from(tenants).ok()),
         window: window?,
+        latch: latch?,
     })
+}
+
+/// How long a trip lasts. `None` if it is wrong.
+fn latch(raw: &Field<String>, window: Window, mistakes: &mut Mistakes) -> Option<Window> {
+    let given = match raw {
+        Field::Missing => return Some(Budget::default_latch(window)),
+        Field::Bad => return None,
+        Field::Given(given) => given,
+    };
+    let latch = take(Window::parse(&given.value), given, mistakes)?;
+    if latch > window {
+        let message = format!("a latch of {latch} is longer than the window of {window}");
+        let help = format!(
+            "after a window nothing that was spent counts any more: write at most `{window}`, or leave `latch` out \
+             for {}",
+            Budget::default_latch(window)
+        );
+        mistakes.wrong(&given.span, Fault::new(message, help));
+        return None;
+    }
+    Some(latch)
 }
 
 fn bytes(raw: &Field<RawBytes>, mistakes: &mut Mistakes) -> Option<Option<u64>> {

@@ -39,7 +39,8 @@ fn each_side_of_a_budget_is_its_own_reason() {
 #[test]
 fn an_observing_zone_says_so_and_charges_nothing() {
     let mut model = model("observe", &["per = \"unit\", files = 2, window = \"10m\""]);
-    let over = model.decide(&remove(3));
+    assert_eq!(outcome(&model.decide(&remove(2))), ALLOWED);
+    let over = model.decide(&remove(1));
     assert_eq!(outcome(&over), (Verdict::Observe, Reason::Files, true, Some(0)));
     assert_eq!(over.charge.accounts().count(), 0);
     assert_eq!(
@@ -51,7 +52,8 @@ fn an_observing_zone_says_so_and_charges_nothing() {
 #[test]
 fn what_destroys_nothing_is_allowed_even_to_those_who_are_latched() {
     let mut model = model("enforce", &["per = \"unit\", files = 2, window = \"10m\""]);
-    assert_eq!(model.decide(&remove(3)).reason, Reason::Files);
+    assert_eq!(outcome(&model.decide(&remove(2))), ALLOWED);
+    assert_eq!(model.decide(&remove(1)).reason, Reason::Files);
     assert_eq!(outcome(&model.decide(&remove(0))), ALLOWED);
     assert_eq!(model.decide(&remove(1)).reason, Reason::Latched);
 }
@@ -80,7 +82,8 @@ fn a_budget_only_looks_at_the_callers_it_is_for() {
     let mut model = model("enforce", &budgets);
     let owner = request(Op::Remove, OWNER, 2, 0);
     assert_eq!(outcome(&model.decide(&owner)), ALLOWED);
-    assert_eq!(model.decide(&remove(2)).budget, Some(0));
+    assert_eq!(outcome(&model.decide(&remove(1))), ALLOWED);
+    assert_eq!(model.decide(&remove(1)).budget, Some(0));
     assert_eq!(model.decide(&owner).budget, Some(1));
 }
 
@@ -98,7 +101,8 @@ fn an_op_a_budget_does_not_list_is_free_until_its_account_is_latched() {
     let mut model = model("enforce", &[budget]);
     let replace = request(Op::Replace, OPERATOR, 9, 9);
     assert_eq!(outcome(&model.decide(&replace)), ALLOWED);
-    assert_eq!(model.decide(&remove(2)).reason, Reason::Files);
+    assert_eq!(outcome(&model.decide(&remove(1))), ALLOWED);
+    assert_eq!(model.decide(&remove(1)).reason, Reason::Files);
     assert_eq!(outcome(&model.decide(&replace)), (Verdict::Deny, Reason::Latched, false, Some(0)));
 }
 
@@ -115,20 +119,74 @@ fn a_detach_is_over_budget_where_one_lists_it_and_does_not_latch() {
     assert_eq!(outcome(&unlisted.decide(&detach)), ALLOWED);
 }
 
+/// In whatever order the file has them: the narrowest actor that is over trips, and only that.
 #[test]
-fn the_first_refusal_decides_and_what_was_charged_before_it_is_given_back() {
-    let budgets = [
+fn the_narrowest_actor_over_trips() {
+    let mut budgets = [
+        "per = \"zone\", files = 10, window = \"10m\"",
+        "per = \"user\", files = 10, window = \"10m\"",
+        "per = \"unit\", files = 10, window = \"1h\"",
         "per = \"unit\", files = 10, window = \"10m\"",
-        "per = \"user\", files = 5, window = \"10m\"",
-        "per = \"zone\", files = 1, window = \"10m\"",
+    ];
+    for turn in 0..budgets.len() {
+        budgets.rotate_left(1);
+        let narrowest = (2 * budgets.len() - turn - 2) % budgets.len();
+        let mut model = model("enforce", &budgets);
+        assert_eq!(outcome(&model.decide(&remove(9))), ALLOWED);
+        let over = model.decide(&remove(2));
+        assert_eq!(outcome(&over), (Verdict::Deny, Reason::Files, true, Some(narrowest)));
+        assert_eq!(over.charge.accounts().count(), 0);
+        let accounts = model.accounts.values();
+        assert!(accounts.clone().all(|account| account.files == 9 || account.files == 0));
+        assert_eq!(accounts.map(|account| account.trips).sum::<u64>(), 1);
+        let later = model.decide(&remove(1));
+        assert_eq!(outcome(&later), (Verdict::Deny, Reason::Latched, false, Some(narrowest)));
+        // Another unit and user has not tripped, nor has everyone together.
+        let other = Request { unit: 6, user: 9, ..remove(1) };
+        assert_eq!(outcome(&model.decide(&other)), ALLOWED);
+    }
+}
+
+/// One truncation of a huge file tripped everybody for a day, although nothing had been spent.
+#[test]
+fn an_op_larger_than_a_limit_trips_nobody() {
+    let budgets = [
+        "per = \"zone\", bytes = 50, window = \"24h\"",
+        "per = \"unit\", files = 1, bytes = 100, window = \"10m\"",
     ];
     let mut model = model("enforce", &budgets);
-    let over = model.decide(&remove(6));
-    assert_eq!(outcome(&over), (Verdict::Deny, Reason::Files, true, Some(1)));
-    assert_eq!(over.charge.accounts().count(), 0);
-    let spent: Vec<u64> = model.accounts.values().map(|account| account.files).collect();
-    assert!(spent.iter().all(|files| *files == 0), "{spent:?}");
-    assert!(model.accounts.values().map(|account| account.trips).sum::<u64>() == 1);
+    for bytes in [51, 101, u64::MAX] {
+        let large = model.decide(&request(Op::Truncate, OPERATOR, 0, bytes));
+        assert_eq!(
+            (large.verdict, large.reason, large.first),
+            (Verdict::Deny, Reason::Bytes, false)
+        );
+    }
+    assert!(model.accounts.values().all(|account| (account.trips, account.bytes) == (0, 0)));
+    assert_eq!(outcome(&model.decide(&request(Op::Remove, OPERATOR, 1, 50))), ALLOWED);
+    // Also where a narrower actor is full: that is not the reason.
+    let large = model.decide(&request(Op::Remove, OPERATOR, 1, 51));
+    assert_eq!(outcome(&large), (Verdict::Deny, Reason::Bytes, false, Some(0)));
+    assert!(model.accounts.values().all(|account| account.trips == 0));
+}
+
+/// A trip of a budget of a week stopped backups for a week, lock files and all.
+#[test]
+fn a_trip_lasts_ten_minutes_unless_told() {
+    let mut model = model("enforce", &["per = \"unit\", files = 2, bytes = 9, window = \"7d\""]);
+    let at = |minutes: u64, files| Request { now: minutes * 60 * SECOND, ..remove(files) };
+    assert_eq!(outcome(&model.decide(&at(2, 2))), ALLOWED);
+    assert_eq!(model.decide(&at(2, 1)).reason, Reason::Files);
+    assert_eq!(model.decide(&at(11, 1)).reason, Reason::Latched);
+    // Still full: it trips again, and what costs none of it goes on.
+    let truncate = |minutes: u64| Request {
+        op: Op::Truncate,
+        cost: Cost { files: 0, bytes: 1, tenant: 1 },
+        ..at(minutes, 0)
+    };
+    assert_eq!(outcome(&model.decide(&truncate(12))), ALLOWED);
+    assert_eq!(outcome(&model.decide(&at(12, 1))), (Verdict::Deny, Reason::Files, true, Some(0)));
+    assert_eq!(model.decide(&truncate(13)).reason, Reason::Latched);
 }
 
 #[test]

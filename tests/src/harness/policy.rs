@@ -29,6 +29,7 @@ pub(crate) struct Budget {
     bytes: Option<u64>,
     tenants: Option<u32>,
     window: String,
+    latch: Option<String>,
 }
 
 impl Zone {
@@ -112,6 +113,7 @@ impl Budget {
             bytes: None,
             tenants: None,
             window: "1h".to_owned(),
+            latch: None,
         }
     }
 
@@ -157,6 +159,11 @@ impl Budget {
 
     pub(crate) fn window(mut self, window: &str) -> Self {
         self.window = window.to_owned();
+        self
+    }
+
+    pub(crate) fn latch(mut self, latch: &str) -> Self {
+        self.latch = Some(latch.to_owned());
         self
     }
 }
@@ -207,5 +214,8 @@ impl Budget {
             let _ = writeln!(text, "tenants = {tenants}");
         }
         let _ = writeln!(text, "window = {:?}", self.window);
+        if let Some(latch) = &self.latch {
+            let _ = writeln!(text, "latch = {latch:?}");
+        }
     }
 }

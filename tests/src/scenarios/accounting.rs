@@ -6,11 +6,12 @@ use std::time::Duration;
 use anyhow::Result;
 
 use crate::harness::tree::{count, make_files};
-use crate::harness::{Budget, Ctx, Tool, check, check_eq, cli, until};
+use crate::harness::{Budget, Ctx, Tool, Zone, check, check_eq, cli, hold, until};
 use crate::runner::Scenario;
 
 pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario::each("counters_equal_reality", counters),
+    Scenario::once("figures_match_for_every_verdict", every_verdict).waits(),
     Scenario::once("the_audit_log_has_the_trip", audit),
     Scenario::once("the_metrics_page_is_well_formed", page),
     Scenario::once("status_tells_what_is_left", status),
@@ -69,6 +70,56 @@ fn counters(ctx: &mut Ctx<'_>) -> Result<()> {
     })?;
     check_eq!(metrics.sum("holdfast_destroyed_files_total", &[("zone", &zone)]), 30.0, "files");
     check_eq!(metrics.sum("holdfast_trips_total", &[("zone", &zone)]), 1.0, "trips");
+    Ok(())
+}
+
+/// Twelve files in each of four zones with a budget of five: each op counts once, whatever was decided about it, and how
+/// often.
+fn every_verdict(ctx: &mut Ctx<'_>) -> Result<()> {
+    const FILES: u64 = 12;
+    let held = ctx.tree(1, FILES)?;
+    let (base, zone) = (ctx.base.clone(), ctx.zone.clone());
+    let root = |name: &str| base.join(name);
+    let other = |name: &str| Zone::new(&format!("{zone}-{name}"), &root(name));
+    for name in ["observe", "deny", "throttle"] {
+        make_files(&root(name).join("t"), "file", FILES, 10)?;
+    }
+    let holds = ctx.hold_zone(&held, Budget::files(5));
+    ctx.guard(&[
+        holds,
+        other("observe").observe().budget(Budget::files(5)),
+        other("deny").budget(Budget::files(5)),
+        other("throttle").throttle().budget(Budget::files(5).window("3s")),
+    ])?;
+    let unit = ctx.unit("deleter")?;
+    let deleter = hold::unlink(&held.root, &unit)?.arg("--raw").start()?;
+    ctx.held_at(&held, deleter.pid(), 5)?.release(100)?;
+    deleter.wait()?.quietly()?;
+    for name in ["observe", "deny", "throttle"] {
+        let find = Tool::new("find").arg(root(name)).args(["-type", "f", "-delete"]);
+        find.unit(&unit).run()?;
+    }
+    let left = |name: &str| count(&root(name)).map(|count| count.files as f64);
+    for (zone, left, once) in [
+        (ctx.zone.clone(), count(&held.root)?.files as f64, "hold"),
+        (format!("{}-observe", ctx.zone), left("observe")?, "observe"),
+        (format!("{}-deny", ctx.zone), left("deny")?, "deny"),
+        (format!("{}-throttle", ctx.zone), left("throttle")?, "throttle"),
+    ] {
+        let gone = FILES as f64 - left;
+        let zone = [("zone", zone.as_str())];
+        let metrics = ctx.metrics_until(&format!("{gone} files gone: {once}"), |metrics| {
+            metrics.sum("holdfast_destroyed_files_total", &zone) == gone
+        })?;
+        let ops = |verdict| metrics.sum("holdfast_ops_total", &[zone[0], ("verdict", verdict)]);
+        let went = ops("allow") + ops("observe");
+        check_eq!(went, gone, "ops that went on in the zone that should {once}");
+        check_eq!(ops("deny"), left, "ops denied in the zone that should {once}");
+        check!(ops(once) >= 1.0, "no op with the verdict {once}");
+        if once == "hold" {
+            check_eq!(ops("hold"), 1.0, "ops held");
+        }
+    }
     Ok(())
 }
 

@@ -1,10 +1,12 @@
 //! What budgets limit, how several work together, and what happens as time passes.
 
 use std::fs::{self, File};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use holdfast_abi::Op;
+use holdfast_abi::{Op, Per};
 
 use crate::harness::tree::{count, make_files};
 use crate::harness::{Budget, Ctx, Tool, check, check_eq, cli, until};
@@ -17,6 +19,9 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario::each("a_budget_for_some_ops_only", some_ops),
     Scenario::each("files_bytes_and_tenants_in_one_budget", three_sides),
     Scenario::once("short_and_long_budgets_together", short_and_long).waits(),
+    Scenario::each("an_oversized_op_trips_nobody", oversized),
+    Scenario::each("the_narrowest_actor_over_trips", narrowest),
+    Scenario::once("a_trip_lasts_as_long_as_its_latch", latch).waits(),
     Scenario::once("the_window_drains", window_drains),
     Scenario::once("never_more_in_any_window", any_window).waits().traced(),
 ];
@@ -109,6 +114,75 @@ fn short_and_long(ctx: &mut Ctx<'_>) -> Result<()> {
     }
     check_eq!(gone, 50, "files removed in five bursts");
     tree.lost_exactly(50)
+}
+
+/// Whether a file of its own can be removed in a new unit.
+fn goes_elsewhere(ctx: &Ctx<'_>, name: &str, file: &Path) -> Result<bool> {
+    let unit = ctx.unit(name)?;
+    Tool::new("rm").arg(file).unit(&unit).run()?;
+    Ok(!file.exists())
+}
+
+/// One truncation of more than everybody may lose tripped everybody, although nothing was spent.
+fn oversized(ctx: &mut Ctx<'_>) -> Result<()> {
+    let root = ctx.base.join("zone");
+    let small = make_files(&root.join("a"), "small", 3, 10)?;
+    let large = make_files(&root.join("b"), "large", 1, 10_000)?;
+    let zone = ctx.new_zone(&root);
+    ctx.guard(&[zone
+        .budget(Budget::bytes(5_000))
+        .budget(Budget::files(2).and_bytes(50_000).per(Per::Unit))])?;
+    let file = File::options().write(true).open(&large[0])?;
+    check!(file.set_len(0).is_err(), "it costs more than the whole budget");
+    let event = ctx.event("the refusal", |event| event["verdict"] == "deny")?;
+    check_eq!(cli::text(&event, "reason"), "bytes", "reason");
+    check_eq!(event["trip"], false, "whether it tripped");
+    for (n, path) in small.iter().enumerate() {
+        check!(goes_elsewhere(ctx, &format!("unit-{n}"), path)?, "nobody else is stopped");
+    }
+    let name = ctx.zone.clone();
+    let metrics = ctx.lab.metrics()?;
+    check_eq!(metrics.sum("holdfast_trips_total", &[("zone", &name)]), 0.0, "trips");
+    Ok(())
+}
+
+/// The file has the zone's budget first; the unit is over too.
+fn narrowest(ctx: &mut Ctx<'_>) -> Result<()> {
+    let tree = ctx.tree(1, 12)?;
+    let zone = ctx.new_zone(&tree.root);
+    ctx.guard(&[zone.budget(Budget::files(6)).budget(Budget::files(5).per(Per::Unit))])?;
+    let unit = ctx.unit("rm")?;
+    let paths: Vec<_> = tree.paths().collect();
+    for path in &paths[..7] {
+        Tool::new("rm").arg(path).unit(&unit).run()?;
+    }
+    tree.lost_exactly(5)?;
+    check!(goes_elsewhere(ctx, "other", &paths[11])?, "only the unit has tripped");
+    let inode = fs::metadata(&paths[5])?.ino();
+    let later = ctx.event("the refusal after it", |event| event["reason"] == "latched")?;
+    let cause = &later["tripped_by"];
+    check_eq!(cli::text(cause, "limit"), "files", "which limit tripped");
+    check_eq!(cli::number(cause, "inode")?, inode, "by which file");
+    check!(cli::number(cause, "time_ns")? < cli::number(&later, "time_ns")?, "when");
+    Ok(())
+}
+
+/// After the latch the window decides: it is still full, so the next op trips again.
+fn latch(ctx: &mut Ctx<'_>) -> Result<()> {
+    let tree = ctx.tree(1, 10)?;
+    ctx.enforce(&tree.root, Budget::files(5).window("1h").latch("2s"))?;
+    let paths: Vec<_> = tree.paths().collect();
+    for path in &paths {
+        fs::remove_file(path).ok();
+    }
+    tree.lost_exactly(5)?;
+    let zone = ctx.zone.clone();
+    let labels = [("zone", zone.as_str())];
+    ctx.metrics_until("one trip", |metrics| metrics.sum("holdfast_trips_total", &labels) == 1.0)?;
+    std::thread::sleep(Duration::from_millis(2300));
+    check!(fs::remove_file(&paths[9]).is_err(), "what is spent stays spent");
+    ctx.metrics_until("the next", |metrics| metrics.sum("holdfast_trips_total", &labels) == 2.0)?;
+    tree.lost_exactly(5)
 }
 
 fn window_drains(ctx: &mut Ctx<'_>) -> Result<()> {

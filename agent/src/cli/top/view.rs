@@ -278,7 +278,7 @@ mod tests {
         budget.files = Some(Side { left: 0, limit: 200 });
         let actor = Actor { id: 7, name: "unit /cron\u{1b}[2J".to_owned() };
         let until = Until { time: "2026-01-01T00:00:00Z".to_owned(), time_ns: 1 };
-        budget.tripped.push(Tripped { actor, until });
+        budget.tripped.push(Tripped { actor, until, by: None });
         model.event("DENY remove in customers: /srv/x".to_owned());
         let screen = screen(&model, 200, 40);
         for part in [
