@@ -220,7 +220,7 @@ impl Job {
 /// What a customer has. More than `tenant_counts_after` of the shipped policy.
 const EACH: u64 = 150;
 /// What a customer may lose before it counts as one.
-const UNCOUNTED: u64 = 99;
+const UNCOUNTED: u64 = 0;
 /// The customers that one unit may empty in ten minutes.
 const PER_UNIT: u64 = 5;
 /// The customers that all units together may.
