@@ -111,7 +111,7 @@ fn wrong_actor_lists_the_others() {
         account(Per::Unit, 5, 10),
         account(Per::Unit, 6, 1),
         account(Per::User, 5, 3),
-        account(Per::Zone, 0, 11),
+        account(Per::Zone, 0, 10),
     ]);
     let mut names = Names {
         unit: &mut |unit, _| (unit == 5).then(|| "/a".to_owned()),

@@ -84,16 +84,14 @@ impl Amount {
 pub fn ceilings(role: Role) -> Vec<Budget> {
     match role {
         Role::Primary => vec![
-            budget(Per::Unit, Who::Operators, "10m", Some((12_000, 10 * GIB)), None),
-            budget(Per::Unit, Who::Everyone, "10m", None, Some(5)),
-            budget(Per::Zone, Who::Everyone, "10m", None, Some(40)),
-            budget(Per::Zone, Who::Operators, "24h", Some((40_000, 80 * GIB)), Some(60)),
-            budget(Per::User, Who::Owners, "24h", Some((200_000, 200 * GIB)), None),
+            budget(Per::Unit, Who::Operators, "10m", 12_000, 10 * GIB, Some(5)),
+            budget(Per::Zone, Who::Operators, "24h", 40_000, 80 * GIB, Some(60)),
+            budget(Per::User, Who::Owners, "24h", 200_000, 200 * GIB, None),
         ],
         Role::Backup => vec![
-            budget(Per::Unit, Who::Everyone, "10m", Some((2_000, 50 * GIB)), Some(20)),
-            budget(Per::Unit, Who::Everyone, "24h", Some((10_000, 200 * GIB)), Some(60)),
-            budget(Per::Zone, Who::Everyone, "7d", Some((50_000, 1024 * GIB)), None),
+            budget(Per::Unit, Who::Everyone, "10m", 2_000, 50 * GIB, Some(20)),
+            budget(Per::Unit, Who::Everyone, "24h", 10_000, 200 * GIB, Some(60)),
+            budget(Per::Zone, Who::Everyone, "7d", 50_000, 1024 * GIB, None),
         ],
     }
 }
@@ -117,12 +115,12 @@ pub(super) fn smallest(budget: &Budget, side: Side) -> u64 {
     (side.limit(budget).unwrap_or(0) / SMALLEST).max(least)
 }
 
-/// A budget of all ops: of so many files and bytes, and so many tenants.
 fn budget(
     per: Per,
     who: Who,
     window: &str,
-    data: Option<(u64, u64)>,
+    files: u64,
+    bytes: u64,
     tenants: Option<u32>,
 ) -> Budget {
     let window = Window::parse(window).expect("a length of time within bounds");
@@ -130,8 +128,8 @@ fn budget(
         per,
         who,
         ops: OpSet::GUARDED,
-        files: data.map(|(files, _)| files),
-        bytes: data.map(|(_, bytes)| bytes),
+        files: Some(files),
+        bytes: Some(bytes),
         tenants,
         window,
         latch: Budget::default_latch(window),

@@ -27,8 +27,7 @@ pub struct ProposedZone {
     pub left_out: u64,
     /// Of these, ops of unknown cost: over every budget.
     pub unknown_cost: u64,
-    /// None if no op of known cost was seen: then those the zone has are left as they are. A budget of which
-    /// [`Bound::TooMany`] leaves no limit is not among them.
+    /// None if no op of known cost was seen: then those the zone has are left as they are.
     pub budgets: Vec<ProposedBudget>,
 }
 
@@ -108,7 +107,7 @@ fn propose_zone(survey: &Survey, zone: usize, recorded: u64) -> ProposedZone {
     let taken = survey.taken[zone];
     let seen_any = taken.ops > taken.unknown_cost;
     let budgets = survey.budgets[zone].iter().enumerate();
-    let budgets = budgets.filter(|_| seen_any).filter_map(|(index, limits)| {
+    let budgets = budgets.filter(|_| seen_any).map(|(index, limits)| {
         let mut budget = limits.clone();
         let mut sides = Vec::new();
         for side in Side::ALL {
@@ -121,8 +120,7 @@ fn propose_zone(survey: &Survey, zone: usize, recorded: u64) -> ProposedZone {
             sides.push(ProposedSide { side, seen, ordinary, ceiling, limit, bound });
         }
         let scaled_from = (recorded < limits.window.seconds()).then_some(recorded);
-        let limits_any = sides.iter().any(|side| side.limit.is_some());
-        limits_any.then_some(ProposedBudget { budget, sides, scaled_from })
+        ProposedBudget { budget, sides, scaled_from }
     });
     ProposedZone {
         ops: taken.ops,

@@ -87,7 +87,7 @@ fn what_comes_back_is_learnt_with_its_headroom() {
     assert!(proposal.outliers.is_empty());
     assert_eq!(stopped(proposal.enforced(&policy(LOOSE)), &ops), Vec::<usize>::new());
     // What was not seen at all gets the smallest limit.
-    let owners = &proposal.zones[0].budgets[4];
+    let owners = &proposal.zones[0].budgets[2];
     assert_eq!((owners.budget.who, owners.budget.files), (Who::Owners, Some(10_000)));
     assert_eq!(owners.sides[0].seen.windows, 0);
 }
@@ -107,7 +107,7 @@ fn what_came_once_stands_alone_and_is_left_out() {
     assert_eq!((outliers[0].side, outliers[0].amount), (Side::Files, 9_000));
     assert_eq!(outliers[0].why, Why::Alone { next: 600 });
     // Everybody's budget has not learnt it either.
-    let all = proposal.zones[0].budgets[3].sides[0];
+    let all = proposal.zones[0].budgets[1].sides[0];
     // (A ring of 24 h covers up to 46 min more: two nights.)
     assert_eq!((all.ordinary, all.seen.max), (4_200, 13_200));
     assert_eq!(proposal.zones[0].left_out, 9_000);
@@ -181,25 +181,10 @@ fn many_tenants_of_all_together_are_not_limited() {
     let sites = (0..700).map(|n| (n, START + n * DAY / 100));
     let ops: Vec<_> = sites.flat_map(|(n, start)| burst(start, 1_000 + n, n % 100, 3)).collect();
     let (_, proposal) = learn(&policy(LOOSE), Rules::default(), &ops);
-    let all = &proposal.zones[0].budgets[3];
+    let all = &proposal.zones[0].budgets[1];
     assert_eq!((all.budget.tenants, all.sides[2].bound), (None, Bound::TooMany));
     assert_eq!(all.budget.files, Some(2_000));
     assert_eq!(side(&proposal, Side::Tenants).limit, Some(2), "of one session they are");
-    assert_eq!(stopped(proposal.enforced(&policy(LOOSE)), &ops), Vec::<usize>::new());
-}
-
-/// Fifty sites clean up in the same ten minutes, each in a unit of its own: of the budget that limits only the tenants of all
-/// together nothing is left, and a policy could not say a budget without a limit.
-#[test]
-fn a_budget_without_limits_is_left_out() {
-    let sites = (0..350).map(|n| (n, START + n / 50 * DAY + n % 50 * SECOND));
-    let ops: Vec<_> = sites.flat_map(|(n, start)| burst(start, 1_000 + n, n % 50, 3)).collect();
-    let keep = Rules { keep_alone: true, ..Rules::default() };
-    let (_, proposal) = learn(&policy(LOOSE), keep, &ops);
-    let only_tenants = |budget: &Budget| budget.files.is_none() && budget.bytes.is_none();
-    let budgets = proposal.zones[0].budgets.iter().map(|one| &one.budget);
-    let left: Vec<Per> = budgets.filter(|one| only_tenants(one)).map(|one| one.per).collect();
-    assert_eq!(left, [Per::Unit]);
     assert_eq!(stopped(proposal.enforced(&policy(LOOSE)), &ops), Vec::<usize>::new());
 }
 
@@ -212,7 +197,7 @@ fn a_proposal_is_a_policy_file_with_comments() {
     let text = proposed
         .annotated(&|zone, budget| vec![format!("zone {zone}, budget {budget:?}"), String::new()]);
     assert!(text.contains("# zone 0, budget None\n#\n[[zone]]\nname = \"data\""), "{text}");
-    assert!(text.contains("# zone 0, budget Some(3)\n#\n[[zone.budget]]"), "{text}");
+    assert!(text.contains("# zone 0, budget Some(2)\n#\n[[zone.budget]]"), "{text}");
     match Policy::parse("proposal", &text) {
         Ok(read) => assert_eq!(read, proposed),
         Err(problems) => panic!("{problems}"),

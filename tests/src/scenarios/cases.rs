@@ -27,13 +27,11 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     case!("case_seteuid_owner", "seteuid-owner"),
     case!("case_nfs_owner", "nfs-owner"),
     case!("case_nested_mount", "nested-mount"),
-    case!("case_mount_then_delete", "mount-then-delete"),
     case!("case_second_agent", "second-agent"),
     case!("case_stalled_stderr", "stalled-stderr"),
     case!("case_rmdir_at_limit", "rmdir-at-limit"),
     case!("case_git_gc", "git-gc"),
     case!("case_service_account", "service-account"),
-    case!("case_backup_lock", "backup-lock"),
     case!("case_reboot", "reboot"),
     case!("case_bind_mount_in_rootfs", "bind-mount-in-rootfs"),
 ];
