@@ -448,6 +448,12 @@ fn an_op_no_window_covers_trips_nobody() {
     assert!(window.charge(&limit, 10, ENFORCE, &cost(10, 100, 1)).is_ok());
 }
 
+/// In the first window after boot everyone shared one account: none that was never used had drained yet.
+#[test]
+fn a_window_never_charged_is_drained() {
+    assert!(Window::new().is_drained(&files_limit(31_000, 5), 1));
+}
+
 #[test]
 fn a_trip_lasts_as_long_as_its_latch() {
     let limit = Limit { latch_ns: 3_000, ..files_limit(31_000, 5) };
