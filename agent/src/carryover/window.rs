@@ -225,6 +225,7 @@ mod tests {
             let spent = window.spent(&limit, now);
             if age <= window_ns {
                 prop_assert_eq!(spent, (10, 1, 1));
+                prop_assert!(!window.is_drained(&limit, now), "the kernel would forget it");
             } else if age > window_ns + 2 * limit.bucket_ns {
                 prop_assert_eq!(spent, (0, 0, 0));
                 prop_assert!(is_drained(&window, window_ns, now));

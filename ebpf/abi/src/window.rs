@@ -449,8 +449,9 @@ impl Window {
     pub fn is_drained(&self, limit: &Limit, now: u64) -> bool {
         // A tenant touched in the same nanosecond as others is marked a little later than `latest`.
         let kept = limit.window_ns.wrapping_add(limit.bucket_ns).wrapping_add(limit.bucket_ns);
-        // One that was never charged has nothing in it, however short the time since boot is.
-        let emptied = self.latest == 0 || self.latest.wrapping_add(kept) < now;
+        // One that was never charged, in this boot or one before, has nothing in it, however short the time since boot is.
+        let is_new = self.latest == 0 && self.offset == 0;
+        let emptied = is_new || self.latest.wrapping_add(kept) < now;
         emptied && self.latched_until <= now
     }
 
