@@ -21,8 +21,6 @@ use crate::problem::{Fault, Mistakes, Source};
 use crate::raw::{At, Field, RawPolicy, RawZone};
 use fields::{flag, required, word};
 
-/// How many zones a policy can have: the kernel's, without the canary.
-
 /// The policy, as far as it makes sense. It is whole if no mistake was added.
 pub(crate) fn resolve(raw: &RawPolicy, source: &Source<'_>, mistakes: &mut Mistakes) -> Policy {
     let zones = match &raw.zones {

