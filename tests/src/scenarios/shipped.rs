@@ -13,7 +13,6 @@ use crate::harness::{Ctx, Tool, Tree, check, check_eq, proc, sh, until};
 use crate::runner::Scenario;
 
 pub(super) const SCENARIOS: &[Scenario] = &[
-    Scenario::once("shipped_policy_lets_git_gc_run", |ctx| GIT_GC.runs(ctx)),
     Scenario::once("shipped_policy_lets_package_upgrade_run", |ctx| UPGRADE.runs(ctx)),
     Scenario::once("shipped_policy_lets_sqlite_run", |ctx| SQLITE.runs(ctx)),
     Scenario::once("shipped_policy_lets_rsync_restore", |ctx| RESTORE.runs(ctx)),
@@ -36,35 +35,6 @@ struct Job {
     /// It destroys at least so many files, by the counters.
     destroys: u64,
 }
-
-/// `git gc` of a customer's repository.
-const GIT_GC: Job = Job {
-    zone: 0,
-    amount: 10_000,
-    prepare: r#"
-        mkdir -p "$1/alice"
-        git init -q --bare "$1/alice/site.git"
-        cd "$1/alice/site.git"
-        git config core.fsync none
-        git config gc.auto 0
-        awk -v n="$3" 'BEGIN {
-            print "commit refs/heads/main\ncommitter x <x@example.org> 1700000000 +0000"
-            print "data 4\nsite"
-            for (i = 1; i <= n; i++) {
-                page = "page " i
-                printf "M 100644 inline %d/%d\n", i % 100, i
-                printf "data %d\n%s\n", length(page), page
-            }
-        }' | git -c fastimport.unpackLimit=1000000 fast-import --quiet
-        [ "$(find objects -type f -path '*/??/*' | wc -l)" -ge "$3" ]"#,
-    work: r#"
-        cd "$1/alice/site.git"
-        git gc -q
-        [ "$(find objects -type f -path '*/??/*' | wc -l)" = 0 ]
-        git fsck --connectivity-only"#,
-    uid: 0,
-    destroys: 10_000,
-};
 
 /// The upgrade of a package, in the root of a customer's container.
 const UPGRADE: Job = Job {
