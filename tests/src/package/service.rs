@@ -52,9 +52,10 @@ pub(super) fn works(host: &mut Host) -> Result<()> {
     until("the mount that came later is a root", PATIENCE, || {
         let status = host::json(&["status", "--json"])?;
         let zones = status["zones"].as_array().context("no zones")?;
-        let roots =
-            zones.iter().find(|zone| zone["name"] == "late").map(|zone| zone["roots"].to_string());
-        let mounted = roots.is_some_and(|roots| roots.contains("/srv/late-late"));
+        let late = zones.iter().find(|zone| zone["name"] == "late").context("no zone")?;
+        let mut paths = late["paths"].as_array().context("no paths")?.iter();
+        let mounted =
+            paths.any(|path| path["path"] == "/srv/late-late" && path["state"] == "guarded");
         Ok(mounted.then_some(()))
     })?;
     Tool::new("rm").arg("-rf").arg(&tree.root).run()?.refused()?;
