@@ -10,7 +10,7 @@ use aya_ebpf::{
 use holdfast_abi::{
     Account, AccountKey, BudgetConf, CANARY_ZONE, Cost, FLAG_ALLOWANCES, Limit, MAX_BUDGETS, Mode,
     OVERFLOW_ACTOR, OnTrip, Op, Per, ROW_GIVEN_BACK, ROW_OBSERVED_GIVEN_BACK, Reason, Receipt,
-    Verdict, Who, ZoneCounters, zone_index,
+    TenantKey, TenantSpend, Terms, Verdict, Who, ZoneCounters, zone_index,
 };
 
 use crate::{
@@ -19,7 +19,7 @@ use crate::{
     hold::{ERESTARTNOINTR, goes_on, hf_consult, hf_must_wait, hf_remember, stop},
     inflight::{Call, InFlight, count},
     kernel::{Caller, Victim, add, opaque},
-    maps::{ACCOUNTS, EMPTY_ACCOUNT, OVERFLOW, ZONE_COUNTERS, ZONES},
+    maps::{ACCOUNTS, EMPTY_ACCOUNT, EMPTY_TENANT, OVERFLOW, TENANTS, ZONE_COUNTERS, ZONES},
     place::{Filesystem, Place},
     report::hf_report,
     vain::hf_is_vain,
@@ -192,8 +192,8 @@ pub unsafe extern "C" fn hf_decide(inflight: *mut InFlight) -> i32 {
         for index in 0..MAX_BUDGETS {
             let budget = &zone.budgets[index];
             if index < zone.budget_count as usize
-                && budget.who & request.who != 0
-                && budget.never_covers(op_bit, &request.cost)
+                && budget.concerns(request.who)
+                && budget.never_covers(request.who, op_bit, &request.cost)
             {
                 request.too_large = 1;
             }
@@ -205,9 +205,9 @@ pub unsafe extern "C" fn hf_decide(inflight: *mut InFlight) -> i32 {
                 break;
             }
             let budget = &zone.budgets[index];
-            if budget.who & request.who == 0
-                || (request.too_large != 0 && !budget.never_covers(op_bit, &request.cost))
-            {
+            let skipped =
+                request.too_large != 0 && !budget.never_covers(request.who, op_bit, &request.cost);
+            if skipped || !budget.concerns(request.who) {
                 continue;
             }
             if hf_charge(budget, inflight) != 0 {
@@ -288,12 +288,20 @@ pub unsafe extern "C" fn hf_charge(budget: *const BudgetConf, inflight: *mut InF
     let cost = &request.cost;
     let (now, mode) = (request.now, request.mode as u32);
     let op_bit = 1u16 << (request.op & 7);
-    let unknown_cost = op_bit & (Op::Detach.bit() | Op::Device.bit()) != 0;
+    let unknown_cost = budget.cost_is_unknown(request.who, op_bit, cost);
+    // Only the limit of tenants holds for callers whom the budget leaves out.
+    let tenants_only = budget.who & request.who == 0;
     let second = (now / 1_000_000_000) as u32;
     let lists_op = budget.ops & op_bit != 0;
     let too_large = request.too_large != 0;
     let (ino, dev) = (request.ino, request.dev);
     let throttles = request.on_trip == OnTrip::Throttle as u8;
+    let spend = if budget.needs_tenant_spend(op_bit, cost) {
+        tenant_spend(&key, cost.tenant, request.zone)
+    } else {
+        None
+    };
+    let spend = spend.map(|spend| &mut *spend);
 
     let mut receipt = Receipt::default();
     let mut reason = Reason::None as u32;
@@ -303,13 +311,14 @@ pub unsafe extern "C" fn hf_charge(budget: *const BudgetConf, inflight: *mut InF
     let lock = (&raw mut (*account).lock).cast();
     bpf_spin_lock(lock);
     let window = &mut (*account).window;
-    let latched = window.is_latched(now, mode);
+    let latched =
+        if tenants_only { window.latches_tenants(now, mode) } else { window.is_latched(now, mode) };
     if latched && !throttles {
         reason = Reason::Latched as u32;
     } else if lists_op && unknown_cost {
         reason = Reason::UnknownCost as u32;
     } else if lists_op {
-        match window.take(limit, now, latched, cost) {
+        match window.take(limit, Terms { now, paced: latched, tenants_only }, cost, spend) {
             Ok(given) => {
                 receipt = given;
                 charged = true;
@@ -421,6 +430,26 @@ unsafe fn account(key: &mut AccountKey, limit: &Limit, request: &Request) -> Opt
     }
     key.actor = OVERFLOW_ACTOR;
     Some(shared)
+}
+
+/// What a tenant has lost of an account, made if need be. `None` once the table is full: then the tenant counts at once.
+#[inline(always)]
+unsafe fn tenant_spend(account: &AccountKey, tenant: u64, zone: u32) -> Option<*mut TenantSpend> {
+    let key = TenantKey { budget: account.budget, actor: account.actor, tenant };
+    if let Some(spend) = TENANTS.get_ptr_mut(key) {
+        return Some(spend);
+    }
+    if let Some(empty) = EMPTY_TENANT.get_ptr(0) {
+        let empty: &TenantSpend = &*empty.cast();
+        let _ = TENANTS.insert(key, empty, BPF_NOEXIST.into());
+    }
+    let spend = TENANTS.get_ptr_mut(key);
+    if spend.is_none()
+        && let Some(counters) = ZONE_COUNTERS.get_ptr_mut(zone)
+    {
+        add(&raw mut (*counters).overflow, 1);
+    }
+    spend
 }
 
 /// Counts what the op counters do not say.

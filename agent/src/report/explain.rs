@@ -130,7 +130,7 @@ fn removal(
 fn zone_budgets(zone: &Zone, question: &Question, ledger: &Ledger, now: Now) -> Vec<ExplainBudget> {
     let unspent = Window::new();
     let budget = |budget: &holdfast_policy::Budget| {
-        let conf = budget.conf(&zone.name);
+        let conf = budget.conf(zone);
         let window =
             ledger.account(conf.id, actor(budget.per, &question.caller)).unwrap_or(&unspent);
         let left = Left::of(window, &conf.limit, now);
@@ -220,7 +220,7 @@ mod tests {
 
     fn ledger(policy: &Policy, files: u64) -> Ledger {
         let zone = &policy.zones[0];
-        let conf = zone.budgets[0].conf(&zone.name);
+        let conf = zone.budgets[0].conf(zone);
         let mut window = Window::new();
         for _ in 0..files {
             let cost = AbiCost { files: 1, bytes: 0, tenant: 5 };
