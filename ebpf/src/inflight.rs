@@ -169,15 +169,15 @@ impl InFlight {
 
     /// Remembers a charge. There is room: a call makes at most one for each budget of two zones.
     #[inline(always)]
-    pub fn remember(&mut self, key: &AccountKey, receipt: &Receipt) {
+    pub fn remember(&mut self, budget: u64, actor: u64, receipt: &Receipt) {
         let cost = &self.request.cost;
         let index = self.charges;
         self.charges = index + 1;
         let entry = &mut self.charge[opaque(index.into()) as usize % MAX_CHARGES];
         entry.source = Source::Account as u32;
         // Field by field: a copy of the whole would be a call to memmove.
-        entry.key.budget = key.budget;
-        entry.key.actor = key.actor;
+        entry.key.budget = budget;
+        entry.key.actor = actor;
         entry.receipt.bucket = receipt.bucket;
         entry.receipt.tenant_before = receipt.tenant_before;
         entry.receipt.tenant_now = receipt.tenant_now;
