@@ -9,8 +9,8 @@ use aya_ebpf::{
 };
 use holdfast_abi::{
     Account, AccountKey, BudgetConf, CANARY_ZONE, Cost, FLAG_ALLOWANCES, Limit, MAX_BUDGETS, Mode,
-    OVERFLOW_ACTOR, OnTrip, Op, Per, ROW_GIVEN_BACK, ROW_OBSERVED_GIVEN_BACK, Reason,
-    TenantKey, TenantSpend, Terms, Verdict, Who, ZoneCounters, zone_index,
+    OVERFLOW_ACTOR, OnTrip, Op, Per, ROW_GIVEN_BACK, ROW_OBSERVED_GIVEN_BACK, Reason, TenantKey,
+    TenantSpend, Terms, Verdict, Who, ZoneCounters, zone_index,
 };
 
 use crate::{
@@ -430,7 +430,8 @@ unsafe fn account(key: &mut TenantKey, limit: &Limit, request: &Request) -> Opti
     Some(shared)
 }
 
-/// What a tenant has lost of an account, made if need be. `None` once the table is full: then the tenant counts at once.
+/// What a tenant has lost of an account, made if need be. `None` once the table is full: then the
+/// tenant counts at once.
 #[inline(always)]
 unsafe fn tenant_spend(key: &TenantKey, zone: u32) -> Option<*mut TenantSpend> {
     if let Some(spend) = TENANTS.get_ptr_mut(key) {

@@ -76,7 +76,8 @@ impl Budget {
         }
     }
 
-    /// Whether it has a say about a caller: one whom it applies to, and everybody where it limits tenants.
+    /// Whether it has a say about a caller: one whom it applies to, and everybody where it limits
+    /// tenants.
     pub fn concerns(&self, who: WhoMask) -> bool {
         self.who.mask() & who != 0 || self.tenants.is_some()
     }
@@ -89,8 +90,9 @@ impl Budget {
     }
 }
 
-/// How much of a tenant has to go in a window, by one actor, until the tenant counts as touched in it. Until then it does not
-/// count towards the limit of tenants, and that limit does not stop the op.
+/// How much of a tenant has to go in a window, by one actor, until the tenant counts as touched in
+/// it. Until then it does not count towards the limit of tenants, and that limit does not stop the
+/// op.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TenantCountsAfter {
     /// So many files; never 0.

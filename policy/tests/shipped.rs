@@ -156,8 +156,8 @@ fn firstserver(zone: usize, who: WhoMask, unit: impl Fn(u64) -> u64) -> u64 {
 #[test]
 fn firstserver_an_update_script_deletes_production_and_backups_in_one_go() {
     let lost = |zone| firstserver(zone, Who::OPERATOR_BIT, |_| 7);
-    // Five customers' 200 files each in one zone, and what the sixth can lose until it counts; in the other the files
-    // of the short budget.
+    // Five customers' 200 files each in one zone, and what the sixth can lose until it counts; in
+    // the other the files of the short budget.
     assert_eq!(lost(CUSTOMERS), 5 * 200 + 99, "of 20,000 files of customers");
     assert_eq!(lost(BACKUPS), 2_000, "of 20,000 files of backups");
 }
@@ -170,7 +170,8 @@ fn firstserver_with_a_session_for_each_customer() {
     }
 }
 
-/// A web server's account owns every customer's files, or root becomes each customer in turn, in one unit.
+/// A web server's account owns every customer's files, or root becomes each customer in turn, in
+/// one unit.
 #[test]
 fn firstserver_by_owner_of_every_customer() {
     let lost = |zone| firstserver(zone, Who::OWNER_BIT, |_| 7);

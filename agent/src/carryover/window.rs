@@ -121,8 +121,8 @@ pub(crate) fn is_drained(window: &Window, losses: &Losses, window_ns: u64, now_n
         && losses.iter().all(|(_, spend)| spend.spent(time) == (0, 0))
 }
 
-/// What the tenants of both windows have lost, in the time and epoch of the one that they became ([`merged`]). Nothing of
-/// it is older than it was.
+/// What the tenants of both windows have lost, in the time and epoch of the one that they became
+/// ([`merged`]). Nothing of it is older than it was.
 pub(crate) fn merged_losses(
     carried: (&Window, &Losses),
     own: (&Window, &Losses),
@@ -312,8 +312,8 @@ mod tests {
             }
         }
 
-        /// What a tenant has lost counts as long as before over reboots and merges: no window of real time has more tenants
-        /// with enough lost than the limit.
+        /// What a tenant has lost counts as long as before over reboots and merges: no window of
+        /// real time has more tenants with enough lost than the limit.
         #[test]
         fn reboots_keep_tenant_losses(
             steps in prop::collection::vec(step(), 1..300),

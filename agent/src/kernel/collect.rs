@@ -66,14 +66,16 @@ pub(super) fn accounts(maps: &Maps) -> Result<Vec<(abi::AccountKey, abi::Account
     Ok(accounts)
 }
 
-/// What tenants have lost that do not count with their first file. An op may be adding to an entry that is read.
+/// What tenants have lost that do not count with their first file. An op may be adding to an entry
+/// that is read.
 pub(super) fn tenant_spends(
     maps: &Maps,
 ) -> Result<Vec<(abi::TenantKey, abi::TenantSpend)>, KernelError> {
     entries(&maps.tenants, 0, "read what tenants have lost")
 }
 
-/// Forgets what tenants have lost of accounts that are gone, and what does not count any more; see [`collect`].
+/// Forgets what tenants have lost of accounts that are gone, and what does not count any more; see
+/// [`collect`].
 fn collect_tenants(
     maps: &mut Maps,
     limits: &HashMap<u64, abi::Limit>,
@@ -95,7 +97,8 @@ fn collect_tenants(
     Ok(())
 }
 
-/// What the tenants of an account have lost, of its window before with the losses that are there, and the window after.
+/// What the tenants of an account have lost, of its window before with the losses that are there,
+/// and the window after.
 pub(super) type MergeLosses<'a> = &'a dyn Fn(
     (&abi::Window, &Vec<(u64, abi::TenantSpend)>),
     &abi::Window,

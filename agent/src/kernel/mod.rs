@@ -224,7 +224,8 @@ pub fn paused(pin_dir: &Path) -> Result<Vec<(abi::TaskKey, abi::Held)>, KernelEr
     holds::held(&Maps::open(&pins.maps)?)
 }
 
-/// The budgets in force, every account and what tenants have lost according to what is pinned, without an agent; nothing if nothing is.
+/// The budgets in force, every account and what tenants have lost according to what is pinned,
+/// without an agent; nothing if nothing is.
 pub fn spent(pin_dir: &Path) -> Result<Spent, KernelError> {
     let pins = Pins::new(pin_dir);
     if maps::check_pins(&pins.maps)? < maps::PINNED.len() {
@@ -397,8 +398,9 @@ impl Guard {
         self.maps.budgets()
     }
 
-    /// Puts what `merge` makes of an actor's window in its place, and then what `losses` makes of what its tenants have lost (of
-    /// the window before, with the losses that are there, and the window after); an actor without an account gets one. Returns whether there is
+    /// Puts what `merge` makes of an actor's window in its place, and then what `losses` makes of
+    /// what its tenants have lost (of the window before, with the losses that are there, and the
+    /// window after); an actor without an account gets one. Returns whether there is
     /// an account for it now: an overflow account is made when its budget is put in force.
     ///
     /// An op that is charged between the reading and the writing of an account that is there is charged to nothing.

@@ -59,7 +59,8 @@ impl BudgetConf {
         self.who & who != 0 || self.limit.tenants != u32::MAX
     }
 
-    /// Whether an op of this kind and cost is more than this ever allows the caller, so that no waiting helps.
+    /// Whether an op of this kind and cost is more than this ever allows the caller, so that no
+    /// waiting helps.
     #[inline(always)]
     pub const fn never_covers(&self, who: u8, op_bit: u16, cost: &Cost) -> bool {
         self.ops & op_bit != 0
@@ -71,8 +72,8 @@ impl BudgetConf {
             }
     }
 
-    /// Whether nobody knows what an op of this kind costs. To a caller who is left out it costs the tenant it is in, if it is
-    /// in one.
+    /// Whether nobody knows what an op of this kind costs. To a caller who is left out it costs the
+    /// tenant it is in, if it is in one.
     #[inline(always)]
     pub const fn cost_is_unknown(&self, who: u8, op_bit: u16, cost: &Cost) -> bool {
         op_bit & Op::KNOWN_BITS == 0 && (self.who & who != 0 || cost.tenant == 0)
@@ -295,7 +296,8 @@ pub struct ZoneCounters {
     pub events_suppressed: u64,
     /// Ops charged here because their place could not be determined.
     pub strict: u64,
-    /// Charges that shared the overflow account, or made their tenant count at once, because a table was full.
+    /// Charges that shared the overflow account, or made their tenant count at once, because a
+    /// table was full.
     pub overflow: u64,
     /// Ops for which the kernel had no memory: refused in a zone that enforces, uncharged in one that observes.
     pub untracked: u64,

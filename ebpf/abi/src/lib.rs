@@ -58,7 +58,8 @@ pub const MAX_TENANT_DEPTH: u32 = 4;
 pub const MAX_ROOTS: u32 = 4096;
 /// How many accounts (budget × actor) the kernel keeps.
 pub const MAX_ACCOUNTS: u32 = 16_384;
-/// How many tenants (of an account) the kernel keeps the losses of. One for which there is no room counts at once.
+/// How many tenants (of an account) the kernel keeps the losses of. One for which there is no room
+/// counts at once.
 pub const MAX_TENANT_SPENDS: u32 = 65_536;
 /// The actor that stands for everybody once the table of accounts is full.
 pub const OVERFLOW_ACTOR: u64 = u64::MAX;

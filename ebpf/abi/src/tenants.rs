@@ -1,8 +1,10 @@
-//! How much one tenant has lost of one budget of one actor, where a tenant counts as touched only from some amount on.
+//! How much one tenant has lost of one budget of one actor, where a tenant counts as touched only
+//! from some amount on.
 //!
-//! What was lost is kept in a ring of its own, coarser than the account's: its current part and the seven before it always
-//! cover a window. An amount stays counted for up to 9/31 of a window longer than needed, never shorter. Each part says
-//! when it is from, so that nothing has to be moved on: a part that is too old, or from before a reset, is not counted.
+//! What was lost is kept in a ring of its own, coarser than the account's: its current part and the
+//! seven before it always cover a window. An amount stays counted for up to 9/31 of a window longer
+//! than needed, never shorter. Each part says when it is from, so that nothing has to be moved on:
+//! a part that is too old, or from before a reset, is not counted.
 
 use crate::Cost;
 
@@ -84,7 +86,8 @@ impl TenantSpend {
     /// Files and bytes that are counted at this time.
     #[inline(always)]
     pub fn spent(&self, now: PartTime) -> (u64, u64) {
-        // Sums that are not known to be 0 keep the kernel's verifier from following each outcome of each step.
+        // Sums that are not known to be 0 keep the kernel's verifier from following each outcome of
+        // each step.
         let zero = u64::from(self.parts[0].pad);
         let (mut files, mut bytes) = (zero, zero);
         for part in &self.parts {

@@ -7,8 +7,8 @@
 //! always on the safe side.
 //!
 //! Distinct tenants are exact without buckets: a tenant occupies a slot with the time it was last touched, and
-//! a slot can only be taken over once that time is more than a window ago. Where a tenant counts only from some amount on,
-//! it takes a slot with the op that reaches it ([`TenantSpend`]).
+//! a slot can only be taken over once that time is more than a window ago. Where a tenant counts
+//! only from some amount on, it takes a slot with the op that reaches it ([`TenantSpend`]).
 
 use crate::tenants::{PartTime, TenantSpend};
 
@@ -55,7 +55,8 @@ pub struct Limit {
     pub bytes: u64,
     /// How long a trip lasts, in nanoseconds: at most the window.
     pub latch_ns: u64,
-    /// A tenant counts as touched once it has lost so many files in a window; `u64::MAX`: its files do not matter.
+    /// A tenant counts as touched once it has lost so many files in a window; `u64::MAX`: its files
+    /// do not matter.
     pub after_files: u64,
     /// Or once it has lost so many bytes.
     pub after_bytes: u64,
@@ -100,8 +101,8 @@ impl Limit {
         self.tenants != u32::MAX && cost.tenant != 0
     }
 
-    /// Whether an op makes its tenant count whatever the tenant has lost before. One of no files, which takes something
-    /// from one tenant to another, does: how much that is is not known.
+    /// Whether an op makes its tenant count whatever the tenant has lost before. One of no files,
+    /// which takes something from one tenant to another, does: how much that is is not known.
     #[inline(always)]
     pub const fn counts_at_once(&self, cost: &Cost) -> bool {
         cost.files == 0 || self.counts(cost.files, cost.bytes)
@@ -369,8 +370,8 @@ impl Window {
         charged
     }
 
-    /// Charges `cost` if the budget covers it, and otherwise says which side is spent, and trips nothing.
-    /// The latch was looked at before: the actor is not latched, or it is, and is paced.
+    /// Charges `cost` if the budget covers it, and otherwise says which side is spent, and trips
+    /// nothing. The latch was looked at before: the actor is not latched, or it is, and is paced.
     ///
     /// `spend` is what the op's tenant has lost: without it the tenant counts at once.
     ///
@@ -457,7 +458,8 @@ impl Window {
         Ok(receipt)
     }
 
-    /// Takes a charge back: the op it was for did not happen. `spend` is that of its tenant, if it was charged.
+    /// Takes a charge back: the op it was for did not happen. `spend` is that of its tenant, if it
+    /// was charged.
     ///
     /// A bucket that has left the ring since has nothing to give back, nor has a window that was reset. A tenant that somebody else has touched
     /// meanwhile stays touched.
@@ -493,8 +495,8 @@ impl Window {
         now < self.latched_until && self.latch_mode >= mode
     }
 
-    /// Whether a trip still latches a caller that only the limit of tenants holds for. A trip of which is not known what it
-    /// was for, from before a reboot, does.
+    /// Whether a trip still latches a caller that only the limit of tenants holds for. A trip of
+    /// which is not known what it was for, from before a reboot, does.
     #[inline(always)]
     pub fn latches_tenants(&self, now: u64, mode: u32) -> bool {
         let over = self.trip.over;

@@ -1,4 +1,5 @@
-//! The limit of tenants where a tenant counts only from some amount on, against a plain log of what was charged and when.
+//! The limit of tenants where a tenant counts only from some amount on, against a plain log of what
+//! was charged and when.
 
 use std::collections::HashMap;
 
@@ -48,7 +49,8 @@ struct Taken {
     given_back: bool,
 }
 
-/// An account with what its tenants have lost, as the kernel keeps it, and the log it is compared with.
+/// An account with what its tenants have lost, as the kernel keeps it, and the log it is compared
+/// with.
 struct Pair {
     limit: Limit,
     window: Window,
@@ -97,7 +99,8 @@ impl Pair {
         }
     }
 
-    /// Tenants that have lost enough to count since then, or were touched by an op that counts at once.
+    /// Tenants that have lost enough to count since then, or were touched by an op that counts at
+    /// once.
     fn counted_since(&self, from: u64) -> Vec<u64> {
         let mut lost: HashMap<u64, (u64, u64, bool)> = HashMap::new();
         for Taken { cost, .. } in self.standing(from).filter(|taken| taken.cost.tenant != 0) {
@@ -114,7 +117,8 @@ impl Pair {
         self.log.iter().filter(move |taken| taken.at >= from && !taken.given_back)
     }
 
-    /// No window has more tenants that lost enough than the limit, and callers of the budget no more files.
+    /// No window has more tenants that lost enough than the limit, and callers of the budget no
+    /// more files.
     fn check_promise(&self) -> Result<(), TestCaseError> {
         let from = self.latest.saturating_sub(self.limit.window_ns);
         let counted = self.counted_since(from);
@@ -171,7 +175,8 @@ proptest! {
         }
     }
 
-    /// A tenant is refused only where as many others have lost enough within two rings, and this one with the op.
+    /// A tenant is refused only where as many others have lost enough within two rings, and this
+    /// one with the op.
     #[test]
     fn tenants_below_the_amount_go(
         limit in some_limit(), start in 1..u64::MAX / 4, steps in vec(some_charge(), 1..200),
@@ -217,7 +222,8 @@ proptest! {
         }
     }
 
-    /// A reset forgets what tenants have lost, and a charge from before it cannot be given back after it.
+    /// A reset forgets what tenants have lost, and a charge from before it cannot be given back
+    /// after it.
     #[test]
     fn reset_forgets_tenant_spend(
         limit in some_limit(), before in some_steps(), after in some_steps(),
@@ -260,7 +266,8 @@ fn tenant_counts_with_the_hundredth_file() {
     assert_eq!(pair.charge(60_000, cost(1, 0, 3), true), Ok(()), "a window later");
 }
 
-/// A caller who is left out is not stopped by a trip of files, but by one of tenants, and by one from before a reboot.
+/// A caller who is left out is not stopped by a trip of files, but by one of tenants, and by one
+/// from before a reboot.
 #[test]
 fn only_a_tenants_trip_latches_everybody() {
     let limit = limit(31_000, 1, After::Files(1));

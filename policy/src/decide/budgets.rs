@@ -68,7 +68,8 @@ fn tenant_key(account: AccountKey, tenant: u64) -> TenantKey {
 
 /// Charges one budget, if it counts this op, or trips it.
 ///
-/// A caller whom the budget leaves out is charged the tenant alone, and only a trip of tenants refuses its ops.
+/// A caller whom the budget leaves out is charged the tenant alone, and only a trip of tenants
+/// refuses its ops.
 ///
 /// A latched account refuses every op, also those it does not count; but where the zone throttles, a latched account is
 /// one that is paced: it goes on taking what its rate allows.

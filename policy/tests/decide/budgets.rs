@@ -275,7 +275,8 @@ fn tenant_counts_once_it_lost_enough() {
     assert_eq!(model.decide(&op(4, 1)).reason, Reason::Tenants);
 }
 
-/// What a directory that leaves in one stroke has in it is not known. An owner's is in one tenant, if it is in one.
+/// What a directory that leaves in one stroke has in it is not known. An owner's is in one tenant,
+/// if it is in one.
 #[test]
 fn detach_costs_owner_its_tenant() {
     let budget = "per = \"unit\", who = \"operators\", tenants = 1, window = \"10m\"";

@@ -318,8 +318,8 @@ fn session_per_customer(ctx: &mut Ctx<'_>) -> Result<()> {
     stops(ctx, Owner::Each, script, PER_ZONE)
 }
 
-/// Runs a script over more customers than go. It is held, and what is gone by then is counted: so many customers, and of one
-/// more what does not count.
+/// Runs a script over more customers than go. It is held, and what is gone by then is counted: so
+/// many customers, and of one more what does not count.
 fn stops(ctx: &mut Ctx<'_>, owner: Owner, script: &str, customers: u64) -> Result<()> {
     let tree = Tree::make(&ctx.base.join("zone-0"), customers + 7, EACH)?;
     for customer in 0..tree.tenants {

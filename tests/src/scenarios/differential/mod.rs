@@ -55,7 +55,8 @@ fn budgets(zone: Zone) -> Zone {
         .budget(Budget::files(250).window("3s"))
 }
 
-/// A tenant counts once so much of it went, and the limits of tenants hold for those whom budgets leave out.
+/// A tenant counts once so much of it went, and the limits of tenants hold for those whom budgets
+/// leave out.
 fn tenant_budgets(zone: Zone, seed: u64) -> Zone {
     zone.counts_after(["4 files", "3KiB", "7 files"][seed as usize % 3])
         .budget(Budget::tenants(2).per(Per::Unit).who(Who::Operators).window("1s"))
