@@ -36,6 +36,9 @@ const FILE: &str = "budgets.json";
 const MAX_FILE: u64 = 256 << 20;
 const VERSION: u32 = 1;
 
+/// The kernel's accounts, and what tenants have lost that do not count with their first file.
+pub(crate) type Accounts = (Vec<(AccountKey, Account)>, Vec<(TenantKey, TenantSpend)>);
+
 /// Whose window it is.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -144,7 +147,7 @@ impl Document {
     pub(crate) fn of(
         boot_id: &str,
         known: &Known,
-        (accounts, tenants): (Vec<(AccountKey, Account)>, Vec<(TenantKey, TenantSpend)>),
+        (accounts, tenants): Accounts,
         name: &mut dyn FnMut(u64) -> Option<String>,
         boot_ns: u64,
     ) -> Self {
