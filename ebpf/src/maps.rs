@@ -56,10 +56,10 @@ pub static DESTROYED: RingBuf<Destroyed, { 16 << 20 }> = RingBuf::new();
 
 #[btf_map]
 pub static HEARTBEAT: Array<Heartbeat, 1> = Array::new();
-/// Every paused thread: what the agent goes by, also one that starts while they are paused.
+/// Every paused thread: what the agent goes by, also one that starts while they are paused. Preallocated: where there is no
+/// memory for an entry, an op is denied that should be held, and many processes are stopped in the same moment.
 #[btf_map]
-pub static HELD: HashMap<TaskKey, Held, { MAX_HELD as usize }, { BPF_F_NO_PREALLOC as usize }> =
-    HashMap::new();
+pub static HELD: HashMap<TaskKey, Held, { MAX_HELD as usize }> = HashMap::new();
 /// Nobody who is held, to copy from: it would not fit on a program's stack.
 #[btf_map]
 pub static EMPTY_HELD: Array<[u8; size_of::<Held>()], 1> = Array::new();
