@@ -170,13 +170,13 @@ impl Ledger {
         }
     }
 
-    /// Whether an account stops the next op: it is tripped, or nothing is left on some side.
+    /// Whether an account stops an op: it has tripped within its window, or nothing is left on some side.
     pub(crate) fn is_used_up(&self, budget: &Budget, zone: &Zone, actor: u64, now: Now) -> bool {
         let conf = budget.conf(&zone.name);
         self.account(conf.id, actor).is_some_and(|window| {
             let left = Left::of(window, &conf.limit, now);
             let sides = [left.files, left.bytes, left.tenants];
-            latched(window, zone.mode, now)
+            window.has_tripped(&conf.limit, now.boot_ns)
                 || sides.into_iter().flatten().any(|side| side.left == 0)
         })
     }
@@ -274,6 +274,23 @@ mod tests {
         }
         charge(files - over, bytes);
         Account { lock: Default::default(), suppressed: 0, event_second: 0, events: 0, window }
+    }
+
+    /// What was spent refuses the next op as well, after the trip has ended.
+    #[test]
+    fn tripped_actor_is_used_up() {
+        let policy = policy();
+        let (zone, budget) = (&policy.zones[0], &policy.zones[0].budgets[0]);
+        let key = AccountKey { budget: budget.id(&zone.name), actor: 3 };
+        // One file is left after the refusal.
+        let mut spent = account(zone, 9, 0);
+        let limit = budget.conf(&zone.name).limit;
+        let cost = Cost { files: 2, bytes: 0, tenant: 0 };
+        spent.window.charge(&limit, NOW.boot_ns, Mode::Enforce as u32, &cost).unwrap_err();
+        let ledger = Ledger::new(vec![(key, spent)]);
+        let after = |seconds: u64| Now { boot_ns: NOW.boot_ns + seconds * 1_000_000_000, ..NOW };
+        assert!(ledger.is_used_up(budget, zone, 3, after(599)));
+        assert!(!ledger.is_used_up(budget, zone, 3, after(640)));
     }
 
     #[test]

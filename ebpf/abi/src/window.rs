@@ -397,6 +397,12 @@ impl Window {
         now < self.latched_until && self.latch_mode >= mode
     }
 
+    /// Whether there was a trip since the last reset, in any mode, of which something may still be spent.
+    pub const fn has_tripped(&self, limit: &Limit, now: u64) -> bool {
+        let until = self.trip.time_ns.saturating_add(limit.window_ns);
+        self.trip.over != 0 && (now < until || now < self.latched_until)
+    }
+
     /// This window with nothing spent and nothing latched. What was charged before cannot be given back to it.
     pub fn reset(&self) -> Self {
         Self {
