@@ -9,8 +9,8 @@ use aya_ebpf::{
 };
 use holdfast_abi::{
     Account, AccountKey, BudgetConf, CANARY_ZONE, Cost, FLAG_ALLOWANCES, Limit, MAX_BUDGETS, Mode,
-    OVERFLOW_ACTOR, OnTrip, Op, Per, ROW_GIVEN_BACK, ROW_OBSERVED_GIVEN_BACK, Reason, Receipt,
-    Verdict, Who, ZoneCounters, zone_index,
+    OVERFLOW_ACTOR, OnTrip, Op, Per, ROW_GIVEN_BACK, ROW_OBSERVED_GIVEN_BACK, Reason,
+    TenantKey, TenantSpend, Terms, Verdict, Who, ZoneCounters, zone_index,
 };
 
 use crate::{
@@ -19,7 +19,7 @@ use crate::{
     hold::{ERESTARTNOINTR, goes_on, hf_consult, hf_must_wait, hf_remember, stop},
     inflight::{Call, InFlight, count},
     kernel::{Caller, Victim, add, opaque},
-    maps::{ACCOUNTS, EMPTY_ACCOUNT, OVERFLOW, ZONE_COUNTERS, ZONES},
+    maps::{ACCOUNTS, EMPTY_ACCOUNT, EMPTY_TENANT, OVERFLOW, TENANTS, ZONE_COUNTERS, ZONES},
     place::{Filesystem, Place},
     report::hf_report,
     vain::hf_is_vain,
@@ -192,8 +192,8 @@ pub unsafe extern "C" fn hf_decide(inflight: *mut InFlight) -> i32 {
         for index in 0..MAX_BUDGETS {
             let budget = &zone.budgets[index];
             if index < zone.budget_count as usize
-                && budget.who & request.who != 0
-                && budget.never_covers(op_bit, &request.cost)
+                && budget.concerns(request.who)
+                && budget.never_covers(request.who, op_bit, &request.cost)
             {
                 request.too_large = 1;
             }
@@ -205,9 +205,9 @@ pub unsafe extern "C" fn hf_decide(inflight: *mut InFlight) -> i32 {
                 break;
             }
             let budget = &zone.budgets[index];
-            if budget.who & request.who == 0
-                || (request.too_large != 0 && !budget.never_covers(op_bit, &request.cost))
-            {
+            let skipped =
+                request.too_large != 0 && !budget.never_covers(request.who, op_bit, &request.cost);
+            if skipped || !budget.concerns(request.who) {
                 continue;
             }
             if hf_charge(budget, inflight) != 0 {
@@ -276,7 +276,9 @@ pub unsafe extern "C" fn hf_charge(budget: *const BudgetConf, inflight: *mut InF
     }
     let (budget, inflight) = (&*budget, &mut *inflight);
     let request = &mut inflight.request;
-    let mut key = AccountKey { budget: budget.id, actor: actor(budget.per, request) };
+    // Starts as the account's key does: there is no room on the stack for both.
+    let actor = actor(budget.per, request);
+    let mut key = TenantKey { budget: budget.id, actor, tenant: request.cost.tenant };
     let limit = &budget.limit;
     let Some(account) = account(&mut key, limit, request) else {
         // Not even the overflow account, which the agent makes before the budget is in force.
@@ -288,14 +290,19 @@ pub unsafe extern "C" fn hf_charge(budget: *const BudgetConf, inflight: *mut InF
     let cost = &request.cost;
     let (now, mode) = (request.now, request.mode as u32);
     let op_bit = 1u16 << (request.op & 7);
-    let unknown_cost = op_bit & (Op::Detach.bit() | Op::Device.bit()) != 0;
-    let second = (now / 1_000_000_000) as u32;
+    let unknown_cost = budget.cost_is_unknown(request.who, op_bit, cost);
+    // Only the limit of tenants holds for callers whom the budget leaves out.
+    let tenants_only = budget.who & request.who == 0;
     let lists_op = budget.ops & op_bit != 0;
     let too_large = request.too_large != 0;
-    let (ino, dev) = (request.ino, request.dev);
     let throttles = request.on_trip == OnTrip::Throttle as u8;
+    let spend = if budget.needs_tenant_spend(op_bit, cost) {
+        tenant_spend(&key, request.zone)
+    } else {
+        None
+    };
+    let spend = spend.map(|spend| &mut *spend);
 
-    let mut receipt = Receipt::default();
     let mut reason = Reason::None as u32;
     let mut charged = false;
     let mut quiet = false;
@@ -303,15 +310,17 @@ pub unsafe extern "C" fn hf_charge(budget: *const BudgetConf, inflight: *mut InF
     let lock = (&raw mut (*account).lock).cast();
     bpf_spin_lock(lock);
     let window = &mut (*account).window;
-    let latched = window.is_latched(now, mode);
+    let latched =
+        if tenants_only { window.latches_tenants(now, mode) } else { window.is_latched(now, mode) };
     if latched && !throttles {
         reason = Reason::Latched as u32;
     } else if lists_op && unknown_cost {
         reason = Reason::UnknownCost as u32;
     } else if lists_op {
-        match window.take(limit, now, latched, cost) {
-            Ok(given) => {
-                receipt = given;
+        match window.take(limit, Terms { now, paced: latched, tenants_only }, cost, spend) {
+            Ok(receipt) => {
+                // Under the lock: carried past it, the receipt would take up the stack.
+                inflight.remember(key.budget, key.actor, &receipt);
                 charged = true;
             }
             Err(over) => {
@@ -319,15 +328,16 @@ pub unsafe extern "C" fn hf_charge(budget: *const BudgetConf, inflight: *mut InF
                 if !too_large {
                     window.trip(limit, mode, throttles, over);
                     if over as u32 != Reason::Latched as u32 {
-                        window.trip.ino = ino;
+                        window.trip.ino = request.ino;
                         window.trip.tenant = cost.tenant;
-                        window.trip.dev = dev;
+                        window.trip.dev = request.dev;
                     }
                 }
             }
         }
     }
     if reason != Reason::None as u32 {
+        let second = (now / 1_000_000_000) as u32;
         if (*account).event_second != second {
             (*account).event_second = second;
             (*account).events = 0;
@@ -345,10 +355,12 @@ pub unsafe extern "C" fn hf_charge(budget: *const BudgetConf, inflight: *mut InF
             (*account).suppressed = 0;
         }
     }
-    let (files, bytes, latched_until) =
-        ((*account).window.files, (*account).window.bytes, (*account).window.latched_until);
-    let trip = &(*account).window.trip;
+    let window = &(*account).window;
+    let trip = &window.trip;
     let outcome = &mut inflight.outcome;
+    outcome.files_left = left(limit.files, window.files);
+    outcome.bytes_left = left(limit.bytes, window.bytes);
+    outcome.latched_until = if window.latched_until > now { window.latched_until } else { 0 };
     outcome.trip.time_ns = trip.time_ns;
     outcome.trip.ino = trip.ino;
     outcome.trip.tenant = trip.tenant;
@@ -356,7 +368,7 @@ pub unsafe extern "C" fn hf_charge(budget: *const BudgetConf, inflight: *mut InF
     outcome.trip.over = if reason == Reason::None as u32 { 0 } else { trip.over };
     bpf_spin_unlock(lock);
 
-    let (files_left, bytes_left) = (left(limit.files, files), left(limit.bytes, bytes));
+    let request = &mut inflight.request;
     request.reason = reason as u8;
     request.first =
         (reason != Reason::None as u32 && reason != Reason::Latched as u32 && !too_large && !quiet)
@@ -366,14 +378,8 @@ pub unsafe extern "C" fn hf_charge(budget: *const BudgetConf, inflight: *mut InF
     let outcome = &mut inflight.outcome;
     outcome.budget = key.budget;
     outcome.actor = key.actor;
-    outcome.files_left = files_left;
-    outcome.bytes_left = bytes_left;
-    outcome.latched_until = if latched_until > now { latched_until } else { 0 };
     outcome.retry_ns = limit.next_bucket(now);
     outcome.suppressed = suppressed;
-    if charged {
-        inflight.remember(&key, &receipt);
-    }
     reason
 }
 
@@ -401,18 +407,19 @@ pub fn actor(per: u8, request: &Request) -> u64 {
 /// Whoever spends from the overflow account goes on doing so until it has drained: nobody gets a new account while it
 /// holds anything, as that may be theirs.
 #[inline(always)]
-unsafe fn account(key: &mut AccountKey, limit: &Limit, request: &Request) -> Option<*mut Account> {
-    if let Some(account) = ACCOUNTS.get_ptr_mut(*key) {
+unsafe fn account(key: &mut TenantKey, limit: &Limit, request: &Request) -> Option<*mut Account> {
+    let account_key = &*(&raw const *key).cast::<AccountKey>();
+    if let Some(account) = ACCOUNTS.get_ptr_mut(account_key) {
         return Some(account);
     }
-    let shared = OVERFLOW.get_ptr_mut(key.budget)?;
+    let shared = OVERFLOW.get_ptr_mut(&key.budget)?;
     if (*shared).window.is_drained(limit, request.now)
         && let Some(empty) = EMPTY_ACCOUNT.get_ptr(0)
     {
         // A concurrent caller may have made it: either way it is there afterwards, unless the table is full.
         let empty: &Account = &*empty.cast();
-        let _ = ACCOUNTS.insert(*key, empty, BPF_NOEXIST.into());
-        if let Some(account) = ACCOUNTS.get_ptr_mut(*key) {
+        let _ = ACCOUNTS.insert(account_key, empty, BPF_NOEXIST.into());
+        if let Some(account) = ACCOUNTS.get_ptr_mut(account_key) {
             return Some(account);
         }
     }
@@ -421,6 +428,25 @@ unsafe fn account(key: &mut AccountKey, limit: &Limit, request: &Request) -> Opt
     }
     key.actor = OVERFLOW_ACTOR;
     Some(shared)
+}
+
+/// What a tenant has lost of an account, made if need be. `None` once the table is full: then the tenant counts at once.
+#[inline(always)]
+unsafe fn tenant_spend(key: &TenantKey, zone: u32) -> Option<*mut TenantSpend> {
+    if let Some(spend) = TENANTS.get_ptr_mut(key) {
+        return Some(spend);
+    }
+    if let Some(empty) = EMPTY_TENANT.get_ptr(0) {
+        let empty: &TenantSpend = &*empty.cast();
+        let _ = TENANTS.insert(key, empty, BPF_NOEXIST.into());
+    }
+    let spend = TENANTS.get_ptr_mut(key);
+    if spend.is_none()
+        && let Some(counters) = ZONE_COUNTERS.get_ptr_mut(zone)
+    {
+        add(&raw mut (*counters).overflow, 1);
+    }
+    spend
 }
 
 /// Counts what the op counters do not say.

@@ -11,8 +11,8 @@ use aya_ebpf::{
     },
 };
 use holdfast_abi::{
-    AccountKey, Cost, Destroyed, HoldKey, MAX_RECORDS, OVERFLOW_ACTOR, Op, Receipt, Trip,
-    counter_index,
+    AccountKey, Cost, Destroyed, HoldKey, MAX_RECORDS, OVERFLOW_ACTOR, Op, Receipt, TenantKey,
+    Trip, counter_index,
 };
 
 use crate::{
@@ -20,7 +20,7 @@ use crate::{
     decide::Request,
     destroyed::{tell, tell_unseen},
     kernel::{add, has_links, opaque},
-    maps::{ACCOUNTS, COUNTERS, HOLDS, IN_FLIGHT, OVERFLOW},
+    maps::{ACCOUNTS, COUNTERS, HOLDS, IN_FLIGHT, OVERFLOW, TENANTS},
 };
 
 /// Charges one call can make: a rename can be an op in each of two zones with eight budgets.
@@ -169,20 +169,21 @@ impl InFlight {
 
     /// Remembers a charge. There is room: a call makes at most one for each budget of two zones.
     #[inline(always)]
-    pub fn remember(&mut self, key: &AccountKey, receipt: &Receipt) {
+    pub fn remember(&mut self, budget: u64, actor: u64, receipt: &Receipt) {
         let cost = &self.request.cost;
         let index = self.charges;
         self.charges = index + 1;
         let entry = &mut self.charge[opaque(index.into()) as usize % MAX_CHARGES];
         entry.source = Source::Account as u32;
         // Field by field: a copy of the whole would be a call to memmove.
-        entry.key.budget = key.budget;
-        entry.key.actor = key.actor;
+        entry.key.budget = budget;
+        entry.key.actor = actor;
         entry.receipt.bucket = receipt.bucket;
         entry.receipt.tenant_before = receipt.tenant_before;
         entry.receipt.tenant_now = receipt.tenant_now;
         entry.receipt.slot = receipt.slot;
         entry.receipt.epoch = receipt.epoch;
+        entry.receipt.kind = receipt.kind;
         entry.cost.files = cost.files;
         entry.cost.bytes = cost.bytes;
         entry.cost.tenant = cost.tenant;
@@ -342,9 +343,16 @@ pub unsafe extern "C" fn hf_return(charge: *const Charge) -> u32 {
     };
     if let Some(account) = account {
         let (receipt, cost) = (charge.receipt, charge.cost);
+        let spend = if receipt.has_tenant_spend() {
+            let (budget, actor) = (key.budget, key.actor);
+            TENANTS.get_ptr_mut(TenantKey { budget, actor, tenant: cost.tenant })
+        } else {
+            None
+        };
+        let spend = spend.map(|spend| &mut *spend);
         let lock = (&raw mut (*account).lock).cast();
         bpf_spin_lock(lock);
-        (*account).window.give_back(&receipt, &cost);
+        (*account).window.give_back(&receipt, &cost, spend);
         bpf_spin_unlock(lock);
     }
     0

@@ -9,8 +9,9 @@ use holdfast_abi::{
     Account, AccountKey, AllowanceConf, BindKey, COUNTERS as COUNTER_COUNT, Control, Cost,
     Destroyed, Event, FsConf, FsKey, GrantAccount, GrantKey, GrantTenant, GrantTenantKey,
     Heartbeat, Held, Hold, HoldKey, Learned, MAX_ACCOUNTS, MAX_GRANT_TENANTS, MAX_GRANTS, MAX_HELD,
-    MAX_HOLDS, MAX_OPEN, MAX_ROOTS, MAX_SUBTREES, MAX_ZONES, Mark, OVERFLOW_ACCOUNTS, Release,
-    RootConf, RootKey, Subtree, SubtreeKey, TaskKey, ZoneConf, ZoneCounters,
+    MAX_HOLDS, MAX_OPEN, MAX_ROOTS, MAX_SUBTREES, MAX_TENANT_SPENDS, MAX_ZONES, Mark,
+    OVERFLOW_ACCOUNTS, Release, RootConf, RootKey, Subtree, SubtreeKey, TaskKey, TenantKey,
+    TenantSpend, ZoneConf, ZoneCounters,
 };
 
 use crate::inflight::InFlight;
@@ -38,6 +39,17 @@ pub static ACCOUNTS: HashMap<
 #[btf_map]
 pub static OVERFLOW: HashMap<u64, Account, OVERFLOW_ACCOUNTS, { BPF_F_NO_PREALLOC as usize }> =
     HashMap::new();
+/// What tenants have lost that do not count with their first file. It grows with use, too.
+#[btf_map]
+pub static TENANTS: HashMap<
+    TenantKey,
+    TenantSpend,
+    { MAX_TENANT_SPENDS as usize },
+    { BPF_F_NO_PREALLOC as usize },
+> = HashMap::new();
+/// A tenant that has lost nothing, to copy from: it would not fit on a program's stack.
+#[btf_map]
+pub static EMPTY_TENANT: Array<[u8; size_of::<TenantSpend>()], 1> = Array::new();
 /// One account with nothing in it, to copy from: it would not fit on a program's stack.
 #[btf_map]
 pub static EMPTY_ACCOUNT: Array<[u8; size_of::<Account>()], 1> = Array::new();

@@ -40,7 +40,7 @@ unsafe fn may_refuse(zone: &ZoneConf, request: &Request) -> bool {
         if index >= zone.budget_count as usize {
             break;
         }
-        if budget.who & request.who == 0 {
+        if !budget.concerns(request.who) {
             continue;
         }
         let limit = &budget.limit;

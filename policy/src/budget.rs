@@ -2,17 +2,18 @@
 
 use std::fmt;
 
-use holdfast_abi::{BudgetConf, Limit, Op, OpMask, Per, Who};
+use holdfast_abi::{BudgetConf, Limit, Op, OpMask, Per, Who, WhoMask};
 
-use crate::model::ZoneName;
-use crate::units::Window;
+use crate::model::{Zone, ZoneName};
+use crate::problem::Fault;
+use crate::units::{Window, format_bytes, parse_counts_after};
 
 /// For one kind of actor, and those callers `who` stands for: at most so much in any window.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Budget {
     /// Whose spending is added up.
     pub per: Per,
-    /// Whom it applies to.
+    /// Whom it applies to. The limit of tenants holds for everybody.
     pub who: Who,
     /// What is charged to it.
     pub ops: OpSet,
@@ -52,16 +53,19 @@ impl Budget {
     }
 
     /// What the kernel is told.
-    pub fn conf(&self, zone: &ZoneName) -> BudgetConf {
+    pub fn conf(&self, zone: &Zone) -> BudgetConf {
         let window_ns = self.window.ns();
+        let (after_files, after_bytes) = zone.tenant_counts_after.amounts();
         BudgetConf {
-            id: self.id(zone),
+            id: self.id(&zone.name),
             limit: Limit {
                 window_ns,
                 bucket_ns: Limit::bucket_for(window_ns),
                 files: self.files.unwrap_or(u64::MAX),
                 bytes: self.bytes.unwrap_or(u64::MAX),
                 latch_ns: self.latch.ns(),
+                after_files,
+                after_bytes,
                 tenants: self.tenants.unwrap_or(u32::MAX),
                 pad: 0,
             },
@@ -72,11 +76,68 @@ impl Budget {
         }
     }
 
+    /// Whether it has a say about a caller: one whom it applies to, and everybody where it limits tenants.
+    pub fn concerns(&self, who: WhoMask) -> bool {
+        self.who.mask() & who != 0 || self.tenants.is_some()
+    }
+
     /// A short name, unique within the zone: `operators per unit, 10m`, followed by the ops if these are not
     /// all that are guarded.
     pub fn label(&self) -> String {
         let label = format!("{} per {}, {}", self.who.word(), self.per.word(), self.window);
         if self.ops == OpSet::GUARDED { label } else { format!("{label} ({})", self.ops) }
+    }
+}
+
+/// How much of a tenant has to go in a window, by one actor, until the tenant counts as touched in it. Until then it does not
+/// count towards the limit of tenants, and that limit does not stop the op.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TenantCountsAfter {
+    /// So many files; never 0.
+    Files(u64),
+    /// So many bytes; never 0.
+    Bytes(u64),
+}
+
+impl TenantCountsAfter {
+    /// Reads an amount such as `100 files` or `50MiB`.
+    pub fn parse(text: &str) -> Result<Self, Fault> {
+        parse_counts_after(text)
+    }
+
+    /// Whether every tenant that counts with this counts with `other`, too.
+    pub fn is_as_tight_as(self, other: Self) -> bool {
+        match (self, other) {
+            (Self::Files(own), Self::Files(other)) | (Self::Bytes(own), Self::Bytes(other)) => {
+                own <= other
+            }
+            // An op of one file counts at once, whatever its bytes are.
+            (own, _) => own == Self::default(),
+        }
+    }
+
+    /// As the kernel takes it: files and bytes, of which one is not asked for.
+    const fn amounts(self) -> (u64, u64) {
+        match self {
+            Self::Files(files) => (files, u64::MAX),
+            Self::Bytes(bytes) => (u64::MAX, bytes),
+        }
+    }
+}
+
+impl Default for TenantCountsAfter {
+    fn default() -> Self {
+        Self::Files(1)
+    }
+}
+
+impl fmt::Display for TenantCountsAfter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Files(1) => f.write_str("1 file"),
+            Self::Files(files) => write!(f, "{files} files"),
+            Self::Bytes(bytes) => f.write_str(&format_bytes(*bytes)),
+        }
     }
 }
 
@@ -178,7 +239,12 @@ mod tests {
 
     #[test]
     fn the_kernel_is_told_what_is_not_limited() {
-        let conf = budget().conf(&zone("customers"));
+        let text = "[[zone]]\nname = \"customers\"\nrole = \"primary\"\npaths = [\"/c\"]\n\
+                    tenant_counts_after = \"50MiB\"\n[[zone.budget]]\nper = \"zone\"\nfiles = 1\nwindow = \"1h\"";
+        let policy = crate::Policy::parse("p", text).unwrap();
+        let conf = budget().conf(&policy.zones[0]);
+        assert_eq!((conf.limit.after_files, conf.limit.after_bytes), (u64::MAX, 50 << 20));
+        assert_eq!(conf.id, budget().id(&zone("customers")), "what is spent stays spent");
         assert_eq!((conf.limit.files, conf.limit.bytes, conf.limit.tenants), (200, u64::MAX, 3));
         assert_eq!(conf.limit.window_ns, 600_000_000_000);
         assert_eq!(conf.limit.latch_ns, 300_000_000_000);

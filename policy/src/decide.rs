@@ -10,7 +10,8 @@ mod holds;
 use std::collections::HashMap;
 
 use holdfast_abi::{
-    AccountKey, Cost, HoldKey, Mode, OnTrip, Op, Reason, Receipt, Verdict, WhoMask, Window,
+    AccountKey, Cost, HoldKey, Mode, OnTrip, Op, Reason, Receipt, TenantKey, TenantSpend, Verdict,
+    WhoMask, Window,
 };
 
 use crate::model::Policy;
@@ -25,6 +26,8 @@ pub struct Model {
     pub policy: Policy,
     /// What each actor has spent of each budget.
     pub accounts: HashMap<AccountKey, Window>,
+    /// What each tenant has lost, where it does not count at once.
+    pub tenants: HashMap<TenantKey, TenantSpend>,
     /// What was decided about each hold. Its key has the zone's index in [`Policy::zones`].
     pub releases: HashMap<HoldKey, Released>,
     /// The allowances that are open. No two are bound to the same unit, or to the same user without a unit.
@@ -102,7 +105,13 @@ struct Refusal {
 impl Model {
     /// A policy of which nothing has been spent.
     pub fn new(policy: Policy) -> Self {
-        Self { policy, accounts: HashMap::new(), releases: HashMap::new(), allowances: Vec::new() }
+        Self {
+            policy,
+            accounts: HashMap::new(),
+            tenants: HashMap::new(),
+            releases: HashMap::new(),
+            allowances: Vec::new(),
+        }
     }
 
     /// Decides on one op, and charges it if it is allowed.
@@ -181,7 +190,8 @@ impl Model {
     fn never_covers(&self, request: &Request<'_>, refusal: &Refusal) -> bool {
         let zone = &self.policy.zones[request.zone];
         let budget = refusal.budget.map(|index| &zone.budgets[index]);
-        budget.is_some_and(|budget| budget.conf(&zone.name).limit.never_covers(&request.cost))
+        let (who, op) = (request.who, request.op.bit());
+        budget.is_some_and(|budget| budget.conf(zone).never_covers(who, op, &request.cost))
     }
 }
 

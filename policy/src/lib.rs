@@ -33,7 +33,7 @@ mod widens;
 mod words;
 
 pub use audit::OnAuditFailure;
-pub use budget::{Budget, OpSet};
+pub use budget::{Budget, OpSet, TenantCountsAfter};
 pub use difference::{Change, Direction};
 pub use glob::Component;
 pub use manifest::{DEFAULT_MANIFEST_BYTES, MAX_MANIFEST_BYTES, MIN_MANIFEST_BYTES, Manifest};

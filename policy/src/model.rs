@@ -7,7 +7,7 @@ use holdfast_abi::{Mode, OnTrip};
 
 use crate::audit::OnAuditFailure;
 use crate::break_glass::BreakGlass;
-use crate::budget::Budget;
+use crate::budget::{Budget, TenantCountsAfter};
 use crate::manifest::Manifest;
 use crate::pattern::PathPattern;
 use crate::problem::{Fault, Mistakes, Problems, Source};
@@ -56,6 +56,8 @@ pub struct Zone {
     pub paths: Vec<PathPattern>,
     /// How many levels below a root its tenants are; 0: each root is a tenant.
     pub tenant_depth: u32,
+    /// How much of a tenant has to go in a window until the tenant counts as touched in it.
+    pub tenant_counts_after: TenantCountsAfter,
     /// Whether everything that is destroyed in it is listed, for recovery.
     pub manifest: bool,
     /// Whether an op over budget is stopped.

@@ -42,6 +42,7 @@ impl fmt::Display for Zone {
         writeln!(f, "role = {}", string(self.role.word()))?;
         writeln!(f, "paths = [{}]", paths.join(", "))?;
         writeln!(f, "tenant_depth = {}", self.tenant_depth)?;
+        writeln!(f, "tenant_counts_after = {}", string(&self.tenant_counts_after.to_string()))?;
         writeln!(f, "manifest = {}", self.manifest)?;
         writeln!(f, "mode = {}", string(self.mode.word()))?;
         writeln!(f, "on_trip = {}", string(self.on_trip.word()))?;
@@ -118,11 +119,12 @@ impl Serialize for Policy {
 /// What `on_trip` leaves without a meaning is null.
 impl Serialize for Zone {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut zone = serializer.serialize_struct("Zone", 11)?;
+        let mut zone = serializer.serialize_struct("Zone", 12)?;
         zone.serialize_field("name", &self.name)?;
         zone.serialize_field("role", &self.role)?;
         zone.serialize_field("paths", &self.paths)?;
         zone.serialize_field("tenant_depth", &self.tenant_depth)?;
+        zone.serialize_field("tenant_counts_after", &self.tenant_counts_after.to_string())?;
         zone.serialize_field("manifest", &self.manifest)?;
         zone.serialize_field("mode", self.mode.word())?;
         zone.serialize_field("on_trip", self.on_trip.word())?;

@@ -15,11 +15,12 @@ use std::collections::HashMap;
 use holdfast_abi::{MAX_POLICY_ZONES, MAX_TENANT_DEPTH, Mode};
 
 use crate::audit::OnAuditFailure;
+use crate::budget::TenantCountsAfter;
 use crate::model::{Policy, Role, Zone, ZoneName};
 use crate::pattern::PathPattern;
 use crate::problem::{Fault, Mistakes, Source};
 use crate::raw::{At, Field, RawPolicy, RawZone};
-use fields::{flag, required, word};
+use fields::{flag, required, take, word};
 
 /// The policy, as far as it makes sense. It is whole if no mistake was added.
 pub(crate) fn resolve(raw: &RawPolicy, source: &Source<'_>, mistakes: &mut Mistakes) -> Policy {
@@ -100,6 +101,11 @@ fn zone(
         Field::Missing => Some(1),
         Field::Bad => None,
     };
+    let tenant_counts_after = match &raw.tenant_counts_after {
+        Field::Given(after) => take(TenantCountsAfter::parse(&after.value), after, mistakes),
+        Field::Missing => Some(TenantCountsAfter::default()),
+        Field::Bad => None,
+    };
     let manifest = flag(&raw.manifest, true);
     let trips = trips::resolve(raw, role, mistakes);
     let budgets = budgets::resolve(raw, source, mistakes);
@@ -109,6 +115,7 @@ fn zone(
         role: role?,
         paths: paths.into_iter().map(|path| path.value).collect(),
         tenant_depth: tenant_depth?,
+        tenant_counts_after: tenant_counts_after?,
         manifest: manifest?,
         mode: mode?,
         on_trip,

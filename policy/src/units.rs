@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::break_glass;
+use crate::budget::TenantCountsAfter;
 use crate::model::{MAX_HOLD_TIMEOUT, MIN_HOLD_TIMEOUT};
 use crate::problem::Fault;
 use crate::signing::{MAX_MAX_LENGTH, MIN_MAX_LENGTH};
@@ -42,6 +43,14 @@ const TIME: Kind = Kind {
     of: "time",
     units: &[("s", 1), ("m", 60), ("h", 3_600), ("d", 86_400)],
     hint: "write a whole number and one unit, such as `30s`, `10m`, `24h` or `7d`",
+};
+
+/// Files.
+const FILES: Kind = Kind {
+    noun: "number of files",
+    of: "files",
+    units: &[("files", 1), ("file", 1)],
+    hint: "write a whole number and its unit, such as `100 files`",
 };
 
 const SECOND_NS: u64 = 1_000_000_000;
@@ -159,6 +168,27 @@ pub fn parse_bytes(text: &str) -> Result<u64, Fault> {
 /// The size in the largest unit that shows it exactly.
 pub fn format_bytes(bytes: u64) -> String {
     SIZE.write(bytes)
+}
+
+/// Reads what a tenant has to lose until it counts: files, or else bytes.
+pub(crate) fn parse_counts_after(text: &str) -> Result<TenantCountsAfter, Fault> {
+    let is_size = SIZE.units.iter().any(|(unit, _)| text.ends_with(unit));
+    let (after, amount) = if is_size {
+        let bytes = SIZE.read(text)?;
+        (TenantCountsAfter::Bytes(bytes), bytes)
+    } else {
+        let files = FILES.read(text).map_err(|fault| {
+            let help = "write files or a size, such as `100 files` or `50MiB`";
+            Fault::new(fault.message, help)
+        })?;
+        (TenantCountsAfter::Files(files), files)
+    };
+    if amount == 0 || amount > MAX_NUMBER {
+        let message = format!("a tenant cannot count after {}", quoted(text));
+        let help = "a tenant that has lost nothing is not touched: write `1 file` or more";
+        return Err(Fault::new(message, help));
+    }
+    Ok(after)
 }
 
 impl Kind {

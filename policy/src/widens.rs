@@ -31,6 +31,7 @@ fn zone_widens(now: &Zone, before: &Zone) -> bool {
     let trip = now.on_trip != before.on_trip && now.on_trip != OnTrip::Deny;
     let place = now.role != before.role
         || now.tenant_depth != before.tenant_depth
+        || !now.tenant_counts_after.is_as_tight_as(before.tenant_counts_after)
         || !before.paths.iter().all(|path| now.paths.contains(path));
     // Who nobody decides about is denied: the sooner the tighter.
     let patience = now.hold_timeout > before.hold_timeout;
@@ -116,6 +117,8 @@ window = "10m"
             ("files = 10", "bytes = 10"),
             ("files = 10\n", ""),
             ("tenants = 3", "tenants = 4"),
+            ("mode = ", "tenant_counts_after = \"2 files\"\nmode = "),
+            ("mode = ", "tenant_counts_after = \"1B\"\nmode = "),
             ("window = ", "latch = \"9m\"\nwindow = "),
             ("\"10m\"", "\"5m\""),
             ("mode = ", "manifest = false\nmode = "),

@@ -89,6 +89,13 @@ fn each_change_is_told_in_words() {
         ),
         (
             "mode =",
+            "tenant_counts_after = \"100 files\"\nmode =",
+            Looser,
+            "tenant_counts_after",
+            "a tenant counts after 100 files instead of 1 file",
+        ),
+        (
+            "mode =",
             "manifest = false\nmode =",
             Looser,
             "manifest",

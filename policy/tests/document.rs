@@ -8,7 +8,7 @@ use holdfast_policy::break_glass::BreakGlass;
 use holdfast_policy::{
     Budget, DEFAULT_HOLD_TIMEOUT, Group, MAX_HOLD_TIMEOUT, MAX_MANIFEST_BYTES, MIN_HOLD_TIMEOUT,
     MIN_MANIFEST_BYTES, Manifest, Need, OnAuditFailure, OpSet, PathPattern, Policy, Role, Signing,
-    Trust, Window, Zone, ZoneName,
+    TenantCountsAfter, Trust, Window, Zone, ZoneName,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -42,6 +42,7 @@ fn what_is_left_out_gets_its_documented_default() {
         role: Role::Primary,
         paths: vec![PathPattern::parse("/srv/customers").unwrap()],
         tenant_depth: 1,
+        tenant_counts_after: TenantCountsAfter::Files(1),
         manifest: true,
         mode: Mode::Observe,
         on_trip: OnTrip::Hold,
@@ -109,6 +110,7 @@ name = "z"
 role = "backup"
 paths = ["/a", "/b/*"]
 tenant_depth = 1
+tenant_counts_after = "1 file"
 manifest = true
 mode = "observe"
 on_trip = "deny"
@@ -226,7 +228,8 @@ fn shown_to_programs_it_has_the_same_words() {
          ops = ['remove'], bytes = '1KiB', window = '1h' }] }]",
     );
     let expected = serde_json::json!({ "on_audit_failure": "deny", "zones": [{
-        "name": "z", "role": "backup", "paths": ["/a"], "tenant_depth": 1, "manifest": true, "mode": "observe",
+        "name": "z", "role": "backup", "paths": ["/a"], "tenant_depth": 1,
+        "tenant_counts_after": "1 file", "manifest": true, "mode": "observe",
         "on_trip": "deny", "hold_timeout": null, "hold_timeout_seconds": null, "tell_terminal": null,
         "budgets": [{
             "label": "everyone per zone, 1h (remove)", "per": "zone", "who": "everyone",
@@ -296,17 +299,25 @@ fn some_trips() -> impl Strategy<Value = (OnTrip, Duration, bool)> {
     })
 }
 
+fn some_counts_after() -> impl Strategy<Value = TenantCountsAfter> {
+    prop_oneof![
+        (1..=i64::MAX as u64).prop_map(TenantCountsAfter::Files),
+        (1..=i64::MAX as u64).prop_map(TenantCountsAfter::Bytes),
+    ]
+}
+
 fn some_zone() -> impl Strategy<Value = Zone> {
     (
         some_name(),
         select(Role::ALL),
         vec("(/[a-z\"'# =ü][a-z0-9]{0,3}(\\*|\\?|\\[a-c\\]|\\[!x\\])?){1,3}", 1..4),
-        (0..=4u32, any::<bool>()),
+        (0..=4u32, any::<bool>(), some_counts_after()),
         select(Mode::ALL),
         some_trips(),
         vec(some_budget(), 1..=MAX_BUDGETS),
     )
-        .prop_map(|(name, role, paths, (tenant_depth, manifest), mode, trips, budgets)| {
+        .prop_map(|(name, role, paths, place, mode, trips, budgets)| {
+            let (tenant_depth, manifest, tenant_counts_after) = place;
             // Each below a directory of its own, so that none overlaps another.
             let pattern = |(index, path)| {
                 PathPattern::parse(&format!("/{}{index}{path}", name.as_str())).unwrap()
@@ -318,6 +329,7 @@ fn some_zone() -> impl Strategy<Value = Zone> {
                 role,
                 paths,
                 tenant_depth,
+                tenant_counts_after,
                 manifest,
                 mode,
                 on_trip,

@@ -126,6 +126,16 @@ fn what_happens_to_an_op_over_budget() {
         ("role = 'primary'\nhold_timeout = '9s'", "5:16 a hold timeout of `9s` is out of bounds"),
         ("role = 'primary'\nhold_timeout = '8d'", "5:16 a hold timeout of `8d` is out of bounds"),
         ("role = 'primary'\ntell_terminal = 'no'", "5:17 `tell_terminal` cannot be a string"),
+        ("role = 'primary'\ntenant_counts_after = '9'", "5:23 `9` has no unit"),
+        ("role = 'primary'\ntenant_counts_after = '9 dogs'", "5:23 `dogs` is not a unit of files"),
+        (
+            "role = 'primary'\ntenant_counts_after = '0 files'",
+            "5:23 a tenant cannot count after `0 files`",
+        ),
+        (
+            "role = 'primary'\ntenant_counts_after = 100",
+            "5:23 `tenant_counts_after` cannot be a whole number",
+        ),
         ("role = 'primary'\nmanifest = 1", "5:12 `manifest` cannot be a whole number"),
         (
             "role = 'primary'\n[manifest]\nmax_bytes = '1KiB'",

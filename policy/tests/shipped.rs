@@ -156,15 +156,54 @@ fn firstserver(zone: usize, who: WhoMask, unit: impl Fn(u64) -> u64) -> u64 {
 #[test]
 fn firstserver_an_update_script_deletes_production_and_backups_in_one_go() {
     let lost = |zone| firstserver(zone, Who::OPERATOR_BIT, |_| 7);
-    // Five customers' 200 files each in one zone; in the other the files of the short budget.
-    assert_eq!(lost(CUSTOMERS), 5 * 200, "of 20,000 files of customers");
+    // Five customers' 200 files each in one zone, and what the sixth can lose until it counts; in the other the files
+    // of the short budget.
+    assert_eq!(lost(CUSTOMERS), 5 * 200 + 99, "of 20,000 files of customers");
     assert_eq!(lost(BACKUPS), 2_000, "of 20,000 files of backups");
 }
 
 #[test]
 fn firstserver_with_a_session_for_each_customer() {
-    let lost = firstserver(CUSTOMERS, Who::OPERATOR_BIT, |tenant| tenant);
-    assert_eq!(lost, 60 * 200, "of 20,000 files");
+    let lost = |who| firstserver(CUSTOMERS, who, |tenant| tenant);
+    for who in [Who::OPERATOR_BIT, Who::OWNER_BIT] {
+        assert_eq!(lost(who), 30 * 200 + 99, "of 20,000 files");
+    }
+}
+
+/// A web server's account owns every customer's files, or root becomes each customer in turn, in one unit.
+#[test]
+fn firstserver_by_owner_of_every_customer() {
+    let lost = |zone| firstserver(zone, Who::OWNER_BIT, |_| 7);
+    assert_eq!(lost(CUSTOMERS), 5 * 200 + 99, "of 20,000 files of customers");
+    assert_eq!(lost(BACKUPS), 2_000, "of 20,000 files of backups");
+}
+
+/// Jobs of one unit that take a few files from each of 400 customers.
+#[test]
+fn jobs_over_all_customers_run() {
+    let mut node = Node::new();
+    for (unit, who, each) in [
+        // Log rotation and session clean-up by root, and mail under one account.
+        (1, Who::OPERATOR_BIT, 4),
+        (2, Who::OPERATOR_BIT, 20),
+        (3, Who::OWNER_BIT, 60),
+    ] {
+        for tenant in 1..=400 {
+            for _ in 0..each {
+                let cost = Cost { files: 1, bytes: 10_000, tenant };
+                assert!(node.does(CUSTOMERS, who, unit, Op::Remove, cost), "unit {unit}");
+            }
+        }
+        node.now += 3_600 * SECOND;
+    }
+    // Retention of dumps: the oldest of each customer's, and a log of it.
+    for tenant in 1..=400 {
+        for _ in 0..2 {
+            let cost = Cost { files: 1, bytes: 20 << 20, tenant };
+            assert!(node.does(BACKUPS, Who::OPERATOR_BIT, 4, Op::Remove, cost), "tenant {tenant}");
+            node.now += SECOND;
+        }
+    }
 }
 
 #[test]

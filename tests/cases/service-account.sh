@@ -1,5 +1,5 @@
 # One account of a service (vmail, www-data, git) owns every customer's files, and its own mistake
-# goes through all of them. A budget for everyone that limits the tenants of a unit stops it.
+# goes through all of them. The limit of tenants of an operators' budget holds for it as well.
 #
 # Source: nextcloud/server#10001 (a clean-up without an argument took every user's files).
 # Right: forty customers who lose everything in a minute are a mass deletion, whoever owns the
@@ -12,7 +12,10 @@ for ((n = 1; n <= 40; n++)); do
     make_files "$customers/customer$n/data" $each
 done
 chown -R 5000:5000 "$customers"/customer*
-guard "$customers" primary hold 'per = "unit"; tenants = 5; window = "10m"' \
+guard "$customers" primary hold \
+    'per = "unit"; who = "operators"; files = 2000; bytes = "10GiB"; tenants = 5; window = "10m"' \
+    'per = "unit"; who = "operators"; files = 10000; tenants = 30; window = "24h"' \
+    'per = "zone"; who = "operators"; files = 20000; tenants = 60; window = "24h"' \
     'per = "user"; who = "owners"; files = 200000; window = "24h"'
 (
     unit occ setpriv --reuid 5000 --regid 5000 --clear-groups \

@@ -17,7 +17,9 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use holdfast_abi::{Account, AccountKey, BudgetConf, OVERFLOW_ACTOR, Per, Window};
+use holdfast_abi::{
+    Account, AccountKey, BudgetConf, OVERFLOW_ACTOR, Per, TenantKey, TenantSpend, Window,
+};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
@@ -25,8 +27,8 @@ use crate::files::write_whole;
 use crate::text;
 
 pub(crate) use keeper::Keeper;
-use window::{Stored, carried};
-pub(crate) use window::{is_drained, merged};
+pub(crate) use window::{Losses, merged, merged_losses};
+use window::{Stored, StoredLoss, carried, is_drained, spend_of, store};
 
 /// Its name in the state directory.
 const FILE: &str = "budgets.json";
@@ -61,6 +63,15 @@ pub(crate) struct Carried {
     pub(crate) waits: bool,
     /// What was spent, in the boot time of whoever holds it.
     pub(crate) window: Window,
+    /// What its tenants have lost.
+    pub(crate) losses: Losses,
+}
+
+impl Carried {
+    /// Whether nothing of it counts any more.
+    pub(crate) fn is_drained(&self, now_ns: u64) -> bool {
+        is_drained(&self.window, &self.losses, self.window_ns, now_ns)
+    }
 }
 
 /// Everything that is kept.
@@ -123,6 +134,9 @@ struct Row {
     waits: bool,
     #[serde(flatten)]
     window: Stored,
+    /// Tenant, and what it has lost.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    losses: Vec<(u64, StoredLoss)>,
 }
 
 impl Document {
@@ -130,15 +144,21 @@ impl Document {
     pub(crate) fn of(
         boot_id: &str,
         known: &Known,
-        accounts: Vec<(AccountKey, Account)>,
+        (accounts, tenants): (Vec<(AccountKey, Account)>, Vec<(TenantKey, TenantSpend)>),
         name: &mut dyn FnMut(u64) -> Option<String>,
         boot_ns: u64,
     ) -> Self {
         let mut accounts = accounts;
         accounts.sort_by_key(|(key, _)| (key.budget, key.actor));
+        let mut losses: HashMap<AccountKey, Losses> = HashMap::new();
+        for (TenantKey { budget, actor, tenant }, spend) in tenants {
+            losses.entry(AccountKey { budget, actor }).or_default().push((tenant, spend));
+        }
         let carried = accounts.into_iter().filter_map(|(key, Account { window, .. })| {
             let &(per, window_ns) = known.budgets.get(&key.budget)?;
-            if is_drained(&window, window_ns, boot_ns) {
+            let mut losses = losses.remove(&key).unwrap_or_default();
+            losses.sort_by_key(|(tenant, _)| *tenant);
+            if is_drained(&window, &losses, window_ns, boot_ns) {
                 return None;
             }
             let spender = match per {
@@ -147,7 +167,7 @@ impl Document {
                 Per::User => Spender::User(u32::try_from(key.actor).ok()?),
                 Per::Zone => Spender::Zone,
             };
-            Some(Carried { budget: key.budget, spender, window_ns, waits: false, window })
+            Some(Carried { budget: key.budget, spender, window_ns, waits: false, window, losses })
         });
         Self { boot_id: boot_id.to_owned(), boot_ns, windows: carried.collect() }
     }
@@ -159,6 +179,14 @@ impl Document {
             window_ns: carried.window_ns,
             waits: carried.waits,
             window: Stored::of(&carried.window),
+            losses: carried
+                .losses
+                .iter()
+                .map(|(tenant, spend)| {
+                    (*tenant, store(&carried.window, carried.window_ns, self.boot_ns, spend))
+                })
+                .filter(|(_, stored)| !stored.is_empty())
+                .collect(),
         };
         let text = Text {
             version: VERSION,
@@ -190,6 +218,7 @@ impl Document {
             window_ns: row.window_ns,
             waits: row.waits,
             window: row.window.window(),
+            losses: row.losses.into_iter().map(|(t, stored)| (t, spend_of(stored))).collect(),
         };
         let windows = text.windows.into_iter().map(carried).collect();
         Ok(Self { boot_id: text.boot_id, boot_ns: text.boot_ns, windows })
@@ -247,7 +276,7 @@ fn damaged(path: &Path) -> PathBuf {
 
 #[cfg(test)]
 mod tests {
-    use holdfast_abi::{Cost, Limit};
+    use holdfast_abi::{Cost, Limit, PartTime};
 
     use super::*;
 
@@ -260,6 +289,8 @@ mod tests {
             latch_ns: window_ns,
             files: 10,
             bytes: u64::MAX,
+            after_files: 1,
+            after_bytes: u64::MAX,
             tenants: 3,
             pad: 0,
         };
@@ -274,8 +305,22 @@ mod tests {
         let stored = Stored::of(&window).window();
         assert_eq!(stored.spent(&limit, now), window.spent(&limit, now));
         let window = stored;
-        let row =
-            |spender, waits| Carried { budget: u64::MAX - 1, spender, window_ns, waits, window };
+        let now = window.part_time(&limit, now);
+        let mut spend = TenantSpend::new();
+        for number in now.number - 7..=now.number {
+            let cost = Cost { files: number, bytes: u64::MAX / 9, tenant: 0 };
+            spend.add(PartTime { number, ..now }, &cost);
+        }
+        let losses = vec![(u64::MAX - 3, spend)];
+        let budget = u64::MAX - 1;
+        let row = |spender, waits| Carried {
+            budget,
+            spender,
+            window_ns,
+            waits,
+            window,
+            losses: losses.clone(),
+        };
         let windows = vec![
             row(Spender::Unit("/a\u{1b} b".to_owned()), true),
             row(Spender::User(1000), false),

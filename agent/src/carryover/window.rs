@@ -1,6 +1,10 @@
-//! A window of an earlier boot in this one. Pure.
+//! A window of an earlier boot in this one, and what its tenants have lost. Pure.
 
-use holdfast_abi::{BUCKETS, Bucket, Limit, MAX_TENANTS, Slot, Window};
+use std::collections::BTreeMap;
+
+use holdfast_abi::{
+    BUCKETS, Bucket, Cost, Limit, MAX_TENANTS, PartTime, Slot, SpentPart, TenantSpend, Window,
+};
 use serde::{Deserialize, Serialize};
 
 /// A window as it is on the disk: only what is in it.
@@ -73,14 +77,89 @@ fn unlimited(window_ns: u64) -> Limit {
         latch_ns: window_ns,
         files: u64::MAX,
         bytes: u64::MAX,
+        after_files: 1,
+        after_bytes: u64::MAX,
         tenants: MAX_TENANTS as u32,
         pad: 0,
     }
 }
 
-/// Whether nothing in a window counts any more.
-pub(crate) fn is_drained(window: &Window, window_ns: u64, now_ns: u64) -> bool {
-    window.latched_until <= now_ns && window.spent(&unlimited(window_ns), now_ns) == (0, 0, 0)
+/// What the tenants of a window have lost that do not count with their first file.
+pub(crate) type Losses = Vec<(u64, TenantSpend)>;
+
+/// What one tenant has lost, as it is on the disk: number of the part, files, bytes.
+pub(super) type StoredLoss = Vec<(u64, u64, u64)>;
+
+/// What of a tenant's loss counts now.
+pub(super) fn store(
+    window: &Window,
+    window_ns: u64,
+    now_ns: u64,
+    spend: &TenantSpend,
+) -> StoredLoss {
+    let now = window.part_time(&unlimited(window_ns), now_ns);
+    let counted = spend.parts.iter().filter(|part| part.counts(now));
+    let parts = counted.map(|part| (part.number, part.files, part.bytes));
+    parts.filter(|(_, files, bytes)| (*files, *bytes) != (0, 0)).collect()
+}
+
+/// A tenant's loss that was stored, of the epoch that a stored window has.
+pub(super) fn spend_of(stored: StoredLoss) -> TenantSpend {
+    let mut spend = TenantSpend::new();
+    for (number, files, bytes) in stored {
+        spend.add(PartTime { epoch: 0, number }, &Cost { files, bytes, tenant: 0 });
+    }
+    spend
+}
+
+/// Whether nothing in a window counts any more, nor in what its tenants have lost.
+pub(crate) fn is_drained(window: &Window, losses: &Losses, window_ns: u64, now_ns: u64) -> bool {
+    let limit = unlimited(window_ns);
+    let time = window.part_time(&limit, now_ns);
+    window.latched_until <= now_ns
+        && window.spent(&limit, now_ns) == (0, 0, 0)
+        && losses.iter().all(|(_, spend)| spend.spent(time) == (0, 0))
+}
+
+/// What the tenants of both windows have lost, in the time and epoch of the one that they became ([`merged`]). Nothing of
+/// it is older than it was.
+pub(crate) fn merged_losses(
+    carried: (&Window, &Losses),
+    own: (&Window, &Losses),
+    into: &Window,
+    window_ns: u64,
+    now_ns: u64,
+) -> Losses {
+    let limit = unlimited(window_ns);
+    let now = into.part_time(&limit, now_ns);
+    let mut parts: BTreeMap<u64, BTreeMap<u64, Cost>> = BTreeMap::new();
+    for (window, losses) in [carried, own] {
+        let then = window.part_time(&limit, now_ns);
+        let end = |part: &SpentPart| {
+            let last = PartTime { epoch: 0, number: part.number }.last_bucket();
+            let end = (last + 1).saturating_mul(limit.bucket_ns).saturating_sub(window.offset);
+            let at = limit.bucket_of(end.min(now_ns).saturating_add(into.offset));
+            PartTime::of_bucket(now.epoch, at).number
+        };
+        for (tenant, spend) in losses {
+            for part in spend.parts.iter().filter(|part| part.counts(then)) {
+                // Where time goes on as before, each part is what it was.
+                let number = if window.offset == into.offset { part.number } else { end(part) };
+                let sum = parts.entry(*tenant).or_default().entry(number).or_default();
+                sum.files = sum.files.saturating_add(part.files);
+                sum.bytes = sum.bytes.saturating_add(part.bytes);
+            }
+        }
+    }
+    let spend = |sums: BTreeMap<u64, Cost>| {
+        let mut spend = TenantSpend::new();
+        // The oldest first: a younger part takes the place of one that does not count any more.
+        for (number, sum) in sums {
+            spend.add(PartTime { number, ..now }, &sum);
+        }
+        spend
+    };
+    parts.into_iter().map(|(tenant, sums)| (tenant, spend(sums))).collect()
 }
 
 /// Both windows in one: what was spent in `own` since this boot began counts on top of what is carried over, at the end of the
@@ -133,7 +212,7 @@ pub(crate) fn merged(carried: &Window, own: &Window, window_ns: u64, now_ns: u64
 
 #[cfg(test)]
 mod tests {
-    use holdfast_abi::Cost;
+    use holdfast_abi::{Cost, Terms};
     use proptest::prelude::*;
 
     use super::*;
@@ -181,7 +260,8 @@ mod tests {
                         real += wait;
                         let cost = Cost { files, bytes: 0, tenant };
                         // Without the latch, which would stop more than the limit does.
-                        if window.take(&limit, real - booted, false, &cost).is_ok() {
+                        let terms = Terms { now: real - booted, paced: false, tenants_only: false };
+                        if window.take(&limit, terms, &cost, None).is_ok() {
                             taken.push((real, files, tenant));
                         }
                     }
@@ -228,7 +308,75 @@ mod tests {
                 prop_assert!(!window.is_drained(&limit, now), "the kernel would forget it");
             } else if age > window_ns + 2 * limit.bucket_ns {
                 prop_assert_eq!(spent, (0, 0, 0));
-                prop_assert!(is_drained(&window, window_ns, now));
+                prop_assert!(is_drained(&window, &Vec::new(), window_ns, now));
+            }
+        }
+
+        /// What a tenant has lost counts as long as before over reboots and merges: no window of real time has more tenants
+        /// with enough lost than the limit.
+        #[test]
+        fn reboots_keep_tenant_losses(
+            steps in prop::collection::vec(step(), 1..300),
+            window_ns in 31..2000u64,
+            after in 2..9u64,
+        ) {
+            let limit = Limit { after_files: after, tenants: 2, ..unlimited(window_ns) };
+            let (mut window, mut losses) = (Window::new(), Losses::new());
+            let (mut real, mut booted) = (0u64, 0u64);
+            let mut taken: Vec<(u64, u64, u64)> = Vec::new();
+            let charge = |(window, losses): (&mut Window, &mut Losses), now, files, tenant| {
+                let cost = Cost { files, bytes: 0, tenant };
+                let terms = Terms { now, paced: false, tenants_only: true };
+                if limit.counts_at_once(&cost) {
+                    return window.take(&limit, terms, &cost, None).is_ok();
+                }
+                if losses.iter().all(|(known, _)| *known != tenant) {
+                    losses.push((tenant, TenantSpend::new()));
+                }
+                let mut known = losses.iter_mut().filter(|(known, _)| *known == tenant);
+                let spend = known.next().map(|(_, spend)| spend);
+                window.take(&limit, terms, &cost, spend).is_ok()
+            };
+            for step in steps {
+                match step {
+                    Step::Op(wait, files, tenant) => {
+                        real += wait;
+                        let now = real - booted;
+                        if charge((&mut window, &mut losses), now, files, tenant) {
+                            taken.push((real, files, tenant));
+                        }
+                    }
+                    Step::Reboot(wait, off, up) => {
+                        real += wait;
+                        let now = real - booted;
+                        let stored = losses.iter().map(|(tenant, spend)| {
+                            (*tenant, spend_of(store(&window, window_ns, now, spend)))
+                        });
+                        losses = stored.collect();
+                        window = carried(&Stored::of(&window).window(), now);
+                        real += off;
+                        booted = real;
+                        // Before it is put back a tenant loses something in this boot.
+                        let (mut own, mut own_losses) = (Window::new(), Losses::new());
+                        if charge((&mut own, &mut own_losses), 1, 1, 1) {
+                            taken.push((real + 1, 1, 1));
+                        }
+                        real += up + 1;
+                        let now = real - booted;
+                        let into = merged(&window, &own, window_ns, now);
+                        let before = (&window, &losses);
+                        losses = merged_losses(before, (&own, &own_losses), &into, window_ns, now);
+                        window = into;
+                    }
+                }
+            }
+            for (n, first) in taken.iter().enumerate() {
+                let inside = taken[n..].iter().take_while(|op| op.0 - first.0 <= window_ns);
+                let mut lost = BTreeMap::new();
+                inside.for_each(|op| *lost.entry(op.2).or_insert(0) += op.1);
+                // The tenant that was touched before the merge may be one more.
+                let counted = lost.iter().filter(|(tenant, sum)| **sum >= after && **tenant != 1);
+                prop_assert!(counted.count() <= 2, "{lost:?}");
             }
         }
 

@@ -14,7 +14,7 @@ fn hold() -> HoldReport {
     zone.on_trip = OnTrip::Hold;
     zone.hold_timeout = Duration::from_secs(1800);
     zone.budgets[0].tenants = Some(2);
-    let conf = zone.budgets[0].conf(&zone.name);
+    let conf = zone.budgets[0].conf(zone);
     let mut account = Account::new();
     for tenant in [77, 78] {
         let cost = Cost { files: 100, bytes: 1 << 20, tenant };

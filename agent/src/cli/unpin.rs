@@ -99,7 +99,7 @@ pub(super) fn run(dirs: &Dirs, args: &UnpinArgs) -> Result<Exit, Failure> {
 
 /// Writes down what is spent: taking the guard off and starting it again is no way to new budgets.
 fn keep_spent(dirs: &Dirs) -> Result<(), String> {
-    let (budgets, accounts) = kernel::spent(&dirs.pin_dir).map_err(|error| error.to_string())?;
+    let (budgets, spent) = kernel::spent(&dirs.pin_dir).map_err(|error| error.to_string())?;
     if budgets.is_empty() {
         return Ok(());
     }
@@ -111,7 +111,7 @@ fn keep_spent(dirs: &Dirs) -> Result<(), String> {
     let mut known = Known::default();
     known.carried(&before);
     known.in_force(&budgets);
-    let mut document = Document::of(&boot_id, &known, accounts, &mut name, now.boot_ns);
+    let mut document = Document::of(&boot_id, &known, spent, &mut name, now.boot_ns);
     // The kernel does not have what waits for its unit.
     document.windows.extend(before.into_iter().filter(|carried| carried.waits));
     document.write(&dirs.state_dir).map_err(|error| error.to_string())

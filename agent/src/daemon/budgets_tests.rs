@@ -101,7 +101,7 @@ fn wrong_actor_lists_the_others() {
     let now = at(1000);
     let account = |per: Per, actor: u64, files: u64| {
         let budget = zone.budgets.iter().find(|budget| budget.per == per).unwrap();
-        let conf = budget.conf(&zone.name);
+        let conf = budget.conf(zone);
         let mut account = Account::new();
         let cost = Cost { files, bytes: 0, tenant: 0 };
         let _ = account.window.charge(&conf.limit, now.boot_ns, Mode::Enforce as u32, &cost);

@@ -6,7 +6,7 @@ use holdfast_abi::{AccountKey, OVERFLOW_ACTOR, Per, Window};
 use tracing::{error, info, warn};
 
 use super::executor::Executor;
-use crate::carryover::{Carried, Document, Keeper, Known, Spender, is_drained, merged};
+use crate::carryover::{Carried, Document, Keeper, Known, Losses, Spender, merged, merged_losses};
 use crate::clock::Now;
 use crate::kernel::{KernelError, Started};
 
@@ -87,7 +87,7 @@ impl Executor {
         self.carryover.known.carried(&windows);
         let mut restored = 0;
         for carried in windows {
-            if is_drained(&carried.window, carried.window_ns, now.boot_ns) {
+            if carried.is_drained(now.boot_ns) {
                 continue;
             }
             if !is_fresh && !carried.waits {
@@ -113,7 +113,7 @@ impl Executor {
         let waiting = std::mem::take(&mut self.carryover.waiting);
         let mut changed = false;
         for carried in waiting {
-            if is_drained(&carried.window, carried.window_ns, now.boot_ns) {
+            if carried.is_drained(now.boot_ns) {
                 continue;
             }
             if self.put_back(&carried, now) {
@@ -156,7 +156,11 @@ impl Executor {
         let Some(guard) = &mut self.guard else { return false };
         let key = AccountKey { budget: carried.budget, actor };
         let merge = |own: &Window| merged(&carried.window, own, carried.window_ns, now.boot_ns);
-        match guard.carry_over(key, &merge) {
+        let losses = |own: (&Window, &Losses), into: &Window| {
+            let before = (&carried.window, &carried.losses);
+            merged_losses(before, own, into, carried.window_ns, now.boot_ns)
+        };
+        match guard.carry_over(key, &merge, &losses) {
             Ok(there) => there,
             Err(error) => {
                 let why = format!("what was spent before this boot cannot be put back: {error}");
@@ -188,12 +192,15 @@ impl Executor {
             }
             name
         };
-        let read = || Ok::<_, KernelError>((guard.budgets()?, guard.accounts()?));
+        let read = || {
+            let spent = (guard.accounts()?, guard.tenant_spends()?);
+            Ok::<_, KernelError>((guard.budgets()?, spent))
+        };
         match read() {
-            Ok((budgets, accounts)) => {
+            Ok((budgets, spent)) => {
                 self.carryover.known.in_force(&budgets);
                 let known = &self.carryover.known;
-                let mut document = Document::of(&boot_id, known, accounts, &mut name, now.boot_ns);
+                let mut document = Document::of(&boot_id, known, spent, &mut name, now.boot_ns);
                 document.windows.extend(
                     self.carryover
                         .waiting

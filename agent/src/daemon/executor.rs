@@ -1,6 +1,6 @@
 //! Does what the state says is to be done: the only place of the daemon with side effects.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::os::fd::AsFd as _;
 use std::path::Path;
@@ -565,6 +565,18 @@ impl Executor {
         report::status(state, facts, now, &mut |unit| units.name(unit, None, now))
     }
 
+    /// What the tenant that a question is about has lost.
+    fn spends(&self, question: &Question) -> HashMap<abi::TenantKey, abi::TenantSpend> {
+        let place = question.place.as_ref();
+        let Some((tenant, _)) = place.and_then(|place| place.tenant.as_ref()) else {
+            return HashMap::new();
+        };
+        let spends = self.guard.as_ref().map(Guard::tenant_spends);
+        // Where it cannot be read the guard is not up, which is said.
+        let spends = spends.and_then(Result::ok).unwrap_or_default();
+        spends.into_iter().filter(|(key, _)| key.tenant == *tenant).collect()
+    }
+
     fn explain(&mut self, path: &[u8], pid: u32, state: &State, now: Now) -> Answer {
         let question =
             locate::question(path, pid, &state.plan, self.guard.as_mut(), &mut self.units, now);
@@ -572,6 +584,7 @@ impl Executor {
             Ok(mut question) => {
                 let facts = self.facts();
                 question.released = released(&question, state, &facts);
+                question.spends = self.spends(&question);
                 let open = state.allowances.open().count();
                 if open > 0 {
                     question.notes.push(format!(

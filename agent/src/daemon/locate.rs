@@ -74,7 +74,8 @@ pub(super) fn question(
     let caller = Caller { who: who.word().to_owned(), ..caller };
     let path = path.into_os_string().into_vec();
     let released = Released::default();
-    Ok(Question { path, place, caller, cost, is_root, released, notes })
+    let spends = HashMap::new();
+    Ok(Question { path, place, caller, cost, is_root, released, spends, notes })
 }
 
 /// Refuses to look where nobody may answer: the loop would wait, and with it everybody who is held.

@@ -179,7 +179,7 @@ impl Plan {
             on_trip: zone.on_trip,
             tenant_depth: zone.tenant_depth,
             manifest: zone.manifest,
-            budgets: zone.budgets.iter().map(|budget| budget.conf(&zone.name)).collect(),
+            budgets: zone.budgets.iter().map(|budget| budget.conf(zone)).collect(),
             roots: found.roots.iter().map(desired_root).collect(),
         });
         Desired { zones: zones.collect() }

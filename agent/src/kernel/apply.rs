@@ -387,6 +387,8 @@ const NO_BUDGET: abi::BudgetConf = abi::BudgetConf {
         files: 0,
         bytes: 0,
         latch_ns: 0,
+        after_files: 0,
+        after_bytes: 0,
         tenants: 0,
         pad: 0,
     },

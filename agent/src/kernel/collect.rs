@@ -14,6 +14,8 @@ use super::{
     maps::{Maps, entries},
 };
 
+/// As for tenants.
+const MANY_TENANTS: usize = abi::MAX_TENANT_SPENDS as usize / 4;
 /// Nothing is forgotten while fewer accounts than this are there.
 const MANY: usize = abi::MAX_ACCOUNTS as usize / 4;
 /// The window to wait for where no policy in force has the budget any more.
@@ -27,7 +29,8 @@ pub(super) fn collect(maps: &mut Maps) -> Result<usize, KernelError> {
     let refused = |error| KernelError::refused("forget accounts", error);
     let keys: Vec<abi::AccountKey> =
         maps.accounts.keys().collect::<Result<_, _>>().map_err(refused)?;
-    if keys.len() < MANY {
+    let many_tenants = maps.tenants.keys().count() >= MANY_TENANTS;
+    if keys.len() < MANY && !many_tenants {
         return Ok(0);
     }
     let budgets = maps.budgets()?;
@@ -49,6 +52,7 @@ pub(super) fn collect(maps: &mut Maps) -> Result<usize, KernelError> {
             forgotten += 1;
         }
     }
+    collect_tenants(maps, &limits, now)?;
     Ok(forgotten)
 }
 
@@ -62,39 +66,90 @@ pub(super) fn accounts(maps: &Maps) -> Result<Vec<(abi::AccountKey, abi::Account
     Ok(accounts)
 }
 
+/// What tenants have lost that do not count with their first file. An op may be adding to an entry that is read.
+pub(super) fn tenant_spends(
+    maps: &Maps,
+) -> Result<Vec<(abi::TenantKey, abi::TenantSpend)>, KernelError> {
+    entries(&maps.tenants, 0, "read what tenants have lost")
+}
+
+/// Forgets what tenants have lost of accounts that are gone, and what does not count any more; see [`collect`].
+fn collect_tenants(
+    maps: &mut Maps,
+    limits: &HashMap<u64, abi::Limit>,
+    now: u64,
+) -> Result<(), KernelError> {
+    let refused = |error| KernelError::refused("forget what tenants have lost", error);
+    let windows: HashMap<abi::AccountKey, abi::Window> =
+        accounts(maps)?.into_iter().map(|(key, account)| (key, account.window)).collect();
+    for (key, spend) in tenant_spends(maps)? {
+        let account = abi::AccountKey { budget: key.budget, actor: key.actor };
+        let counts = windows.get(&account).is_some_and(|window| match limits.get(&key.budget) {
+            Some(limit) => spend.spent(window.part_time(limit, now)) != (0, 0),
+            None => true,
+        });
+        if !counts {
+            maps.tenants.remove(&key).map_err(refused)?;
+        }
+    }
+    Ok(())
+}
+
+/// What the tenants of an account have lost, of its window before with the losses that are there, and the window after.
+pub(super) type MergeLosses<'a> = &'a dyn Fn(
+    (&abi::Window, &Vec<(u64, abi::TenantSpend)>),
+    &abi::Window,
+) -> Vec<(u64, abi::TenantSpend)>;
+
 /// See [`super::Guard::carry_over`].
 pub(super) fn carry_over(
     maps: &mut Maps,
     key: abi::AccountKey,
     merge: &dyn Fn(&abi::Window) -> abi::Window,
+    losses: MergeLosses<'_>,
 ) -> Result<bool, KernelError> {
-    if key.actor == abi::OVERFLOW_ACTOR {
-        return merge_into(&mut maps.overflow, key.budget, merge);
-    }
-    let anew = abi::Account { window: merge(&abi::Window::new()), ..abi::Account::new() };
-    match maps.accounts.insert(key, anew, BPF_NOEXIST) {
-        Ok(()) => Ok(true),
-        Err(MapError::SyscallError(error)) if error.io_error.kind() == ErrorKind::AlreadyExists => {
-            merge_into(&mut maps.accounts, key, merge)
+    let merged = if key.actor == abi::OVERFLOW_ACTOR {
+        merge_into(&mut maps.overflow, key.budget, merge)?
+    } else {
+        let own = abi::Window::new();
+        let anew = abi::Account { window: merge(&own), ..abi::Account::new() };
+        match maps.accounts.insert(key, anew, BPF_NOEXIST) {
+            Ok(()) => Some((own, anew.window)),
+            Err(MapError::SyscallError(error))
+                if error.io_error.kind() == ErrorKind::AlreadyExists =>
+            {
+                merge_into(&mut maps.accounts, key, merge)?
+            }
+            Err(error) => return Err(KernelError::refused("carry an account over", error)),
         }
-        Err(error) => Err(KernelError::refused("carry an account over", error)),
+    };
+    let Some((own, window)) = merged else { return Ok(false) };
+    let there = tenant_spends(maps)?.into_iter().filter(|(tenant, _)| {
+        abi::AccountKey { budget: tenant.budget, actor: tenant.actor } == key
+    });
+    let there = there.map(|(key, spend)| (key.tenant, spend)).collect();
+    for (tenant, spend) in losses((&own, &there), &window) {
+        let key = abi::TenantKey { budget: key.budget, actor: key.actor, tenant };
+        let refused = |error| KernelError::refused("carry over what a tenant has lost", error);
+        maps.tenants.insert(key, spend, 0).map_err(refused)?;
     }
+    Ok(true)
 }
 
 fn merge_into<K: aya::Pod>(
     accounts: &mut Hash<MapData, K, abi::Account>,
     key: K,
     merge: &dyn Fn(&abi::Window) -> abi::Window,
-) -> Result<bool, KernelError> {
+) -> Result<Option<(abi::Window, abi::Window)>, KernelError> {
     let refused = |error| KernelError::refused("carry an account over", error);
     let found = match accounts.get(&key, BPF_F_LOCK) {
         Ok(found) => found,
-        Err(MapError::KeyNotFound) => return Ok(false),
+        Err(MapError::KeyNotFound) => return Ok(None),
         Err(error) => return Err(refused(error)),
     };
     let window = merge(&found.window);
     accounts
         .insert(key, abi::Account { window, ..found }, BPF_F_LOCK | BPF_EXIST)
         .map_err(refused)?;
-    Ok(true)
+    Ok(Some((found.window, window)))
 }

@@ -64,7 +64,10 @@ pub enum Started {
 }
 
 /// Budgets in force, and accounts.
-pub type Spent = (Vec<abi::BudgetConf>, Vec<(abi::AccountKey, abi::Account)>);
+pub type Spent = (
+    Vec<abi::BudgetConf>,
+    (Vec<(abi::AccountKey, abi::Account)>, Vec<(abi::TenantKey, abi::TenantSpend)>),
+);
 
 /// What to guard, compiled from a policy, with its paths resolved to open directories.
 #[derive(Clone, Debug, Default)]
@@ -221,14 +224,14 @@ pub fn paused(pin_dir: &Path) -> Result<Vec<(abi::TaskKey, abi::Held)>, KernelEr
     holds::held(&Maps::open(&pins.maps)?)
 }
 
-/// The budgets in force and every account according to what is pinned, without an agent; nothing if nothing is.
+/// The budgets in force, every account and what tenants have lost according to what is pinned, without an agent; nothing if nothing is.
 pub fn spent(pin_dir: &Path) -> Result<Spent, KernelError> {
     let pins = Pins::new(pin_dir);
     if maps::check_pins(&pins.maps)? < maps::PINNED.len() {
-        return Ok((Vec::new(), Vec::new()));
+        return Ok(Spent::default());
     }
     let maps = Maps::open(&pins.maps)?;
-    Ok((maps.budgets()?, collect::accounts(&maps)?))
+    Ok((maps.budgets()?, (collect::accounts(&maps)?, collect::tenant_spends(&maps)?)))
 }
 
 /// The attached kernel programs and their maps.
@@ -384,12 +387,18 @@ impl Guard {
         collect::accounts(&self.maps)
     }
 
+    /// What tenants have lost that do not count with their first file.
+    pub fn tenant_spends(&self) -> Result<Vec<(abi::TenantKey, abi::TenantSpend)>, KernelError> {
+        collect::tenant_spends(&self.maps)
+    }
+
     /// The budgets of every zone in force; those of the policy before can be among them.
     pub fn budgets(&self) -> Result<Vec<abi::BudgetConf>, KernelError> {
         self.maps.budgets()
     }
 
-    /// Puts what `merge` makes of an actor's window in its place; an actor without an account gets one. Returns whether there is
+    /// Puts what `merge` makes of an actor's window in its place, and then what `losses` makes of what its tenants have lost (of
+    /// the window before, with the losses that are there, and the window after); an actor without an account gets one. Returns whether there is
     /// an account for it now: an overflow account is made when its budget is put in force.
     ///
     /// An op that is charged between the reading and the writing of an account that is there is charged to nothing.
@@ -397,8 +406,9 @@ impl Guard {
         &mut self,
         key: abi::AccountKey,
         merge: &dyn Fn(&abi::Window) -> abi::Window,
+        losses: collect::MergeLosses<'_>,
     ) -> Result<bool, KernelError> {
-        collect::carry_over(&mut self.maps, key, merge)
+        collect::carry_over(&mut self.maps, key, merge, losses)
     }
 
     /// Forgets accounts that have long drained, once there are many: a host makes a new cgroup for every session and

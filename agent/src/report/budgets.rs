@@ -59,7 +59,7 @@ impl Ledger {
 
     /// On each limited side, the least that any actor has left.
     pub(crate) fn least(&self, budget: &Budget, zone: &Zone, now: Now) -> Left {
-        let conf = budget.conf(&zone.name);
+        let conf = budget.conf(zone);
         let mut least = Left::of(&Window::new(), &conf.limit, now);
         for (_, window) in self.of(conf.id) {
             let left = Left::of(window, &conf.limit, now);
@@ -84,7 +84,7 @@ impl Ledger {
         now: Now,
         unit: &mut dyn FnMut(u64) -> Option<String>,
     ) -> BudgetStatus {
-        let conf = budget.conf(&zone.name);
+        let conf = budget.conf(zone);
         let accounts = self.of(conf.id);
         let by_left =
             |(_, window): &&(u64, Window)| Left::of(window, &conf.limit, now).millionths();
@@ -125,7 +125,7 @@ impl Ledger {
         now: Now,
         names: &mut Names<'_>,
     ) -> BudgetAccounts {
-        let conf = budget.conf(&zone.name);
+        let conf = budget.conf(zone);
         let mut accounts: Vec<_> = self
             .of(conf.id)
             .iter()
@@ -172,7 +172,7 @@ impl Ledger {
 
     /// Whether an account stops an op: it has tripped within its window, or nothing is left on some side.
     pub(crate) fn is_used_up(&self, budget: &Budget, zone: &Zone, actor: u64, now: Now) -> bool {
-        let conf = budget.conf(&zone.name);
+        let conf = budget.conf(zone);
         self.account(conf.id, actor).is_some_and(|window| {
             let left = Left::of(window, &conf.limit, now);
             let sides = [left.files, left.bytes, left.tenants];
@@ -261,7 +261,7 @@ mod tests {
     }
 
     fn account(zone: &Zone, files: u64, bytes: u64) -> Account {
-        let limit = zone.budgets[0].conf(&zone.name).limit;
+        let limit = zone.budgets[0].conf(zone).limit;
         let mut window = Window::new();
         let mut charge = |files, bytes| {
             let cost = Cost { files, bytes, tenant: 0 };
@@ -284,7 +284,7 @@ mod tests {
         let key = AccountKey { budget: budget.id(&zone.name), actor: 3 };
         // One file is left after the refusal.
         let mut spent = account(zone, 9, 0);
-        let limit = budget.conf(&zone.name).limit;
+        let limit = budget.conf(zone).limit;
         let cost = Cost { files: 2, bytes: 0, tenant: 0 };
         spent.window.charge(&limit, NOW.boot_ns, Mode::Enforce as u32, &cost).unwrap_err();
         let ledger = Ledger::new(vec![(key, spent)]);

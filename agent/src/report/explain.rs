@@ -6,7 +6,9 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
-use holdfast_abi::{AccountKey, Cost as AbiCost, HoldKey, Op, Per, Reason, Verdict, Window};
+use holdfast_abi::{
+    AccountKey, Cost as AbiCost, HoldKey, Op, Per, Reason, TenantKey, TenantSpend, Verdict, Window,
+};
 use holdfast_policy::decide::{Model, Released, Request};
 use holdfast_policy::{Policy, Zone};
 
@@ -43,6 +45,8 @@ pub(crate) struct Question {
     pub(crate) is_root: bool,
     /// What was decided about the hold that the caller is or would be part of.
     pub(crate) released: Released,
+    /// What its tenant has lost of budgets, where it does not count with its first file.
+    pub(crate) spends: HashMap<TenantKey, TenantSpend>,
     /// What else to know.
     pub(crate) notes: Vec<String>,
 }
@@ -100,6 +104,7 @@ fn removal(
 ) -> Removal {
     let mut model = Model::new(policy.clone());
     model.accounts = accounts(&policy.zones[place.zone], question, ledger);
+    model.tenants.clone_from(&question.spends);
     let tenant = place.tenant.as_ref().map_or(0, |(inode, _)| *inode);
     let request = Request {
         zone: place.zone,
@@ -130,17 +135,23 @@ fn removal(
 fn zone_budgets(zone: &Zone, question: &Question, ledger: &Ledger, now: Now) -> Vec<ExplainBudget> {
     let unspent = Window::new();
     let budget = |budget: &holdfast_policy::Budget| {
-        let conf = budget.conf(&zone.name);
+        let conf = budget.conf(zone);
         let window =
             ledger.account(conf.id, actor(budget.per, &question.caller)).unwrap_or(&unspent);
-        let left = Left::of(window, &conf.limit, now);
-        let latched = budgets::latched(window, zone.mode, now);
+        let (left, mode) = (Left::of(window, &conf.limit, now), zone.mode);
+        // Of a budget that leaves the caller out only the limit of tenants holds.
+        let is_whole = budget.who.mask() & who_mask(&question.caller) != 0;
+        let latched = if is_whole {
+            budgets::latched(window, mode, now)
+        } else {
+            budget.tenants.is_some() && window.latches_tenants(now.boot_ns, mode as u32)
+        };
         ExplainBudget {
             label: budget.label(),
-            applies: budget.who.mask() & who_mask(&question.caller) != 0,
+            applies: budget.concerns(who_mask(&question.caller)),
             charges_remove: budget.ops.contains(Op::Remove),
-            files: left.files,
-            bytes: left.bytes,
+            files: left.files.filter(|_| is_whole),
+            bytes: left.bytes.filter(|_| is_whole),
             tenants: left.tenants,
             latched_until: latched.then(|| Until {
                 time: now.wall_at(window.latched_until),
@@ -214,13 +225,14 @@ mod tests {
             cost,
             is_root: false,
             released: Released::default(),
+            spends: HashMap::new(),
             notes: vec![],
         }
     }
 
     fn ledger(policy: &Policy, files: u64) -> Ledger {
         let zone = &policy.zones[0];
-        let conf = zone.budgets[0].conf(&zone.name);
+        let conf = zone.budgets[0].conf(zone);
         let mut window = Window::new();
         for _ in 0..files {
             let cost = AbiCost { files: 1, bytes: 0, tenant: 5 };
@@ -236,6 +248,49 @@ mod tests {
     }
 
     const ONE: Cost = Cost { files: 1, bytes: 10 };
+
+    /// Of an operators' budget an owner is told the tenants, and what its tenant has lost is asked.
+    #[test]
+    fn tenant_limit_is_told_to_owners() {
+        let text = "[[zone]]\nname = \"z\"\nrole = \"primary\"\npaths = [\"/srv/z\"]\nmode = \"enforce\"\n\
+                    on_trip = \"deny\"\ntenant_counts_after = \"3 files\"\n[[zone.budget]]\nper = \"unit\"\n\
+                    who = \"operators\"\nfiles = 9\ntenants = 1\nwindow = \"10m\"";
+        let policy = Policy::parse("test", text).unwrap();
+        let conf = policy.zones[0].budgets[0].conf(&policy.zones[0]);
+        let key = AccountKey { budget: conf.id, actor: 7 };
+        let mut model = Model::new(policy.clone());
+        let mut lose = |tenant, files| {
+            let cost = AbiCost { files, bytes: 0, tenant };
+            let request = Request {
+                zone: 0,
+                op: Op::Remove,
+                who: holdfast_abi::Who::OWNER_BIT,
+                unit: 7,
+                user: 33,
+                cost,
+                now: NOW.boot_ns,
+                can_wait: true,
+                held_since: None,
+                mark: None,
+                inside: &[],
+            };
+            assert_eq!(model.decide(&request).verdict, Verdict::Allow);
+        };
+        lose(4, 3);
+        lose(5, 2);
+        let account = Account { window: model.accounts[&key], ..Account::new() };
+        let ledger = Ledger::new(vec![(key, account)]);
+        let asked = |spends| {
+            let question = Question { spends, ..question("owners", ONE) };
+            explanation(question, &policy, &ledger, &up(), NOW)
+        };
+        let told = asked(model.tenants.clone());
+        let budget = &told.budgets[0];
+        assert!(budget.applies && budget.files.is_none());
+        assert_eq!(budget.tenants.unwrap().left, 0);
+        assert_eq!(told.removal.unwrap().reason, "tenants");
+        assert_eq!(asked(HashMap::new()).removal.unwrap().verdict, "allow");
+    }
 
     #[test]
     fn the_verdict_is_the_one_the_kernel_would_give() {

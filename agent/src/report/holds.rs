@@ -96,7 +96,7 @@ fn hold(
 
 /// What the actor has spent of the budget that refused.
 fn spent(budget: &Budget, actor: u64, zone: &Zone, ledger: &Ledger, now: Now) -> HoldBudget {
-    let conf = budget.conf(&zone.name);
+    let conf = budget.conf(zone);
     let unspent = abi::Window::new();
     let window = ledger.account(conf.id, actor).unwrap_or(&unspent);
     let (files, bytes, _) = window.spent(&conf.limit, now.boot_ns);
@@ -132,7 +132,7 @@ fn tenants(
     for budget in counting {
         counts = true;
         let actor = budget.per.actor(row.key.unit, row.key.user);
-        let conf = budget.conf(&zone.name);
+        let conf = budget.conf(zone);
         let Some(window) = ledger.account(conf.id, actor) else { continue };
         for tenant in window.tenants_at(&conf.limit, now.boot_ns) {
             found.entry(tenant).or_insert_with(|| state.tenant_name(row.key.zone, tenant));

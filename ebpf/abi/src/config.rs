@@ -40,7 +40,7 @@ pub struct BudgetConf {
     pub ops: u16,
     /// A [`crate::Per`].
     pub per: u8,
-    /// Callers it applies to, a [`crate::WhoMask`].
+    /// Callers it applies to, a [`crate::WhoMask`]. To others only its limit of tenants does.
     pub who: u8,
     /// Always 0.
     pub pad: u32,
@@ -53,10 +53,37 @@ impl BudgetConf {
         (self.per, self.limit.window_ns, self.id)
     }
 
-    /// Whether an op of this kind and cost is more than this ever allows, so that no waiting helps.
+    /// Whether this has a say about a caller. The limit of tenants holds for everybody.
     #[inline(always)]
-    pub const fn never_covers(&self, op_bit: u16, cost: &Cost) -> bool {
-        self.ops & op_bit != 0 && op_bit & Op::KNOWN_BITS != 0 && self.limit.never_covers(cost)
+    pub const fn concerns(&self, who: u8) -> bool {
+        self.who & who != 0 || self.limit.tenants != u32::MAX
+    }
+
+    /// Whether an op of this kind and cost is more than this ever allows the caller, so that no waiting helps.
+    #[inline(always)]
+    pub const fn never_covers(&self, who: u8, op_bit: u16, cost: &Cost) -> bool {
+        self.ops & op_bit != 0
+            && op_bit & Op::KNOWN_BITS != 0
+            && if self.who & who != 0 {
+                self.limit.never_covers(cost)
+            } else {
+                self.limit.never_covers_tenant(cost)
+            }
+    }
+
+    /// Whether nobody knows what an op of this kind costs. To a caller who is left out it costs the tenant it is in, if it is
+    /// in one.
+    #[inline(always)]
+    pub const fn cost_is_unknown(&self, who: u8, op_bit: u16, cost: &Cost) -> bool {
+        op_bit & Op::KNOWN_BITS == 0 && (self.who & who != 0 || cost.tenant == 0)
+    }
+
+    /// Whether what an op's tenant has lost has to be known to charge it.
+    #[inline(always)]
+    pub const fn needs_tenant_spend(&self, op_bit: u16, cost: &Cost) -> bool {
+        self.ops & op_bit & Op::KNOWN_BITS != 0
+            && self.limit.limits_tenants(cost)
+            && !self.limit.counts_at_once(cost)
     }
 }
 
@@ -268,7 +295,7 @@ pub struct ZoneCounters {
     pub events_suppressed: u64,
     /// Ops charged here because their place could not be determined.
     pub strict: u64,
-    /// Charges that shared the overflow account because the table of accounts was full.
+    /// Charges that shared the overflow account, or made their tenant count at once, because a table was full.
     pub overflow: u64,
     /// Ops for which the kernel had no memory: refused in a zone that enforces, uncharged in one that observes.
     pub untracked: u64,
@@ -384,8 +411,8 @@ impl Offsets {
     pub const ABSENT: u32 = u32::MAX;
 }
 
-const _: () = assert!(size_of::<BudgetConf>() == 64);
-const _: () = assert!(size_of::<ZoneConf>() == 96 + MAX_BUDGETS * 64);
+const _: () = assert!(size_of::<BudgetConf>() == 80);
+const _: () = assert!(size_of::<ZoneConf>() == 96 + MAX_BUDGETS * 80);
 const _: () = assert!(size_of::<RootKey>() == 16 && size_of::<RootConf>() == 24);
 const _: () = assert!(size_of::<Control>() == 40);
 const _: () = assert!(size_of::<TaskKey>() == 16 && size_of::<HoldKey>() == 16);

@@ -10,6 +10,7 @@ mod config;
 mod destroyed;
 mod event;
 mod op;
+mod tenants;
 mod window;
 
 pub use allowance::{
@@ -32,14 +33,15 @@ pub use event::{
     FLAG_STRICT, FLAG_TOO_LARGE, PATH_ROOM,
 };
 pub use op::{Mode, OnTrip, Op, OpMask, Per, Reason, Verdict, Who, WhoMask};
+pub use tenants::{PartTime, SPEND_PARTS, SpentPart, TenantKey, TenantSpend};
 pub use window::{
-    Account, BUCKETS, Bucket, Cost, Limit, MAX_TENANTS, Over, Receipt, Slot, Trip, Window,
+    Account, BUCKETS, Bucket, Cost, Limit, MAX_TENANTS, Over, Receipt, Slot, Terms, Trip, Window,
     bpf_spin_lock,
 };
 
 /// Version of everything in this crate. Pins live in a directory named for it, so that an agent never
 /// reads a map laid out by another version.
-pub const ABI_VERSION: u32 = 5;
+pub const ABI_VERSION: u32 = 6;
 /// How many zones one host can have, slot 0 (the canary) included.
 pub const MAX_ZONES: usize = 64;
 /// How many budgets one zone can have.
@@ -56,6 +58,8 @@ pub const MAX_TENANT_DEPTH: u32 = 4;
 pub const MAX_ROOTS: u32 = 4096;
 /// How many accounts (budget × actor) the kernel keeps.
 pub const MAX_ACCOUNTS: u32 = 16_384;
+/// How many tenants (of an account) the kernel keeps the losses of. One for which there is no room counts at once.
+pub const MAX_TENANT_SPENDS: u32 = 65_536;
 /// The actor that stands for everybody once the table of accounts is full.
 pub const OVERFLOW_ACTOR: u64 = u64::MAX;
 /// Levels of directories that are followed before an op counts as being in an unknown place.
@@ -95,6 +99,8 @@ mod pod {
         crate::Subtree,
         crate::SubtreeKey,
         crate::TaskKey,
+        crate::TenantKey,
+        crate::TenantSpend,
         crate::ZoneConf,
         crate::ZoneCounters,
         crate::Cost

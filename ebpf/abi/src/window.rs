@@ -7,7 +7,10 @@
 //! always on the safe side.
 //!
 //! Distinct tenants are exact without buckets: a tenant occupies a slot with the time it was last touched, and
-//! a slot can only be taken over once that time is more than a window ago.
+//! a slot can only be taken over once that time is more than a window ago. Where a tenant counts only from some amount on,
+//! it takes a slot with the op that reaches it ([`TenantSpend`]).
+
+use crate::tenants::{PartTime, TenantSpend};
 
 /// Buckets in a ring. One is current; the others together make up one window.
 pub const BUCKETS: usize = 32;
@@ -52,6 +55,10 @@ pub struct Limit {
     pub bytes: u64,
     /// How long a trip lasts, in nanoseconds: at most the window.
     pub latch_ns: u64,
+    /// A tenant counts as touched once it has lost so many files in a window; `u64::MAX`: its files do not matter.
+    pub after_files: u64,
+    /// Or once it has lost so many bytes.
+    pub after_bytes: u64,
     /// Most distinct tenants in any window.
     pub tenants: u32,
     /// Always 0.
@@ -78,9 +85,32 @@ impl Limit {
     /// Whether an op costs more than this ever allows.
     #[inline(always)]
     pub const fn never_covers(&self, cost: &Cost) -> bool {
-        cost.files > self.files
-            || cost.bytes > self.bytes
-            || (self.tenants == 0 && cost.tenant != 0)
+        cost.files > self.files || cost.bytes > self.bytes || self.never_covers_tenant(cost)
+    }
+
+    /// Whether this never allows the tenant that an op touches.
+    #[inline(always)]
+    pub const fn never_covers_tenant(&self, cost: &Cost) -> bool {
+        self.tenants == 0 && cost.tenant != 0 && self.counts_at_once(cost)
+    }
+
+    /// Whether distinct tenants are limited, and the op touches one.
+    #[inline(always)]
+    pub const fn limits_tenants(&self, cost: &Cost) -> bool {
+        self.tenants != u32::MAX && cost.tenant != 0
+    }
+
+    /// Whether an op makes its tenant count whatever the tenant has lost before. One of no files, which takes something
+    /// from one tenant to another, does: how much that is is not known.
+    #[inline(always)]
+    pub const fn counts_at_once(&self, cost: &Cost) -> bool {
+        cost.files == 0 || self.counts(cost.files, cost.bytes)
+    }
+
+    /// Whether a tenant that has lost so much counts as touched.
+    #[inline(always)]
+    pub const fn counts(&self, files: u64, bytes: u64) -> bool {
+        files >= self.after_files || bytes >= self.after_bytes
     }
 
     /// When the bucket after that one starts: before then it is of no use to try again.
@@ -120,6 +150,22 @@ pub struct Trip {
     pub over: u32,
 }
 
+/// How an op is charged.
+#[derive(Clone, Copy, Debug)]
+pub struct Terms {
+    /// Boot-time nanoseconds.
+    pub now: u64,
+    /// Whether the actor has tripped in a zone that throttles.
+    pub paced: bool,
+    /// Whether only the tenant is charged: the budget leaves the caller out.
+    pub tenants_only: bool,
+}
+
+/// In [`Receipt::kind`]: files and bytes were not charged.
+const TENANTS_ONLY: u32 = 1;
+/// In [`Receipt::kind`]: what the tenant has lost was charged.
+const TENANT_SPEND: u32 = 2;
+
 /// What is needed to give a charge back.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
@@ -134,6 +180,18 @@ pub struct Receipt {
     pub slot: u32,
     /// The window's [`Window::epoch`] when it was charged.
     pub epoch: u32,
+    /// What was charged, in bits.
+    pub kind: u32,
+    /// Always 0.
+    pub pad: u32,
+}
+
+impl Receipt {
+    /// Whether the tenant's [`TenantSpend`] was charged, too.
+    #[inline(always)]
+    pub const fn has_tenant_spend(&self) -> bool {
+        self.kind & TENANT_SPEND != 0
+    }
 }
 
 /// Files and bytes spent in one bucket.
@@ -301,7 +359,8 @@ impl Window {
         (paces, paced): (bool, bool),
         cost: &Cost,
     ) -> Result<Receipt, Over> {
-        let charged = self.take(limit, now, paced, cost);
+        let terms = Terms { now, paced, tenants_only: false };
+        let charged = self.take(limit, terms, cost, None);
         if let Err(over) = charged
             && !limit.never_covers(cost)
         {
@@ -310,8 +369,10 @@ impl Window {
         charged
     }
 
-    /// Charges `cost` at time `now` if the budget covers it, and otherwise says which side is spent, and trips nothing.
-    /// The latch was looked at before: the actor is not latched, or it is, and is `paced`.
+    /// Charges `cost` if the budget covers it, and otherwise says which side is spent, and trips nothing.
+    /// The latch was looked at before: the actor is not latched, or it is, and is paced.
+    ///
+    /// `spend` is what the op's tenant has lost: without it the tenant counts at once.
     ///
     /// Times of concurrent callers may arrive out of order. The account's own clock never goes back: an op counts
     /// from the latest time the account has seen.
@@ -319,27 +380,43 @@ impl Window {
     pub fn take(
         &mut self,
         limit: &Limit,
-        now: u64,
-        paced: bool,
+        terms: Terms,
         cost: &Cost,
+        spend: Option<&mut TenantSpend>,
     ) -> Result<Receipt, Over> {
+        let Terms { now, paced, tenants_only } = terms;
         if self.latest < now {
             self.latest = now;
         }
         let now = self.latest.wrapping_add(self.offset);
         self.advance(limit.bucket_of(now));
+        let epoch = self.epoch;
+        let part = PartTime::of_bucket(epoch, self.head);
         // Before the checks below, so that the kernel's verifier follows its loop once and not for each outcome of them.
-        let counts_tenants = limit.tenants != u32::MAX && cost.tenant != 0;
-        let slot = if counts_tenants { self.find_slot(limit, now, cost.tenant) } else { NO_SLOT };
+        let counts_tenant = limit.limits_tenants(cost)
+            && match &spend {
+                Some(spend) => {
+                    let (files, bytes) = spend.spent(part);
+                    limit.counts(files.saturating_add(cost.files), bytes.saturating_add(cost.bytes))
+                }
+                None => true,
+            };
+        let slot = if counts_tenant { self.find_slot(limit, now, cost.tenant) } else { NO_SLOT };
         let files = self.files.wrapping_add(cost.files);
         let bytes = self.bytes.wrapping_add(cost.bytes);
-        let over = if limit.files != u64::MAX && (files > limit.files || files < cost.files) {
+        let over = if !tenants_only
+            && limit.files != u64::MAX
+            && (files > limit.files || files < cost.files)
+        {
             Some(Over::Files)
-        } else if limit.bytes != u64::MAX && (bytes > limit.bytes || bytes < cost.bytes) {
+        } else if !tenants_only
+            && limit.bytes != u64::MAX
+            && (bytes > limit.bytes || bytes < cost.bytes)
+        {
             Some(Over::Bytes)
-        } else if counts_tenants && slot == NO_SLOT {
+        } else if counts_tenant && slot == NO_SLOT {
             Some(Over::Tenants)
-        } else if paced && self.exceeds_share(limit, cost) {
+        } else if paced && !tenants_only && self.exceeds_share(limit, cost) {
             Some(Over::Latched)
         } else {
             None
@@ -347,10 +424,17 @@ impl Window {
         if let Some(over) = over {
             return Err(if paced { Over::Latched } else { over });
         }
-        let epoch = self.epoch;
-        let mut receipt =
-            Receipt { bucket: self.head, tenant_before: 0, tenant_now: 0, slot, epoch };
-        if counts_tenants {
+        let kind = if tenants_only { TENANTS_ONLY } else { 0 };
+        let mut receipt = Receipt {
+            bucket: self.head,
+            tenant_before: 0,
+            tenant_now: 0,
+            slot,
+            epoch,
+            kind,
+            pad: 0,
+        };
+        if counts_tenant {
             let entry = &mut self.tenants[(slot & SLOT_MASK) as usize];
             receipt.tenant_before = if entry.tenant == cost.tenant { entry.last } else { 0 };
             entry.tenant = cost.tenant;
@@ -359,29 +443,41 @@ impl Window {
             receipt.tenant_now = entry.last;
             self.hint = slot;
         }
-        let bucket = &mut self.ring[self.head as usize % BUCKETS];
-        bucket.files = bucket.files.wrapping_add(cost.files);
-        bucket.bytes = bucket.bytes.wrapping_add(cost.bytes);
-        self.files = files;
-        self.bytes = bytes;
+        if let Some(spend) = spend {
+            spend.add(part, cost);
+            receipt.kind |= TENANT_SPEND;
+        }
+        if !tenants_only {
+            let bucket = &mut self.ring[self.head as usize % BUCKETS];
+            bucket.files = bucket.files.wrapping_add(cost.files);
+            bucket.bytes = bucket.bytes.wrapping_add(cost.bytes);
+            self.files = files;
+            self.bytes = bytes;
+        }
         Ok(receipt)
     }
 
-    /// Takes a charge back: the op it was for did not happen.
+    /// Takes a charge back: the op it was for did not happen. `spend` is that of its tenant, if it was charged.
     ///
     /// A bucket that has left the ring since has nothing to give back, nor has a window that was reset. A tenant that somebody else has touched
     /// meanwhile stays touched.
     #[inline(always)]
-    pub fn give_back(&mut self, receipt: &Receipt, cost: &Cost) {
+    pub fn give_back(&mut self, receipt: &Receipt, cost: &Cost, spend: Option<&mut TenantSpend>) {
         if receipt.epoch != self.epoch {
             return;
         }
-        if self.head.wrapping_sub(receipt.bucket) < BUCKETS as u64 {
+        let is_in_ring = self.head.wrapping_sub(receipt.bucket) < BUCKETS as u64;
+        if is_in_ring && receipt.kind & TENANTS_ONLY == 0 {
             let bucket = &mut self.ring[receipt.bucket as usize % BUCKETS];
             bucket.files = bucket.files.wrapping_sub(cost.files);
             bucket.bytes = bucket.bytes.wrapping_sub(cost.bytes);
             self.files = self.files.wrapping_sub(cost.files);
             self.bytes = self.bytes.wrapping_sub(cost.bytes);
+        }
+        if receipt.has_tenant_spend()
+            && let Some(spend) = spend
+        {
+            spend.give_back(PartTime::of_bucket(receipt.epoch, receipt.bucket), cost);
         }
         if receipt.slot != NO_SLOT {
             let entry = &mut self.tenants[(receipt.slot & SLOT_MASK) as usize];
@@ -400,7 +496,20 @@ impl Window {
     /// Whether there was a trip since the last reset, in any mode, of which something may still be spent.
     pub const fn has_tripped(&self, limit: &Limit, now: u64) -> bool {
         let until = self.trip.time_ns.saturating_add(limit.window_ns);
-        self.trip.over != 0 && (now < until || now < self.latched_until)
+        now < self.latched_until || (self.trip.over != 0 && now < until)
+    }
+
+    /// Whether a trip still latches a caller that only the limit of tenants holds for. A trip of which is not known what it
+    /// was for, from before a reboot, does.
+    #[inline(always)]
+    pub fn latches_tenants(&self, now: u64, mode: u32) -> bool {
+        let over = self.trip.over;
+        self.is_latched(now, mode) && over != Over::Files as u32 && over != Over::Bytes as u32
+    }
+
+    /// The time at which a tenant's loss would be counted now.
+    pub fn part_time(&self, limit: &Limit, now: u64) -> PartTime {
+        PartTime::of_bucket(self.epoch, self.at(limit, now).head)
     }
 
     /// This window with nothing spent and nothing latched. What was charged before cannot be given back to it.

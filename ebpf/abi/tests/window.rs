@@ -9,7 +9,18 @@ const ENFORCE: u32 = Mode::Enforce as u32;
 
 fn limit(window_ns: u64, files: u64, bytes: u64, tenants: u32) -> Limit {
     let bucket_ns = Limit::bucket_for(window_ns);
-    Limit { window_ns, bucket_ns, files, bytes, latch_ns: window_ns, tenants, pad: 0 }
+    let (after_files, after_bytes) = (1, u64::MAX);
+    Limit {
+        window_ns,
+        bucket_ns,
+        files,
+        bytes,
+        latch_ns: window_ns,
+        after_files,
+        after_bytes,
+        tenants,
+        pad: 0,
+    }
 }
 
 fn files_limit(window_ns: u64, files: u64) -> Limit {
@@ -89,7 +100,7 @@ impl Pair {
         let taken = &mut self.log[index];
         if !taken.given_back {
             taken.given_back = true;
-            self.window.give_back(&taken.receipt, &taken.cost);
+            self.window.give_back(&taken.receipt, &taken.cost, None);
         }
     }
 
@@ -270,7 +281,7 @@ proptest! {
         }
         let before = window;
         if let Ok(receipt) = window.charge(&limit, now, ENFORCE, &late) {
-            window.give_back(&receipt, &late);
+            window.give_back(&receipt, &late, None);
             let later = now + limit.window_ns / 1_000 * pass;
             prop_assert_eq!(window.spent(&limit, later), before.spent(&limit, later));
         }
@@ -417,7 +428,7 @@ proptest! {
         prop_assert_eq!(pair.window.trips, trips, "they are counted for good");
         spend(&mut pair, &after);
         let standing = pair.window;
-        old.iter().for_each(|taken| pair.window.give_back(&taken.receipt, &taken.cost));
+        old.iter().for_each(|taken| pair.window.give_back(&taken.receipt, &taken.cost, None));
         prop_assert_eq!(pair.window, standing);
     }
 }
@@ -537,7 +548,7 @@ fn a_failed_op_does_not_make_another_op_of_the_same_time_forget_its_tenant() {
     let mut window = Window::new();
     let failed = window.charge(&limit, 100, ENFORCE, &cost(1, 0, 1)).unwrap();
     assert!(window.charge(&limit, 100, ENFORCE, &cost(1, 0, 1)).is_ok());
-    window.give_back(&failed, &cost(1, 0, 1));
+    window.give_back(&failed, &cost(1, 0, 1), None);
     assert!(window.charge(&limit, 100, ENFORCE, &cost(1, 0, 2)).is_ok());
     assert_eq!(window.charge(&limit, 100, ENFORCE, &cost(1, 0, 3)), Err(Over::Tenants));
 }

@@ -1,7 +1,8 @@
 //! Asking the budgets of a zone: every one that applies is charged, or none. What a refusal leads to is not decided here.
 
 use holdfast_abi::{
-    AccountKey, BudgetConf, Cost, Mode, OnTrip, Over, Reason, Receipt, Trip, Window,
+    AccountKey, BudgetConf, Cost, Mode, OnTrip, Over, Reason, Receipt, TenantKey, TenantSpend,
+    Terms, Trip, Window,
 };
 
 use super::{Charge, Model, Refusal, Request};
@@ -19,12 +20,13 @@ impl Model {
         let mut asked: Vec<(usize, BudgetConf)> = zone
             .budgets
             .iter()
-            .map(|budget| budget.conf(&zone.name))
+            .map(|budget| budget.conf(zone))
             .enumerate()
-            .filter(|(_, budget)| budget.who & request.who != 0)
+            .filter(|(_, budget)| budget.concerns(request.who))
             .collect();
         asked.sort_unstable_by_key(|(_, budget)| budget.rank());
-        let never = |budget: &BudgetConf| budget.never_covers(request.op.bit(), &request.cost);
+        let (who, op) = (request.who, request.op.bit());
+        let never = |budget: &BudgetConf| budget.never_covers(who, op, &request.cost);
         let too_large = asked.iter().any(|(_, budget)| never(budget));
         for (index, budget) in &asked {
             if too_large && !never(budget) {
@@ -33,7 +35,11 @@ impl Model {
             let actor = zone.budgets[*index].per.actor(request.unit, request.user);
             let key = AccountKey { budget: budget.id, actor };
             let account = self.accounts.entry(key).or_default();
-            match ask(account, zone, budget, request, too_large) {
+            let spend = budget.needs_tenant_spend(op, &request.cost).then(|| {
+                let key = tenant_key(key, request.cost.tenant);
+                self.tenants.entry(key).or_default()
+            });
+            match ask((account, spend), zone, budget, request, too_large) {
                 Ok(Some(receipt)) => charge.receipts.push((key, receipt)),
                 Ok(None) => {}
                 Err(reason) => {
@@ -49,18 +55,25 @@ impl Model {
     pub(super) fn give_back_budgets(&mut self, charge: &Charge) {
         for (key, receipt) in &charge.receipts {
             if let Some(account) = self.accounts.get_mut(key) {
-                account.give_back(receipt, &charge.cost);
+                let spend = self.tenants.get_mut(&tenant_key(*key, charge.cost.tenant));
+                account.give_back(receipt, &charge.cost, spend);
             }
         }
     }
 }
 
+fn tenant_key(account: AccountKey, tenant: u64) -> TenantKey {
+    TenantKey { budget: account.budget, actor: account.actor, tenant }
+}
+
 /// Charges one budget, if it counts this op, or trips it.
+///
+/// A caller whom the budget leaves out is charged the tenant alone, and only a trip of tenants refuses its ops.
 ///
 /// A latched account refuses every op, also those it does not count; but where the zone throttles, a latched account is
 /// one that is paced: it goes on taking what its rate allows.
 fn ask(
-    account: &mut Window,
+    (account, spend): (&mut Window, Option<&mut TenantSpend>),
     zone: &Zone,
     budget: &BudgetConf,
     request: &Request<'_>,
@@ -68,17 +81,23 @@ fn ask(
 ) -> Result<Option<Receipt>, Reason> {
     let (now, mode) = (request.now, zone.mode as u32);
     let paces = zone.mode == Mode::Enforce && zone.on_trip == OnTrip::Throttle;
-    let latched = account.is_latched(now, mode);
+    let tenants_only = budget.who & request.who == 0;
+    let latched = if tenants_only {
+        account.latches_tenants(now, mode)
+    } else {
+        account.is_latched(now, mode)
+    };
     if !paces && latched {
         return Err(Reason::Latched);
     }
     if budget.ops & request.op.bit() == 0 {
         return Ok(None);
     }
-    if request.op.cost_is_unknown() {
+    if budget.cost_is_unknown(request.who, request.op.bit(), &request.cost) {
         return Err(Reason::UnknownCost);
     }
-    let charged = account.take(&budget.limit, now, latched, &request.cost);
+    let terms = Terms { now, paced: latched, tenants_only };
+    let charged = account.take(&budget.limit, terms, &request.cost, spend);
     if let Err(over) = charged
         && !too_large
     {

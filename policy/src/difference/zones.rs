@@ -55,6 +55,16 @@ fn zone_changes(before: &Zone, now: &Zone) -> Vec<Change> {
         let (from, to) = (tenants(before.tenant_depth), tenants(now.tenant_depth));
         add(Other, "tenant_depth", format!("{to} instead of {from}"));
     }
+    let (old, new) = (before.tenant_counts_after, now.tenant_counts_after);
+    if old != new {
+        let direction = match (new.is_as_tight_as(old), old.is_as_tight_as(new)) {
+            (true, _) => Tighter,
+            (false, true) => Looser,
+            (false, false) => Other,
+        };
+        let text = format!("a tenant counts after {new} instead of {old}");
+        add(direction, "tenant_counts_after", text);
+    }
     if before.manifest != now.manifest {
         let (direction, text) = if now.manifest {
             (Tighter, "what is destroyed is listed in the manifest from now on")

@@ -85,7 +85,8 @@ pub fn ceilings(role: Role) -> Vec<Budget> {
     match role {
         Role::Primary => vec![
             budget(Per::Unit, Who::Operators, "10m", 12_000, 10 * GIB, Some(5)),
-            budget(Per::Zone, Who::Operators, "24h", 40_000, 80 * GIB, Some(60)),
+            budget(Per::Zone, Who::Operators, "24h", 40_000, 80 * GIB, None),
+            tenants(Per::Zone, "10m", 30),
             budget(Per::User, Who::Owners, "24h", 200_000, 200 * GIB, None),
         ],
         Role::Backup => vec![
@@ -113,6 +114,12 @@ pub(super) fn smallest(budget: &Budget, side: Side) -> u64 {
         Side::Tenants => FEWEST_TENANTS,
     };
     (side.limit(budget).unwrap_or(0) / SMALLEST).max(least)
+}
+
+/// A budget of tenants alone, which holds for everybody.
+fn tenants(per: Per, window: &str, tenants: u32) -> Budget {
+    let both = budget(per, Who::Everyone, window, 0, 0, Some(tenants));
+    Budget { files: None, bytes: None, ..both }
 }
 
 fn budget(

@@ -80,11 +80,15 @@ impl Outliers {
             return None;
         }
         budgets.iter().enumerate().find_map(|(index, budget)| {
-            if budget.who.mask() & op.who == 0 || !budget.ops.contains(op.op) {
+            if !budget.ops.contains(op.op) {
                 return None;
             }
+            // The limit of tenants holds also for callers whom the budget leaves out.
+            let concerns =
+                |one: &Outlier| budget.who.mask() & op.who != 0 || one.side == Side::Tenants;
             let key = (op.zone, index, budget.per.actor(op.unit, op.user));
-            self.by_actor.get(&key)?.iter().find(|one| (one.from..=one.to).contains(&op.now))
+            let mut of_actor = self.by_actor.get(&key)?.iter();
+            of_actor.find(|one| (one.from..=one.to).contains(&op.now) && concerns(one))
         })
     }
 

@@ -107,6 +107,10 @@ fn propose_zone(survey: &Survey, zone: usize, recorded: u64) -> ProposedZone {
     let taken = survey.taken[zone];
     let seen_any = taken.ops > taken.unknown_cost;
     let budgets = survey.budgets[zone].iter().enumerate();
+    let limits_any = |one: &ProposedBudget| {
+        let Budget { files, bytes, tenants, .. } = &one.budget;
+        files.is_some() || bytes.is_some() || tenants.is_some()
+    };
     let budgets = budgets.filter(|_| seen_any).map(|(index, limits)| {
         let mut budget = limits.clone();
         let mut sides = Vec::new();
@@ -126,7 +130,7 @@ fn propose_zone(survey: &Survey, zone: usize, recorded: u64) -> ProposedZone {
         ops: taken.ops,
         left_out: taken.left_out,
         unknown_cost: taken.unknown_cost,
-        budgets: budgets.collect(),
+        budgets: budgets.filter(limits_any).collect(),
     }
 }
 

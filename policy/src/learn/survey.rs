@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use holdfast_abi::{AccountKey, Mode, Per, Window};
+use holdfast_abi::{AccountKey, Cost, Limit, Mode, PartTime, Per, TenantSpend, Window};
 
 use super::Rules;
 use super::ceilings::{Amount, Side, ceiling, ceilings, smallest};
@@ -12,7 +12,7 @@ use super::peaks::{FEWEST_WINDOWS, Peak, Peaks};
 use super::propose::{Proposal, propose};
 use crate::budget::Budget;
 use crate::model::{Policy, Zone};
-use crate::replay::{RecordedOp, Simulation};
+use crate::replay::{MAX_ACCOUNTS, RecordedOp, Simulation};
 
 /// Tenants that are told apart in one window of one actor: no budget allows more than 64.
 const MOST_TENANTS: usize = 1_024;
@@ -63,16 +63,21 @@ pub(super) struct Measured {
 struct Stretch {
     /// Which stretch of the window's length it is.
     number: u64,
+    /// When the last op was.
+    latest: u64,
+    /// Whether more was charged than tenants.
+    charged: bool,
     /// The most of each side, and when.
     peaks: [Peak; 3],
     tenants: Touched,
 }
 
-/// When each tenant was last touched.
+/// When each tenant was last touched, and what those have lost that did not count yet.
 #[derive(Clone, Debug, Default)]
 struct Touched {
     last: HashMap<u64, u64>,
     by_time: BTreeSet<(u64, u64)>,
+    spends: HashMap<u64, TenantSpend>,
 }
 
 impl Survey {
@@ -129,11 +134,36 @@ impl Survey {
         for key in decision.charge.accounts() {
             self.measure(key, op);
         }
+        self.measure_left_out(op);
         if self.looks != self.simulation.looks() {
             self.looks = self.simulation.looks();
             for key in crate::replay::gone(&self.simulation, self.stretches.keys()) {
-                self.finish(&key);
+                let Some(&(zone, index)) = self.index.get(&key.budget) else { continue };
+                let window_ns = self.budgets[zone][index].window.ns();
+                // A caller who is left out of a budget has no account in the simulation.
+                if self.stretches[&key].latest.saturating_add(window_ns) < op.now {
+                    self.finish(&key);
+                }
             }
+        }
+    }
+
+    /// The limit of tenants holds also for callers whom a budget leaves out.
+    fn measure_left_out(&mut self, op: &RecordedOp) {
+        let zone = &self.simulation.policy().zones[op.zone];
+        let keys: Vec<AccountKey> = self.budgets[op.zone]
+            .iter()
+            .filter(|budget| budget.tenants.is_some() && budget.ops.contains(op.op))
+            .filter(|budget| budget.who.mask() & op.who == 0)
+            .map(|budget| AccountKey {
+                budget: budget.id(&zone.name),
+                actor: budget.per.actor(op.unit, op.user),
+            })
+            .collect();
+        for key in keys {
+            let has_room = self.stretches.len() < MAX_ACCOUNTS || self.stretches.contains_key(&key);
+            let key = if has_room { key } else { AccountKey { actor: u64::MAX, ..key } };
+            self.measure(key, op);
         }
     }
 
@@ -182,10 +212,14 @@ impl Survey {
 
     fn measure(&mut self, key: AccountKey, op: &RecordedOp) {
         let Some(&(zone, index)) = self.index.get(&key.budget) else { return };
-        let Some(&Window { latest, files, bytes, .. }) = self.simulation.account(&key) else {
-            return;
-        };
         let budget = self.budgets[zone][index].clone();
+        let tenants_only = budget.who.mask() & op.who == 0;
+        let (latest, files, bytes) = match self.simulation.account(&key) {
+            Some(&Window { latest, files, bytes, .. }) => (latest.max(op.now), files, bytes),
+            None if tenants_only => (op.now, 0, 0),
+            None => return,
+        };
+        let limit = budget.conf(&self.simulation.policy().zones[zone]).limit;
         let number = latest / budget.window.ns();
         if self.stretches.get(&key).is_some_and(|stretch| stretch.number != number) {
             let tenants = std::mem::take(
@@ -195,9 +229,12 @@ impl Survey {
             self.stretches.insert(key, Stretch { number, tenants, ..Stretch::default() });
         }
         let stretch = self.stretches.entry(key).or_insert(Stretch { number, ..Stretch::default() });
-        let tenants = stretch.tenants.touch(op.cost.tenant, latest, budget.window.ns());
+        stretch.latest = latest;
+        let tenants = stretch.tenants.touch(&op.cost, latest, &limit);
         let amount = Amount { files, bytes, tenants };
-        for side in Side::ALL {
+        let measured = if tenants_only { &[Side::Tenants][..] } else { &Side::ALL[..] };
+        stretch.charged |= !tenants_only;
+        for &side in measured {
             let (peak, amount) = (&mut stretch.peaks[side as usize], amount.of(side));
             if amount > peak.amount {
                 *peak = Peak { amount, actor: key.actor, at: latest };
@@ -226,7 +263,8 @@ impl Survey {
         let Some(stretch) = self.stretches.remove(key) else { return };
         let Some(&(zone, index)) = self.index.get(&key.budget) else { return };
         let measured = &mut self.measured[zone][index];
-        for side in Side::ALL {
+        let measured_sides = if stretch.charged { &Side::ALL[..] } else { &[Side::Tenants][..] };
+        for &side in measured_sides {
             let peak = stretch.peaks[side as usize];
             measured.histograms[side as usize].add(peak.amount);
             measured.peaks[side as usize].add(peak);
@@ -282,15 +320,16 @@ impl Measured {
 }
 
 impl Touched {
-    /// A tenant is touched. How many are within the window: exactly as [`Window`] counts them.
-    fn touch(&mut self, tenant: u64, now: u64, window_ns: u64) -> u64 {
+    /// An op in a tenant. How many are within the window: exactly as [`Window`] counts them.
+    fn touch(&mut self, cost: &Cost, now: u64, limit: &Limit) -> u64 {
+        let (tenant, window_ns) = (cost.tenant, limit.window_ns);
         while let Some(&(last, old)) = self.by_time.first()
             && (last.saturating_add(window_ns) < now || self.last.len() > MOST_TENANTS)
         {
             self.by_time.remove(&(last, old));
             self.last.remove(&old);
         }
-        if tenant != 0 {
+        if tenant != 0 && (limit.counts_at_once(cost) || self.spend(cost, now, limit)) {
             let before = self.last.get(&tenant).copied();
             let last = match before {
                 Some(before) if before >= now => before + 1,
@@ -303,5 +342,17 @@ impl Touched {
             self.last.insert(tenant, last);
         }
         self.last.len() as u64
+    }
+
+    /// Adds to what a tenant has lost. Whether that is enough for it to count.
+    fn spend(&mut self, cost: &Cost, now: u64, limit: &Limit) -> bool {
+        let part = PartTime::of_bucket(0, limit.bucket_of(now));
+        if self.spends.len() > MOST_TENANTS {
+            self.spends.retain(|_, spend| spend.spent(part) != (0, 0));
+        }
+        let spend = self.spends.entry(cost.tenant).or_default();
+        spend.add(part, cost);
+        let (files, bytes) = spend.spent(part);
+        limit.counts(files, bytes)
     }
 }

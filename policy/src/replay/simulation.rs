@@ -38,7 +38,7 @@ impl Simulation {
         let confs = policy
             .zones
             .iter()
-            .flat_map(|zone| zone.budgets.iter().map(|budget| budget.conf(&zone.name)));
+            .flat_map(|zone| zone.budgets.iter().map(|budget| budget.conf(zone)));
         let limits = confs.map(|conf| (conf.id, conf.limit)).collect();
         let model = Model::new(policy);
         Self { model, limits, most, look_at: (most / 16).max(1), looks: 0, shared: 0 }
@@ -83,6 +83,10 @@ impl Simulation {
         self.model.accounts.retain(|key, window| {
             limits.get(&key.budget).is_none_or(|limit| matters(window, limit, now))
         });
+        let accounts = &self.model.accounts;
+        self.model.tenants.retain(|key, _| {
+            accounts.contains_key(&AccountKey { budget: key.budget, actor: key.actor })
+        });
         self.looks += 1;
         // Not again before it has doubled: each look is paid for by as many new accounts.
         self.look_at = (self.model.accounts.len() * 2).max(self.most / 16).max(1);
@@ -91,7 +95,7 @@ impl Simulation {
     /// Whether each account the op would be charged to is there.
     fn knows(&self, op: &RecordedOp) -> bool {
         let zone = &self.model.policy.zones[op.zone];
-        let applies = zone.budgets.iter().filter(|budget| budget.who.mask() & op.who != 0);
+        let applies = zone.budgets.iter().filter(|budget| budget.concerns(op.who));
         let mut keys = applies.map(|budget| AccountKey {
             budget: budget.id(&zone.name),
             actor: budget.per.actor(op.unit, op.user),

@@ -236,3 +236,55 @@ fn a_latch_ends_when_the_window_has_drained() {
         assert_eq!(outcome(&model.decide(&at(134))), ALLOWED);
     }
 }
+
+/// A daemon that owns every tenant's files was left out of every limit of tenants.
+#[test]
+fn tenant_limit_holds_for_everybody() {
+    let budget = "per = \"unit\", who = \"operators\", files = 5, tenants = 2, window = \"10m\"";
+    let mut model = model("enforce", &[budget]);
+    let owner = |tenant| {
+        let cost = Cost { files: 1, bytes: 0, tenant };
+        Request { cost, ..request(Op::Remove, OWNER, 1, 0) }
+    };
+    for _ in 0..50 {
+        assert_eq!(outcome(&model.decide(&owner(1))), ALLOWED, "its files are not counted");
+    }
+    assert_eq!(outcome(&model.decide(&remove(5))), ALLOWED);
+    assert_eq!(model.decide(&remove(1)).reason, Reason::Files);
+    assert_eq!(outcome(&model.decide(&owner(2))), ALLOWED, "a trip of files is not an owner's");
+    assert_eq!(model.decide(&owner(0)).reason, Reason::None);
+    assert_eq!(outcome(&model.decide(&owner(3))), (Verdict::Deny, Reason::Tenants, true, Some(0)));
+    assert_eq!(outcome(&model.decide(&owner(1))), (Verdict::Deny, Reason::Latched, false, Some(0)));
+}
+
+#[test]
+fn tenant_counts_once_it_lost_enough() {
+    let zone = "mode = \"enforce\"\non_trip = \"deny\"\ntenant_counts_after = \"100 files\"";
+    let budget = "per = \"unit\", tenants = 2, window = \"10m\"";
+    let mut model = crate::model(zone, &[budget]);
+    let op = |tenant, files| Request { cost: Cost { files, bytes: 0, tenant }, ..remove(1) };
+    for tenant in 1..=60 {
+        assert_eq!(outcome(&model.decide(&op(tenant, 99))), ALLOWED);
+    }
+    let failed = model.decide(&op(1, 1));
+    assert_eq!(outcome(&failed), ALLOWED);
+    model.give_back(&failed.charge);
+    for tenant in [2, 3] {
+        assert_eq!(outcome(&model.decide(&op(tenant, 1))), ALLOWED);
+    }
+    assert_eq!(model.decide(&op(4, 1)).reason, Reason::Tenants);
+}
+
+/// What a directory that leaves in one stroke has in it is not known. An owner's is in one tenant, if it is in one.
+#[test]
+fn detach_costs_owner_its_tenant() {
+    let budget = "per = \"unit\", who = \"operators\", tenants = 1, window = \"10m\"";
+    let mut model = model("enforce", &[budget]);
+    let detach = |tenant| {
+        let cost = Cost { files: 1, bytes: 0, tenant };
+        Request { cost, ..request(Op::Detach, OWNER, 1, 0) }
+    };
+    assert_eq!(outcome(&model.decide(&detach(1))), ALLOWED);
+    assert_eq!(model.decide(&detach(0)).reason, Reason::UnknownCost);
+    assert_eq!(model.decide(&detach(2)).reason, Reason::Tenants);
+}

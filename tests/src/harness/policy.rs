@@ -12,6 +12,7 @@ pub(crate) struct Zone {
     role: &'static str,
     paths: Vec<String>,
     depth: u32,
+    counts_after: Option<String>,
     mode: Mode,
     on_trip: OnTrip,
     hold_timeout: Option<String>,
@@ -40,6 +41,7 @@ impl Zone {
             role: "primary",
             paths: vec![root.display().to_string()],
             depth: 1,
+            counts_after: None,
             mode: Mode::Enforce,
             on_trip: OnTrip::Deny,
             hold_timeout: None,
@@ -60,6 +62,12 @@ impl Zone {
 
     pub(crate) fn depth(mut self, depth: u32) -> Self {
         self.depth = depth;
+        self
+    }
+
+    /// How much of a tenant has to go until it counts.
+    pub(crate) fn counts_after(mut self, amount: &str) -> Self {
+        self.counts_after = Some(amount.to_owned());
         self
     }
 
@@ -183,6 +191,9 @@ pub(crate) fn render(zones: &[Zone]) -> String {
             zone.mode.word(),
             zone.on_trip.word()
         );
+        if let Some(amount) = &zone.counts_after {
+            let _ = writeln!(text, "tenant_counts_after = {amount:?}");
+        }
         if let Some(time) = &zone.hold_timeout {
             let _ = writeln!(text, "hold_timeout = {time:?}");
         }

@@ -2,6 +2,7 @@
 //! 2012 is stopped at the budget.
 
 use std::fs;
+use std::os::unix::fs::chown;
 use std::path::Path;
 
 use anyhow::Result;
@@ -18,7 +19,14 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario::once("shipped_policy_lets_rsync_restore", |ctx| RESTORE.runs(ctx)).heavy(),
     Scenario::once("shipped_policy_lets_mail_run", |ctx| MAIL.runs(ctx)),
     Scenario::once("shipped_policy_lets_backup_locks_go", |ctx| LOCKS.runs(ctx)),
+    Scenario::once("shipped_policy_lets_logs_rotate", |ctx| LOGS.runs(ctx)),
+    Scenario::once("shipped_policy_lets_sessions_go", |ctx| SESSIONS.runs(ctx)),
+    Scenario::once("shipped_policy_lets_dumps_expire", |ctx| DUMPS.runs(ctx)),
     Scenario::once("shipped_policy_stops_root_session", root_session),
+    Scenario::once("shipped_policy_stops_www_data", www_data),
+    Scenario::once("shipped_policy_stops_customers_in_turn", customers_in_turn),
+    Scenario::once("shipped_policy_stops_session_per_customer", session_per_customer),
+    Scenario::once("shipped_policy_stops_chown_first", chown_first),
 ];
 
 /// A job under the shipped policy. Its scripts get the zone's path, a directory beside it, and how
@@ -153,6 +161,69 @@ const LOCKS: Job = Job {
     destroys: 900,
 };
 
+/// Logs of forty customers, four for each: the oldest goes, the current one is emptied.
+const LOGS: Job = Job {
+    zone: 0,
+    amount: 4,
+    prepare: r#"
+        for customer in "$1"/customer-{1..40}; do
+            mkdir -p "$customer/logs"
+            for ((n = 0; n < $3; n++)); do
+                for log in access-$n.log access-$n.log.1; do
+                    echo "a line of $log" >"$customer/logs/$log"
+                done
+            done
+        done"#,
+    work: r#"
+        for customer in "$1"/customer-{1..40}; do
+            for log in "$customer"/logs/*.log; do
+                rm "$log.1"
+                cp "$log" "$log.1"
+                truncate -s 0 "$log"
+            done
+        done"#,
+    uid: 0,
+    destroys: 40 * 2 * 4,
+};
+
+/// Sessions of forty sites, cleaned up by root as distributions' cron jobs do.
+const SESSIONS: Job = Job {
+    zone: 0,
+    amount: 60,
+    prepare: r#"
+        for customer in "$1"/customer-{1..40}; do
+            mkdir -p "$customer/sessions"
+            for ((n = 0; n < $3; n++)); do
+                echo data >"$customer/sessions/sess_$n"
+            done
+        done
+        touch -d '2 days ago' "$1"/customer-*/sessions/*"#,
+    work: r#"find "$1" -path '*/sessions/sess_*' -type f -mmin +24 -delete"#,
+    uid: 0,
+    destroys: 40 * 60,
+};
+
+/// Dumps of forty customers: the oldest two go, and the current one is written again.
+const DUMPS: Job = Job {
+    zone: 1,
+    amount: 14,
+    prepare: r#"
+        for customer in "$1"/customer-{1..40}; do
+            mkdir -p "$customer"
+            for ((n = 0; n < $3; n++)); do
+                echo dump >"$customer/dump-$n.sql.gz"
+                touch -d "$n days ago" "$customer/dump-$n.sql.gz"
+            done
+        done"#,
+    work: r#"
+        find "$1" -name 'dump-*' -mtime +11 -delete
+        for customer in "$1"/customer-*; do
+            echo 'new dump' >"$customer/dump-0.sql.gz"
+        done"#,
+    uid: 0,
+    destroys: 40 * 3,
+};
+
 impl Job {
     /// Insists that the job is done and nothing trips.
     fn runs(&self, ctx: &mut Ctx<'_>) -> Result<()> {
@@ -186,11 +257,82 @@ impl Job {
 const EACH: u64 = 150;
 /// The customers that one unit may empty in ten minutes.
 const PER_UNIT: u64 = 5;
+/// The customers that all units together may.
+const PER_ZONE: u64 = 30;
+/// What each further customer can lose until it counts.
+const UNCOUNTED: u64 = 99;
+/// Who owns the customers' files.
+#[derive(Clone, Copy)]
+enum Owner {
+    Root,
+    /// One account of a service.
+    Service,
+    /// Each customer a user of its own.
+    Each,
+}
 
-/// The script as it was, in somebody's session as root: it is held, and what is gone by then is counted.
+/// The account of a service, and the first of the customers'.
+const SERVICE: u32 = 5_000;
+
+/// The script as it was, in somebody's session as root.
 fn root_session(ctx: &mut Ctx<'_>) -> Result<()> {
     let script = r#"for customer in "$1"/customer-*; do rm -rf "$customer"/*; done"#;
-    let tree = Tree::make(&ctx.base.join("zone-0"), 12, EACH)?;
+    stops(ctx, Owner::Root, script, PER_UNIT)
+}
+
+/// A web server's account, to which all of the customers' files belong.
+fn www_data(ctx: &mut Ctx<'_>) -> Result<()> {
+    let script = r#"setpriv --reuid 5000 --regid 5000 --clear-groups \
+        find "$1" -type f -delete"#;
+    stops(ctx, Owner::Service, script, PER_UNIT)
+}
+
+/// Root becomes each customer in turn.
+fn customers_in_turn(ctx: &mut Ctx<'_>) -> Result<()> {
+    let script = r#"for customer in "$1"/customer-*; do
+            setpriv --reuid "$(stat -c %u "$customer")" --clear-groups \
+                find "$customer" -type f -delete
+        done"#;
+    stops(ctx, Owner::Each, script, PER_UNIT)
+}
+
+/// Root gives everything to one account first, and becomes that.
+fn chown_first(ctx: &mut Ctx<'_>) -> Result<()> {
+    let script = r#"chown -R 5000:5000 "$1"
+        setpriv --reuid 5000 --regid 5000 --clear-groups find "$1" -type f -delete"#;
+    stops(ctx, Owner::Each, script, PER_UNIT)
+}
+
+/// Each customer's files go in a session of its own, as the customer.
+fn session_per_customer(ctx: &mut Ctx<'_>) -> Result<()> {
+    let script = r#"above=/sys/fs/cgroup$(sed -n 's/^0:://p' /proc/self/cgroup)
+        for customer in "$1"/customer-*; do
+            session=$above/${customer##*/}
+            mkdir "$session"
+            (
+                echo $BASHPID >"$session/cgroup.procs"
+                exec setpriv --reuid "$(stat -c %u "$customer")" --clear-groups \
+                    find "$customer" -type f -delete
+            )
+        done"#;
+    stops(ctx, Owner::Each, script, PER_ZONE)
+}
+
+/// Runs a script over more customers than go. It is held, and what is gone by then is counted: so many customers, and of one
+/// more what does not count.
+fn stops(ctx: &mut Ctx<'_>, owner: Owner, script: &str, customers: u64) -> Result<()> {
+    let tree = Tree::make(&ctx.base.join("zone-0"), customers + 7, EACH)?;
+    for customer in 0..tree.tenants {
+        let uid = match owner {
+            Owner::Root => continue,
+            Owner::Service => Some(SERVICE),
+            Owner::Each => Some(SERVICE + customer as u32),
+        };
+        chown(tree.tenant(customer), uid, uid)?;
+        for file in 0..tree.files {
+            chown(tree.file(customer, file), uid, uid)?;
+        }
+    }
     shipped(ctx)?;
     let unit = ctx.unit("script")?;
     let tool = Tool::new("bash").args(["-c", script, "script"]).arg(&tree.root).unit(&unit);
@@ -202,6 +344,6 @@ fn root_session(ctx: &mut Ctx<'_>) -> Result<()> {
     let (gone, left) = (tree.files_gone()?, count(&tree.root)?.files);
     unit.kill()?;
     ctx.lab.note(format!("{gone} of {} files gone", gone + left));
-    check_eq!(gone, PER_UNIT * EACH, "files gone of {}", tree.total());
+    check_eq!(gone, customers * EACH + UNCOUNTED, "files gone of {}", tree.total());
     tree.rest_is_intact()
 }

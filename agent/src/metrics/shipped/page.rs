@@ -72,7 +72,7 @@ fn facts(turn: u64) -> Facts {
         [row(op, Verdict::Allow, 10 * turn), row(op, Verdict::Hold, turn)].into_iter()
     });
     let zone = &test_plan().policy.zones[0];
-    let conf = zone.budgets[0].conf(&zone.name);
+    let conf = zone.budgets[0].conf(zone);
     let mut window = Window::new();
     for _ in 0..3 {
         let cost = Cost { files: 90, bytes: 1000, tenant: 1 };

@@ -29,6 +29,7 @@ use world::World;
 
 pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario::each("kernel_and_model_agree", agree).traced(),
+    Scenario::each("kernel_and_model_agree_about_tenants", agree_about_tenants).traced(),
     Scenario::each("kernel_and_model_agree_about_holds", holds::agree).traced(),
     Scenario::each("kernel_and_model_agree_about_allowances", allowances::agree).traced(),
 ];
@@ -54,6 +55,15 @@ fn budgets(zone: Zone) -> Zone {
         .budget(Budget::files(250).window("3s"))
 }
 
+/// A tenant counts once so much of it went, and the limits of tenants hold for those whom budgets leave out.
+fn tenant_budgets(zone: Zone, seed: u64) -> Zone {
+    zone.counts_after(["4 files", "3KiB", "7 files"][seed as usize % 3])
+        .budget(Budget::tenants(2).per(Per::Unit).who(Who::Operators).window("1s"))
+        .budget(Budget::files(40).and_tenants(3).per(Per::User).who(Who::Owners).window("2s"))
+        .budget(Budget::files(200).and_tenants(6).who(Who::Operators).window("3s").latch("1s"))
+        .budget(Budget::tenants(4).ops(&[Op::Truncate, Op::MoveOut]).window("2s"))
+}
+
 /// What the dice start from.
 fn seed() -> u64 {
     let given = std::env::var("HOLDFAST_TEST_SEED").ok().and_then(|seed| seed.parse().ok());
@@ -63,7 +73,11 @@ fn seed() -> u64 {
 }
 
 fn agree(ctx: &mut Ctx<'_>) -> Result<()> {
-    seeded(ctx, agree_on)
+    seeded(ctx, |ctx, seed| agree_on(ctx, seed, budgets))
+}
+
+fn agree_about_tenants(ctx: &mut Ctx<'_>) -> Result<()> {
+    seeded(ctx, |ctx, seed| agree_on(ctx, seed, |zone| tenant_budgets(zone, seed)))
 }
 
 /// Runs a test that throws dice, and says how to have them fall the same way again if it fails.
@@ -72,7 +86,7 @@ fn seeded(ctx: &mut Ctx<'_>, test: impl Fn(&mut Ctx<'_>, u64) -> Result<()>) -> 
     test(ctx, seed).with_context(|| format!("seed {seed} (set HOLDFAST_TEST_SEED to repeat it)"))
 }
 
-fn agree_on(ctx: &mut Ctx<'_>, seed: u64) -> Result<()> {
+fn agree_on(ctx: &mut Ctx<'_>, seed: u64, budgets: impl Fn(Zone) -> Zone) -> Result<()> {
     let mut random = Random::new(seed);
     let root = ctx.base.join("zone");
     let mut world = World::make(&root, &ctx.outside()?, &mut random)?;
