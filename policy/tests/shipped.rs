@@ -66,6 +66,7 @@ impl Node {
             can_wait: true,
             held_since: None,
             mark: None,
+            made_at: None,
             inside: &[],
         }
     }

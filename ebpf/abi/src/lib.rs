@@ -9,6 +9,7 @@ mod allowance;
 mod config;
 mod destroyed;
 mod event;
+mod fresh;
 mod op;
 mod window;
 
@@ -31,6 +32,7 @@ pub use event::{
     Event, FLAG_AGENT_GONE, FLAG_FIRST, FLAG_KTHREAD, FLAG_NOT_STOPPED, FLAG_PACED, FLAG_PATH_CUT,
     FLAG_STRICT, FLAG_TOO_LARGE, PATH_ROOM,
 };
+pub use fresh::{FRESH_NS, InodeKey, MAX_FRESH, Made};
 pub use op::{Mode, OnTrip, Op, OpMask, Per, Reason, Verdict, Who, WhoMask};
 pub use window::{
     Account, BUCKETS, Bucket, Cost, Limit, MAX_TENANTS, Over, Receipt, Slot, Trip, Window,
@@ -39,7 +41,7 @@ pub use window::{
 
 /// Version of everything in this crate. Pins live in a directory named for it, so that an agent never
 /// reads a map laid out by another version.
-pub const ABI_VERSION: u32 = 5;
+pub const ABI_VERSION: u32 = 6;
 /// How many zones one host can have, slot 0 (the canary) included.
 pub const MAX_ZONES: usize = 64;
 /// How many budgets one zone can have.

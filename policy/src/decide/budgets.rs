@@ -12,8 +12,13 @@ impl Model {
     ///
     /// They are asked in the order of their rank, not of the file: the first that refuses is that of the narrowest actor
     /// that is over, and it alone trips. An op that costs more than a whole limit is refused by that budget, no other is
-    /// asked, and nobody trips: it would be refused however little was spent.
-    pub(super) fn charge_budgets(&mut self, request: &Request<'_>) -> Result<Charge, Refusal> {
+    /// asked, and nobody trips: it would be refused however little was spent. Nor does anybody unless this asks so
+    /// (`trips`).
+    pub(super) fn charge_budgets(
+        &mut self,
+        request: &Request<'_>,
+        trips: bool,
+    ) -> Result<Charge, Refusal> {
         let mut charge = Charge { cost: request.cost, ..Charge::default() };
         let zone = &self.policy.zones[request.zone];
         let mut asked: Vec<(usize, BudgetConf)> = zone
@@ -33,13 +38,14 @@ impl Model {
             let actor = zone.budgets[*index].per.actor(request.unit, request.user);
             let key = AccountKey { budget: budget.id, actor };
             let account = self.accounts.entry(key).or_default();
-            match ask(account, zone, budget, request, too_large) {
+            match ask(account, zone, budget, request, trips && !too_large) {
                 Ok(Some(receipt)) => charge.receipts.push((key, receipt)),
                 Ok(None) => {}
                 Err(reason) => {
+                    let tripped = account.trip.counts_at(request.now, &budget.limit);
                     self.give_back_budgets(&charge);
                     let first = reason != Reason::Latched && !too_large;
-                    return Err(Refusal { reason, first, budget: Some(*index) });
+                    return Err(Refusal { reason, first, budget: Some(*index), tripped });
                 }
             }
         }
@@ -55,7 +61,7 @@ impl Model {
     }
 }
 
-/// Charges one budget, if it counts this op, or trips it.
+/// Charges one budget, if it counts this op. Else it trips, if it is to.
 ///
 /// A latched account refuses every op, also those it does not count; but where the zone throttles, a latched account is
 /// one that is paced: it goes on taking what its rate allows.
@@ -64,7 +70,7 @@ fn ask(
     zone: &Zone,
     budget: &BudgetConf,
     request: &Request<'_>,
-    too_large: bool,
+    trips: bool,
 ) -> Result<Option<Receipt>, Reason> {
     let (now, mode) = (request.now, zone.mode as u32);
     let paces = zone.mode == Mode::Enforce && zone.on_trip == OnTrip::Throttle;
@@ -80,7 +86,7 @@ fn ask(
     }
     let charged = account.take(&budget.limit, now, latched, &request.cost);
     if let Err(over) = charged
-        && !too_large
+        && trips
     {
         account.trip(&budget.limit, mode, paces, over);
         if over != Over::Latched {

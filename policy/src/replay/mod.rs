@@ -46,6 +46,7 @@ impl RecordedOp {
             can_wait: true,
             held_since: None,
             mark: None,
+            made_at: None,
             inside: &[],
         }
     }

@@ -2,6 +2,7 @@
 
 mod allowances;
 mod budgets;
+mod fresh;
 mod holds;
 mod promises;
 mod throttles;
@@ -46,6 +47,7 @@ fn request(op: Op, who: WhoMask, files: u64, bytes: u64) -> Request<'static> {
         can_wait: true,
         held_since: None,
         mark: None,
+        made_at: None,
         inside: &[],
     }
 }

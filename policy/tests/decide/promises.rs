@@ -138,6 +138,7 @@ impl World {
             can_wait: true,
             held_since: self.paused[thread],
             mark: None,
+            made_at: None,
             inside: &[],
         };
         let before = self.model.accounts.clone();

@@ -15,6 +15,7 @@ mod concurrent;
 mod differential;
 mod evasions;
 mod failed_ops;
+mod fresh;
 mod holds;
 mod incidents;
 mod learn;
@@ -60,6 +61,7 @@ pub(crate) const ALL: &[&[Scenario]] = &[
     who::SCENARIOS,
     modes::SCENARIOS,
     failed_ops::SCENARIOS,
+    fresh::SCENARIOS,
     roots::SCENARIOS,
     mounts::SCENARIOS,
     policies::SCENARIOS,

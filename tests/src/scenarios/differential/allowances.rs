@@ -372,6 +372,7 @@ fn compare(
             can_wait: true,
             held_since: None,
             mark: *mark,
+            made_at: None,
             inside,
         };
         let own = model.allowances.iter().find(|one| Some(one.serial) == *mark);

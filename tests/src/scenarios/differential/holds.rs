@@ -134,7 +134,8 @@ fn paths(step: &Step) -> Vec<&Path> {
         | Step::Rmdir(path)
         | Step::Truncate(path, _)
         | Step::TruncatePath(path, _)
-        | Step::Empty(path) => vec![path],
+        | Step::Empty(path)
+        | Step::Make(path, _) => vec![path],
     }
 }
 
@@ -236,6 +237,7 @@ impl Judge<'_> {
             can_wait: true,
             held_since: self.since[actor],
             mark: None,
+            made_at: None,
             inside: &[],
         };
         let decision = self.model.decide(&request);
