@@ -197,7 +197,6 @@ pub unsafe extern "C" fn hf_decide(inflight: *mut InFlight) -> i32 {
         request.is_trial = 0;
         if request.reason != Reason::None as u8 {
             let is_known = request.reason != Reason::NoAccount as u8;
-            inflight.return_charges(charged_before);
             if is_known && hf_is_fresh(inflight, tripped) != 0 {
                 request.reason = Reason::Fresh as u8;
                 request.paced = 0;
@@ -207,10 +206,6 @@ pub unsafe extern "C" fn hf_decide(inflight: *mut InFlight) -> i32 {
         }
     }
     let refused = !covered && !is_within(request.reason);
-    if refused {
-        // The budgets that accepted before this one refused.
-        inflight.return_charges(charged_before);
-    }
     let mut verdict = if !refused {
         Verdict::Allow as u8
     } else if !enforces {
@@ -262,7 +257,7 @@ pub fn is_within(reason: u8) -> bool {
     reason == Reason::None as u8 || reason == Reason::Fresh as u8
 }
 
-/// Charges the budgets of the op's zone until one refuses. Returns when that one's account tripped last, if what was
+/// Charges the budgets of the op's zone, or none if one refuses. Returns when that one's account tripped last, if what was
 /// spent then still counts; else the time of the op.
 ///
 /// They are asked in the order of their rank: the narrowest actor that is over trips. What costs more than a whole limit
@@ -274,6 +269,7 @@ pub unsafe extern "C" fn hf_charge_all(zone: *const ZoneConf, inflight: *mut InF
         return 0;
     }
     let (zone, inflight) = (&*zone, &mut *inflight);
+    let charged_before = inflight.charges;
     let op_bit = 1u16 << (inflight.request.op & 7);
     for index in 0..MAX_BUDGETS {
         let budget = &zone.budgets[index];
@@ -284,6 +280,7 @@ pub unsafe extern "C" fn hf_charge_all(zone: *const ZoneConf, inflight: *mut InF
             inflight.request.too_large = 1;
         }
     }
+    let mut tripped = 0;
     for index in 0..MAX_BUDGETS {
         if index >= zone.budget_count as usize {
             break;
@@ -296,10 +293,15 @@ pub unsafe extern "C" fn hf_charge_all(zone: *const ZoneConf, inflight: *mut InF
             continue;
         }
         if hf_charge(budget, inflight) != 0 {
-            return inflight.outcome.trip.counts_at(inflight.request.now, &budget.limit);
+            tripped = inflight.outcome.trip.counts_at(inflight.request.now, &budget.limit);
+            break;
         }
     }
-    0
+    if inflight.request.reason != Reason::None as u8 {
+        // The budgets that accepted before that one refused.
+        inflight.return_charges(charged_before);
+    }
+    tripped
 }
 
 /// Charges one budget. Returns 0, or the [`Reason`] it is over, which it leaves in the request too.

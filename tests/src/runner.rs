@@ -66,18 +66,20 @@ pub(crate) struct Scenario {
     pub(crate) on: &'static [Fs],
     /// Whether the agent must report every op, also those within budget.
     pub(crate) trace: bool,
+    /// Whether a light run leaves it out.
+    pub(crate) heavy: bool,
     pub(crate) run: fn(&mut Ctx<'_>) -> Result<()>,
 }
 
 impl Scenario {
     /// Runs on every filesystem.
     pub(crate) const fn each(name: &'static str, run: fn(&mut Ctx<'_>) -> Result<()>) -> Self {
-        Self { name, boot: Boot::Normal, on: &Fs::ALL, trace: false, run }
+        Self { name, boot: Boot::Normal, on: &Fs::ALL, trace: false, heavy: false, run }
     }
 
     /// Runs once, on ext4: the filesystem makes no difference to what it shows.
     pub(crate) const fn once(name: &'static str, run: fn(&mut Ctx<'_>) -> Result<()>) -> Self {
-        Self { name, boot: Boot::Normal, on: &[Fs::Ext4], trace: false, run }
+        Self { name, boot: Boot::Normal, on: &[Fs::Ext4], trace: false, heavy: false, run }
     }
 
     /// Runs on these filesystems only.
@@ -88,6 +90,13 @@ impl Scenario {
 
     pub(crate) const fn traced(mut self) -> Self {
         self.trace = true;
+        self
+    }
+
+    /// It keeps a CPU busy for minutes, with a job as large as a real one: once in each run of all tests is enough, and on
+    /// each kernel in a nightly run.
+    pub(crate) const fn heavy(mut self) -> Self {
+        self.heavy = true;
         self
     }
 
@@ -143,11 +152,12 @@ pub(crate) fn list() -> bool {
 }
 
 /// Runs what was asked for; true if all passed and, unless a filter left none for this boot, at least one ran.
-pub(crate) fn run(boot: Boot, filter: Option<&str>) -> bool {
+pub(crate) fn run(boot: Boot, filter: Option<&str>, light: bool) -> bool {
     let mut lab = Lab::default();
     let (mut passed, mut failed) = (0_u32, 0_u32);
     let chosen = |(scenario, _, title): &(&Scenario, Fs, String)| {
         scenario.boot == boot
+            && !(light && scenario.heavy)
             && filter.is_none_or(|texts| texts.split(',').any(|text| title.contains(text)))
     };
     let chosen: Vec<_> = all().into_iter().filter(chosen).collect();

@@ -30,7 +30,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     case!("case_second_agent", "second-agent"),
     case!("case_stalled_stderr", "stalled-stderr"),
     case!("case_rmdir_at_limit", "rmdir-at-limit"),
-    case!("case_git_gc", "git-gc"),
+    case!("case_git_gc", "git-gc").heavy(),
     case!("case_service_account", "service-account"),
     case!("case_backup_lock", "backup-lock"),
     case!("case_reboot", "reboot"),

@@ -14,8 +14,8 @@ use crate::runner::{Scenario, boot_number};
 
 pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario::once("budgets_outlive_reboots", reboots).across_reboots(),
-    Scenario::once("budgets_outlive_an_unload", unload),
-    Scenario::once("damaged_budgets_file_is_told", damaged),
+    Scenario::once("budgets_outlive_an_unload", unload).waits(),
+    Scenario::once("damaged_budgets_file_is_told", damaged).waits(),
 ];
 
 const BUDGET: u64 = 8;

@@ -13,9 +13,9 @@ use crate::harness::{Ctx, Tool, Tree, check, check_eq, proc, sh, until};
 use crate::runner::Scenario;
 
 pub(super) const SCENARIOS: &[Scenario] = &[
-    Scenario::once("shipped_policy_lets_package_upgrade_run", |ctx| UPGRADE.runs(ctx)),
-    Scenario::once("shipped_policy_lets_sqlite_run", |ctx| SQLITE.runs(ctx)),
-    Scenario::once("shipped_policy_lets_rsync_restore", |ctx| RESTORE.runs(ctx)),
+    Scenario::once("shipped_policy_lets_package_upgrade_run", |ctx| UPGRADE.runs(ctx)).heavy(),
+    Scenario::once("shipped_policy_lets_sqlite_run", |ctx| SQLITE.runs(ctx)).heavy(),
+    Scenario::once("shipped_policy_lets_rsync_restore", |ctx| RESTORE.runs(ctx)).heavy(),
     Scenario::once("shipped_policy_lets_mail_run", |ctx| MAIL.runs(ctx)),
     Scenario::once("shipped_policy_lets_backup_locks_go", |ctx| LOCKS.runs(ctx)),
     Scenario::once("shipped_policy_stops_root_session", root_session),

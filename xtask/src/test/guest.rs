@@ -44,8 +44,14 @@ const WAYS: [Way; 5] = [
 ];
 
 /// Runs the scenarios on these kernels, in each way to boot them. The kernels run at the same time, and what waits beside the
-/// rest: a scenario rarely keeps more than one CPU busy.
-pub fn run(kernels: &[String], filter: Option<&str>, seed: Seed) -> Result<Vec<Place>> {
+/// rest: a scenario rarely keeps more than one CPU busy. All but the last kernel leave the heavy scenarios to it, unless they are
+/// named or it is night.
+pub fn run(
+    kernels: &[String],
+    filter: Option<&str>,
+    nightly: bool,
+    seed: Seed,
+) -> Result<Vec<Place>> {
     // Once, and before the clocks start.
     let binaries = &build::everything(true)?;
     let listed = &process::output(Command::new(&binaries[1]).arg("list"))?;
@@ -60,10 +66,12 @@ pub fn run(kernels: &[String], filter: Option<&str>, seed: Seed) -> Result<Vec<P
     thread::scope(|scope| {
         let mut threads = Vec::new();
         for (number, kernel) in kernels.iter().enumerate() {
+            let light = !nightly && filter.is_none() && number + 1 < kernels.len();
             for beside in [false, true] {
                 let is_here =
                     move |way: &&&Way| way.beside == beside && (!way.systemd || number == 0);
-                let each = move |way: &&Way| boot(kernel, way, filter, seed, binaries, packages);
+                let each =
+                    move |way: &&Way| boot(kernel, way, (filter, light), seed, binaries, packages);
                 threads
                     .push(scope.spawn(move || wanted.iter().filter(is_here).map(each).collect()));
             }
@@ -91,7 +99,7 @@ fn is_wanted(way: &Way, filter: Option<&str>, listed: &str) -> bool {
 fn boot(
     kernel: &str,
     way: &Way,
-    filter: Option<&str>,
+    (filter, light): (Option<&str>, bool),
     seed: Seed,
     binaries: &[PathBuf],
     packages: &[PathBuf],
@@ -106,6 +114,9 @@ fn boot(
     };
     if let (Some(filter), false) = (filter, way.systemd) {
         words.extend(["--filter".to_owned(), filter.to_owned()]);
+    }
+    if light && !way.systemd {
+        words.push("--light".to_owned());
     }
     let mut boot = Boot::new(kernel, Task::Run(words))?;
     if way.systemd {

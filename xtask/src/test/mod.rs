@@ -30,6 +30,9 @@ pub struct Options {
     /// Only in VMs
     #[arg(long)]
     vm_only: bool,
+    /// Everything on every kernel, also the heavy scenarios that are otherwise run on the last one only
+    #[arg(long, conflicts_with_all = ["host_only", "filter"])]
+    nightly: bool,
     /// Run the host tests that draw at random so many times, each time with a new seed, and nothing else
     #[arg(long, value_name = "N", conflicts_with_all = ["kernel", "vm_only", "filter"])]
     seeds: Option<u32>,
@@ -62,7 +65,7 @@ pub fn run(options: &Options) -> Result<i32> {
             true => kernels::TESTED.map(str::to_owned).to_vec(),
             false => options.kernel.clone(),
         };
-        places.extend(guest::run(&kernels, filter, seed)?);
+        places.extend(guest::run(&kernels, filter, options.nightly, seed)?);
     }
     Ok(summary(&places, filter.is_some(), seed, start.elapsed()))
 }

@@ -19,7 +19,7 @@ use crate::harness::{Ctx, Tool, check, check_eq, cli, hold, until};
 use crate::runner::Scenario;
 
 pub(crate) const SCENARIOS: &[Scenario] =
-    &[Scenario::once("audit_log_has_every_acknowledged_release_at_fifty_power_cuts", cuts)];
+    &[Scenario::once("audit_log_has_every_acknowledged_release_at_fifty_power_cuts", cuts).heavy()];
 
 const CUTS: usize = 50;
 /// Room for every release of them.

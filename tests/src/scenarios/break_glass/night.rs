@@ -115,6 +115,7 @@ fn typed(ctx: &mut Ctx<'_>) -> Result<()> {
 /// What has to be written fits into what was set aside.
 fn full(ctx: &mut Ctx<'_>) -> Result<()> {
     let tree = ctx.tree(1, 30)?;
+    ctx.lab.ensure(ctx.trace)?;
     ctx.lab.stop()?;
     let mount = Tool::new("mount").args(["-t", "tmpfs", "-o", "size=48m", "small", STATE_DIR]);
     mount.ok()?;

@@ -161,7 +161,11 @@ fn play(
             let allowed = [Errno::PERM.raw_os_error(), Errno::NOTEMPTY.raw_os_error()];
             check!(allowed.contains(&errno), "{:?} failed with error {errno}", planned.step);
         }
-        denied_in_a_row = if errno == Errno::PERM.raw_os_error() { denied_in_a_row + 1 } else { 0 };
+        if errno == Errno::PERM.raw_os_error() {
+            denied_in_a_row += 1;
+        } else if errno == 0 && !planned.is_free() {
+            denied_in_a_row = 0;
+        }
         if denied_in_a_row == 20 {
             std::thread::sleep(Duration::from_millis(150));
             denied_in_a_row = 0;
@@ -352,13 +356,12 @@ fn compare(
             Turn::Done(done) => done,
         };
         let Done { planned, actor, mark, inside, errno } = done;
+        let event = planned.event(&mut events, units[*actor], *errno)?;
         if planned.is_free() {
             check_eq!(*errno, 0, "error of the free op {planned:?}");
-            events.next_if(|event| planned.is_in(event));
             continue;
         }
-        let event = events.next().with_context(|| format!("no event for op {n}, {planned:?}"))?;
-        check!(planned.is_in(event), "op {n} should be {planned:?}, but the event is {event}");
+        let Some(event) = event else { continue };
         let uid = ACTORS[*actor].0;
         let now = cli::number(event, "time_ns")?;
         let request = Request {

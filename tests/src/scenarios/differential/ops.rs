@@ -1,13 +1,17 @@
 //! What to do next, and what that should cost.
 
+use std::iter::Peekable;
 use std::path::Path;
+use std::slice::Iter;
 
+use anyhow::Result;
 use holdfast_abi::{Cost, Op, Who, WhoMask};
+use rustix::io::Errno;
 use serde_json::Value;
 
 use super::world::World;
 use crate::harness::worker::Step;
-use crate::harness::{Random, cli};
+use crate::harness::{Random, check, cli};
 
 /// One op and everything about it that does not depend on the kernel.
 #[derive(Clone, Debug)]
@@ -79,11 +83,32 @@ impl Planned {
         self.made.filter(|(maker, _)| *maker == actor).map(|(_, at)| at)
     }
 
-    /// Whether this event is about this op, with this cost.
-    pub(super) fn is_in(&self, event: &Value) -> bool {
+    /// The event of this op, which a unit did and which ended with this error number. There need not be one for an op
+    /// that destroys nothing, nor for the removal of a filled directory: no budget is asked if it might refuse.
+    pub(super) fn event<'a>(
+        &self,
+        events: &mut Peekable<Iter<'a, Value>>,
+        unit: u64,
+        errno: i32,
+    ) -> Result<Option<&'a Value>> {
+        if let Some(event) = events.next_if(|event| self.is_in(event, unit)) {
+            return Ok(Some(event));
+        }
+        let is_told = !self.is_free() && errno != Errno::NOTEMPTY.raw_os_error();
+        check!(
+            !is_told,
+            "the event of {self:?} by unit {unit} should be next: {:?}",
+            events.peek()
+        );
+        Ok(None)
+    }
+
+    /// Whether this event is about this op of that unit, with this cost.
+    fn is_in(&self, event: &Value, unit: u64) -> bool {
         let number = |key| cli::number(event, key).ok();
         let path = Path::new(cli::text(event, "path"));
         cli::text(event, "op") == self.op.word()
+            && cli::number(&event["unit"], "id").ok() == Some(unit)
             && number("files") == Some(self.cost.files)
             && number("bytes") == Some(self.cost.bytes)
             && path.file_name() == self.target().file_name()
