@@ -114,6 +114,8 @@ fn removal(
         held_since: None,
         // This is about budgets; a note says where an allowance may cover it.
         mark: None,
+        // Nobody says who would remove a new file: as for one that was there before.
+        made_at: None,
         inside: &[],
     };
     model.releases.insert(request.hold_key(), question.released);
