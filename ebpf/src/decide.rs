@@ -10,7 +10,7 @@ use aya_ebpf::{
 use holdfast_abi::{
     Account, AccountKey, BudgetConf, CANARY_ZONE, Cost, FLAG_ALLOWANCES, Limit, MAX_BUDGETS, Mode,
     OVERFLOW_ACTOR, OnTrip, Op, Per, ROW_GIVEN_BACK, ROW_OBSERVED_GIVEN_BACK, Reason, Receipt,
-    Verdict, Who, ZoneConf, ZoneCounters, zone_index,
+    UNKNOWN_PLACE, Verdict, Who, ZoneConf, ZoneCounters, zone_index,
 };
 
 use crate::{
@@ -428,6 +428,12 @@ fn left(limit: u64, spent: u64) -> u64 {
 /// Whose spending counts.
 #[inline(always)]
 pub fn actor(per: u8, request: &Request) -> u64 {
+    let apart = if request.is_strict != 0 { UNKNOWN_PLACE } else { 0 };
+    apart | actor_of(per, request)
+}
+
+#[inline(always)]
+fn actor_of(per: u8, request: &Request) -> u64 {
     if per == Per::Unit as u8 {
         request.unit
     } else if per == Per::User as u8 {

@@ -250,7 +250,8 @@ unsafe fn truncate(dentry: *const Dentry, attr: *const Iattr) -> i32 {
         return 0;
     }
     let mut place = fs.locate(Dentry::parent(dentry));
-    if place.is_outside() && nlink > 1 {
+    // An inode that was reached by a handle can have been reached by its name since.
+    if place.is_strict() || place.is_outside() && nlink > 1 {
         place = fs.locate_alias(inode);
     }
     if place.is_outside() {

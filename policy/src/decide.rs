@@ -48,6 +48,8 @@ pub struct Request<'a> {
     pub cost: Cost,
     /// Boot-time nanoseconds, never 0.
     pub now: u64,
+    /// Whether its place cannot be determined. The zone is then the strict one of the filesystem.
+    pub is_strict: bool,
     /// Whether the calling thread can be paused: it is neither the kernel's own nor the agent's, there is room to remember
     /// it, and the agent that would let it go on was heard of lately.
     pub can_wait: bool,

@@ -63,6 +63,7 @@ impl Node {
             user,
             cost,
             now,
+            is_strict: false,
             can_wait: true,
             held_since: None,
             mark: None,

@@ -87,14 +87,17 @@ pub(super) fn reset(maps: &mut Maps, key: &abi::HoldKey) -> Result<usize, Kernel
     let mut count = 0;
     for budget in maps.zone_budgets(key.zone)? {
         let per = abi::Per::from_number(budget.per).unwrap_or(abi::Per::Zone);
-        let account = abi::AccountKey { budget: budget.id, actor: per.actor(key.unit, key.user) };
+        let actor = per.actor(key.unit, key.user);
+        let account = abi::AccountKey { budget: budget.id, actor };
+        let unplaced = abi::AccountKey { actor: actor | abi::UNKNOWN_PLACE, ..account };
         let is_latched = |window: &abi::Window| window.is_latched(now, abi::Mode::Observe as u32);
         let was_latched = match reset_account(&mut maps.accounts, account, is_latched)? {
             Some(was_latched) => was_latched,
             // There was no room for it: it shares the overflow account with everybody who is new.
             None => reset_account(&mut maps.overflow, budget.id, is_latched)?.unwrap_or(false),
         };
-        count += usize::from(was_latched);
+        let unplaced = reset_account(&mut maps.accounts, unplaced, is_latched)?.unwrap_or(false);
+        count += usize::from(was_latched || unplaced);
     }
     retry(maps, key)?;
     Ok(count)

@@ -110,6 +110,7 @@ fn removal(
         cost: AbiCost { files: question.cost.files, bytes: question.cost.bytes, tenant },
         now: now.boot_ns,
         // The agent that answers is there to let it go on.
+        is_strict: false,
         can_wait: true,
         held_since: None,
         // This is about budgets; a note says where an allowance may cover it.

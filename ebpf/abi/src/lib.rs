@@ -60,6 +60,9 @@ pub const MAX_ROOTS: u32 = 4096;
 pub const MAX_ACCOUNTS: u32 = 16_384;
 /// The actor that stands for everybody once the table of accounts is full.
 pub const OVERFLOW_ACTOR: u64 = u64::MAX;
+/// The bit of an actor that stands for its ops in places that cannot be determined. They may be in no zone at all, so they
+/// have accounts of their own, with the same limits: they never trip those of ops that are in a zone for certain.
+pub const UNKNOWN_PLACE: u64 = 1 << 63;
 /// Levels of directories that are followed before an op counts as being in an unknown place.
 pub const MAX_DEPTH: u32 = 16_384;
 

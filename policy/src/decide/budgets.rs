@@ -1,7 +1,7 @@
 //! Asking the budgets of a zone: every one that applies is charged, or none. What a refusal leads to is not decided here.
 
 use holdfast_abi::{
-    AccountKey, BudgetConf, Cost, Mode, OnTrip, Over, Reason, Receipt, Trip, Window,
+    AccountKey, BudgetConf, Cost, Mode, OnTrip, Over, Reason, Receipt, Trip, UNKNOWN_PLACE, Window,
 };
 
 use super::{Charge, Model, Refusal, Request};
@@ -35,7 +35,8 @@ impl Model {
             if too_large && !never(budget) {
                 continue;
             }
-            let actor = zone.budgets[*index].per.actor(request.unit, request.user);
+            let apart = if request.is_strict { UNKNOWN_PLACE } else { 0 };
+            let actor = apart | zone.budgets[*index].per.actor(request.unit, request.user);
             let key = AccountKey { budget: budget.id, actor };
             let account = self.accounts.entry(key).or_default();
             match ask(account, zone, budget, request, trips && !too_large) {

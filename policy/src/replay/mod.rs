@@ -43,6 +43,7 @@ impl RecordedOp {
             user: self.user,
             cost: self.cost,
             now: self.now,
+            is_strict: false,
             can_wait: true,
             held_since: None,
             mark: None,

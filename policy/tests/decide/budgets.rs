@@ -236,3 +236,19 @@ fn a_latch_ends_when_the_window_has_drained() {
         assert_eq!(outcome(&model.decide(&at(134))), ALLOWED);
     }
 }
+
+/// What may be in no zone at all has accounts of its own.
+#[test]
+fn unknown_places_trip_nobody_else() {
+    for per in ["unit", "user", "zone"] {
+        let budget = format!("per = \"{per}\", files = 3, window = \"10m\"");
+        let mut model = model("enforce", &[&budget]);
+        let unknown = Request { is_strict: true, ..remove(1) };
+        for request in [unknown, remove(1)] {
+            for _ in 0..3 {
+                assert_eq!(outcome(&model.decide(&request)), ALLOWED, "per {per}");
+            }
+            assert!(model.decide(&request).first, "per {per}");
+        }
+    }
+}

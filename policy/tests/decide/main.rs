@@ -44,6 +44,7 @@ fn request(op: Op, who: WhoMask, files: u64, bytes: u64) -> Request<'static> {
         user: 1_000,
         cost,
         now,
+        is_strict: false,
         can_wait: true,
         held_since: None,
         mark: None,

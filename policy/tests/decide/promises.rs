@@ -135,6 +135,7 @@ impl World {
             user: 7,
             cost,
             now: self.now,
+            is_strict: false,
             can_wait: true,
             held_since: self.paused[thread],
             mark: None,

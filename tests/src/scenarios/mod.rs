@@ -37,6 +37,7 @@ mod shipped;
 mod throttle;
 mod top;
 mod truncate;
+mod unknown_places;
 mod ways_in;
 mod who;
 
@@ -53,6 +54,7 @@ pub(crate) const ALL: &[&[Scenario]] = &[
     truncate::SCENARIOS,
     links::SCENARIOS,
     ways_in::SCENARIOS,
+    unknown_places::SCENARIOS,
     names::SCENARIOS,
     concurrent::SCENARIOS,
     budgets::SCENARIOS,

@@ -372,6 +372,7 @@ fn compare(
             user: uid,
             cost: planned.cost,
             now,
+            is_strict: false,
             can_wait: true,
             held_since: None,
             mark: *mark,

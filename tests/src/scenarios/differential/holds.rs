@@ -233,6 +233,7 @@ impl Judge<'_> {
             user: UIDS[actor],
             cost: planned.cost,
             now: cli::number(event, "time_ns")?,
+            is_strict: false,
             can_wait: true,
             held_since: self.since[actor],
             mark: None,

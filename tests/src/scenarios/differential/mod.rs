@@ -162,6 +162,7 @@ fn compare(
             user: uid,
             cost: expected.cost,
             now: cli::number(event, "time_ns")?,
+            is_strict: false,
             can_wait: true,
             held_since: None,
             mark: None,
