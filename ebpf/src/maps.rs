@@ -2,15 +2,15 @@
 
 use aya_ebpf::{
     bindings::{BPF_F_NO_PREALLOC, bpf_map_type::BPF_MAP_TYPE_TASK_STORAGE},
-    btf_maps::{Array, HashMap, PerCpuArray, RingBuf},
+    btf_maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf},
     macros::btf_map,
 };
 use holdfast_abi::{
     Account, AccountKey, AllowanceConf, BindKey, COUNTERS as COUNTER_COUNT, Control, Cost,
     Destroyed, Event, FsConf, FsKey, GrantAccount, GrantKey, GrantTenant, GrantTenantKey,
-    Heartbeat, Held, Hold, HoldKey, Learned, MAX_ACCOUNTS, MAX_GRANT_TENANTS, MAX_GRANTS, MAX_HELD,
-    MAX_HOLDS, MAX_OPEN, MAX_ROOTS, MAX_SUBTREES, MAX_TENANT_SPENDS, MAX_ZONES, Mark,
-    OVERFLOW_ACCOUNTS, Release, RootConf, RootKey, Subtree, SubtreeKey, TaskKey, TenantKey,
+    Heartbeat, Held, Hold, HoldKey, InodeKey, Learned, MAX_ACCOUNTS, MAX_FRESH, MAX_GRANT_TENANTS,
+    MAX_GRANTS, MAX_HELD, MAX_HOLDS, MAX_OPEN, MAX_ROOTS, MAX_SUBTREES, MAX_TENANT_SPENDS, MAX_ZONES,
+    Made, Mark, OVERFLOW_ACCOUNTS, Release, RootConf, RootKey, Subtree, SubtreeKey, TaskKey, TenantKey,
     TenantSpend, ZoneConf, ZoneCounters,
 };
 
@@ -116,6 +116,9 @@ pub static GRANT_TENANTS: HashMap<
     { MAX_GRANT_TENANTS as usize },
     { BPF_F_NO_PREALLOC as usize },
 > = HashMap::new();
+/// Who made the files and directories that are new on filesystems that host zones.
+#[btf_map]
+pub static FRESH: LruHashMap<InodeKey, Made, { MAX_FRESH as usize }> = LruHashMap::new();
 /// How many new processes could not be given the mark of who made them.
 #[btf_map]
 pub static MARKS_LOST: Array<u64, 1> = Array::new();

@@ -88,14 +88,17 @@ pub(super) fn reset(maps: &mut Maps, key: &abi::HoldKey) -> Result<usize, Kernel
     let mut count = 0;
     for budget in maps.zone_budgets(key.zone)? {
         let per = abi::Per::from_number(budget.per).unwrap_or(abi::Per::Zone);
-        let account = abi::AccountKey { budget: budget.id, actor: per.actor(key.unit, key.user) };
+        let actor = per.actor(key.unit, key.user);
+        let account = abi::AccountKey { budget: budget.id, actor };
+        let unplaced = abi::AccountKey { actor: actor | abi::UNKNOWN_PLACE, ..account };
         let has_tripped = |window: &abi::Window| window.has_tripped(&budget.limit, now);
         let was_reset = match reset_account(&mut maps.accounts, account, has_tripped)? {
             Some(was_reset) => was_reset,
             // There was no room for it: it shares the overflow account with everybody who is new.
             None => reset_account(&mut maps.overflow, budget.id, has_tripped)?.unwrap_or(false),
         };
-        count += usize::from(was_reset);
+        let unplaced = reset_account(&mut maps.accounts, unplaced, has_tripped)?.unwrap_or(false);
+        count += usize::from(was_reset || unplaced);
     }
     retry(maps, key)?;
     Ok(count)

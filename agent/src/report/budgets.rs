@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use holdfast_abi::{Account, AccountKey, Limit, Mode, OVERFLOW_ACTOR, Per, Window};
+use holdfast_abi::{Account, AccountKey, Limit, Mode, OVERFLOW_ACTOR, Per, UNKNOWN_PLACE, Window};
 use holdfast_policy::{Budget, Zone};
 
 use crate::api::{AccountReport, Actor, BudgetAccounts, BudgetStatus, Cost, Side, Tripped, Until};
@@ -186,6 +186,9 @@ impl Ledger {
 pub(crate) fn word(per: Per, actor: u64, names: &mut Names<'_>) -> String {
     match per {
         _ if actor == OVERFLOW_ACTOR => "overflow".to_owned(),
+        _ if actor & UNKNOWN_PLACE != 0 => {
+            format!("unknown-place:{}", word(per, actor ^ UNKNOWN_PLACE, names))
+        }
         Per::Unit => {
             format!("unit:{}", (names.unit)(actor, None).unwrap_or_else(|| actor.to_string()))
         }
@@ -238,6 +241,9 @@ fn min(a: Option<Side>, b: Option<Side>) -> Option<Side> {
 fn name(per: Per, actor: u64, unit: &mut dyn FnMut(u64) -> Option<String>) -> Actor {
     let name = match per {
         _ if actor == OVERFLOW_ACTOR => "everybody for whom there was no room".to_owned(),
+        _ if actor & UNKNOWN_PLACE != 0 => {
+            format!("{} in unknown places", name(per, actor ^ UNKNOWN_PLACE, unit).name)
+        }
         Per::Unit => format!("unit {}", unit(actor).unwrap_or_else(|| format!("{actor} (gone)"))),
         Per::User => format!("user {actor}"),
         Per::Zone => "everyone".to_owned(),

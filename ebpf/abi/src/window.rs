@@ -166,6 +166,15 @@ const TENANTS_ONLY: u32 = 1;
 /// In [`Receipt::kind`]: what the tenant has lost was charged.
 const TENANT_SPEND: u32 = 2;
 
+impl Trip {
+    /// When it was, if what was spent then still counts at `now`; else `now`.
+    #[inline(always)]
+    pub const fn counts_at(&self, now: u64, limit: &Limit) -> u64 {
+        let counts = self.time_ns != 0 && now.wrapping_sub(self.time_ns) < limit.window_ns;
+        if counts { self.time_ns } else { now }
+    }
+}
+
 /// What is needed to give a charge back.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
