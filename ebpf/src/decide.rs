@@ -10,12 +10,13 @@ use aya_ebpf::{
 use holdfast_abi::{
     Account, AccountKey, BudgetConf, CANARY_ZONE, Cost, FLAG_ALLOWANCES, Limit, MAX_BUDGETS, Mode,
     OVERFLOW_ACTOR, OnTrip, Op, Per, ROW_GIVEN_BACK, ROW_OBSERVED_GIVEN_BACK, Reason, TenantKey,
-    TenantSpend, Terms, Verdict, Who, ZoneCounters, zone_index,
+    TenantSpend, Terms, UNKNOWN_PLACE, Verdict, Who, ZoneConf, ZoneCounters, zone_index,
 };
 
 use crate::{
     allow::{hf_allow, is_covered},
     destroyed::{hf_destroyed, hf_tenant_names},
+    fresh::hf_is_fresh,
     hold::{ERESTARTNOINTR, goes_on, hf_consult, hf_must_wait, hf_remember, stop},
     inflight::{Call, InFlight, count},
     kernel::{Caller, Victim, add, opaque},
@@ -77,6 +78,8 @@ pub struct Request {
     pub too_large: u8,
     /// It is charged to a throttled account.
     pub paced: u8,
+    /// Budgets are asked for the first time: one that refuses does not trip yet.
+    pub is_trial: u8,
     /// `FLAG_*`: why it is denied in a zone that pauses.
     pub why_denied: u8,
 }
@@ -129,6 +132,7 @@ impl Request {
         self.again = opaque(0) as u8;
         self.too_large = opaque(0) as u8;
         self.paced = opaque(0) as u8;
+        self.is_trial = opaque(0) as u8;
         self.why_denied = opaque(0) as u8;
     }
 }
@@ -188,38 +192,20 @@ pub unsafe extern "C" fn hf_decide(inflight: *mut InFlight) -> i32 {
         inflight.outcome.budget = 0;
         inflight.outcome.trip.over = 0;
     } else {
-        let op_bit = 1u16 << (request.op & 7);
-        for index in 0..MAX_BUDGETS {
-            let budget = &zone.budgets[index];
-            if index < zone.budget_count as usize
-                && budget.concerns(request.who)
-                && budget.never_covers(request.who, op_bit, &request.cost)
-            {
-                request.too_large = 1;
-            }
-        }
-        // In the order of their rank: the narrowest actor that is over trips. What costs more than a whole limit is
-        // refused by that budget, and trips nobody.
-        for index in 0..MAX_BUDGETS {
-            if index >= zone.budget_count as usize {
-                break;
-            }
-            let budget = &zone.budgets[index];
-            let skipped =
-                request.too_large != 0 && !budget.never_covers(request.who, op_bit, &request.cost);
-            if skipped || !budget.concerns(request.who) {
-                continue;
-            }
-            if hf_charge(budget, inflight) != 0 {
-                break;
+        request.is_trial = 1;
+        let tripped = hf_charge_all(zone, inflight);
+        request.is_trial = 0;
+        if request.reason != Reason::None as u8 {
+            let is_known = request.reason != Reason::NoAccount as u8;
+            if is_known && hf_is_fresh(inflight, tripped) != 0 {
+                request.reason = Reason::Fresh as u8;
+                request.paced = 0;
+            } else {
+                hf_charge_all(zone, inflight);
             }
         }
     }
-    let refused = !covered && request.reason != Reason::None as u8;
-    if refused {
-        // The budgets that accepted before this one refused.
-        inflight.return_charges(charged_before);
-    }
+    let refused = !covered && !is_within(request.reason);
     let mut verdict = if !refused {
         Verdict::Allow as u8
     } else if !enforces {
@@ -265,6 +251,59 @@ pub unsafe extern "C" fn hf_decide(inflight: *mut InFlight) -> i32 {
     }
 }
 
+/// Whether no budget stands against the op.
+#[inline(always)]
+pub fn is_within(reason: u8) -> bool {
+    reason == Reason::None as u8 || reason == Reason::Fresh as u8
+}
+
+/// Charges the budgets of the op's zone, or none if one refuses. Returns when that one's account tripped last, if what was
+/// spent then still counts; else the time of the op.
+///
+/// They are asked in the order of their rank: the narrowest actor that is over trips. What costs more than a whole limit
+/// is refused by that budget, and trips nobody. A global function, like [`hf_decide`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub unsafe extern "C" fn hf_charge_all(zone: *const ZoneConf, inflight: *mut InFlight) -> u64 {
+    if zone.is_null() || inflight.is_null() {
+        return 0;
+    }
+    let (zone, inflight) = (&*zone, &mut *inflight);
+    let charged_before = inflight.charges;
+    let op_bit = 1u16 << (inflight.request.op & 7);
+    for index in 0..MAX_BUDGETS {
+        let budget = &zone.budgets[index];
+        if index < zone.budget_count as usize
+            && budget.concerns(inflight.request.who)
+            && budget.never_covers(inflight.request.who, op_bit, &inflight.request.cost)
+        {
+            inflight.request.too_large = 1;
+        }
+    }
+    let mut tripped = 0;
+    for index in 0..MAX_BUDGETS {
+        if index >= zone.budget_count as usize {
+            break;
+        }
+        let budget = &zone.budgets[index];
+        let request = &inflight.request;
+        let skipped =
+            request.too_large != 0 && !budget.never_covers(request.who, op_bit, &request.cost);
+        if skipped || !budget.concerns(request.who) {
+            continue;
+        }
+        if hf_charge(budget, inflight) != 0 {
+            tripped = inflight.outcome.trip.counts_at(inflight.request.now, &budget.limit);
+            break;
+        }
+    }
+    if inflight.request.reason != Reason::None as u8 {
+        // The budgets that accepted before that one refused.
+        inflight.return_charges(charged_before);
+    }
+    tripped
+}
+
 /// Charges one budget. Returns 0, or the [`Reason`] it is over, which it leaves in the request too.
 ///
 /// A global function, like [`hf_decide`].
@@ -295,6 +334,7 @@ pub unsafe extern "C" fn hf_charge(budget: *const BudgetConf, inflight: *mut InF
     let tenants_only = budget.who & request.who == 0;
     let lists_op = budget.ops & op_bit != 0;
     let too_large = request.too_large != 0;
+    let is_trial = request.is_trial != 0;
     let throttles = request.on_trip == OnTrip::Throttle as u8;
     let spend = if budget.needs_tenant_spend(op_bit, cost) {
         tenant_spend(&key, request.zone)
@@ -325,7 +365,7 @@ pub unsafe extern "C" fn hf_charge(budget: *const BudgetConf, inflight: *mut InF
             }
             Err(over) => {
                 reason = over as u32;
-                if !too_large {
+                if !too_large && !is_trial {
                     window.trip(limit, mode, throttles, over);
                     if over as u32 != Reason::Latched as u32 {
                         window.trip.ino = request.ino;
@@ -336,7 +376,7 @@ pub unsafe extern "C" fn hf_charge(budget: *const BudgetConf, inflight: *mut InF
             }
         }
     }
-    if reason != Reason::None as u32 {
+    if reason != Reason::None as u32 && !is_trial {
         let second = (now / 1_000_000_000) as u32;
         if (*account).event_second != second {
             (*account).event_second = second;
@@ -370,9 +410,11 @@ pub unsafe extern "C" fn hf_charge(budget: *const BudgetConf, inflight: *mut InF
 
     let request = &mut inflight.request;
     request.reason = reason as u8;
-    request.first =
-        (reason != Reason::None as u32 && reason != Reason::Latched as u32 && !too_large && !quiet)
-            as u8;
+    request.first = (reason != Reason::None as u32
+        && reason != Reason::Latched as u32
+        && !too_large
+        && !is_trial
+        && !quiet) as u8;
     request.quiet = quiet as u8;
     request.paced |= (charged && latched) as u8;
     let outcome = &mut inflight.outcome;
@@ -392,6 +434,12 @@ fn left(limit: u64, spent: u64) -> u64 {
 /// Whose spending counts.
 #[inline(always)]
 pub fn actor(per: u8, request: &Request) -> u64 {
+    let apart = if request.is_strict != 0 { UNKNOWN_PLACE } else { 0 };
+    apart | actor_of(per, request)
+}
+
+#[inline(always)]
+fn actor_of(per: u8, request: &Request) -> u64 {
     if per == Per::Unit as u8 {
         request.unit
     } else if per == Per::User as u8 {
@@ -423,7 +471,10 @@ unsafe fn account(key: &mut TenantKey, limit: &Limit, request: &Request) -> Opti
             return Some(account);
         }
     }
-    if let Some(counters) = ZONE_COUNTERS.get_ptr_mut(request.zone) {
+    // Each op once, also one for which budgets are asked again.
+    if request.is_trial != 0
+        && let Some(counters) = ZONE_COUNTERS.get_ptr_mut(request.zone)
+    {
         add(&raw mut (*counters).overflow, 1);
     }
     key.actor = OVERFLOW_ACTOR;

@@ -250,7 +250,8 @@ unsafe fn truncate(dentry: *const Dentry, attr: *const Iattr) -> i32 {
         return 0;
     }
     let mut place = fs.locate(Dentry::parent(dentry));
-    if place.is_outside() && nlink > 1 {
+    // An inode that was reached by a handle can have been reached by its name since.
+    if place.is_strict() || place.is_outside() && nlink > 1 {
         place = fs.locate_alias(inode);
     }
     if place.is_outside() {
@@ -341,7 +342,7 @@ pub fn hf_learn(ctx: LsmContext) -> i32 {
 
 /// The control entry, if this load of the programs counts. While one load takes over from another, both do.
 #[inline(always)]
-fn current_control() -> Option<&'static Control> {
+pub fn current_control() -> Option<&'static Control> {
     let control = CONTROL.get(0)?;
     let own = instance();
     (control.instance == own || control.successor == own).then_some(control)

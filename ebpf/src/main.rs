@@ -11,6 +11,7 @@
 mod allow;
 mod decide;
 mod destroyed;
+mod fresh;
 mod hold;
 mod hooks;
 mod inflight;

@@ -2,16 +2,16 @@
 
 use aya_ebpf::{
     bindings::{BPF_F_NO_PREALLOC, bpf_map_type::BPF_MAP_TYPE_TASK_STORAGE},
-    btf_maps::{Array, HashMap, PerCpuArray, RingBuf},
+    btf_maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf},
     macros::btf_map,
 };
 use holdfast_abi::{
     Account, AccountKey, AllowanceConf, BindKey, COUNTERS as COUNTER_COUNT, Control, Cost,
     Destroyed, Event, FsConf, FsKey, GrantAccount, GrantKey, GrantTenant, GrantTenantKey,
-    Heartbeat, Held, Hold, HoldKey, Learned, MAX_ACCOUNTS, MAX_GRANT_TENANTS, MAX_GRANTS, MAX_HELD,
-    MAX_HOLDS, MAX_OPEN, MAX_ROOTS, MAX_SUBTREES, MAX_TENANT_SPENDS, MAX_ZONES, Mark,
-    OVERFLOW_ACCOUNTS, Release, RootConf, RootKey, Subtree, SubtreeKey, TaskKey, TenantKey,
-    TenantSpend, ZoneConf, ZoneCounters,
+    Heartbeat, Held, Hold, HoldKey, InodeKey, Learned, MAX_ACCOUNTS, MAX_FRESH, MAX_GRANT_TENANTS,
+    MAX_GRANTS, MAX_HELD, MAX_HOLDS, MAX_OPEN, MAX_ROOTS, MAX_SUBTREES, MAX_TENANT_SPENDS,
+    MAX_ZONES, Made, Mark, OVERFLOW_ACCOUNTS, Release, RootConf, RootKey, Subtree, SubtreeKey,
+    TaskKey, TenantKey, TenantSpend, ZoneConf, ZoneCounters,
 };
 
 use crate::inflight::InFlight;
@@ -68,10 +68,10 @@ pub static DESTROYED: RingBuf<Destroyed, { 16 << 20 }> = RingBuf::new();
 
 #[btf_map]
 pub static HEARTBEAT: Array<Heartbeat, 1> = Array::new();
-/// Every paused thread: what the agent goes by, also one that starts while they are paused.
+/// Every paused thread: what the agent goes by, also one that starts while they are paused. Preallocated: where there is no
+/// memory for an entry, an op is denied that should be held, and many processes are stopped in the same moment.
 #[btf_map]
-pub static HELD: HashMap<TaskKey, Held, { MAX_HELD as usize }, { BPF_F_NO_PREALLOC as usize }> =
-    HashMap::new();
+pub static HELD: HashMap<TaskKey, Held, { MAX_HELD as usize }> = HashMap::new();
 /// Nobody who is held, to copy from: it would not fit on a program's stack.
 #[btf_map]
 pub static EMPTY_HELD: Array<[u8; size_of::<Held>()], 1> = Array::new();
@@ -116,6 +116,9 @@ pub static GRANT_TENANTS: HashMap<
     { MAX_GRANT_TENANTS as usize },
     { BPF_F_NO_PREALLOC as usize },
 > = HashMap::new();
+/// Who made the files and directories that are new on filesystems that host zones.
+#[btf_map]
+pub static FRESH: LruHashMap<InodeKey, Made, { MAX_FRESH as usize }> = LruHashMap::new();
 /// How many new processes could not be given the mark of who made them.
 #[btf_map]
 pub static MARKS_LOST: Array<u64, 1> = Array::new();

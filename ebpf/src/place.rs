@@ -169,12 +169,23 @@ impl Filesystem {
     }
 
     /// Where a name of the file at `inode` is that is in a zone, if one is in memory: for a file that was reached by a name
-    /// that is in none.
+    /// that is in none, or by a handle. In no zone if all its names in memory are in none; unknown if there are none.
     #[inline(always)]
     pub unsafe fn locate_alias(&self, inode: *const Inode) -> Place {
         let ends = Ends { start: inode as u64, top: SuperBlock::root(self.sb) as u64 };
         let mut place = Place::outside();
         hf_walk_aliases(&raw const ends, self.dev, self.bank, &raw mut place);
+        self.or_strict(place)
+    }
+
+    /// The place that was found, or the strict zone if it is not known.
+    #[inline(always)]
+    fn or_strict(&self, mut place: Place) -> Place {
+        if place.zone == UNKNOWN || place.zone == TOO_DEEP {
+            place.zone = self.strict_zone;
+            place.flags = IS_STRICT;
+            place.root = 0;
+        }
         place
     }
 
@@ -196,12 +207,7 @@ impl Filesystem {
             size_of::<Place>() as u32,
             (&raw const place).cast(),
         );
-        if copy.zone == UNKNOWN || copy.zone == TOO_DEEP {
-            copy.zone = self.strict_zone;
-            copy.flags = IS_STRICT;
-            copy.root = 0;
-        }
-        copy
+        self.or_strict(copy)
     }
 }
 
@@ -279,6 +285,7 @@ pub unsafe extern "C" fn hf_walk_aliases(
     }
     let Ends { start, top } = *inode;
     let mut name: u64 = probe(start, offset!(inode_dentry), 0);
+    let mut zone = UNKNOWN;
     for _ in 0..MAX_ALIASES {
         if name == 0 {
             break;
@@ -291,10 +298,13 @@ pub unsafe extern "C" fn hf_walk_aliases(
             if (*place).zone < TOO_DEEP {
                 return 0;
             }
+            if (*place).zone == OUTSIDE {
+                zone = OUTSIDE;
+            }
         }
         name = probe(name, 0, 0);
     }
-    (*place).zone = OUTSIDE;
+    (*place).zone = zone;
     0
 }
 

@@ -6,11 +6,11 @@ use aya_ebpf::helpers::{
 };
 use holdfast_abi::{
     Event, FLAG_FIRST, FLAG_KTHREAD, FLAG_PACED, FLAG_PATH_CUT, FLAG_STRICT, FLAG_TRACE, PATH_ROOM,
-    Reason,
 };
 
 use crate::{
     allow::is_covered,
+    decide::is_within,
     inflight::InFlight,
     kernel::{add, offset, probe},
     maps::{EVENTS, ZONE_COUNTERS},
@@ -29,7 +29,7 @@ pub unsafe extern "C" fn hf_report(inflight: *const InFlight) -> u32 {
         return 0;
     }
     let request = &(*inflight).request;
-    let is_allowed = request.reason == Reason::None as u8 || is_covered(request.reason);
+    let is_allowed = is_within(request.reason) || is_covered(request.reason);
     let is_quiet = request.quiet != 0 || (is_allowed && request.paced == 0);
     if !is_quiet || request.flags & FLAG_TRACE != 0 {
         send(&*inflight);
@@ -79,11 +79,7 @@ pub unsafe extern "C" fn hf_describe(event: *mut Event, inflight: *const InFligh
     (*event).suppressed = outcome.suppressed;
     let trip = &outcome.trip;
     // Only a refusal has one to tell.
-    let over = if request.reason == Reason::None as u8 || is_covered(request.reason) {
-        0
-    } else {
-        trip.over
-    };
+    let over = if is_within(request.reason) || is_covered(request.reason) { 0 } else { trip.over };
     (*event).trip.time_ns = trip.time_ns;
     (*event).trip.ino = trip.ino;
     (*event).trip.tenant = trip.tenant;

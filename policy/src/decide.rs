@@ -10,8 +10,8 @@ mod holds;
 use std::collections::HashMap;
 
 use holdfast_abi::{
-    AccountKey, Cost, HoldKey, Mode, OnTrip, Op, Reason, Receipt, TenantKey, TenantSpend, Verdict,
-    WhoMask, Window,
+    AccountKey, Cost, HoldKey, Made, Mode, OnTrip, Op, Reason, Receipt, TenantKey, TenantSpend,
+    Verdict, WhoMask, Window,
 };
 
 use crate::model::Policy;
@@ -51,6 +51,8 @@ pub struct Request<'a> {
     pub cost: Cost,
     /// Boot-time nanoseconds, never 0.
     pub now: u64,
+    /// Whether its place cannot be determined. The zone is then the strict one of the filesystem.
+    pub is_strict: bool,
     /// Whether the calling thread can be paused: it is neither the kernel's own nor the agent's, there is room to remember
     /// it, and the agent that would let it go on was heard of lately.
     pub can_wait: bool,
@@ -60,6 +62,8 @@ pub struct Request<'a> {
     /// Serial in the calling thread's mark, if it has one: the allowance that its process tree was started under. It may be
     /// closed by now.
     pub mark: Option<u64>,
+    /// When the caller's unit made what the op is about, if it did and the kernel remembers it: boot-time nanoseconds.
+    pub made_at: Option<u64>,
     /// For each open allowance, which of its grants name the op's place. One that is not listed names it nowhere.
     pub inside: &'a [Inside],
 }
@@ -100,6 +104,8 @@ struct Refusal {
     first: bool,
     /// Index of the budget that says so.
     budget: Option<usize>,
+    /// When its account tripped last, if what was spent then still counts; else the time of the op.
+    tripped: u64,
 }
 
 impl Model {
@@ -122,6 +128,9 @@ impl Model {
     /// narrowest actor's first, and the first that refuses decides. What was charged to those before it is given back: an
     /// op that does not happen costs nothing. In a zone that only observes a refused op goes on, and is not charged either.
     ///
+    /// What a budget refuses goes on all the same if it removes or replaces a file that the caller's unit made a moment ago
+    /// or since the budget's account tripped: a lock, a temporary file. It is charged nowhere and trips nobody.
+    ///
     /// # Panics
     /// If the policy has no such zone.
     pub fn decide(&mut self, request: &Request<'_>) -> Decision {
@@ -132,9 +141,17 @@ impl Model {
             return Decision { reason, ..Decision::allow(charge) };
         }
         let asked = if self.waits_for_a_decision(request) {
-            Err(Refusal { reason: Reason::Latched, first: false, budget: None })
+            let (reason, tripped) = (Reason::Latched, request.now);
+            Err(Refusal { reason, first: false, budget: None, tripped })
         } else {
-            self.charge_budgets(request)
+            match self.charge_budgets(request, false) {
+                Err(refusal) if request.is_fresh(&refusal) => {
+                    let allowed = Decision::allow(Charge::default());
+                    return Decision { reason: Reason::Fresh, ..allowed };
+                }
+                Err(_) => self.charge_budgets(request, true),
+                charged => charged,
+            }
         };
         match asked {
             Ok(charge) => Decision::allow(charge),
@@ -200,6 +217,13 @@ impl Request<'_> {
     pub fn hold_key(&self) -> HoldKey {
         HoldKey { unit: self.unit, zone: self.zone as u32, user: self.user }
     }
+
+    /// Whether the op may go on although a budget refuses, as it is about what the caller's unit made itself.
+    fn is_fresh(&self, refusal: &Refusal) -> bool {
+        let made = self.made_at.map(|time_ns| Made { unit: self.unit, time_ns });
+        matches!(self.op, Op::Remove | Op::Replace)
+            && made.is_some_and(|made| made.is_fresh(self.unit, refusal.tripped, self.now))
+    }
 }
 
 impl Charge {
@@ -227,7 +251,7 @@ impl Decision {
 
 impl Refusal {
     fn into_decision(self, verdict: Verdict) -> Decision {
-        let Self { reason, first, budget } = self;
+        let Self { reason, first, budget, .. } = self;
         Decision { verdict, reason, first, budget, charge: Charge::default() }
     }
 

@@ -63,9 +63,11 @@ impl Node {
             user,
             cost,
             now,
+            is_strict: false,
             can_wait: true,
             held_since: None,
             mark: None,
+            made_at: None,
             inside: &[],
         }
     }

@@ -18,7 +18,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use holdfast_abi::{
-    Account, AccountKey, BudgetConf, OVERFLOW_ACTOR, Per, TenantKey, TenantSpend, Window,
+    Account, AccountKey, BudgetConf, OVERFLOW_ACTOR, Per, TenantKey, TenantSpend, UNKNOWN_PLACE,
+    Window,
 };
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -166,6 +167,8 @@ impl Document {
             }
             let spender = match per {
                 _ if key.actor == OVERFLOW_ACTOR => Spender::Overflow,
+                // What was spent nobody knows where starts anew.
+                _ if key.actor & UNKNOWN_PLACE != 0 => return None,
                 Per::Unit => Spender::Unit(name(key.actor).filter(|path| !is_session(path))?),
                 Per::User => Spender::User(u32::try_from(key.actor).ok()?),
                 Per::Zone => Spender::Zone,

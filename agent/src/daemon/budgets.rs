@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use holdfast_abi as abi;
-use holdfast_abi::{AccountKey, OVERFLOW_ACTOR, Per};
+use holdfast_abi::{AccountKey, OVERFLOW_ACTOR, Per, UNKNOWN_PLACE};
 use holdfast_policy::Zone;
 use tracing::Level;
 
@@ -177,7 +177,7 @@ impl State {
         let mut actions = vec![Action::Record(Box::new(record)), Action::Log(Level::WARN, message)];
         let concerns = |key: &abi::HoldKey| {
             let id = per.map(|per| per.actor(key.unit, key.user));
-            key.zone == slot && id.is_none_or(|id| id == report.actor.id)
+            key.zone == slot && id.is_none_or(|id| id == report.actor.id & !UNKNOWN_PLACE)
         };
         for row in self.book.holds(now).filter(|row| concerns(&row.key)) {
             let waits = self.book.of(row.hold.id).next().is_some();
@@ -249,7 +249,8 @@ fn find(
     };
     Err(format!(
         "zone {} has no account of `{}`: {there_is}\n  help: an actor is `unit:PATH`, `user:NAME`, `zone` (everyone \
-         together) or `overflow`; `holdfast budget list` shows all of them",
+         together), `overflow`, or one of these after `unknown-place:`; `holdfast budget list` shows \
+         all of them",
         zone.name,
         text::for_terminal(asked.as_bytes()),
     ))

@@ -1,15 +1,16 @@
 //! Does what the state says is to be done: the only place of the daemon with side effects.
 
 use std::collections::{BTreeSet, HashMap};
-use std::fs::File;
 use std::io;
 use std::os::fd::AsFd as _;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
 use holdfast_abi as abi;
 use holdfast_policy::OnAuditFailure;
 use holdfast_policy::decide::Released;
+use rustix::fs::{Mode, OFlags};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::{broadcast, mpsc};
 use tracing::{Level, debug, error, info, warn};
@@ -476,7 +477,10 @@ impl Executor {
         let Ok(mounts) = Mounts::read() else { return false };
         let roots = guard.zones().iter().flat_map(|zone| zone.roots.clone());
         let roots: Vec<_> = roots.filter(|(path, _)| mounts.unanswering(path).is_none()).collect();
-        roots.into_iter().any(|(path, told)| match File::open(&path).map(|dir| guard.learn(dir.as_fd())) {
+        // Nothing else than a directory is waited for, a FIFO for one.
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let open = |path: &Path| rustix::fs::open(path, flags, Mode::empty());
+        roots.into_iter().any(|(path, told)| match open(&path).map(|dir| guard.learn(dir.as_fd())) {
             Ok(Ok(now)) => (now.ino, now.dev, now.generation) != (told.ino, told.dev, told.generation),
             Ok(Err(error)) => {
                 warn!(%error, path = %path.display(), "cannot tell whether this is still the root of its zone");

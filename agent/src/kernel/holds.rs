@@ -81,20 +81,24 @@ pub(super) fn release(
     decide(maps, key, release)
 }
 
-/// Starts every budget anew that latches this hold's actor, and lets its threads try again. Returns how many budgets.
+/// Starts every budget anew that this hold's actor has tripped within its window, and lets its threads try again. (After the
+/// latch has ended what was spent is spent, and would hold them once more.) Returns how many budgets.
 pub(super) fn reset(maps: &mut Maps, key: &abi::HoldKey) -> Result<usize, KernelError> {
     let now = boot_time_ns();
     let mut count = 0;
     for budget in maps.zone_budgets(key.zone)? {
         let per = abi::Per::from_number(budget.per).unwrap_or(abi::Per::Zone);
-        let account = abi::AccountKey { budget: budget.id, actor: per.actor(key.unit, key.user) };
-        let is_latched = |window: &abi::Window| window.is_latched(now, abi::Mode::Observe as u32);
-        let was_latched = match reset_account(&mut maps.accounts, account, is_latched)? {
-            Some(was_latched) => was_latched,
+        let actor = per.actor(key.unit, key.user);
+        let account = abi::AccountKey { budget: budget.id, actor };
+        let unplaced = abi::AccountKey { actor: actor | abi::UNKNOWN_PLACE, ..account };
+        let has_tripped = |window: &abi::Window| window.has_tripped(&budget.limit, now);
+        let was_reset = match reset_account(&mut maps.accounts, account, has_tripped)? {
+            Some(was_reset) => was_reset,
             // There was no room for it: it shares the overflow account with everybody who is new.
-            None => reset_account(&mut maps.overflow, budget.id, is_latched)?.unwrap_or(false),
+            None => reset_account(&mut maps.overflow, budget.id, has_tripped)?.unwrap_or(false),
         };
-        count += usize::from(was_latched);
+        let unplaced = reset_account(&mut maps.accounts, unplaced, has_tripped)?.unwrap_or(false);
+        count += usize::from(was_reset || unplaced);
     }
     retry(maps, key)?;
     Ok(count)

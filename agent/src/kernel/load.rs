@@ -63,6 +63,7 @@ const PROGRAMS: &[(&str, Kind, &str)] = &[
     ("hf_setattr_exit", Kind::Exit, "notify_change"),
     ("hf_setattr_exit_again", Kind::Exit, "notify_change"),
     ("hf_rename_enter", Kind::Enter, "vfs_rename"),
+    ("hf_made", Kind::Enter, "security_inode_init_security"),
     ("hf_learn", Kind::Lsm, "file_lock"),
     ("hf_inherit", Kind::Lsm, "task_alloc"),
     ("hf_unlink", Kind::Lsm, "inode_unlink"),

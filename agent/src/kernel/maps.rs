@@ -35,6 +35,7 @@ pub(super) const PINNED: &[(&str, u32)] = &[
     ("GRANTS", size_of::<abi::GrantAccount>() as u32),
     ("SUBTREES", size_of::<abi::Subtree>() as u32),
     ("GRANT_TENANTS", size_of::<abi::GrantTenant>() as u32),
+    ("FRESH", size_of::<abi::Made>() as u32),
     ("MARKS", size_of::<abi::Mark>() as u32),
     ("MARKS_LOST", size_of::<u64>() as u32),
 ];

@@ -25,6 +25,7 @@ const WANTED: &[&str] = &[
     "vfs_rename",
     "vfs_link",
     "notify_change",
+    "security_inode_init_security",
 ];
 
 /// What the programs and their loader need to know of the running kernel.
@@ -62,12 +63,13 @@ fn from_btf(btf: &Btf) -> Result<Layout, KernelError> {
     )?;
     expect_parameters(btf, "bpf_lsm_inode_link", &["old_dentry", "dir", "new_dentry"])?;
     expect_parameters(btf, "bpf_lsm_file_lock", &["file", "cmd"])?;
-    // The exits find the dentry where 6.1 to 7.3 have it.
+    // The exits find the dentry where 6.1 to 7.3 have it, and the new inode is where it was.
     for (function, place, name) in [
         ("vfs_unlink", 2, "dentry"),
         ("vfs_rmdir", 2, "dentry"),
         ("vfs_link", 0, "old_dentry"),
         ("notify_change", 1, "dentry"),
+        ("security_inode_init_security", 0, "inode"),
     ] {
         let parameters = btf.parameters(function)?;
         if parameters.get(place).map(String::as_str) != Some(name) {

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use holdfast_abi::{Account, AccountKey, Limit, Mode, OVERFLOW_ACTOR, Per, Window};
+use holdfast_abi::{Account, AccountKey, Limit, Mode, OVERFLOW_ACTOR, Per, UNKNOWN_PLACE, Window};
 use holdfast_policy::{Budget, Zone};
 
 use crate::api::{AccountReport, Actor, BudgetAccounts, BudgetStatus, Cost, Side, Tripped, Until};
@@ -170,13 +170,13 @@ impl Ledger {
         }
     }
 
-    /// Whether an account stops the next op: it is tripped, or nothing is left on some side.
+    /// Whether an account stops an op: it has tripped within its window, or nothing is left on some side.
     pub(crate) fn is_used_up(&self, budget: &Budget, zone: &Zone, actor: u64, now: Now) -> bool {
         let conf = budget.conf(zone);
         self.account(conf.id, actor).is_some_and(|window| {
             let left = Left::of(window, &conf.limit, now);
             let sides = [left.files, left.bytes, left.tenants];
-            latched(window, zone.mode, now)
+            window.has_tripped(&conf.limit, now.boot_ns)
                 || sides.into_iter().flatten().any(|side| side.left == 0)
         })
     }
@@ -186,6 +186,9 @@ impl Ledger {
 pub(crate) fn word(per: Per, actor: u64, names: &mut Names<'_>) -> String {
     match per {
         _ if actor == OVERFLOW_ACTOR => "overflow".to_owned(),
+        _ if actor & UNKNOWN_PLACE != 0 => {
+            format!("unknown-place:{}", word(per, actor ^ UNKNOWN_PLACE, names))
+        }
         Per::Unit => {
             format!("unit:{}", (names.unit)(actor, None).unwrap_or_else(|| actor.to_string()))
         }
@@ -238,6 +241,9 @@ fn min(a: Option<Side>, b: Option<Side>) -> Option<Side> {
 fn name(per: Per, actor: u64, unit: &mut dyn FnMut(u64) -> Option<String>) -> Actor {
     let name = match per {
         _ if actor == OVERFLOW_ACTOR => "everybody for whom there was no room".to_owned(),
+        _ if actor & UNKNOWN_PLACE != 0 => {
+            format!("{} in unknown places", name(per, actor ^ UNKNOWN_PLACE, unit).name)
+        }
         Per::Unit => format!("unit {}", unit(actor).unwrap_or_else(|| format!("{actor} (gone)"))),
         Per::User => format!("user {actor}"),
         Per::Zone => "everyone".to_owned(),
@@ -274,6 +280,23 @@ mod tests {
         }
         charge(files - over, bytes);
         Account { lock: Default::default(), suppressed: 0, event_second: 0, events: 0, window }
+    }
+
+    /// What was spent refuses the next op as well, after the trip has ended.
+    #[test]
+    fn tripped_actor_is_used_up() {
+        let policy = policy();
+        let (zone, budget) = (&policy.zones[0], &policy.zones[0].budgets[0]);
+        let key = AccountKey { budget: budget.id(&zone.name), actor: 3 };
+        // One file is left after the refusal.
+        let mut spent = account(zone, 9, 0);
+        let limit = budget.conf(zone).limit;
+        let cost = Cost { files: 2, bytes: 0, tenant: 0 };
+        spent.window.charge(&limit, NOW.boot_ns, Mode::Enforce as u32, &cost).unwrap_err();
+        let ledger = Ledger::new(vec![(key, spent)]);
+        let after = |seconds: u64| Now { boot_ns: NOW.boot_ns + seconds * 1_000_000_000, ..NOW };
+        assert!(ledger.is_used_up(budget, zone, 3, after(599)));
+        assert!(!ledger.is_used_up(budget, zone, 3, after(640)));
     }
 
     #[test]

@@ -115,10 +115,13 @@ fn removal(
         cost: AbiCost { files: question.cost.files, bytes: question.cost.bytes, tenant },
         now: now.boot_ns,
         // The agent that answers is there to let it go on.
+        is_strict: false,
         can_wait: true,
         held_since: None,
         // This is about budgets; a note says where an allowance may cover it.
         mark: None,
+        // Nobody says who would remove a new file: as for one that was there before.
+        made_at: None,
         inside: &[],
     };
     model.releases.insert(request.hold_key(), question.released);
@@ -273,6 +276,8 @@ mod tests {
                 held_since: None,
                 mark: None,
                 inside: &[],
+                is_strict: false,
+                made_at: None,
             };
             assert_eq!(model.decide(&request).verdict, Verdict::Allow);
         };

@@ -72,6 +72,12 @@ fn zone(state: &State, index: usize, is_up: bool) -> ZoneReport {
         let why = format!("new directories are not guarded: {error}");
         paths.push(not_guarded(PathStatus::default(), &why, "see the agent's log"));
     }
+    // What is in force is older than what was found, even if no path of it has changed.
+    let all_old = paths.iter().all(|path| path.state != PathState::NotGuarded);
+    if let Some(error) = state.guarding.apply_error.as_ref().filter(|_| all_old) {
+        let why = format!("the kernel does not have what was found last: {error}");
+        paths.push(not_guarded(PathStatus::default(), &why, "see the agent's log"));
+    }
     let is_unmounted = |dev: &&u32| state.unmounted.contains(*dev);
     let all_kept = in_force.map(|zone| zone.kept.len()).unwrap_or_default();
     let unmounted = in_force.map_or(0, |zone| zone.kept.iter().filter(is_unmounted).count());
@@ -271,6 +277,10 @@ mod tests {
         assert_eq!(line, "GUARD UP, 0 of 1 zones enforcing; NOT GUARDED: the map is full");
         assert_eq!(zones, [ZoneState::NotGuarded]);
         state.in_force[0].roots = vec!["/srv/a".into()];
+        let (line, zones) = said(&state);
+        assert!(line.contains("the kernel does not have what was found last"), "{line}");
+        assert_eq!(zones, [ZoneState::PartlyGuarded]);
+        state.guarding.apply_error = None;
         state.survey_error = Some("cannot read the mount table\n  help: mount it".to_owned());
         let (line, zones) = said(&state);
         assert!(line.ends_with("not guarded: cannot read the mount table"), "{line}");

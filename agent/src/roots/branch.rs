@@ -76,12 +76,26 @@ pub(super) fn grow(
             place.1.ancestors().find_map(|above| accepted.get(&(place.0, above.to_owned())));
         if let Some(&(owner, at)) = above {
             let other = &zones[owner].roots[at];
-            if owner == index && other.identity == root.identity && !same_tenant(zone, other, &root)
-            {
+            if owner != index {
+                let message = format!(
+                    "{} shows what zone `{}` guards as {}",
+                    shown(&root.name()),
+                    policy.zones[owner].name,
+                    shown(&other.name())
+                );
+                let help = "it counts in that zone only: name it in one of the two zones, or mount it once";
+                problems.push(RootProblem::new(zone, message, help).about(&root.name()));
+                continue;
+            }
+            let same_tenant = same_tenant(zone, other, &root);
+            if other.identity == root.identity && !same_tenant {
                 // In reach of several tenants it is none's.
                 shared[index].insert(root.identity);
             }
-            continue;
+            // The nearest root says whose it is: below another tenant's it has to be one.
+            if other.identity == root.identity || same_tenant {
+                continue;
+            }
         }
         accepted.insert(place, (index, zones[index].roots.len()));
         zones[index].roots.push(root);
@@ -262,9 +276,12 @@ impl Search<'_> {
         {
             return;
         }
-        self.watched.push(Watched { dir: dir.clone(), names: Names::Links });
         // It may be gone by now, and what cannot be read is told where it is a protected path.
         let Ok(listing) = self.host.listings.of(&dir) else { return };
+        // Where others make names all the time, no link is followed.
+        if listing.is_roots {
+            self.watched.push(Watched { dir: dir.clone(), names: Names::Links });
+        }
         let trusted = trusted && listing.is_roots;
         for name in listing.links.iter() {
             self.link(from, root, &dir.join(name), below.join(name), trusted);

@@ -1,6 +1,6 @@
 //! The mount table, to tell one directory under two names: a bind mount shows a part of a filesystem at a second place.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::ffi::OsString;
 use std::fs;
 use std::io;
@@ -45,11 +45,11 @@ const PSEUDO: [&str; 23] = [
 /// Filesystems on which nothing can be destroyed.
 const READ_ONLY: [&str; 4] = ["cramfs", "erofs", "iso9660", "squashfs"];
 
-/// Every mount the agent can see, in the order in which they were made.
+/// Every mount the agent can see.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Mounts {
     all: Vec<Mount>,
-    /// By where it is, the last that was made there: it covers the others.
+    /// By where it is, the one that covers the others there.
     at: BTreeMap<PathBuf, usize>,
     /// Where one is that may not answer.
     unanswering: Vec<PathBuf>,
@@ -58,6 +58,9 @@ pub(crate) struct Mounts {
 /// One mount.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Mount {
+    id: u32,
+    /// The mount that it is mounted on.
+    parent: u32,
     /// Device number of the filesystem, major and minor.
     pub(crate) device: (u32, u32),
     /// The directory of the filesystem that is mounted.
@@ -74,8 +77,26 @@ pub(crate) struct Mount {
 
 impl Mounts {
     /// Reads /proc/self/mountinfo.
+    ///
+    /// A service manager may have made everything read-only for the agent alone: whether others can change something is as
+    /// the first process has it. What the agent cannot learn of that is as it sees it.
     pub(crate) fn read() -> io::Result<Self> {
-        Ok(Self::parse(&fs::read("/proc/self/mountinfo")?))
+        let mut own = Self::parse(&fs::read("/proc/self/mountinfo")?);
+        if own.all.iter().any(Mount::is_read_only)
+            && let Ok(table) = fs::read("/proc/1/mountinfo")
+        {
+            own.open_as_in(&Self::parse(&table));
+        }
+        Ok(own)
+    }
+
+    fn open_as_in(&mut self, host: &Self) {
+        let open = host.all.iter().filter(|mount| !mount.read_only);
+        let open: HashSet<_> =
+            open.map(|mount| (mount.device, &mount.root, &mount.point)).collect();
+        for mount in &mut self.all {
+            mount.read_only &= !open.contains(&(mount.device, &mount.root, &mount.point));
+        }
     }
 
     /// Reads the format of proc(5); lines that are not in it are left out.
@@ -83,8 +104,16 @@ impl Mounts {
         let all: Vec<Mount> = table.split(|&byte| byte == b'\n').filter_map(mount).collect();
         let slow = all.iter().filter(|mount| mount.may_not_answer());
         let unanswering = slow.map(|mount| mount.point.clone()).collect();
-        let at = all.iter().enumerate().map(|(index, mount)| (mount.point.clone(), index));
-        Self { at: at.collect(), all, unanswering }
+        let covered: HashSet<_> = all.iter().map(|mount| (mount.parent, &mount.point)).collect();
+        // The last in the table, unless it was moved there, or mounted beneath another.
+        let on_top = |mount: &Mount| !covered.contains(&(mount.id, &mount.point));
+        let mut at = BTreeMap::new();
+        for (index, mount) in all.iter().enumerate() {
+            if on_top(mount) || !at.contains_key(&mount.point) {
+                at.insert(mount.point.clone(), index);
+            }
+        }
+        Self { at, all, unanswering }
     }
 
     /// The mount that a path goes through, if that may not answer: then nothing below it is to be looked at by who cannot wait. Only
@@ -180,7 +209,10 @@ fn mount(line: &[u8]) -> Option<Mount> {
     let separator = fields.iter().skip(6).position(|field| *field == b"-")? + 6;
     let device = std::str::from_utf8(fields[2]).ok()?;
     let (major, minor) = device.split_once(':')?;
+    let id = |field: &[u8]| std::str::from_utf8(field).ok()?.parse().ok();
     Some(Mount {
+        id: id(fields[0])?,
+        parent: id(fields[1])?,
         device: (major.parse().ok()?, minor.parse().ok()?),
         root: unescape(fields[3]),
         point: unescape(fields[4]),
@@ -281,6 +313,34 @@ nonsense
         assert_eq!(reach((8, 2), "/customers/a b/x"), Some("/srv/customers/a b/x".into()));
         assert_eq!(reach((8, 2), "/tmp/hidden"), None, "covered by another mount");
         assert_eq!(reach((9, 9), "/x"), None);
+    }
+
+    #[test]
+    fn moved_mount_is_on_top() {
+        let mounts = Mounts::parse(
+            br"21 1 8:1 / / rw - ext4 /dev/sda1 rw
+23 24 8:32 / /srv/a rw - ext4 /dev/sdc rw
+24 21 8:16 / /srv/a rw - ext4 /dev/sdb rw
+",
+        );
+        assert_eq!(mounts.of(Path::new("/srv/a/x")).unwrap().device, (8, 32));
+    }
+
+    #[test]
+    fn read_only_is_as_others_see_it() {
+        let table = |bob: &str, alice: &str| {
+            Mounts::parse(
+                format!(
+                    "22 21 8:2 /bob /srv/bob {bob} - xfs /dev/sdb1 rw\n23 21 8:2 /alice /srv/alice \
+                     {alice} - xfs /dev/sdb1 rw\n"
+                )
+                .as_bytes(),
+            )
+        };
+        let mut own = table("ro", "ro");
+        own.open_as_in(&table("ro", "rw"));
+        let is_read_only = |path: &str| own.of(Path::new(path)).unwrap().is_read_only();
+        assert_eq!((is_read_only("/srv/bob"), is_read_only("/srv/alice")), (true, false));
     }
 
     #[test]

@@ -275,6 +275,42 @@ fn mounts_below_belong_to_the_zone() {
     assert_eq!(named(&found, &base), expected.map(|(name, level)| (name.to_owned(), level)));
 }
 
+/// All customers of a disk that is mounted at one of them were one tenant.
+#[test]
+fn customers_on_one_disk_are_tenants() {
+    let (_dir, base) = dirs(&["zone/pool", "zone/alice", "zone/alice/again"]);
+    let line = |root: &str, point: &str| {
+        mount_line(&base, root, &format!("{base}/{point}"), "rw - ext4 x rw")
+    };
+    let mounts = line("/vol", "zone/pool")
+        + &line("/vol/alice", "zone/alice")
+        + &line("/vol/alice/x", "zone/alice/again");
+    let found = look_with(&base, 1, &mounts);
+    assert_eq!(found.skipped, []);
+    let expected = [("zone", 0), ("zone/alice", 1), ("zone/pool", 1)];
+    assert_eq!(named(&found, &base), expected.map(|(name, level)| (name.to_owned(), level)));
+    let tenants: HashSet<u64> = found.zones[0].roots.iter().map(|root| root.tenant).collect();
+    assert_eq!(tenants.len(), 3);
+}
+
+#[test]
+fn one_directory_of_two_zones_is_told() {
+    let (_dir, base) = dirs(&["a/t", "b/t"]);
+    let line = |root: &str, point: &str| {
+        mount_line(&base, root, &format!("{base}/{point}"), "rw - ext4 x rw")
+    };
+    let mounts = mount_line(&base, "/", "/", "rw - ext4 x rw")
+        + &line("/vol", "a/t")
+        + &line("/vol/below", "b/t");
+    let mounts = Mounts::parse(mounts.as_bytes());
+    let (a, b) = ([format!("{base}/a")], [format!("{base}/b")]);
+    let found =
+        resolve(&policy(&[("a", &a), ("b", &b)]), &with_mounts(mounts, Guardable::Everything));
+    let told = found.skipped.iter().map(ToString::to_string).collect::<String>();
+    assert!(told.contains("b/t` shows what zone `a` guards as"), "{told}");
+    assert_eq!(found.skipped[0].zone(), Some("b"));
+}
+
 #[test]
 fn what_cannot_be_guarded_below_is_told() {
     let (_dir, base) = dirs(&["zone/a", "zone/b/c", "zone/d"]);

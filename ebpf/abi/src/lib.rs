@@ -9,6 +9,7 @@ mod allowance;
 mod config;
 mod destroyed;
 mod event;
+mod fresh;
 mod op;
 mod tenants;
 mod window;
@@ -32,6 +33,7 @@ pub use event::{
     Event, FLAG_AGENT_GONE, FLAG_FIRST, FLAG_KTHREAD, FLAG_NOT_STOPPED, FLAG_PACED, FLAG_PATH_CUT,
     FLAG_STRICT, FLAG_TOO_LARGE, PATH_ROOM,
 };
+pub use fresh::{FRESH_NS, InodeKey, MAX_FRESH, Made};
 pub use op::{Mode, OnTrip, Op, OpMask, Per, Reason, Verdict, Who, WhoMask};
 pub use tenants::{PartTime, SPEND_PARTS, SpentPart, TenantKey, TenantSpend};
 pub use window::{
@@ -63,6 +65,9 @@ pub const MAX_ACCOUNTS: u32 = 16_384;
 pub const MAX_TENANT_SPENDS: u32 = 65_536;
 /// The actor that stands for everybody once the table of accounts is full.
 pub const OVERFLOW_ACTOR: u64 = u64::MAX;
+/// The bit of an actor that stands for its ops in places that cannot be determined. They may be in no zone at all, so they
+/// have accounts of their own, with the same limits: they never trip those of ops that are in a zone for certain.
+pub const UNKNOWN_PLACE: u64 = 1 << 63;
 /// Levels of directories that are followed before an op counts as being in an unknown place.
 pub const MAX_DEPTH: u32 = 16_384;
 

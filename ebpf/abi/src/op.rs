@@ -93,6 +93,8 @@ numbered! {
         BreakGlass = 9 "break_glass",
         /// The kernel has no account to charge: nobody can tell what is spent.
         NoAccount = 10 "no_account",
+        /// The same unit made it a moment ago, or since its trip: it can go, and no budget is charged.
+        Fresh = 11 "fresh",
     }
 }
 

@@ -167,6 +167,15 @@ const TENANTS_ONLY: u32 = 1;
 /// In [`Receipt::kind`]: what the tenant has lost was charged.
 const TENANT_SPEND: u32 = 2;
 
+impl Trip {
+    /// When it was, if what was spent then still counts at `now`; else `now`.
+    #[inline(always)]
+    pub const fn counts_at(&self, now: u64, limit: &Limit) -> u64 {
+        let counts = self.time_ns != 0 && now.wrapping_sub(self.time_ns) < limit.window_ns;
+        if counts { self.time_ns } else { now }
+    }
+}
+
 /// What is needed to give a charge back.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
@@ -493,6 +502,12 @@ impl Window {
     #[inline(always)]
     pub fn is_latched(&self, now: u64, mode: u32) -> bool {
         now < self.latched_until && self.latch_mode >= mode
+    }
+
+    /// Whether there was a trip since the last reset, in any mode, of which something may still be spent.
+    pub const fn has_tripped(&self, limit: &Limit, now: u64) -> bool {
+        let until = self.trip.time_ns.saturating_add(limit.window_ns);
+        now < self.latched_until || (self.trip.over != 0 && now < until)
     }
 
     /// Whether a trip still latches a caller that only the limit of tenants holds for. A trip of

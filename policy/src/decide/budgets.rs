@@ -2,7 +2,7 @@
 
 use holdfast_abi::{
     AccountKey, BudgetConf, Cost, Mode, OnTrip, Over, Reason, Receipt, TenantKey, TenantSpend,
-    Terms, Trip, Window,
+    Terms, Trip, UNKNOWN_PLACE, Window,
 };
 
 use super::{Charge, Model, Refusal, Request};
@@ -13,8 +13,13 @@ impl Model {
     ///
     /// They are asked in the order of their rank, not of the file: the first that refuses is that of the narrowest actor
     /// that is over, and it alone trips. An op that costs more than a whole limit is refused by that budget, no other is
-    /// asked, and nobody trips: it would be refused however little was spent.
-    pub(super) fn charge_budgets(&mut self, request: &Request<'_>) -> Result<Charge, Refusal> {
+    /// asked, and nobody trips: it would be refused however little was spent. Nor does anybody unless this asks so
+    /// (`trips`).
+    pub(super) fn charge_budgets(
+        &mut self,
+        request: &Request<'_>,
+        trips: bool,
+    ) -> Result<Charge, Refusal> {
         let mut charge = Charge { cost: request.cost, ..Charge::default() };
         let zone = &self.policy.zones[request.zone];
         let mut asked: Vec<(usize, BudgetConf)> = zone
@@ -32,20 +37,22 @@ impl Model {
             if too_large && !never(budget) {
                 continue;
             }
-            let actor = zone.budgets[*index].per.actor(request.unit, request.user);
+            let apart = if request.is_strict { UNKNOWN_PLACE } else { 0 };
+            let actor = apart | zone.budgets[*index].per.actor(request.unit, request.user);
             let key = AccountKey { budget: budget.id, actor };
             let account = self.accounts.entry(key).or_default();
             let spend = budget.needs_tenant_spend(op, &request.cost).then(|| {
                 let key = tenant_key(key, request.cost.tenant);
                 self.tenants.entry(key).or_default()
             });
-            match ask((account, spend), zone, budget, request, too_large) {
+            match ask((account, spend), zone, budget, request, trips && !too_large) {
                 Ok(Some(receipt)) => charge.receipts.push((key, receipt)),
                 Ok(None) => {}
                 Err(reason) => {
+                    let tripped = account.trip.counts_at(request.now, &budget.limit);
                     self.give_back_budgets(&charge);
                     let first = reason != Reason::Latched && !too_large;
-                    return Err(Refusal { reason, first, budget: Some(*index) });
+                    return Err(Refusal { reason, first, budget: Some(*index), tripped });
                 }
             }
         }
@@ -66,7 +73,7 @@ fn tenant_key(account: AccountKey, tenant: u64) -> TenantKey {
     TenantKey { budget: account.budget, actor: account.actor, tenant }
 }
 
-/// Charges one budget, if it counts this op, or trips it.
+/// Charges one budget, if it counts this op. Else it trips, if it is to.
 ///
 /// A caller whom the budget leaves out is charged the tenant alone, and only a trip of tenants
 /// refuses its ops.
@@ -78,7 +85,7 @@ fn ask(
     zone: &Zone,
     budget: &BudgetConf,
     request: &Request<'_>,
-    too_large: bool,
+    trips: bool,
 ) -> Result<Option<Receipt>, Reason> {
     let (now, mode) = (request.now, zone.mode as u32);
     let paces = zone.mode == Mode::Enforce && zone.on_trip == OnTrip::Throttle;
@@ -100,7 +107,7 @@ fn ask(
     let terms = Terms { now, paced: latched, tenants_only };
     let charged = account.take(&budget.limit, terms, &request.cost, spend);
     if let Err(over) = charged
-        && !too_large
+        && trips
     {
         account.trip(&budget.limit, mode, paces, over);
         if over != Over::Latched {

@@ -1,6 +1,6 @@
 //! What people decide about those who were stopped, and what is spent of it. No budget is charged here.
 
-use holdfast_abi::{AccountKey, HoldKey, Mode, OnTrip, Release};
+use holdfast_abi::{AccountKey, HoldKey, Mode, OnTrip, Release, UNKNOWN_PLACE};
 
 use super::{Charge, Model, Request};
 
@@ -46,11 +46,13 @@ impl Model {
         let zone = &self.policy.zones[key.zone as usize];
         for budget in &zone.budgets {
             let actor = budget.per.actor(key.unit, key.user);
-            let account = AccountKey { budget: budget.id(&zone.name), actor };
-            if let Some(window) = self.accounts.get_mut(&account) {
-                // Also a latch that was set while the zone only observed.
-                if window.is_latched(now, Mode::Observe as u32) {
-                    *window = window.reset();
+            for actor in [actor, actor | UNKNOWN_PLACE] {
+                let account = AccountKey { budget: budget.id(&zone.name), actor };
+                if let Some(window) = self.accounts.get_mut(&account) {
+                    // Also a latch that was set while the zone only observed.
+                    if window.is_latched(now, Mode::Observe as u32) {
+                        *window = window.reset();
+                    }
                 }
             }
         }

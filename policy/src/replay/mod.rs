@@ -43,9 +43,11 @@ impl RecordedOp {
             user: self.user,
             cost: self.cost,
             now: self.now,
+            is_strict: false,
             can_wait: true,
             held_since: None,
             mark: None,
+            made_at: None,
             inside: &[],
         }
     }

@@ -289,3 +289,19 @@ fn detach_costs_owner_its_tenant() {
     assert_eq!(model.decide(&detach(0)).reason, Reason::UnknownCost);
     assert_eq!(model.decide(&detach(2)).reason, Reason::Tenants);
 }
+
+/// What may be in no zone at all has accounts of its own.
+#[test]
+fn unknown_places_trip_nobody_else() {
+    for per in ["unit", "user", "zone"] {
+        let budget = format!("per = \"{per}\", files = 3, window = \"10m\"");
+        let mut model = model("enforce", &[&budget]);
+        let unknown = Request { is_strict: true, ..remove(1) };
+        for request in [unknown, remove(1)] {
+            for _ in 0..3 {
+                assert_eq!(outcome(&model.decide(&request)), ALLOWED, "per {per}");
+            }
+            assert!(model.decide(&request).first, "per {per}");
+        }
+    }
+}

@@ -2,6 +2,7 @@
 
 mod allowances;
 mod budgets;
+mod fresh;
 mod holds;
 mod promises;
 mod throttles;
@@ -43,9 +44,11 @@ fn request(op: Op, who: WhoMask, files: u64, bytes: u64) -> Request<'static> {
         user: 1_000,
         cost,
         now,
+        is_strict: false,
         can_wait: true,
         held_since: None,
         mark: None,
+        made_at: None,
         inside: &[],
     }
 }

@@ -135,9 +135,11 @@ impl World {
             user: 7,
             cost,
             now: self.now,
+            is_strict: false,
             can_wait: true,
             held_since: self.paused[thread],
             mark: None,
+            made_at: None,
             inside: &[],
         };
         let before = self.model.accounts.clone();

@@ -6,6 +6,7 @@
 //! - days that the calendar does not have, which OpenSSH counts on into the next month;
 //! - lines that cannot be read, which OpenSSH passes over: a person would be missing, and nobody would know;
 //! - version 0 of the format, which never was;
+//! - bytes after the armour that are no text (UTF-8);
 //! - Ed25519 signatures whose number is not the smallest one.
 //!
 //! DSA keys, which some versions still accept, and RSA keys above 8192 bits are refused, too.
@@ -29,6 +30,17 @@ fn short_rsa_keys() {
     let error = Signature::parse(&signature).unwrap_err();
     assert_eq!(error.to_string(), "an RSA key of 1024 bits is too weak");
     assert_eq!(problem(&case.allowed), "1:19 an RSA key of 1024 bits is too weak");
+}
+
+#[test]
+fn bytes_after_the_armour() {
+    let keygen = Keygen::new();
+    let key = keygen.key("ed25519", "ed25519", 0);
+    let signature = keygen.sign(&key, SPACE, "sha512", TEXT);
+    let armour = [signature.as_bytes(), &[0x8a]].concat();
+    let case = Case { armour, ..Case::new("", &key.line, &signature, TEXT) };
+    assert!(keygen.accepts(&case));
+    assert!(case.verdict().unwrap_err().starts_with("invalid utf-8 sequence"));
 }
 
 #[test]

@@ -6,10 +6,12 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
+use holdfast_abi::{ABI_VERSION, InodeKey};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::metrics::Metrics;
 use super::policy::{self, Zone};
+use super::sys::PinnedMap;
 use super::wait::PATIENCE;
 use super::{Budget, Outcome, cli, until};
 
@@ -168,11 +170,13 @@ impl Lab {
         self.apply_text(&policy::render(zones))
     }
 
-    /// Puts a policy in force, as text.
+    /// Puts a policy in force, as text. What was made before counts as old from then on, as it is on a host where
+    /// somebody removes what was there.
     pub(crate) fn apply_text(&mut self, text: &str) -> Result<()> {
         self.write_policy(text)?;
         cli::holdfast(["policy", "reload"])?.ok()?;
-        self.empty_trash()
+        self.empty_trash()?;
+        age_files()
     }
 
     /// Asks for a policy that may be refused.
@@ -229,4 +233,11 @@ impl Lab {
 pub(crate) fn idle() -> String {
     let nowhere = Path::new("/data/nothing-here");
     policy::render(&[Zone::new("idle", nowhere).observe().budget(Budget::files(1000))])
+}
+
+/// Has the kernel forget who made which file.
+fn age_files() -> Result<()> {
+    let pin = format!("{PIN_DIR}/v{ABI_VERSION}/maps/FRESH");
+    let map = PinnedMap::open(Path::new(&pin)).context(pin)?;
+    map.clear(&mut InodeKey::default()).context("cannot have files count as old")
 }

@@ -26,6 +26,8 @@ pub(crate) enum Step {
     TruncatePath(PathBuf, u64),
     /// open(2) with O_TRUNC.
     Empty(PathBuf),
+    /// A new file of so many bytes, which anybody may change.
+    Make(PathBuf, u64),
 }
 
 /// How a step ended.
@@ -107,6 +109,7 @@ impl Worker {
                 format!("truncate-path\t{}\t{size}", path.display())
             }
             Step::Empty(path) => format!("empty\t{}", path.display()),
+            Step::Make(path, size) => format!("make\t{}\t{size}", path.display()),
         };
         writeln!(self.input, "{line}")?;
         Ok(self.input.flush()?)
@@ -156,6 +159,7 @@ pub(crate) fn serve() -> Result<()> {
             ["truncate", path, size] => truncate(path, size.parse()?),
             ["truncate-path", path, size] => truncate_path(path, size.parse()?),
             ["empty", path] => open(path, OFlags::WRONLY | OFlags::TRUNC).map(drop),
+            ["make", path, size] => make(path, size.parse()?),
             _ => bail!("cannot do {line:?}"),
         };
         let errno = result.map_or_else(Errno::raw_os_error, |()| 0);
@@ -167,6 +171,15 @@ pub(crate) fn serve() -> Result<()> {
 
 fn open(path: &str, flags: OFlags) -> rustix::io::Result<rustix::fd::OwnedFd> {
     rustix::fs::open(path, flags, Mode::empty())
+}
+
+fn make(path: &str, size: usize) -> rustix::io::Result<()> {
+    let mode = Mode::from_raw_mode(0o666);
+    let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY;
+    let file = rustix::fs::open(path, flags, mode)?;
+    // Whatever the umask is.
+    rustix::fs::fchmod(&file, mode)?;
+    rustix::io::write(&file, &vec![b'm'; size]).map(drop)
 }
 
 fn truncate(path: &str, size: u64) -> rustix::io::Result<()> {

@@ -32,6 +32,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     case!("case_rmdir_at_limit", "rmdir-at-limit"),
     case!("case_git_gc", "git-gc").heavy(),
     case!("case_service_account", "service-account"),
+    case!("case_backup_lock", "backup-lock"),
     case!("case_reboot", "reboot"),
     case!("case_bind_mount_in_rootfs", "bind-mount-in-rootfs"),
 ];

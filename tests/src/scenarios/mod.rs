@@ -15,6 +15,7 @@ mod concurrent;
 mod differential;
 mod evasions;
 mod failed_ops;
+mod fresh;
 mod holds;
 mod incidents;
 mod learn;
@@ -36,6 +37,7 @@ mod shipped;
 mod throttle;
 mod top;
 mod truncate;
+mod unknown_places;
 mod ways_in;
 mod who;
 
@@ -52,6 +54,7 @@ pub(crate) const ALL: &[&[Scenario]] = &[
     truncate::SCENARIOS,
     links::SCENARIOS,
     ways_in::SCENARIOS,
+    unknown_places::SCENARIOS,
     names::SCENARIOS,
     concurrent::SCENARIOS,
     budgets::SCENARIOS,
@@ -60,6 +63,7 @@ pub(crate) const ALL: &[&[Scenario]] = &[
     who::SCENARIOS,
     modes::SCENARIOS,
     failed_ops::SCENARIOS,
+    fresh::SCENARIOS,
     roots::SCENARIOS,
     mounts::SCENARIOS,
     policies::SCENARIOS,

@@ -372,9 +372,11 @@ fn compare(
             user: uid,
             cost: planned.cost,
             now,
+            is_strict: false,
             can_wait: true,
             held_since: None,
             mark: *mark,
+            made_at: None,
             inside,
         };
         let own = model.allowances.iter().find(|one| Some(one.serial) == *mark);

@@ -134,7 +134,8 @@ fn paths(step: &Step) -> Vec<&Path> {
         | Step::Rmdir(path)
         | Step::Truncate(path, _)
         | Step::TruncatePath(path, _)
-        | Step::Empty(path) => vec![path],
+        | Step::Empty(path)
+        | Step::Make(path, _) => vec![path],
     }
 }
 
@@ -232,9 +233,11 @@ impl Judge<'_> {
             user: UIDS[actor],
             cost: planned.cost,
             now: cli::number(event, "time_ns")?,
+            is_strict: false,
             can_wait: true,
             held_since: self.since[actor],
             mark: None,
+            made_at: None,
             inside: &[],
         };
         let decision = self.model.decide(&request);

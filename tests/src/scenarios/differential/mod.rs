@@ -113,8 +113,12 @@ fn agree_on(ctx: &mut Ctx<'_>, seed: u64, budgets: impl Fn(Zone) -> Zone) -> Res
     let mut done = Vec::with_capacity(OPS);
     let mut denied_in_a_row = 0;
     for _ in 0..OPS {
-        let planned = ops::plan(&world, &mut random);
         let actor = random.below(UIDS.len() as u64) as usize;
+        // What an actor makes it can remove, whatever it has spent.
+        if random.below(4) == 0 {
+            world.grow(&mut workers[actor], (actor, UIDS[actor]), &mut random)?;
+        }
+        let planned = ops::plan(&world, &mut random);
         let errno = workers[actor].step(&planned.step)?;
         if errno == 0 {
             world.apply(&planned);
@@ -153,7 +157,8 @@ fn compare(
 ) -> Result<String> {
     let mut model = Model::new(policy);
     let mut events = events.iter().peekable();
-    let (mut compared, mut denied, mut disagreements) = (0_u32, 0_u32, Vec::new());
+    let (mut compared, mut denied, mut fresh) = (0_u32, 0_u32, 0_u32);
+    let mut disagreements = Vec::new();
     for (n, one) in done.iter().enumerate() {
         let expected = &one.planned;
         let event = expected.event(&mut events, units[one.actor], one.errno)?;
@@ -172,9 +177,11 @@ fn compare(
             user: uid,
             cost: expected.cost,
             now: cli::number(event, "time_ns")?,
+            is_strict: false,
             can_wait: true,
             held_since: None,
             mark: None,
+            made_at: expected.made_at(one.actor),
             inside: &[],
         };
         let decision = model.decide(&request);
@@ -194,6 +201,7 @@ fn compare(
         }
         compared += 1;
         denied += u32::from(verdict == "deny");
+        fresh += u32::from(reason == "fresh");
     }
     check!(
         disagreements.is_empty(),
@@ -206,8 +214,9 @@ fn compare(
         denied * 20 > compared && denied < compared - compared / 20,
         "{denied} of {compared} denied: such a run shows little"
     );
+    check!(fresh >= 10, "only {fresh} ops were about what their actor had made");
     check_eq!(events.count(), 0, "events without an op");
-    Ok(format!("{compared} ops compared, {denied} of them denied, 0 disagreements"))
+    Ok(format!("{compared} ops compared, {denied} of them denied, {fresh} fresh, 0 disagreements"))
 }
 
 /// The inode number of a directory, as both stat(2) and the kernel programs have it on ext4 and tmpfs.

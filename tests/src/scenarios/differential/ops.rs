@@ -21,6 +21,8 @@ pub(super) struct Planned {
     pub(super) cost: Cost,
     /// Owner of what is destroyed.
     owner: u32,
+    /// The actor that made it, if one did, and when.
+    made: Option<(usize, u64)>,
 }
 
 /// Rolls the dice.
@@ -28,7 +30,7 @@ pub(super) fn plan(world: &World, random: &mut Random) -> Planned {
     let (path, known) = world.any_file(random);
     // All of it is allocated: no file ever grows from nothing, which would leave a hole.
     let whole = Cost { files: 1, bytes: known.size, tenant: known.tenant };
-    let planned = |step, op, cost| Planned { step, op, cost, owner: known.owner };
+    let planned = |step, op, cost| Planned { step, op, cost, owner: known.owner, made: known.made };
     match random.below(100) {
         0..40 => planned(Step::Unlink(path), Op::Remove, whole),
         40..55 => {
@@ -60,6 +62,7 @@ pub(super) fn plan(world: &World, random: &mut Random) -> Planned {
                 op: Op::Remove,
                 cost: Cost { files: 1, bytes: 0, tenant: *tenant },
                 owner: 0,
+                made: None,
             }
         }
     }
@@ -73,6 +76,11 @@ impl Planned {
     /// What a caller is for what is destroyed.
     pub(super) fn who(&self, uid: u32) -> WhoMask {
         if uid != 0 && uid == self.owner { Who::OWNER_BIT } else { Who::OPERATOR_BIT }
+    }
+
+    /// When this actor made it, if it did.
+    pub(super) fn made_at(&self, actor: usize) -> Option<u64> {
+        self.made.filter(|(maker, _)| *maker == actor).map(|(_, at)| at)
     }
 
     /// The event of this op, which a unit did and which ended with this error number. There need not be one for an op
@@ -113,7 +121,8 @@ impl Planned {
             | Step::Rmdir(path)
             | Step::Truncate(path, _)
             | Step::TruncatePath(path, _)
-            | Step::Empty(path) => path,
+            | Step::Empty(path)
+            | Step::Make(path, _) => path,
             Step::Rename(from, to) => match self.op {
                 Op::Replace => to,
                 _ => from,

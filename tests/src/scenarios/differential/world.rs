@@ -9,8 +9,8 @@ use anyhow::Result;
 
 use super::inode_of;
 use super::ops::Planned;
-use crate::harness::worker::Step;
-use crate::harness::{Random, check_eq};
+use crate::harness::worker::{Step, Worker};
+use crate::harness::{Random, check_eq, clock};
 
 /// Every file there should be.
 #[derive(Debug)]
@@ -18,6 +18,8 @@ pub(super) struct World {
     pub(super) files: BTreeMap<PathBuf, Known>,
     pub(super) tenants: Vec<(PathBuf, u64)>,
     pub(super) outside: PathBuf,
+    /// How many files were made during the test.
+    grown: u32,
 }
 
 /// One file.
@@ -27,14 +29,20 @@ pub(super) struct Known {
     pub(super) owner: u32,
     pub(super) tenant: u64,
     pub(super) inode: u64,
+    /// The actor that made it during the test, and the boot time before that.
+    pub(super) made: Option<(usize, u64)>,
 }
 
 impl World {
     /// Eight tenants with 250 files of several owners, which anybody may change.
     pub(super) fn make(root: &Path, outside: &Path, random: &mut Random) -> Result<Self> {
         fs::set_permissions(outside, fs::Permissions::from_mode(0o777))?;
-        let mut world =
-            Self { files: BTreeMap::new(), tenants: Vec::new(), outside: outside.to_owned() };
+        let mut world = Self {
+            files: BTreeMap::new(),
+            tenants: Vec::new(),
+            outside: outside.to_owned(),
+            grown: 0,
+        };
         fs::create_dir_all(root)?;
         fs::set_permissions(root, fs::Permissions::from_mode(0o777))?;
         for tenant in 0..8 {
@@ -49,7 +57,8 @@ impl World {
                 fs::write(&path, vec![b'x'; size as usize])?;
                 fs::set_permissions(&path, fs::Permissions::from_mode(0o666))?;
                 chown(&path, Some(owner), Some(owner))?;
-                let known = Known { size, owner, tenant: inode, inode: inode_of(&path)? };
+                let (tenant, inode) = (inode, inode_of(&path)?);
+                let known = Known { size, owner, tenant, inode, made: None };
                 world.files.insert(path, known);
             }
             world.tenants.push((dir, inode));
@@ -65,6 +74,24 @@ impl World {
             .nth(at)
             .map(|(path, &known)| (path.clone(), known))
             .expect("2,000 files are more than the budgets let go in one run")
+    }
+
+    /// Has an actor make one file more, in some tenant.
+    pub(super) fn grow(
+        &mut self,
+        worker: &mut Worker,
+        (actor, owner): (usize, u32),
+        random: &mut Random,
+    ) -> Result<()> {
+        const SIZE: u64 = 100;
+        let (dir, tenant) = &self.tenants[random.below(self.tenants.len() as u64) as usize];
+        self.grown += 1;
+        let path = dir.join(format!("new-{}", self.grown));
+        let made = Some((actor, clock::boot_ns()));
+        check_eq!(worker.step(&Step::Make(path.clone(), SIZE))?, 0, "error of making a file");
+        let inode = inode_of(&path)?;
+        self.files.insert(path, Known { size: SIZE, owner, tenant: *tenant, inode, made });
+        Ok(())
     }
 
     /// Takes note of an op that succeeded.
@@ -84,7 +111,7 @@ impl World {
                 self.resize(path, *size);
             }
             Step::Empty(path) => self.resize(path, 0),
-            Step::Rmdir(_) => {}
+            Step::Rmdir(_) | Step::Make(..) => {}
         }
     }
 

@@ -1,0 +1,73 @@
+//! What a unit made itself a moment ago: its lock and temporary files, which it can remove whatever it has spent.
+//!
+//! A file is known by its inode, so it does not matter what names it has had since, and what comes to a name by a
+//! rename or a link is not fresh for that.
+
+use aya_ebpf::{
+    helpers::{bpf_get_current_cgroup_id, bpf_ktime_get_boot_ns},
+    macros::fentry,
+    programs::FEntryContext,
+};
+use holdfast_abi::{InodeKey, Made, Op};
+
+use crate::{
+    hooks::current_control,
+    inflight::InFlight,
+    kernel::{Inode, SuperBlock, offset, probe},
+    maps::FRESH,
+    place::Filesystem,
+};
+
+/// `security_inode_init_security(inode, dir, qstr, initxattrs, fs_data)`: ext4, xfs, tmpfs and btrfs call it for each
+/// inode that they make for a name or for O_TMPFILE, once it has its number and generation (6.1 to 7.3). A hook like
+/// `inode_create` would not do: open(2) calls it before it has looked whether the file is there.
+///
+/// Not an LSM program: another LSM before this one may end the round.
+#[fentry(function = "security_inode_init_security")]
+pub fn hf_made(ctx: FEntryContext) -> i32 {
+    // SAFETY: the arguments are what the kernel's BTF says; the agent checked their places.
+    unsafe { made(ctx.arg(0)) };
+    0
+}
+
+#[inline(always)]
+unsafe fn made(inode: *const Inode) {
+    let Some(control) = current_control() else { return };
+    let sb = Inode::sb(inode);
+    if Filesystem::of(sb, control).is_none() {
+        return;
+    }
+    let key = InodeKey {
+        ino: Inode::ino(inode),
+        dev: SuperBlock::dev(sb),
+        generation: Inode::generation(inode),
+    };
+    let made = Made { unit: bpf_get_current_cgroup_id(), time_ns: bpf_ktime_get_boot_ns() };
+    // Without an entry it is a file like any other.
+    let _ = FRESH.insert(key, made, 0);
+}
+
+/// Whether the op removes or replaces something that the caller's unit made a moment ago, or after `tripped`. Returns 1 if so. A
+/// global function, like [`crate::decide::hf_decide`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub unsafe extern "C" fn hf_is_fresh(inflight: *const InFlight, tripped: u64) -> u32 {
+    if inflight.is_null() {
+        return 0;
+    }
+    let request = &(*inflight).request;
+    // What is cut short or leaves is still somebody's: only the whole file can go.
+    if 1u16 << (request.op & 7) & (Op::Remove.bit() | Op::Replace.bit()) == 0 {
+        return 0;
+    }
+    let inode: u64 = probe(request.dentry, offset!(dentry_inode), 0);
+    let key = InodeKey {
+        ino: request.ino,
+        dev: request.dev,
+        generation: probe(inode, offset!(inode_generation), 0),
+    };
+    match FRESH.get(key) {
+        Some(made) => made.is_fresh(request.unit, tripped, request.now) as u32,
+        None => 0,
+    }
+}
