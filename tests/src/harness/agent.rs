@@ -170,8 +170,7 @@ impl Lab {
         self.apply_text(&policy::render(zones))
     }
 
-    /// Puts a policy in force, as text. What was made before counts as old from then on, as it is on a host where
-    /// somebody removes what was there.
+    /// Puts a policy in force, as text. What was made before counts as old.
     pub(crate) fn apply_text(&mut self, text: &str) -> Result<()> {
         self.write_policy(text)?;
         cli::holdfast(["policy", "reload"])?.ok()?;
@@ -235,9 +234,13 @@ pub(crate) fn idle() -> String {
     policy::render(&[Zone::new("idle", nowhere).observe().budget(Budget::files(1000))])
 }
 
-/// Has the kernel forget who made which file.
-fn age_files() -> Result<()> {
-    let pin = format!("{PIN_DIR}/v{ABI_VERSION}/maps/FRESH");
-    let map = PinnedMap::open(Path::new(&pin)).context(pin)?;
+/// Has the kernel forget who made which file: what there is counts as old from then on, as it is on a host where somebody
+/// removes what was there.
+pub(super) fn age_files() -> Result<()> {
+    let pin = PathBuf::from(format!("{PIN_DIR}/v{ABI_VERSION}/maps/FRESH"));
+    if !pin.exists() {
+        return Ok(());
+    }
+    let map = PinnedMap::open(&pin).with_context(|| pin.display().to_string())?;
     map.clear(&mut InodeKey::default()).context("cannot have files count as old")
 }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 
+use super::agent::age_files;
 use super::check_eq;
 
 /// A zone's content as it was made.
@@ -47,6 +48,7 @@ impl Tree {
             }
             progress(tenant);
         }
+        age_files()?;
         Ok(tree)
     }
 
@@ -157,11 +159,13 @@ pub(crate) fn make_files(
 ) -> Result<Vec<PathBuf>> {
     fs::create_dir_all(dir)?;
     let body = vec![b'x'; size];
-    (0..count)
+    let files = (0..count)
         .map(|n| {
             let path = dir.join(format!("{prefix}-{n:04}"));
             fs::write(&path, &body).with_context(|| format!("cannot write {}", path.display()))?;
             Ok(path)
         })
-        .collect()
+        .collect();
+    age_files()?;
+    files
 }
