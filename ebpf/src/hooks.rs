@@ -341,7 +341,7 @@ pub fn hf_learn(ctx: LsmContext) -> i32 {
 
 /// The control entry, if this load of the programs counts. While one load takes over from another, both do.
 #[inline(always)]
-fn current_control() -> Option<&'static Control> {
+pub fn current_control() -> Option<&'static Control> {
     let control = CONTROL.get(0)?;
     let own = instance();
     (control.instance == own || control.successor == own).then_some(control)

@@ -39,7 +39,7 @@ pub use window::{
 
 /// Version of everything in this crate. Pins live in a directory named for it, so that an agent never
 /// reads a map laid out by another version.
-pub const ABI_VERSION: u32 = 5;
+pub const ABI_VERSION: u32 = 6;
 /// How many zones one host can have, slot 0 (the canary) included.
 pub const MAX_ZONES: usize = 64;
 /// How many budgets one zone can have.
@@ -52,8 +52,11 @@ pub const SELF_TEST_ZONE: u32 = MAX_ZONES as u32 - 1;
 pub const MAX_POLICY_ZONES: usize = MAX_ZONES - 2;
 /// How many levels below a root a tenant directory can be.
 pub const MAX_TENANT_DEPTH: u32 = 4;
-/// How many roots and filesystems one policy can name (each map holds two banks of this).
-pub const MAX_ROOTS: u32 = 4096;
+/// How many roots there can be, those included whose path was renamed or mounted over (the map holds two banks of this, and
+/// grows with use).
+pub const MAX_ROOTS: u32 = 65_536;
+/// How many filesystems they can be on (the map holds two banks of this).
+pub const MAX_FILESYSTEMS: u32 = 4096;
 /// How many accounts (budget × actor) the kernel keeps.
 pub const MAX_ACCOUNTS: u32 = 16_384;
 /// The actor that stands for everybody once the table of accounts is full.
