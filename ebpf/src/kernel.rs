@@ -43,6 +43,13 @@ pub static OFFSETS: Offsets = Offsets {
     task_cred: 0,
     cred_fsuid: 0,
     rename_delegated: 0,
+    sb_magic: 0,
+    mount_root: 0,
+    mount_point: 0,
+    mount_parent: 0,
+    mount_namespace: 0,
+    mount_children: 0,
+    mount_sibling: 0,
     page_size: 0,
 };
 

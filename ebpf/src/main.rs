@@ -9,6 +9,7 @@
 #![allow(unsafe_op_in_unsafe_fn, reason = "everything here is at the kernel's boundary")]
 
 mod allow;
+mod arrive;
 mod decide;
 mod destroyed;
 mod fresh;

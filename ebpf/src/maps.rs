@@ -8,7 +8,7 @@ use aya_ebpf::{
 use holdfast_abi::{
     Account, AccountKey, AllowanceConf, BindKey, COUNTERS as COUNTER_COUNT, Control, Cost,
     Destroyed, Event, FsConf, FsKey, GrantAccount, GrantKey, GrantTenant, GrantTenantKey,
-    Heartbeat, Held, Hold, HoldKey, InodeKey, Learned, MAX_ACCOUNTS, MAX_FRESH, MAX_GRANT_TENANTS,
+    Heartbeat, Held, Hold, HoldKey, InodeKey, Learned, MAX_ACCOUNTS, MAX_FILESYSTEMS, MAX_FRESH, MAX_GRANT_TENANTS,
     MAX_GRANTS, MAX_HELD, MAX_HOLDS, MAX_OPEN, MAX_ROOTS, MAX_SUBTREES, MAX_TENANT_SPENDS,
     MAX_ZONES, Made, Mark, OVERFLOW_ACCOUNTS, Release, RootConf, RootKey, Subtree, SubtreeKey,
     TaskKey, TenantKey, TenantSpend, ZoneConf, ZoneCounters,
@@ -23,9 +23,15 @@ pub static CONTROL: Array<Control, 1> = Array::new();
 #[btf_map]
 pub static ZONES: Array<ZoneConf, { BANKS * MAX_ZONES }> = Array::new();
 #[btf_map]
-pub static ROOTS: HashMap<RootKey, RootConf, { BANKS * MAX_ROOTS as usize }> = HashMap::new();
+pub static ROOTS: HashMap<
+    RootKey,
+    RootConf,
+    { BANKS * MAX_ROOTS as usize },
+    { BPF_F_NO_PREALLOC as usize },
+> = HashMap::new();
 #[btf_map]
-pub static FILESYSTEMS: HashMap<FsKey, FsConf, { BANKS * MAX_ROOTS as usize }> = HashMap::new();
+pub static FILESYSTEMS: HashMap<FsKey, FsConf, { BANKS * MAX_FILESYSTEMS as usize }> =
+    HashMap::new();
 /// Grows with use: an account is larger than most hosts have reason to preallocate 16,384 times.
 #[btf_map]
 pub static ACCOUNTS: HashMap<

@@ -4,7 +4,7 @@
 //! however one gets there.
 
 use aya_ebpf::helpers::generated::{bpf_loop, bpf_probe_read_kernel};
-use holdfast_abi::{Control, FsConf, FsKey, MAX_DEPTH, RootConf, RootKey};
+use holdfast_abi::{Control, FsConf, FsKey, MAX_DEPTH, MAX_ZONES, RootConf, RootKey};
 
 use crate::{
     kernel::{Dentry, Inode, SuperBlock, is_hashed, offset, opaque, probe},
@@ -53,6 +53,12 @@ impl Place {
     #[inline(always)]
     pub fn is_outside(&self) -> bool {
         self.zone == OUTSIDE
+    }
+
+    /// In a zone that is known for certain.
+    #[inline(always)]
+    pub fn is_in_zone(&self) -> bool {
+        self.zone < MAX_ZONES as u32
     }
 
     #[inline(always)]
@@ -209,6 +215,15 @@ impl Filesystem {
         );
         self.or_strict(copy)
     }
+}
+
+/// Where a dentry is, for programs that know it only by probes. What cannot be determined is in no zone.
+#[inline(always)]
+pub unsafe fn locate_deep(start: u64, top: u64, dev: u32, bank: u32) -> Place {
+    let ends = Ends { start, top };
+    let mut place = Place::outside();
+    hf_walk_deep(&raw const ends, dev, bank, &raw mut place);
+    place
 }
 
 /// Walks up from `start` and fills in `place`. A function of its own, so that its part of the stack is free again when

@@ -449,6 +449,9 @@ impl Executor {
     /// Looks where the paths of the policy in force lead, and waits for changes there from now on.
     fn survey(&mut self, state: &State) -> Result<Found, RootProblem> {
         self.source.mounts_changed();
+        if let Some(guard) = &mut self.guard {
+            guard.survey_begins();
+        }
         let started = Instant::now();
         let mut found = plan::survey(&state.plan.policy, &self.listings, &state.plan.zones);
         if let (Some(watch), Ok(found)) = (&mut self.watch, &mut found) {
@@ -467,12 +470,18 @@ impl Executor {
         }
     }
 
-    /// Whether what is at the path of a root in force is no longer what the kernel was told. A path that is gone does
-    /// not count, as the survey sees that; nor does a root that is kept without a path.
+    /// Whether what is at the path of a root in force is no longer what the kernel was told, or the kernel programs entered
+    /// roots that are to be confirmed or removed. A path that is gone does not count, as the survey sees that; nor does a root
+    /// that is kept without a path.
     fn is_stale(&mut self) -> bool {
         let Some(guard) = &mut self.guard else {
             return false;
         };
+        match guard.has_provisional() {
+            Ok(false) => {}
+            Ok(true) => return true,
+            Err(error) => warn!(%error, "cannot tell which mounts the kernel programs have seen"),
+        }
         // What is mounted over a root may never answer. If the table cannot be read the survey says so.
         let Ok(mounts) = Mounts::read() else { return false };
         let roots = guard.zones().iter().flat_map(|zone| zone.roots.clone());

@@ -26,15 +26,17 @@ pub(super) struct Written {
 }
 
 /// Puts `desired` (and the directories of the self-test) in force, or changes nothing. `before` are the zones that were in
-/// force as the agent knows them: the maps may have been edited since.
+/// force as the agent knows them: the maps may have been edited since. What the programs entered since `surveyed_ns` stays.
 pub(super) fn apply(
     maps: &mut Maps,
     canary_dir: &Path,
     desired: &Desired,
     (before, written_before): (&[ActiveZone], Option<&Written>),
+    surveyed_ns: u64,
 ) -> Result<(Vec<ActiveZone>, Written), KernelError> {
     let control = maps.control()?;
     let bank = 1 - (control.bank & 1);
+    let in_force = roots_in(maps, control.bank)?;
     let mut written = Written { bank, ..Written::default() };
     let (slots, fresh) = assign_slots(maps, control.bank, desired, before)?;
     let mut active = Vec::new();
@@ -48,7 +50,7 @@ pub(super) fn apply(
         }
         let mut kept_roots = Vec::new();
         if zone.keep_roots {
-            for (root, conf) in kept(maps, control.bank, slot, &roots, written_before)? {
+            for (root, conf) in kept(&in_force, slot, &roots, written_before) {
                 kept_confs.push((root, kept_conf(zone, &root, conf)));
                 kept_roots.push(root);
             }
@@ -79,9 +81,8 @@ pub(super) fn apply(
             }
         }
     }
-    let filesystems = filesystems
-        .into_iter()
-        .map(|(dev, strict_zone)| (abi::FsKey { dev, bank }, abi::FsConf { strict_zone, pad: 0 }));
+    let filesystems =
+        filesystems.into_iter().map(|(dev, zone)| (abi::FsKey { dev, bank }, fs_conf(zone, 0)));
     written.filesystems = filesystems.collect();
     for (key, conf) in &written.roots {
         maps.roots
@@ -94,6 +95,8 @@ pub(super) fn apply(
             .map_err(|error| KernelError::refused("write the filesystem map", error))?;
     }
     written.zones = write_zones(maps, bank, control.bank, desired, &slots)?;
+    let stays = |zone: u32| slots.contains(&zone) && !fresh.contains(&zone);
+    carry_provisional(maps, (control.bank, bank), surveyed_ns, &stays)?;
     for slot in fresh {
         zero_counters(maps, slot)?;
         holds::forget_zone(maps, slot)?;
@@ -118,11 +121,18 @@ impl Written {
                 ));
             }
         }
-        let roots = maps::entries(&maps.roots, 0, "read the map of roots").map_err(told)?;
-        let roots: HashMap<_, _> = roots.into_iter().filter(|(key, _)| key.bank == bank).collect();
-        differ("protected paths", &self.roots, &roots)?;
+        let mut roots = roots_in(maps, bank).map_err(told)?;
+        // In the place of a root that is gone, with its numbers, there can be one that the programs entered.
+        let entered: HashSet<_> = provisional(&roots).map(|(key, _)| key).collect();
+        roots.retain(|key, _| !entered.contains(key));
+        let mut written = self.roots.clone();
+        written.retain(|key, _| !entered.contains(key));
+        differ("protected paths", &written, &roots)?;
         let devices = maps::entries(&maps.filesystems, 0, "read the filesystems").map_err(told)?;
-        let devices = devices.into_iter().filter(|(key, _)| key.bank == bank).collect();
+        let devices = devices
+            .into_iter()
+            .filter(|(key, conf)| key.bank == bank && conf.provisional == 0)
+            .collect();
         differ("filesystems", &self.filesystems, &devices)
     }
 }
@@ -145,42 +155,73 @@ fn differ<K: Eq + Hash, V: PartialEq>(
     ))
 }
 
-/// Roots in force in `bank` for the zone in `slot` that are not among `found`: as many as half of the map has room for.
+/// The roots in `bank`.
+fn roots_in(maps: &Maps, bank: u32) -> Result<HashMap<abi::RootKey, abi::RootConf>, KernelError> {
+    let roots = maps::entries(&maps.roots, 0, "read the map of roots")?;
+    Ok(roots.into_iter().filter(|(key, _)| key.bank == bank).collect())
+}
+
+/// Those that the kernel programs entered.
+fn provisional(
+    roots: &HashMap<abi::RootKey, abi::RootConf>,
+) -> impl Iterator<Item = (abi::RootKey, abi::RootConf)> {
+    roots.iter().filter(|(_, conf)| conf.made_ns != 0).map(|(key, conf)| (*key, *conf))
+}
+
+/// Whether the programs entered roots before that time: a survey that began then has seen what they are for.
+pub(super) fn has_provisional(maps: &Maps, before_ns: u64) -> Result<bool, KernelError> {
+    let roots = roots_in(maps, maps.control()?.bank)?;
+    Ok(provisional(&roots).any(|(_, conf)| conf.made_ns < before_ns))
+}
+
+/// Enters what the programs have entered since that time in the other bank as well. The programs enter each in both: what
+/// they do from here on is in both.
+fn carry_provisional(
+    maps: &mut Maps,
+    (from, to): (u32, u32),
+    since_ns: u64,
+    stays: &dyn Fn(u32) -> bool,
+) -> Result<(), KernelError> {
+    let refused = |error| KernelError::refused("write the map of roots", error);
+    let (from, there) = (roots_in(maps, from)?, roots_in(maps, to)?);
+    let since = provisional(&from).filter(|(_, conf)| conf.made_ns >= since_ns && stays(conf.zone));
+    for (key, conf) in since {
+        let key = abi::RootKey { bank: to, ..key };
+        if there.get(&key).is_none_or(|other| other.generation != conf.generation) {
+            maps.roots.insert(key, conf, 0).map_err(refused)?;
+        }
+        let filesystem = abi::FsKey { dev: key.dev, bank: to };
+        if maps.filesystems.get(&filesystem, 0).is_err() {
+            maps.filesystems.insert(filesystem, fs_conf(conf.zone, 1), 0).map_err(refused)?;
+        }
+    }
+    Ok(())
+}
+
+fn fs_conf(strict_zone: u32, provisional: u32) -> abi::FsConf {
+    abi::FsConf { strict_zone, provisional }
+}
+
+/// Roots of the zone in `slot` that are not among `found`, and those that the map has lost. A provisional one is none that
+/// the zone's paths ever led to; where it has the numbers of a root, that is gone.
 fn kept(
-    maps: &Maps,
-    bank: u32,
+    in_force: &HashMap<abi::RootKey, abi::RootConf>,
     slot: u32,
     found: &[(PathBuf, abi::Learned)],
     before: Option<&Written>,
-) -> Result<Vec<(abi::Learned, abi::RootConf)>, KernelError> {
-    let refused = |error| KernelError::refused("read the map of roots", error);
-    let mut kept = Vec::new();
-    for entry in maps.roots.iter() {
-        let (key, conf) = entry.map_err(refused)?;
-        let same = |root: &abi::Learned| (root.dev, root.ino) == (key.dev, key.ino);
-        if key.bank == bank && conf.zone == slot && !found.iter().any(|(_, root)| same(root)) {
-            let (ino, dev, generation) = (key.ino, key.dev, conf.generation);
-            kept.push((abi::Learned { serial: 0, ino, dev, generation }, conf));
-        }
-    }
-    // Those that the map has lost.
-    for (key, conf) in before.into_iter().flat_map(|written| &written.roots) {
-        let same = |root: &abi::Learned| (root.dev, root.ino) == (key.dev, key.ino);
-        let is_known = kept.iter().any(|(root, _)| same(root));
-        if conf.zone == slot && !is_known && !found.iter().any(|(_, root)| same(root)) {
-            let (ino, dev, generation) = (key.ino, key.dev, conf.generation);
-            kept.push((abi::Learned { serial: 0, ino, dev, generation }, *conf));
-        }
-    }
-    let room = (abi::MAX_ROOTS as usize / 2).saturating_sub(found.len());
-    if kept.len() > room {
-        tracing::warn!(
-            roots = kept.len() - room,
-            "too many directories have left their path; these are no longer guarded"
-        );
-        kept.truncate(room);
-    }
-    Ok(kept)
+) -> Vec<(abi::Learned, abi::RootConf)> {
+    let found: HashSet<(u64, u32)> = found.iter().map(|(_, root)| (root.ino, root.dev)).collect();
+    let known: HashSet<(u64, u32)> = in_force.keys().map(|key| (key.ino, key.dev)).collect();
+    let lost = before.into_iter().flat_map(|written| &written.roots);
+    let lost = lost.filter(|(key, _)| !known.contains(&(key.ino, key.dev)));
+    let roots = in_force.iter().filter(|(_, conf)| conf.made_ns == 0).chain(lost);
+    let kept =
+        roots.filter(|(key, conf)| conf.zone == slot && !found.contains(&(key.ino, key.dev)));
+    let learned = |(key, conf): (&abi::RootKey, &abi::RootConf)| {
+        let (ino, dev, generation) = (key.ino, key.dev, conf.generation);
+        (abi::Learned { serial: 0, ino, dev, generation }, *conf)
+    };
+    kept.map(learned).collect()
 }
 
 /// A slot for each zone: the one its name had before, or a free one. A slot keeps the name of a zone that is gone,
@@ -270,7 +311,8 @@ fn clear(maps: &mut Maps, bank: u32) -> Result<(), KernelError> {
 
 fn root_conf(zone: &DesiredZone, slot: u32, root: &DesiredRoot, generation: u32) -> abi::RootConf {
     let depth = zone.tenant_depth.saturating_sub(root.level);
-    abi::RootConf { zone: slot, generation, tenant: root.tenant, depth, level: root.level }
+    let (tenant, level) = (root.tenant, root.level);
+    abi::RootConf { zone: slot, generation, tenant, depth, level, made_ns: 0 }
 }
 
 /// The same for a root that stays in force, where tenants may live at another level than before.
@@ -420,4 +462,40 @@ fn learn_path(
     let dir = openat2(CWD, path, flags, Mode::empty(), resolve)
         .map_err(|error| KernelError::io(format!("open {}", path.display()), error))?;
     learn::learn(maps, &dir, &path.display().to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn root(ino: u64, generation: u32, made_ns: u64) -> (abi::RootKey, abi::RootConf) {
+        let key = abi::RootKey { ino, dev: 7, bank: 0 };
+        (key, abi::RootConf { zone: 1, generation, made_ns, ..abi::RootConf::default() })
+    }
+
+    fn inodes(kept: Vec<(abi::Learned, abi::RootConf)>) -> Vec<(u64, u32)> {
+        let mut inodes: Vec<_> = kept.iter().map(|(root, _)| (root.ino, root.generation)).collect();
+        inodes.sort_unstable();
+        inodes
+    }
+
+    /// From 2,048 on, directories that had left their path were dropped for others.
+    #[test]
+    fn guarded_roots_are_never_dropped() {
+        let in_force: HashMap<_, _> = (0..10_000).map(|ino| root(ino, 0, 0)).collect();
+        let found = [(PathBuf::from("/x"), abi::Learned { ino: 5, dev: 7, ..Default::default() })];
+        assert_eq!(kept(&in_force, 1, &found, None).len(), 9_999);
+        assert!(kept(&in_force, 2, &found, None).is_empty(), "another zone's");
+    }
+
+    /// What the kernel programs entered was never where a path leads to; where it has the numbers of a root, that is gone.
+    #[test]
+    fn provisional_roots_are_not_kept() {
+        let in_force = HashMap::from([root(1, 0, 0), root(2, 9, 5)]);
+        let roots = HashMap::from([root(1, 0, 0), root(2, 8, 0), root(3, 0, 0)]);
+        let written = Written { roots, ..Written::default() };
+        assert_eq!(inodes(kept(&in_force, 1, &[], Some(&written))), [(1, 0), (3, 0)]);
+        let entered: Vec<_> = provisional(&in_force).map(|(key, _)| key.ino).collect();
+        assert_eq!(entered, [2]);
+    }
 }

@@ -43,11 +43,17 @@ enum Kind {
     Lsm,
     Enter,
     Exit,
+    /// On what attaches a mount ([`Layout::attaches_mount`]). Without it new mounts are guarded when the agent has seen
+    /// them.
+    Mount,
     /// LSM, on kernels whose `inode_setattr` takes an id mapping.
     LsmIdmap,
     /// LSM, on kernels whose `inode_setattr` does not.
     LsmNoIdmap,
 }
+
+/// The program that sees mounts before they are there.
+pub(super) const ON_MOUNT: &str = "hf_mount";
 
 /// Every program with the hook or function it goes on. Exits come first: a hook never charges what nobody would
 /// give back.
@@ -64,6 +70,7 @@ const PROGRAMS: &[(&str, Kind, &str)] = &[
     ("hf_setattr_exit_again", Kind::Exit, "notify_change"),
     ("hf_rename_enter", Kind::Enter, "vfs_rename"),
     ("hf_made", Kind::Enter, "security_inode_init_security"),
+    (ON_MOUNT, Kind::Mount, "make_visible"),
     ("hf_learn", Kind::Lsm, "file_lock"),
     ("hf_inherit", Kind::Lsm, "task_alloc"),
     ("hf_unlink", Kind::Lsm, "inode_unlink"),
@@ -291,7 +298,7 @@ fn links_present(pins: &Pins, instance: u64) -> bool {
         && [true, false].iter().any(|&idmap| {
             PROGRAMS
                 .iter()
-                .filter(|(_, kind, _)| fits(*kind, idmap))
+                .filter(|(_, kind, _)| fits(*kind, idmap) && !matches!(kind, Kind::Mount))
                 .all(|(program, ..)| PinnedLink::from_pin(pins.link(program, instance)).is_ok())
         })
 }
@@ -307,7 +314,7 @@ fn make_dirs(pins: &Pins) -> Result<(), KernelError> {
 
 /// Loads and attaches every program. They step aside until the control map names `instance`.
 fn load(pins: &Pins, instance: u64) -> Result<Vec<(&'static str, FdLink)>, KernelError> {
-    let Layout { offsets, setattr_has_idmap } = offsets::read()?;
+    let Layout { offsets, setattr_has_idmap, attaches_mount } = offsets::read()?;
     let btf = Btf::from_sys_fs().map_err(|error| KernelError::refused("give its BTF", error))?;
     let mut loader = EbpfLoader::new();
     loader
@@ -320,11 +327,28 @@ fn load(pins: &Pins, instance: u64) -> Result<Vec<(&'static str, FdLink)>, Kerne
     }
     let mut ebpf =
         loader.load(OBJECT).map_err(|error| KernelError::refused("make the maps", error))?;
-    PROGRAMS
-        .iter()
-        .filter(|(_, kind, _)| fits(*kind, setattr_has_idmap))
-        .map(|&(name, kind, target)| Ok((name, attach(&mut ebpf, name, kind, target, &btf)?)))
-        .collect()
+    let mut links = Vec::new();
+    for &(name, kind, target) in
+        PROGRAMS.iter().filter(|(_, kind, _)| fits(*kind, setattr_has_idmap))
+    {
+        if !matches!(kind, Kind::Mount) {
+            links.push((name, attach(&mut ebpf, name, kind, target, &btf)?));
+            continue;
+        }
+        let found = attaches_mount.ok_or_else(|| "it has none of the functions".to_owned());
+        let attached = found.and_then(|target| {
+            attach(&mut ebpf, name, kind, target, &btf).map_err(|error| error.to_string())
+        });
+        match attached {
+            Ok(link) => links.push((name, link)),
+            Err(error) => tracing::error!(
+                error = error.lines().next(),
+                "the kernel does not tell of mounts before they are there: a filesystem that is mounted below a \
+                 protected path is guarded only when the agent has seen it, milliseconds later"
+            ),
+        }
+    }
+    Ok(links)
 }
 
 /// Whether a program of this kind is for a kernel of this kind.
@@ -332,7 +356,7 @@ fn fits(kind: Kind, setattr_has_idmap: bool) -> bool {
     match kind {
         Kind::LsmIdmap => setattr_has_idmap,
         Kind::LsmNoIdmap => !setattr_has_idmap,
-        Kind::Lsm | Kind::Enter | Kind::Exit => true,
+        Kind::Lsm | Kind::Enter | Kind::Exit | Kind::Mount => true,
     }
 }
 
@@ -362,7 +386,7 @@ fn attach(
     }
     Ok(match kind {
         Kind::Lsm | Kind::LsmIdmap | Kind::LsmNoIdmap => attach!(Lsm),
-        Kind::Enter => attach!(FEntry),
+        Kind::Enter | Kind::Mount => attach!(FEntry),
         Kind::Exit => attach!(FExit),
     })
 }
@@ -371,9 +395,20 @@ fn attach(
 pub(super) fn is_lsm_program(name: &str) -> bool {
     /// `BPF_OBJ_NAME_LEN` (include/uapi/linux/bpf.h), without the NUL.
     const KEPT: usize = 15;
-    let mut hooks =
-        PROGRAMS.iter().filter(|(_, kind, _)| !matches!(kind, Kind::Enter | Kind::Exit));
+    let mut hooks = PROGRAMS
+        .iter()
+        .filter(|(_, kind, _)| !matches!(kind, Kind::Enter | Kind::Exit | Kind::Mount));
     hooks.any(|(program, ..)| program.get(..KEPT).unwrap_or(program) == name)
+}
+
+/// Whether a guard that is pinned has this program; `None` if none is.
+pub(super) fn is_pinned(pin_dir: &Path, program: &str) -> Option<bool> {
+    let names = fs::read_dir(Pins::new(pin_dir).links).ok()?.flatten();
+    let names: Vec<_> = names.map(|entry| entry.file_name()).collect();
+    let is_it = |name: &std::ffi::OsString| {
+        name.to_str().and_then(|name| name.rsplit_once('-')).is_some_and(|(it, _)| it == program)
+    };
+    (!names.is_empty()).then(|| names.iter().any(is_it))
 }
 
 /// Kernel ids of the programs that are pinned, by every ABI version.

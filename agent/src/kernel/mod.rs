@@ -250,6 +250,8 @@ pub struct Guard {
     written: Option<apply::Written>,
     /// When a bank was last flipped.
     applied: Instant,
+    /// When the directories that are put in force next were looked for, in boot-time nanoseconds.
+    surveyed_ns: u64,
     /// Until a policy is in force: beside the pins those of another version may still be.
     took_over: bool,
     _claim: Claim,
@@ -297,6 +299,7 @@ impl Guard {
             zones: Vec::new(),
             written: None,
             applied,
+            surveyed_ns: 0,
             took_over: true,
             _claim: claim,
         };
@@ -308,7 +311,9 @@ impl Guard {
         // No op may still be reading the bank that is about to be written.
         std::thread::sleep(GRACE.saturating_sub(self.applied.elapsed()));
         let before = (&self.zones[..], self.written.as_ref());
-        let (zones, written) = apply::apply(&mut self.maps, &self.canary_dir, desired, before)?;
+        let since = self.surveyed_ns;
+        let (zones, written) =
+            apply::apply(&mut self.maps, &self.canary_dir, desired, before, since)?;
         self.zones = zones;
         self.written = Some(written);
         self.applied = Instant::now();
@@ -316,6 +321,17 @@ impl Guard {
             load::drop_other_versions(&self.pins)?;
         }
         Ok(())
+    }
+
+    /// A survey begins: what the programs entered before now is in force from the next [`Guard::apply`] on only if it is
+    /// among what that is told.
+    pub fn survey_begins(&mut self) {
+        self.surveyed_ns = boot_time_ns();
+    }
+
+    /// Whether the programs entered roots before the last survey began, so that it is time to confirm or remove them.
+    pub fn has_provisional(&self) -> Result<bool, KernelError> {
+        apply::has_provisional(&self.maps, self.surveyed_ns)
     }
 
     /// The zones in force.

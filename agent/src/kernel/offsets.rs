@@ -14,6 +14,7 @@ const WANTED: &[&str] = &[
     "task_struct",
     "cred",
     "renamedata",
+    "mount",
     "bpf_lsm_inode_unlink",
     "bpf_lsm_inode_rmdir",
     "bpf_lsm_inode_rename",
@@ -26,7 +27,11 @@ const WANTED: &[&str] = &[
     "vfs_link",
     "notify_change",
     "security_inode_init_security",
+    ATTACHES_MOUNT[0],
+    ATTACHES_MOUNT[1],
 ];
+/// What attaches a mount, after it got its place: since 6.17 or so, and before.
+pub(super) const ATTACHES_MOUNT: [&str; 2] = ["make_visible", "__attach_mnt"];
 
 /// What the programs and their loader need to know of the running kernel.
 #[derive(Clone, Copy, Debug)]
@@ -34,6 +39,8 @@ pub(super) struct Layout {
     pub(super) offsets: Offsets,
     /// The hook `inode_setattr` takes the mount's id mapping first (6.8 and later, or so).
     pub(super) setattr_has_idmap: bool,
+    /// One of [`ATTACHES_MOUNT`], if the kernel has one: its compiler may have made it part of another function.
+    pub(super) attaches_mount: Option<&'static str>,
 }
 
 /// Which of these functions the running kernel has.
@@ -123,9 +130,20 @@ fn from_btf(btf: &Btf) -> Result<Layout, KernelError> {
         task_cred: btf.offset("task_struct", "cred")?,
         cred_fsuid: btf.offset("cred", "fsuid.val")?,
         rename_delegated: btf.offset("renamedata", "delegated_inode")?,
+        sb_magic: btf.offset("super_block", "s_magic")?,
+        mount_root: btf.offset("mount", "mnt.mnt_root")?,
+        mount_point: btf.offset("mount", "mnt_mountpoint")?,
+        mount_parent: btf.offset("mount", "mnt_parent")?,
+        mount_namespace: btf.offset("mount", "mnt_ns")?,
+        mount_children: btf.offset("mount", "mnt_mounts")?,
+        mount_sibling: btf.offset("mount", "mnt_child")?,
         page_size: page_size(),
     };
-    Ok(Layout { offsets, setattr_has_idmap })
+    let takes_mount = |function: &&str| {
+        btf.parameters(function).is_ok_and(|names| names.first().map(String::as_str) == Some("mnt"))
+    };
+    let attaches_mount = ATTACHES_MOUNT.into_iter().find(takes_mount);
+    Ok(Layout { offsets, setattr_has_idmap, attaches_mount })
 }
 
 #[expect(unsafe_code, reason = "a call into the C library")]

@@ -2,20 +2,22 @@
 
 use std::{fs, path::Path};
 
-use super::{Check, claim, error::KernelError, offsets};
+use super::{Check, claim, error::KernelError, load, offsets};
 
 const SECURITYFS: &str = "/sys/kernel/security";
 const LOCKDOWN: &str = "/sys/kernel/security/lockdown";
 const OS_RELEASE: &str = "/etc/os-release";
 const LSM_LIST: &str = "/sys/kernel/security/lsm";
 const BTF: &str = "/sys/kernel/btf/vmlinux";
+const KALLSYMS: &str = "/proc/kallsyms";
 const FTRACE: &str = "/proc/sys/kernel/ftrace_enabled";
 const BPFFS_MAGIC: u64 = 0xcafe_4a11;
 
 /// Looks at all of it.
 pub(super) fn probe(pin_dir: &Path) -> Vec<Check> {
     let release = rustix::system::uname().release().to_string_lossy().into_owned();
-    let wanted: Vec<&str> = NEEDED.iter().map(|(name, ..)| *name).chain([TRACER]).collect();
+    let wanted = NEEDED.iter().map(|(name, ..)| *name).chain([TRACER]);
+    let wanted: Vec<&str> = wanted.chain(offsets::ATTACHES_MOUNT).collect();
     let present = offsets::functions(&wanted).ok();
     let present = present.as_deref();
     let switch = fs::read_to_string(FTRACE).ok();
@@ -27,6 +29,11 @@ pub(super) fn probe(pin_dir: &Path) -> Vec<Check> {
         btf(),
         layout(),
         ftrace_check(switch.as_deref(), present),
+        mounts(
+            present,
+            &fs::read_to_string(KALLSYMS).unwrap_or_default(),
+            load::is_pinned(pin_dir, load::ON_MOUNT),
+        ),
         bpffs(pin_dir),
         guard(pin_dir),
         privileges(),
@@ -183,6 +190,24 @@ fn ftrace_check(switch: Option<&str>, present: Option<&[&str]>) -> Check {
     Check { name: "ftrace", ok: fix.is_none(), found, fix: fix.map(str::to_owned) }
 }
 
+/// Whether the programs see a mount before it is there. `present`: as above. What the compiler has changed is not under its
+/// name among the kernel's symbols. `is_pinned`: whether a guard that is loaded has the program.
+fn mounts(present: Option<&[&str]>, symbols: &str, is_pinned: Option<bool>) -> Check {
+    let is_symbol = |name: &str| symbols.lines().any(|line| line.split(' ').nth(2) == Some(name));
+    let mut found = offsets::ATTACHES_MOUNT.into_iter();
+    let found =
+        found.find(|name| present.is_none_or(|present| present.contains(name)) && is_symbol(name));
+    let fix = "a filesystem that is mounted below a protected path is guarded only when the agent has seen it, milliseconds \
+               later: let jobs that mount and delete wait a second, and report this kernel";
+    let ok = found.is_some() && is_pinned != Some(false);
+    let found = match found {
+        Some(name) if !ok => format!("the kernel refused a program on {name}: see the agent's log"),
+        Some(name) => format!("new mounts are seen in {name}"),
+        None => format!("the kernel has no function {}", offsets::ATTACHES_MOUNT.join(" or ")),
+    };
+    Check { name: "mounts", ok, found, fix: (!ok).then(|| fix.to_owned()) }
+}
+
 fn bpffs(pin_dir: &Path) -> Check {
     let existing = pin_dir.ancestors().find(|dir| dir.exists()).unwrap_or(Path::new("/"));
     let (ok, found) = match rustix::fs::statfs(existing) {
@@ -265,6 +290,17 @@ mod tests {
         let check = kernel_check("5.15.0", Some(&all[..1]));
         assert!(!check.ok && check.found.contains("lacks bpf_loop (Linux 5.17)"), "{check:?}");
         assert!(check.fix.unwrap().contains("6.1"));
+    }
+
+    #[test]
+    fn unseen_mounts_are_named() {
+        let symbols = "0000000000000000 t __attach_mnt\n0000000000000000 t make_visible.isra.0\n";
+        let check = mounts(Some(&["__attach_mnt"]), symbols, Some(false));
+        assert!(!check.ok && check.found.contains("refused"), "{check:?}");
+        let check = mounts(Some(&["__attach_mnt"]), symbols, Some(true));
+        assert!(check.ok && check.found.contains("__attach_mnt"), "{check:?}");
+        let check = mounts(Some(&["make_visible"]), symbols, None);
+        assert!(!check.ok && check.fix.is_some(), "{check:?}");
     }
 
     #[test]

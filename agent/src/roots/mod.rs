@@ -216,8 +216,8 @@ pub(crate) fn resolve(policy: &Policy, host: &Host) -> Found {
             found.skipped.push(problem);
         }
     }
-    // One is the agent's own.
-    room::fit(policy, &mut found, &host.guarded, MAX_ROOTS as usize - 1);
+    // The other half is for what stays guarded without a path, and for what the kernel programs enter.
+    room::fit(policy, &mut found, &host.guarded, MAX_ROOTS as usize / 2);
     found
 }
 

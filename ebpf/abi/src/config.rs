@@ -140,6 +140,9 @@ pub struct RootConf {
     pub depth: u32,
     /// Levels from the protected path down to this root.
     pub level: u32,
+    /// 0, or when the kernel programs entered it (boot-time nanoseconds): for a filesystem that was mounted since the
+    /// agent last looked. The next survey confirms or removes it.
+    pub made_ns: u64,
 }
 
 /// A filesystem that hosts at least one zone.
@@ -158,8 +161,8 @@ pub struct FsKey {
 pub struct FsConf {
     /// The zone that is charged for ops in an unknown place; [`FsConf::NO_ZONE`] lets them go.
     pub strict_zone: u32,
-    /// Always 0.
-    pub pad: u32,
+    /// 1 if the kernel programs entered it, with a root that the next survey confirms or removes; else 0.
+    pub provisional: u32,
 }
 
 impl FsConf {
@@ -404,6 +407,20 @@ pub struct Offsets {
     pub cred_fsuid: u32,
     /// `renamedata.delegated_inode`
     pub rename_delegated: u32,
+    /// `super_block.s_magic`
+    pub sb_magic: u32,
+    /// `mount.mnt.mnt_root`
+    pub mount_root: u32,
+    /// `mount.mnt_mountpoint`
+    pub mount_point: u32,
+    /// `mount.mnt_parent`
+    pub mount_parent: u32,
+    /// `mount.mnt_ns`
+    pub mount_namespace: u32,
+    /// Where the list of the mounts on a `mount` starts: `mnt_mounts`
+    pub mount_children: u32,
+    /// Where a `mount` has the next in that list: `mnt_child`
+    pub mount_sibling: u32,
     /// Bytes of a page, which is not an offset.
     pub page_size: u32,
 }
@@ -415,7 +432,7 @@ impl Offsets {
 
 const _: () = assert!(size_of::<BudgetConf>() == 80);
 const _: () = assert!(size_of::<ZoneConf>() == 96 + MAX_BUDGETS * 80);
-const _: () = assert!(size_of::<RootKey>() == 16 && size_of::<RootConf>() == 24);
+const _: () = assert!(size_of::<RootKey>() == 16 && size_of::<RootConf>() == 32);
 const _: () = assert!(size_of::<Control>() == 40);
 const _: () = assert!(size_of::<TaskKey>() == 16 && size_of::<HoldKey>() == 16);
 const _: () = assert!(size_of::<Held>() == 32 + size_of::<Event>());

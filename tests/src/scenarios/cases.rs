@@ -27,6 +27,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     case!("case_seteuid_owner", "seteuid-owner"),
     case!("case_nfs_owner", "nfs-owner"),
     case!("case_nested_mount", "nested-mount"),
+    case!("case_mount_then_delete", "mount-then-delete"),
     case!("case_second_agent", "second-agent"),
     case!("case_stalled_stderr", "stalled-stderr"),
     case!("case_rmdir_at_limit", "rmdir-at-limit"),

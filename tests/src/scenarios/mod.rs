@@ -6,6 +6,7 @@
 mod accounting;
 mod alerts;
 mod allowances;
+mod arrivals;
 mod attacks;
 mod audit;
 mod break_glass;
@@ -66,6 +67,7 @@ pub(crate) const ALL: &[&[Scenario]] = &[
     fresh::SCENARIOS,
     roots::SCENARIOS,
     mounts::SCENARIOS,
+    arrivals::SCENARIOS,
     policies::SCENARIOS,
     accounting::SCENARIOS,
     incidents::SCENARIOS,
