@@ -3,12 +3,14 @@
 use std::{
     collections::{HashMap, HashSet},
     hash::Hash,
+    io,
     path::{Path, PathBuf},
 };
 
 use aya::maps::PerCpuValues;
 use holdfast_abi as abi;
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2};
+use rustix::io::Errno;
 
 use super::maps::{self, Maps};
 use super::{
@@ -44,7 +46,11 @@ pub(super) fn apply(
     for (zone, &slot) in desired.zones.iter().zip(&slots) {
         let mut roots = Vec::new();
         for root in &zone.roots {
-            let learned = learn_path(maps, &root.path, ResolveFlags::NO_SYMLINKS)?;
+            let learned = match learn_path(maps, &root.path, ResolveFlags::NO_SYMLINKS) {
+                // It went after it was found, and keeps no other out. The next survey sees it.
+                Err(KernelError::Io { source, .. }) if is_gone(&source) => continue,
+                learned => learned?,
+            };
             confs.push((learned, root_conf(zone, slot, root, learned.generation)));
             roots.push((root.path.clone(), learned));
         }
@@ -449,6 +455,12 @@ pub(super) fn read_zone(maps: &Maps, bank: u32, slot: u32) -> Result<abi::ZoneCo
 pub(super) fn zone_name(conf: &abi::ZoneConf) -> String {
     let end = conf.name.iter().position(|&byte| byte == 0).unwrap_or(conf.name.len());
     String::from_utf8_lossy(&conf.name[..end]).into_owned()
+}
+
+/// Whether there is no such directory any more.
+fn is_gone(error: &io::Error) -> bool {
+    let gone = [Errno::NOENT, Errno::NOTDIR, Errno::LOOP];
+    gone.iter().any(|gone| error.raw_os_error() == Some(gone.raw_os_error()))
 }
 
 /// Opens a directory and learns what the kernel calls it. Whatever has taken its place since it was found must neither
