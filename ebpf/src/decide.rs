@@ -327,15 +327,8 @@ pub unsafe extern "C" fn hf_charge(budget: *const BudgetConf, inflight: *mut InF
         return Reason::NoAccount as u32;
     };
     let cost = &request.cost;
-    let (now, mode) = (request.now, request.mode as u32);
+    let now = request.now;
     let op_bit = 1u16 << (request.op & 7);
-    let unknown_cost = budget.cost_is_unknown(request.who, op_bit, cost);
-    // Only the limit of tenants holds for callers whom the budget leaves out.
-    let tenants_only = budget.who & request.who == 0;
-    let lists_op = budget.ops & op_bit != 0;
-    let too_large = request.too_large != 0;
-    let is_trial = request.is_trial != 0;
-    let throttles = request.on_trip == OnTrip::Throttle as u8;
     let spend = if budget.needs_tenant_spend(op_bit, cost) {
         tenant_spend(&key, request.zone)
     } else {
@@ -344,29 +337,32 @@ pub unsafe extern "C" fn hf_charge(budget: *const BudgetConf, inflight: *mut InF
     let spend = spend.map(|spend| &mut *spend);
 
     let mut reason = Reason::None as u32;
-    let mut charged = false;
-    let mut quiet = false;
-    let mut suppressed = 0;
     let lock = (&raw mut (*account).lock).cast();
     bpf_spin_lock(lock);
     let window = &mut (*account).window;
+    let mode = request.mode as u32;
+    // Only the limit of tenants holds for callers whom the budget leaves out.
+    let tenants_only = budget.who & request.who == 0;
     let latched =
         if tenants_only { window.latches_tenants(now, mode) } else { window.is_latched(now, mode) };
-    if latched && !throttles {
+    if latched && request.on_trip != OnTrip::Throttle as u8 {
         reason = Reason::Latched as u32;
-    } else if lists_op && unknown_cost {
+    } else if budget.ops & op_bit == 0 {
+        // It does not count this kind.
+    } else if budget.cost_is_unknown(request.who, op_bit, cost) {
         reason = Reason::UnknownCost as u32;
-    } else if lists_op {
+    } else {
         match window.take(limit, Terms { now, paced: latched, tenants_only }, cost, spend) {
             Ok(receipt) => {
                 // Under the lock: carried past it, the receipt would take up the stack.
                 inflight.remember(key.budget, key.actor, &receipt);
-                charged = true;
+                inflight.request.paced |= latched as u8;
             }
             Err(over) => {
                 reason = over as u32;
-                if !too_large && !is_trial {
-                    window.trip(limit, mode, throttles, over);
+                if request.too_large == 0 && request.is_trial == 0 {
+                    let throttles = request.on_trip == OnTrip::Throttle as u8;
+                    window.trip(limit, request.mode as u32, throttles, over);
                     if over as u32 != Reason::Latched as u32 {
                         window.trip.ino = request.ino;
                         window.trip.tenant = cost.tenant;
@@ -376,7 +372,11 @@ pub unsafe extern "C" fn hf_charge(budget: *const BudgetConf, inflight: *mut InF
             }
         }
     }
-    if reason != Reason::None as u32 && !is_trial {
+    let (request, outcome) = (&mut inflight.request, &mut inflight.outcome);
+    request.reason = reason as u8;
+    request.quiet = opaque(0) as u8;
+    outcome.suppressed = opaque(0) as u32;
+    if reason != Reason::None as u32 && request.is_trial == 0 {
         let second = (now / 1_000_000_000) as u32;
         if (*account).event_second != second {
             (*account).event_second = second;
@@ -385,19 +385,19 @@ pub unsafe extern "C" fn hf_charge(budget: *const BudgetConf, inflight: *mut InF
         (*account).events += 1;
         // What sets the latch is always told; a refused detach sets none, nor does what costs more than a whole limit,
         // and there can be any number of them.
-        let sets_latch =
-            reason != Reason::Latched as u32 && reason != Reason::UnknownCost as u32 && !too_large;
-        quiet = !sets_latch && (*account).events > EVENTS_PER_SECOND;
-        if quiet {
+        let sets_latch = reason != Reason::Latched as u32
+            && reason != Reason::UnknownCost as u32
+            && request.too_large == 0;
+        if !sets_latch && (*account).events > EVENTS_PER_SECOND {
+            request.quiet = 1;
             (*account).suppressed += 1;
         } else {
-            suppressed = (*account).suppressed;
+            outcome.suppressed = (*account).suppressed;
             (*account).suppressed = 0;
         }
     }
     let window = &(*account).window;
     let trip = &window.trip;
-    let outcome = &mut inflight.outcome;
     outcome.files_left = left(limit.files, window.files);
     outcome.bytes_left = left(limit.bytes, window.bytes);
     outcome.latched_until = if window.latched_until > now { window.latched_until } else { 0 };
@@ -408,20 +408,14 @@ pub unsafe extern "C" fn hf_charge(budget: *const BudgetConf, inflight: *mut InF
     outcome.trip.over = if reason == Reason::None as u32 { 0 } else { trip.over };
     bpf_spin_unlock(lock);
 
-    let request = &mut inflight.request;
-    request.reason = reason as u8;
     request.first = (reason != Reason::None as u32
         && reason != Reason::Latched as u32
-        && !too_large
-        && !is_trial
-        && !quiet) as u8;
-    request.quiet = quiet as u8;
-    request.paced |= (charged && latched) as u8;
-    let outcome = &mut inflight.outcome;
+        && request.too_large == 0
+        && request.is_trial == 0
+        && request.quiet == 0) as u8;
     outcome.budget = key.budget;
     outcome.actor = key.actor;
     outcome.retry_ns = limit.next_bucket(now);
-    outcome.suppressed = suppressed;
     reason
 }
 
