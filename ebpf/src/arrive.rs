@@ -140,7 +140,10 @@ pub unsafe extern "C" fn hf_arrive(mount: u64, bank: u32) -> u32 {
     }
     if let Some(conf) = FILESYSTEMS.get(FsKey { dev: mounted.dev, bank }) {
         let top: u64 = probe(mounted.sb, offset!(sb_root), 0);
-        let is_whole = root == top && conf.strict_zone != FsConf::NO_ZONE;
+        // A root with the inode's number is one of an earlier filesystem with this device's number.
+        let key = RootKey { ino: mounted.ino, dev: mounted.dev, bank };
+        let is_new = ROOTS.get(key).is_some_and(|other| other.generation != mounted.generation);
+        let is_whole = root == top && conf.strict_zone != FsConf::NO_ZONE && !is_new;
         if is_whole || locate_deep(root, top, mounted.dev, bank).is_in_zone() {
             return 0;
         }
@@ -197,7 +200,16 @@ pub unsafe extern "C" fn hf_enter(entry: *const Entry, bank: u32) -> u32 {
     // A device's number is used again: one of another generation is no root any more.
     let is_stale = ROOTS.get(key).is_some_and(|other| other.generation != conf.generation);
     let flags = if is_stale { BPF_ANY } else { BPF_NOEXIST };
-    let root = ROOTS.insert(key, conf, flags.into());
+    // From the stack: kernel 6.1 takes a map's value from nowhere else.
+    let copy = RootConf {
+        zone: conf.zone,
+        generation: conf.generation,
+        tenant: conf.tenant,
+        depth: conf.depth,
+        level: conf.level,
+        made_ns: conf.made_ns,
+    };
+    let root = ROOTS.insert(key, copy, flags.into());
     let key = FsKey { dev: *dev, bank };
     let filesystem = FsConf { strict_zone: conf.zone, provisional: 1 };
     let filesystem = FILESYSTEMS.insert(key, filesystem, BPF_NOEXIST.into());

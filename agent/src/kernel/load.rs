@@ -342,13 +342,20 @@ fn load(pins: &Pins, instance: u64) -> Result<Vec<(&'static str, FdLink)>, Kerne
         match attached {
             Ok(link) => links.push((name, link)),
             Err(error) => tracing::error!(
-                error = error.lines().next(),
+                error = end_of(&error),
                 "the kernel does not tell of mounts before they are there: a filesystem that is mounted below a \
                  protected path is guarded only when the agent has seen it, milliseconds later"
             ),
         }
     }
     Ok(links)
+}
+
+/// What the verifier said last: its log can be megabytes.
+fn end_of(error: &str) -> &str {
+    const KEPT: usize = 600;
+    let start = error.char_indices().nth_back(KEPT).map_or(0, |(at, _)| at);
+    &error[start..]
 }
 
 /// Whether a program of this kind is for a kernel of this kind.

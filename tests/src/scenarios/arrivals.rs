@@ -120,7 +120,7 @@ fn mount_then_delete(ctx: &mut Ctx<'_>) -> Result<()> {
             while unmount(&at, UnmountFlags::DETACH).is_ok() {}
             while unmount(&source, UnmountFlags::DETACH).is_ok() {}
         }
-        println!("{name}: {} files gone in {TRIES} tries", gone - before);
+        ctx.lab.note(format!("{name}: {} files gone in {TRIES} tries", gone - before));
     }
     check_eq!(gone, BUDGET, "files gone of all mounts together");
     Ok(())

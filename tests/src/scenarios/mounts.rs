@@ -154,9 +154,9 @@ fn new_mount(ctx: &mut Ctx<'_>) -> Result<()> {
             Ok((allowed > seen).then_some(()))
         })?;
         seen = ctx.lab.metrics()?.ops(&ctx.zone, "allow") as u64;
-        println!("mount {n}: counted from removal {removed} on");
+        ctx.lab.note(format!("mount {n}: counted from removal {removed} on"));
     }
-    println!("{TRIES} mounts in {:?}", started.elapsed());
+    ctx.lab.note(format!("{TRIES} mounts in {:?}", started.elapsed()));
     until_guarded(ctx, 1 + TRIES as usize)
 }
 
