@@ -17,7 +17,7 @@ use std::collections::HashSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use holdfast_abi::MAX_ROOTS;
+use holdfast_abi::MAX_PATHS;
 use holdfast_policy::{Policy, Zone};
 
 use crate::text;
@@ -217,7 +217,7 @@ pub(crate) fn resolve(policy: &Policy, host: &Host) -> Found {
         }
     }
     // The other half is for what stays guarded without a path, and for what the kernel programs enter.
-    room::fit(policy, &mut found, &host.guarded, MAX_ROOTS as usize / 2);
+    room::fit(policy, &mut found, &host.guarded, MAX_PATHS as usize);
     found
 }
 

@@ -59,6 +59,8 @@ pub const MAX_TENANT_DEPTH: u32 = 4;
 /// How many roots there can be, those included whose path was renamed or mounted over (the map holds two banks of this, and
 /// grows with use).
 pub const MAX_ROOTS: u32 = 65_536;
+/// Most directories that paths lead to: the rest is for those that have left their path, and for new mounts.
+pub const MAX_PATHS: u32 = MAX_ROOTS / 2;
 /// How many filesystems they can be on (the map holds two banks of this).
 pub const MAX_FILESYSTEMS: u32 = 4096;
 /// How many accounts (budget × actor) the kernel keeps.

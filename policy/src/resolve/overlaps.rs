@@ -2,11 +2,12 @@
 
 use std::ops::Range;
 
-use holdfast_abi::MAX_ROOTS;
-
 use crate::pattern::PathPattern;
 use crate::problem::{Fault, Mistakes, Source};
 use crate::raw::At;
+
+/// Paths that a policy can name; a pattern is one, and can lead to many directories.
+const MAX_WRITTEN: usize = 4096;
 
 /// The paths seen so far.
 pub(super) struct Paths<'s, 't> {
@@ -40,8 +41,8 @@ impl<'s, 't> Paths<'s, 't> {
             if let Some(other) = other {
                 mistakes.wrong(&path.span, self.fault(index, &path.value, other));
             }
-            if self.seen.len() == MAX_ROOTS as usize {
-                let message = format!("there are more than {MAX_ROOTS} paths");
+            if self.seen.len() == MAX_WRITTEN {
+                let message = format!("there are more than {MAX_WRITTEN} paths");
                 let help = "name the directory above them instead";
                 mistakes.wrong(&path.span, Fault::new(message, help));
             }
