@@ -195,17 +195,24 @@ fn free_ops(ctx: &mut Ctx<'_>) -> Result<()> {
     let mut worker = Worker::start(&unit, 0)?;
     check_eq!(worker.step(&Step::Unlink(tree.file(0, 0)))?, 0, "error of the op within budget");
     let script = "set -e; cd \"$1\"; echo more >> file-0001.dat; mkdir new; touch new/empty; \
-        mv file-0002.dat new/; ln file-0003.dat link; rm link; : > new/empty; rm new/empty";
+        mv file-0002.dat new/; ln file-0003.dat link; rm link; : > new/empty; rm new/empty; \
+        rm new/file-0002.dat";
     let busy = Tool::new("bash").args(["-c", script, "script"]).arg(tree.tenant(0)).unit(&unit);
     let busy = busy.start()?;
-    // The last is the first that destroys anything: an empty file is a file.
+    // The last is the first that destroys anything old.
     let rm = until("the last rm is stopped", PATIENCE, || Ok(unit.stopped("rm", 1)?.pop()))?;
     let next = ctx.held(rm)?.next().map(|event| cli::text(event, "path").to_owned());
-    check!(next.as_deref().unwrap_or_default().ends_with("new/empty"), "held before {next:?}");
+    check!(
+        next.as_deref().unwrap_or_default().ends_with("new/file-0002.dat"),
+        "held before {next:?}"
+    );
     let there = |name: &str| tree.tenant(0).join(name).exists();
     check!(there("file-0003.dat") && !there("link"), "removing one of two links is free");
-    check!(there("new/file-0002.dat"), "moving within the tenant is free");
-    check!(there("new/empty"), "removing the last link is not");
+    check!(!there("new/empty"), "the unit has just made it");
+    check!(
+        there("new/file-0002.dat"),
+        "moving within the tenant is free, removing the last link is not"
+    );
     drop(busy);
     Ok(())
 }
