@@ -8,10 +8,10 @@ use aya_ebpf::{
 use holdfast_abi::{
     Account, AccountKey, AllowanceConf, BindKey, COUNTERS as COUNTER_COUNT, Control, Cost,
     Destroyed, Event, FsConf, FsKey, GrantAccount, GrantKey, GrantTenant, GrantTenantKey,
-    Heartbeat, Held, Hold, HoldKey, InodeKey, Learned, MAX_ACCOUNTS, MAX_FILESYSTEMS, MAX_FRESH, MAX_GRANT_TENANTS,
-    MAX_GRANTS, MAX_HELD, MAX_HOLDS, MAX_OPEN, MAX_ROOTS, MAX_SUBTREES, MAX_TENANT_SPENDS,
-    MAX_ZONES, Made, Mark, OVERFLOW_ACCOUNTS, Release, RootConf, RootKey, Subtree, SubtreeKey,
-    TaskKey, TenantKey, TenantSpend, ZoneConf, ZoneCounters,
+    Heartbeat, Held, Hold, HoldKey, InodeKey, Learned, MAX_ACCOUNTS, MAX_FILESYSTEMS, MAX_FRESH,
+    MAX_GRANT_TENANTS, MAX_GRANTS, MAX_HELD, MAX_HOLDS, MAX_OPEN, MAX_ROOTS, MAX_SUBTREES,
+    MAX_TENANT_SPENDS, MAX_ZONES, Made, Mark, OVERFLOW_ACCOUNTS, Release, RootConf, RootKey,
+    Subtree, SubtreeKey, TaskKey, TenantKey, TenantSpend, ZoneConf, ZoneCounters,
 };
 
 use crate::inflight::InFlight;
