@@ -448,6 +448,7 @@ fn actor_of(per: u8, request: &Request) -> u64 {
 ///
 /// Whoever spends from the overflow account goes on doing so until it has drained: nobody gets a new account while it
 /// holds anything, as that may be theirs.
+#[expect(clippy::needless_borrows_for_generic_args, reason = "a key by value takes stack")]
 #[inline(always)]
 unsafe fn account(key: &mut TenantKey, limit: &Limit, request: &Request) -> Option<*mut Account> {
     let account_key = &*(&raw const *key).cast::<AccountKey>();
