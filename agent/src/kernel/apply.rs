@@ -174,25 +174,37 @@ pub(super) fn has_provisional(maps: &Maps, before_ns: u64) -> Result<bool, Kerne
     Ok(provisional(&roots).any(|(_, conf)| conf.made_ns < before_ns))
 }
 
-/// Enters what the programs have entered since that time in the other bank as well. The programs enter each in both: what
-/// they do from here on is in both.
+/// Enters what the programs have entered since that time in the other bank as well. The programs enter each in both, also
+/// meanwhile: what was written over something newer is put right by going on until there is nothing to do.
 fn carry_provisional(
     maps: &mut Maps,
     (from, to): (u32, u32),
     since_ns: u64,
     stays: &dyn Fn(u32) -> bool,
 ) -> Result<(), KernelError> {
+    const PASSES: usize = 100;
     let refused = |error| KernelError::refused("write the map of roots", error);
-    let (from, there) = (roots_in(maps, from)?, roots_in(maps, to)?);
-    let since = provisional(&from).filter(|(_, conf)| conf.made_ns >= since_ns && stays(conf.zone));
-    for (key, conf) in since {
-        let key = abi::RootKey { bank: to, ..key };
-        if there.get(&key).is_none_or(|other| other.generation != conf.generation) {
-            maps.roots.insert(key, conf, 0).map_err(refused)?;
+    for _ in 0..PASSES {
+        let mut is_done = true;
+        for (key, conf) in provisional(&roots_in(maps, from)?) {
+            if conf.made_ns < since_ns || !stays(conf.zone) {
+                continue;
+            }
+            let key = abi::RootKey { bank: to, ..key };
+            let is_newer = |there: abi::RootConf| {
+                there.generation != conf.generation && there.made_ns < conf.made_ns
+            };
+            if maps.roots.get(&key, 0).map_or(true, is_newer) {
+                maps.roots.insert(key, conf, 0).map_err(refused)?;
+                is_done = false;
+            }
+            let filesystem = abi::FsKey { dev: key.dev, bank: to };
+            if maps.filesystems.get(&filesystem, 0).is_err() {
+                maps.filesystems.insert(filesystem, fs_conf(conf.zone, 1), 0).map_err(refused)?;
+            }
         }
-        let filesystem = abi::FsKey { dev: key.dev, bank: to };
-        if maps.filesystems.get(&filesystem, 0).is_err() {
-            maps.filesystems.insert(filesystem, fs_conf(conf.zone, 1), 0).map_err(refused)?;
+        if is_done {
+            break;
         }
     }
     Ok(())
