@@ -22,13 +22,9 @@ const BANKS: usize = 2;
 pub static CONTROL: Array<Control, 1> = Array::new();
 #[btf_map]
 pub static ZONES: Array<ZoneConf, { BANKS * MAX_ZONES }> = Array::new();
+/// Allocated in advance (12 MiB): a program that enters a root must not find that there is no memory.
 #[btf_map]
-pub static ROOTS: HashMap<
-    RootKey,
-    RootConf,
-    { BANKS * MAX_ROOTS as usize },
-    { BPF_F_NO_PREALLOC as usize },
-> = HashMap::new();
+pub static ROOTS: HashMap<RootKey, RootConf, { BANKS * MAX_ROOTS as usize }> = HashMap::new();
 #[btf_map]
 pub static FILESYSTEMS: HashMap<FsKey, FsConf, { BANKS * MAX_FILESYSTEMS as usize }> =
     HashMap::new();

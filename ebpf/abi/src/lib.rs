@@ -56,8 +56,7 @@ pub const SELF_TEST_ZONE: u32 = MAX_ZONES as u32 - 1;
 pub const MAX_POLICY_ZONES: usize = MAX_ZONES - 2;
 /// How many levels below a root a tenant directory can be.
 pub const MAX_TENANT_DEPTH: u32 = 4;
-/// How many roots there can be, those included whose path was renamed or mounted over (the map holds two banks of this, and
-/// grows with use).
+/// How many roots there can be, those included whose path was renamed or mounted over (the map holds two banks of this).
 pub const MAX_ROOTS: u32 = 65_536;
 /// Most directories that paths lead to: the rest is for those that have left their path, and for new mounts.
 pub const MAX_PATHS: u32 = MAX_ROOTS / 2;
