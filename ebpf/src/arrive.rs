@@ -1,9 +1,10 @@
-//! What arrives below a protected path without an op of its own: filesystems that are mounted there.
+//! What arrives below a protected path without an op of its own: filesystems that are mounted
+//! there.
 //!
-//! The agent finds them too, milliseconds later. Until then nothing on them was guarded, so that a job
-//! which mounts its disk and deletes at once was never counted. The programs enter a *provisional* root
-//! before the mount can be seen; the agent's next survey confirms or removes it. No mount is delayed or
-//! refused.
+//! The agent finds them too, milliseconds later. Until then nothing on them was guarded, so that a
+//! job which mounts its disk and deletes at once was never counted. The programs enter a
+//! *provisional* root before the mount can be seen; the agent's next survey confirms or removes it.
+//! No mount is delayed or refused.
 
 use aya_ebpf::{
     EbpfContext as _,
@@ -29,13 +30,14 @@ const EXT: u64 = 0xef53;
 const XFS: u64 = 0x5846_5342;
 const TMPFS: u64 = 0x0102_1994;
 
-/// `make_visible(mnt)`, before 6.17 or so `__attach_mnt(mnt, parent)`, from all that attaches a mount:
-/// mount(2) and move_mount(2), binds, moves, propagation. The mount has its place, and no walk finds it
-/// yet. The caller holds a spin lock: the program is never skipped because it was preempted.
+/// `make_visible(mnt)`, before 6.17 or so `__attach_mnt(mnt, parent)`, from all that attaches a
+/// mount: mount(2) and move_mount(2), binds, moves, propagation. The mount has its place, and no
+/// walk finds it yet. The caller holds a spin lock: the program is never skipped because it was
+/// preempted.
 #[fentry(function = "make_visible")]
 pub fn hf_mount(ctx: FEntryContext) -> i32 {
-    // SAFETY: the first argument is a mount; the agent checked it. Read by a probe, so that it is a number to the verifier:
-    // no pointer to a kernel structure reaches a global function.
+    // SAFETY: the first argument is a mount; the agent checked it. Read by a probe, so that it is a
+    // number to the verifier: no pointer to a kernel structure reaches a global function.
     unsafe {
         if let Some(control) = current_control() {
             tree(probe(ctx.as_ptr() as u64, 0, 0), control.bank);
@@ -67,8 +69,8 @@ unsafe fn tree(top: u64, bank: u32) {
     bpf_loop(MAX_STEPS, step as *mut _, (&raw mut tree).cast(), 0);
 }
 
-/// One mount, or one step up. Returns 1 to end it. The order matters: a place below a mount that has
-/// arrived with it is known once that has its root.
+/// One mount, or one step up. Returns 1 to end it. The order matters: a place below a mount that
+/// has arrived with it is known once that has its root.
 unsafe extern "C" fn step(_index: u32, tree: *mut Tree) -> u64 {
     let tree = &mut *tree;
     let mut list = tree.mount + offset!(mount_children) as u64;
@@ -118,9 +120,9 @@ impl Directory {
     }
 }
 
-/// Enters a root for what is mounted, if its mountpoint is in a zone. What the survey does not guard is
-/// left out: filesystems that cannot be, what is in a zone by walking up, and what holds a protected
-/// path itself. A global function.
+/// Enters a root for what is mounted, if its mountpoint is in a zone. What the survey does not
+/// guard is left out: filesystems that cannot be, what is in a zone by walking up, and what holds a
+/// protected path itself. A global function.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub unsafe extern "C" fn hf_arrive(mount: u64, bank: u32) -> u32 {

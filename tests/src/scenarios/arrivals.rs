@@ -1,5 +1,5 @@
-//! What comes to lie in a zone without an op there, and is deleted at once: nothing of it goes beyond
-//! the budget. The agent finds such places too, but only milliseconds later.
+//! What comes to lie in a zone without an op there, and is deleted at once: nothing of it goes
+//! beyond the budget. The agent finds such places too, but only milliseconds later.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -49,7 +49,8 @@ fn tmpfs(at: &Path) -> Result<()> {
     mount("none", at, "tmpfs", MountFlags::empty(), c"size=1m").context("mount a tmpfs")
 }
 
-/// What one way of mounting does: from a directory outside to a place in the zone. Returns where the files are.
+/// What one way of mounting does: from a directory outside to a place in the zone. Returns where
+/// the files are.
 type Way = fn(outside: &Path, at: &Path) -> Result<PathBuf>;
 
 const WAYS: &[(&str, Way)] = &[
