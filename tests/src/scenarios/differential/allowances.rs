@@ -28,7 +28,7 @@ use crate::harness::tool::Running;
 use crate::harness::worker::Worker;
 use crate::harness::{Budget, Ctx, Random, Unit, Zone, check, check_eq, cli, clock, policy, until};
 
-const ROUNDS: usize = 4;
+const ROUNDS: usize = 6;
 const OPS: usize = 600;
 /// When one of the round's allowances is revoked.
 const REVOKED_AT: usize = 300;
@@ -407,7 +407,7 @@ fn compare(
     let grants = same_spent(&closed, spent)?;
     same_spent_of_glass(&closed, glass)?;
     check!(
-        covered >= 60 && by_glass >= 60 && denied >= 100 && ended >= 10,
+        covered >= 150 && by_glass >= 60 && denied >= 100 && ended >= 10,
         "{compared} compared, {covered} covered, {by_glass} by a break-glass, {denied} denied, {ended} after the end of the tree's allowance: such a \
          run shows little"
     );
