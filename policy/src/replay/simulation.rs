@@ -106,7 +106,9 @@ impl Simulation {
 
 /// Whether an account differs from a new one for an op at `now` or later, or up to a window before.
 fn matters(window: &Window, limit: &Limit, now: u64) -> bool {
-    let recent = window.latest.saturating_add(limit.window_ns) >= now;
+    // It counts for a window and what its buckets are rounded up, also for an op a window before.
+    let counts = limit.window_ns.saturating_add(limit.bucket_ns).saturating_mul(2);
+    let recent = window.latest.saturating_add(counts) >= now;
     recent || window.latched_until > now || window.spent(limit, now) != (0, 0, 0)
 }
 

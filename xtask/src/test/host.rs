@@ -57,7 +57,7 @@ pub fn run_with_new_seeds(runs: u32) -> Result<i32> {
                 failed += 1;
                 ui::say(&text);
                 let again = format!("cargo test --package {package} -- {}", filters.join(" "));
-                println!("FAILED in run {run}; again: {} {again}", seed.assignment());
+                println!("FAILED in run {run}; again: {} {again}", seed.assignments());
             }
         }
     }

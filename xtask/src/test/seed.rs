@@ -7,6 +7,8 @@ use anyhow::{Context as _, Result};
 
 /// Tells a run which seed to use.
 const VARIABLE: &str = "HOLDFAST_TEST_SEED";
+/// What proptest goes by.
+const PROPTEST: &str = "PROPTEST_RNG_SEED";
 /// The seed where nobody says otherwise: a failure is then one of the change, and not of the draw.
 const DEFAULT: u64 = 2012;
 
@@ -30,10 +32,15 @@ impl Seed {
 
     /// Gives it to `cargo test`: to tests of our own, and to proptest.
     pub fn give(self, command: &mut Command) {
-        command.env(VARIABLE, self.0.to_string()).env("PROPTEST_RNG_SEED", self.0.to_string());
+        command.env(VARIABLE, self.0.to_string()).env(PROPTEST, self.0.to_string());
     }
 
-    /// The same as a word for the shell.
+    /// The same as words for the shell, where `cargo test` is called directly.
+    pub fn assignments(self) -> String {
+        format!("{} {PROPTEST}={}", self.assignment(), self.0)
+    }
+
+    /// It as a word for the shell.
     pub fn assignment(self) -> String {
         format!("{VARIABLE}={}", self.0)
     }
