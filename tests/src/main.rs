@@ -35,9 +35,9 @@ enum Command {
         /// Run only those whose name contains this text, or one of several between commas.
         #[arg(long)]
         filter: Option<String>,
-        /// Leave out what is heavy.
-        #[arg(long)]
-        light: bool,
+        /// Run only this part of them; can be repeated.
+        #[arg(long, value_enum)]
+        part: Vec<runner::Part>,
     },
     /// Install, restart, upgrade and remove the package in /run/payload (needs a VM with systemd and apt).
     Package {
@@ -70,7 +70,7 @@ enum Command {
 
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
-        Command::Run { boot, filter, light } => Ok(runner::run(boot, filter.as_deref(), light)),
+        Command::Run { boot, filter, part } => Ok(runner::run(boot, filter.as_deref(), &part)),
         Command::Package { go_on } => Ok(package::run(go_on)),
         Command::List => Ok(runner::list()),
         Command::Demo => demo::run(),

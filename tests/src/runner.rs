@@ -58,6 +58,17 @@ impl Fs {
     }
 }
 
+/// What a run can consist of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Part {
+    /// What the kernel programs do.
+    Kernel,
+    /// What the agent and the commands do: one kernel is enough.
+    Agent,
+    /// What keeps a CPU busy for minutes: one kernel is enough.
+    Heavy,
+}
+
 /// One thing to show, on one kernel.
 pub(crate) struct Scenario {
     pub(crate) name: &'static str,
@@ -66,8 +77,8 @@ pub(crate) struct Scenario {
     pub(crate) on: &'static [Fs],
     /// Whether the agent must report every op, also those within budget.
     pub(crate) trace: bool,
-    /// Whether a light run leaves it out.
-    pub(crate) heavy: bool,
+    /// Whether it is in [`Part::Heavy`].
+    heavy: bool,
     pub(crate) run: fn(&mut Ctx<'_>) -> Result<()>,
 }
 
@@ -93,8 +104,7 @@ impl Scenario {
         self
     }
 
-    /// It keeps a CPU busy for minutes, with a job as large as a real one: once in each run of all tests is enough, and on
-    /// each kernel in a nightly run.
+    /// It keeps a CPU busy for minutes, with a job as large as a real one.
     pub(crate) const fn heavy(mut self) -> Self {
         self.heavy = true;
         self
@@ -127,11 +137,15 @@ impl Scenario {
 }
 
 /// Every scenario with each of its filesystems, those that trace last (the agent is restarted in between).
-fn all() -> Vec<(&'static Scenario, Fs, String)> {
-    let mut tests: Vec<_> = scenarios::ALL
-        .iter()
-        .flat_map(|table| table.iter())
-        .flat_map(|s| s.on.iter().map(move |&fs| (s, fs, s.title(fs))))
+fn all() -> Vec<(&'static Scenario, Fs, String, Part)> {
+    let of = |tables: &'static [&[Scenario]], part| {
+        let scenarios = tables.iter().flat_map(|table| table.iter());
+        scenarios.map(move |s| (s, if s.heavy { Part::Heavy } else { part }))
+    };
+    let scenarios =
+        of(scenarios::OF_THE_KERNEL, Part::Kernel).chain(of(scenarios::OF_THE_AGENT, Part::Agent));
+    let mut tests: Vec<_> = scenarios
+        .flat_map(|(s, part)| s.on.iter().map(move |&fs| (s, fs, s.title(fs), part)))
         .collect();
     tests.sort_by_key(|(scenario, ..)| scenario.trace);
     tests
@@ -140,7 +154,7 @@ fn all() -> Vec<(&'static Scenario, Fs, String)> {
 /// Prints every scenario.
 pub(crate) fn list() -> bool {
     crate::package::list();
-    for (scenario, _, title) in all() {
+    for (scenario, _, title, _) in all() {
         match scenario.boot {
             Boot::Normal => println!("{title}"),
             Boot::Waiting => println!("{title} (boot: waiting)"),
@@ -152,12 +166,14 @@ pub(crate) fn list() -> bool {
 }
 
 /// Runs what was asked for; true if all passed and, unless a filter left none for this boot, at least one ran.
-pub(crate) fn run(boot: Boot, filter: Option<&str>, light: bool) -> bool {
+///
+/// `parts`: those that it is to consist of; all if there are none.
+pub(crate) fn run(boot: Boot, filter: Option<&str>, parts: &[Part]) -> bool {
     let mut lab = Lab::default();
     let (mut passed, mut failed) = (0_u32, 0_u32);
-    let chosen = |(scenario, _, title): &(&Scenario, Fs, String)| {
+    let chosen = |(scenario, _, title, part): &(&Scenario, Fs, String, Part)| {
         scenario.boot == boot
-            && !(light && scenario.heavy)
+            && (parts.is_empty() || parts.contains(part))
             && filter.is_none_or(|texts| texts.split(',').any(|text| title.contains(text)))
     };
     let chosen: Vec<_> = all().into_iter().filter(chosen).collect();
@@ -169,7 +185,7 @@ pub(crate) fn run(boot: Boot, filter: Option<&str>, light: bool) -> bool {
         println!("the agent's state cannot be kept: {error:#}");
         return false;
     }
-    for (scenario, fs, title) in chosen {
+    for (scenario, fs, title, _) in chosen {
         match boot {
             Boot::Reboot => print!("test {title}, boot {number} ... "),
             Boot::Normal | Boot::Waiting | Boot::NoBpf => print!("test {title} ... "),

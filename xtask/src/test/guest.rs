@@ -3,6 +3,7 @@
 use std::io::{Write, stdout};
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -44,8 +45,8 @@ const WAYS: [Way; 5] = [
 ];
 
 /// Runs the scenarios on these kernels, in each way to boot them. The kernels run at the same time, and what waits beside the
-/// rest: a scenario rarely keeps more than one CPU busy. All but the last kernel leave the heavy scenarios to it, unless they are
-/// named or it is night.
+/// rest: a scenario rarely keeps more than one CPU busy. What one kernel is enough for is run on the first or the last of them,
+/// unless it is named or it is night.
 pub fn run(
     kernels: &[String],
     filter: Option<&str>,
@@ -66,12 +67,19 @@ pub fn run(
     thread::scope(|scope| {
         let mut threads = Vec::new();
         for (number, kernel) in kernels.iter().enumerate() {
-            let light = !nightly && filter.is_none() && number + 1 < kernels.len();
+            let mut parts = vec!["kernel"];
+            parts.extend((number == 0).then_some("agent"));
+            parts.extend((number + 1 == kernels.len()).then_some("heavy"));
+            if nightly || filter.is_some() {
+                parts.clear();
+            }
+            let parts = Arc::new(parts);
             for beside in [false, true] {
                 let is_here =
                     move |way: &&&Way| way.beside == beside && (!way.systemd || number == 0);
+                let parts = parts.clone();
                 let each =
-                    move |way: &&Way| boot(kernel, way, (filter, light), seed, binaries, packages);
+                    move |way: &&Way| boot(kernel, way, (filter, &parts), seed, binaries, packages);
                 threads
                     .push(scope.spawn(move || wanted.iter().filter(is_here).map(each).collect()));
             }
@@ -99,7 +107,7 @@ fn is_wanted(way: &Way, filter: Option<&str>, listed: &str) -> bool {
 fn boot(
     kernel: &str,
     way: &Way,
-    (filter, light): (Option<&str>, bool),
+    (filter, parts): (Option<&str>, &[&str]),
     seed: Seed,
     binaries: &[PathBuf],
     packages: &[PathBuf],
@@ -115,8 +123,8 @@ fn boot(
     if let (Some(filter), false) = (filter, way.systemd) {
         words.extend(["--filter".to_owned(), filter.to_owned()]);
     }
-    if light && !way.systemd {
-        words.push("--light".to_owned());
+    for part in parts.iter().filter(|_| !way.systemd) {
+        words.extend(["--part".to_owned(), (*part).to_owned()]);
     }
     let mut boot = Boot::new(kernel, Task::Run(words))?;
     if way.systemd {

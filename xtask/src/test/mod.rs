@@ -30,7 +30,7 @@ pub struct Options {
     /// Only in VMs
     #[arg(long)]
     vm_only: bool,
-    /// Everything on every kernel, also the heavy scenarios that are otherwise run on the last one only
+    /// Everything on every kernel, also what is otherwise run on one of them only
     #[arg(long, conflicts_with_all = ["host_only", "filter"])]
     nightly: bool,
     /// Run the host tests that draw at random so many times, each time with a new seed, and nothing else
