@@ -1,10 +1,12 @@
-//! What the guard costs: kernel instructions for one unlink, with and without it; and how soon a release takes effect.
+//! What the guard costs: kernel instructions for one unlink and for other ops, with and without it; and how soon a release
+//! takes effect.
 //!
 //! It needs a VM whose clock moves one nanosecond for each instruction (`qemu -icount shift=0,sleep=off -smp 1`): then
 //! CLOCK_MONOTONIC counts instructions, the same ones every time. On any other machine the figures are
 //! nanoseconds of wall-clock and depend on the weather.
 
 mod latency;
+mod ops;
 mod spawn;
 
 use std::fs;
@@ -15,6 +17,7 @@ use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::time::{ClockId, clock_gettime};
 use toml::{Table, Value};
 
+use crate::harness::agent::age_files;
 use crate::harness::{Lab, cli, proc};
 use crate::runner::Fs;
 
@@ -34,6 +37,7 @@ pub(crate) fn run() -> Result<()> {
         "unlink over {FILES} files, best of {ROUNDS} rounds, in instructions (nanoseconds of -icount)\n"
     );
     let mut rows = vec![measure("no guard", &|fs| base(fs).join("free"))?];
+    let mut ops = vec![ops::measure("no guard", &base(Fs::Tmpfs).join("free"))?];
     let free_thread = spawn::measure()?;
     let mut lab = Lab::default();
     lab.write_policy(&policy(true)?)?;
@@ -43,6 +47,9 @@ pub(crate) fn run() -> Result<()> {
     lab.start(false)?;
     rows.push(measure("guard on, directory in no zone", &|fs| base(fs).join("free"))?);
     let guarded_thread = spawn::measure()?;
+    rows.push(measure("beside what a pattern matches", &|fs| base(fs).join("other"))?);
+    ops.push(ops::measure("in no zone", &base(Fs::Tmpfs).join("free"))?);
+    ops.push(ops::measure("in a zone", &deep(&zone(Fs::Tmpfs), 1))?);
     for depth in DEPTHS {
         let case = format!("in a zone, within budget, depth {depth}");
         rows.push(measure(&case, &|fs| deep(&zone(fs), depth))?);
@@ -54,6 +61,8 @@ pub(crate) fn run() -> Result<()> {
     let latency = latency::measure(&mut lab, &base(Fs::Tmpfs).join("held"))?;
     lab.finish()?;
     print(&rows);
+    println!();
+    ops::print(&ops);
     let ratio = guarded_thread as f64 / free_thread as f64;
     println!(
         "\na new thread, from its making to its end: {free_thread} without, {guarded_thread} with the guard ({ratio:.3})"
@@ -83,7 +92,11 @@ fn policy(roomy: bool) -> Result<String> {
     let zones = policy.get_mut("zone").and_then(Value::as_array_mut).context("no zones")?;
     zones.truncate(1);
     let zone_table = zones.first_mut().and_then(Value::as_table_mut).context("no zone")?;
-    let paths: Vec<_> = Fs::ALL.iter().map(|&fs| zone(fs).display().to_string()).collect();
+    // A path, and a pattern that matches nothing.
+    let paths = |&fs: &Fs| {
+        [zone(fs), base(fs).join("pattern*/site")].map(|path| path.display().to_string())
+    };
+    let paths: Vec<_> = Fs::ALL.iter().flat_map(paths).collect();
     zone_table.insert("paths".into(), paths.into());
     zone_table.insert("mode".into(), "observe".into());
     let budgets =
@@ -118,6 +131,8 @@ fn round(dir: &Path) -> Result<u64> {
     for name in &names {
         fs::write(dir.join(name), "x")?;
     }
+    // Over budget what is new would go all the same.
+    age_files()?;
     rustix::fs::sync();
     let dir = rustix::fs::open(dir, OFlags::PATH | OFlags::DIRECTORY, Mode::empty())?;
     let before = now();
