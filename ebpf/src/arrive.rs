@@ -13,13 +13,16 @@ use aya_ebpf::{
     macros::fentry,
     programs::FEntryContext,
 };
-use holdfast_abi::{CANARY_ZONE, FsConf, FsKey, RootConf, RootKey, SELF_TEST_ZONE, zone_index};
+use holdfast_abi::{
+    CANARY_ZONE, FsConf, FsKey, MOUNT_BASE, RootConf, RootKey, SELF_TEST_ZONE, zone_index,
+};
 
 use crate::{
     hooks::current_control,
-    kernel::{S_IFDIR, S_IFMT, add, offset, probe},
+    inflight::forget_labels,
+    kernel::{S_IFDIR, S_IFMT, add, offset, opaque, probe},
     maps::{FILESYSTEMS, ROOTS, ZONE_COUNTERS, ZONES},
-    place::locate_deep,
+    place::{locate_deep, salt},
 };
 
 /// Mounts of one tree that are looked at, and steps up from them.
@@ -55,6 +58,8 @@ struct Tree {
     bank: u32,
     /// 1 if what is on `mount` was looked at.
     is_done: u32,
+    /// What it becomes. Here, so that the functions that walk have the stack to themselves.
+    entry: Entry,
 }
 
 #[inline(always)]
@@ -65,7 +70,7 @@ unsafe fn tree(top: u64, bank: u32) {
     if probe(parent, offset!(mount_namespace), 0u64) == 0 {
         return;
     }
-    let mut tree = Tree { mount: top, top, bank, is_done: 0 };
+    let mut tree = Tree { mount: top, top, bank, is_done: 0, entry: Entry::none() };
     bpf_loop(MAX_STEPS, step as *mut _, (&raw mut tree).cast(), 0);
 }
 
@@ -76,7 +81,9 @@ unsafe extern "C" fn step(_index: u32, tree: *mut Tree) -> u64 {
     let mut list = tree.mount + offset!(mount_children) as u64;
     let mut next: u64 = probe(list, 0, 0);
     if tree.is_done == 0 {
-        hf_arrive(tree.mount, tree.bank);
+        if hf_belongs(tree.mount, tree.bank, &raw mut tree.entry) != 0 {
+            hf_arrive(tree.mount, tree.bank, &raw mut tree.entry);
+        }
     } else {
         if tree.mount == tree.top {
             return 1;
@@ -118,26 +125,68 @@ impl Directory {
         let generation = probe(inode, offset!(inode_generation), 0);
         Some(Self { ino: probe(inode, offset!(inode_ino), 0), sb, dev, generation })
     }
+
+    #[inline(always)]
+    unsafe fn root(&self, bank: u32) -> Option<&'static RootConf> {
+        ROOTS
+            .get(RootKey { ino: self.ino, dev: self.dev, bank })
+            .filter(|root| root.generation == self.generation)
+    }
 }
 
-/// Enters a root for what is mounted, if its mountpoint is in a zone. What the survey does not
-/// guard is left out: filesystems that cannot be, what is in a zone by walking up, and what holds a
-/// protected path itself. A global function.
+/// What a mount belongs to: a zone, if its mountpoint is in one, or a base, if patterns go on there.
+/// Returns 0 if neither. A global function.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub unsafe extern "C" fn hf_arrive(mount: u64, bank: u32) -> u32 {
+pub unsafe extern "C" fn hf_belongs(mount: u64, bank: u32, entry: *mut Entry) -> u32 {
+    if entry.is_null() {
+        return 0;
+    }
+    let conf = &mut (*entry).conf;
     let point: u64 = probe(mount, offset!(mount_point), 0);
     let Some(at) = Directory::of(point) else { return 0 };
+    if let Some(base) = at.root(bank | MOUNT_BASE) {
+        (conf.zone, conf.tenant, conf.depth, conf.level) =
+            (base.zone, base.tenant, base.depth, base.level);
+        return 1;
+    }
     if FILESYSTEMS.get(FsKey { dev: at.dev, bank }).is_none() {
         return 0;
     }
+    let place = locate_deep(point, probe(at.sb, offset!(sb_root), 0), at.dev, bank);
+    if let Some((base, names, mask)) = place.on_the_way() {
+        let Some(base) = Directory::of(base) else { return 0 };
+        let Some(base) = base.root(bank) else { return 0 };
+        (conf.zone, conf.tenant, conf.depth, conf.level) =
+            (base.zone, base.tenant, base.depth + names, mask);
+        return 1;
+    }
+    if !place.is_in_zone() || matches!(place.zone, CANARY_ZONE | SELF_TEST_ZONE) {
+        return 0;
+    }
+    let Some(zone) = ZONES.get(zone_index(bank, place.zone)) else { return 0 };
+    conf.zone = place.zone;
+    conf.level = place.level;
+    conf.depth = zone.tenant_depth.saturating_sub(place.level);
+    // Several tenants below the mount, or a part of the one that is there.
+    let is_one = conf.depth == 0;
+    conf.tenant = if is_one { place.tenant } else { salt(at.ino ^ (at.dev as u64) << 32) };
+    1
+}
+
+/// Enters what a mount belongs to. What the survey does not guard is left out: filesystems that
+/// cannot be, what is in a zone by walking up, and what holds a protected path itself. A global
+/// function.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub unsafe extern "C" fn hf_arrive(mount: u64, bank: u32, entry: *mut Entry) -> u32 {
+    if entry.is_null() {
+        return 0;
+    }
+    let entry = &mut *entry;
     let root: u64 = probe(mount, offset!(mount_root), 0);
     let Some(mounted) = Directory::of(root) else { return 0 };
     if !matches!(probe(mounted.sb, offset!(sb_magic), 0u64), EXT | XFS | TMPFS) {
-        return 0;
-    }
-    let place = locate_deep(point, probe(at.sb, offset!(sb_root), 0), at.dev, bank);
-    if !place.is_in_zone() || matches!(place.zone, CANARY_ZONE | SELF_TEST_ZONE) {
         return 0;
     }
     if let Some(conf) = FILESYSTEMS.get(FsKey { dev: mounted.dev, bank }) {
@@ -146,35 +195,18 @@ pub unsafe extern "C" fn hf_arrive(mount: u64, bank: u32) -> u32 {
         let key = RootKey { ino: mounted.ino, dev: mounted.dev, bank };
         let is_new = ROOTS.get(key).is_some_and(|other| other.generation != mounted.generation);
         let is_whole = root == top && conf.strict_zone != FsConf::NO_ZONE && !is_new;
-        if is_whole || locate_deep(root, top, mounted.dev, bank).is_in_zone() {
+        let holds_path = is_whole && !entry.conf.is_base();
+        if holds_path || locate_deep(root, top, mounted.dev, bank).is_in_zone() {
             return 0;
         }
     }
-    let Some(zone) = ZONES.get(zone_index(bank, place.zone)) else { return 0 };
-    let depth = zone.tenant_depth.saturating_sub(place.level);
-    // Several tenants below the mount, or a part of the one that is there.
-    let tenant = if depth == 0 {
-        place.tenant
-    } else {
-        (at.ino ^ (at.dev as u64) << 32).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1 << 63
-    };
-    let entry = Entry {
-        ino: mounted.ino,
-        dev: mounted.dev,
-        pad: 0,
-        conf: RootConf {
-            zone: place.zone,
-            generation: mounted.generation,
-            tenant,
-            depth,
-            level: place.level,
-            made_ns: bpf_ktime_get_boot_ns(),
-        },
-    };
+    (entry.ino, entry.dev) = (mounted.ino, mounted.dev);
+    entry.conf.generation = mounted.generation;
+    entry.conf.made_ns = bpf_ktime_get_boot_ns();
     // In both banks, so that it stays when the agent flips them.
-    let is_full = hf_enter(&raw const entry, bank) | hf_enter(&raw const entry, 1 - (bank & 1));
+    let is_full = hf_enter(&raw const *entry, bank) | hf_enter(&raw const *entry, 1 - (bank & 1));
     if is_full != 0
-        && let Some(counters) = ZONE_COUNTERS.get_ptr_mut(place.zone)
+        && let Some(counters) = ZONE_COUNTERS.get_ptr_mut(entry.conf.zone)
     {
         add(&raw mut (*counters).untracked, 1);
     }
@@ -188,6 +220,19 @@ pub struct Entry {
     dev: u32,
     pad: u32,
     conf: RootConf,
+}
+
+impl Entry {
+    #[inline(always)]
+    fn none() -> Self {
+        // Not a literal: the compiler would call memset.
+        let zero = opaque(0);
+        let none = zero as u32;
+        let (ino, dev, pad) = (zero, none, none);
+        let (zone, generation, depth, level) = (none, none, none, none);
+        let conf = RootConf { zone, generation, tenant: zero, depth, level, made_ns: zero };
+        Self { ino, dev, pad, conf }
+    }
 }
 
 /// Enters it in a bank, with its filesystem. Returns 1 if there is no room. A global function.
@@ -212,8 +257,10 @@ pub unsafe extern "C" fn hf_enter(entry: *const Entry, bank: u32) -> u32 {
         made_ns: conf.made_ns,
     };
     let root = ROOTS.insert(key, copy, flags.into());
+    forget_labels(*dev);
     let key = FsKey { dev: *dev, bank };
-    let filesystem = FsConf { strict_zone: conf.zone, provisional: 1 };
+    let strict_zone = if conf.is_base() { FsConf::NO_ZONE } else { conf.zone };
+    let filesystem = FsConf { strict_zone, provisional: 1 };
     let filesystem = FILESYSTEMS.insert(key, filesystem, BPF_NOEXIST.into());
     (lacks_room(root) || lacks_room(filesystem)) as u32
 }

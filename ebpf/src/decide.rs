@@ -9,8 +9,9 @@ use aya_ebpf::{
 };
 use holdfast_abi::{
     Account, AccountKey, BudgetConf, CANARY_ZONE, Cost, FLAG_ALLOWANCES, Limit, MAX_BUDGETS, Mode,
-    OVERFLOW_ACTOR, OnTrip, Op, Per, ROW_GIVEN_BACK, ROW_OBSERVED_GIVEN_BACK, Reason, TenantKey,
-    TenantSpend, Terms, UNKNOWN_PLACE, Verdict, Who, ZoneConf, ZoneCounters, zone_index,
+    OVERFLOW_ACTOR, OnTrip, Op, Over, Per, ROW_GIVEN_BACK, ROW_OBSERVED_GIVEN_BACK, Reason,
+    TenantKey, TenantSpend, Terms, UNKNOWN_PLACE, Verdict, Who, Window, ZoneConf, ZoneCounters,
+    zone_index,
 };
 
 use crate::{
@@ -18,7 +19,7 @@ use crate::{
     destroyed::{hf_destroyed, hf_tenant_names},
     fresh::hf_is_fresh,
     hold::{ERESTARTNOINTR, goes_on, hf_consult, hf_must_wait, hf_remember, stop},
-    inflight::{Call, InFlight, count},
+    inflight::{Call, InFlight, Outcome, count},
     kernel::{Caller, Victim, add, opaque},
     maps::{ACCOUNTS, EMPTY_ACCOUNT, EMPTY_TENANT, OVERFLOW, TENANTS, ZONE_COUNTERS, ZONES},
     place::{Filesystem, Place},
@@ -78,8 +79,8 @@ pub struct Request {
     pub too_large: u8,
     /// It is charged to a throttled account.
     pub paced: u8,
-    /// Budgets are asked for the first time: one that refuses does not trip yet.
-    pub is_trial: u8,
+    /// The index of the budget that refused.
+    pub refused_by: u8,
     /// `FLAG_*`: why it is denied in a zone that pauses.
     pub why_denied: u8,
 }
@@ -132,7 +133,7 @@ impl Request {
         self.again = opaque(0) as u8;
         self.too_large = opaque(0) as u8;
         self.paced = opaque(0) as u8;
-        self.is_trial = opaque(0) as u8;
+        self.refused_by = opaque(0) as u8;
         self.why_denied = opaque(0) as u8;
     }
 }
@@ -192,16 +193,14 @@ pub unsafe extern "C" fn hf_decide(inflight: *mut InFlight) -> i32 {
         inflight.outcome.budget = 0;
         inflight.outcome.trip.over = 0;
     } else {
-        request.is_trial = 1;
         let tripped = hf_charge_all(zone, inflight);
-        request.is_trial = 0;
         if request.reason != Reason::None as u8 {
             let is_known = request.reason != Reason::NoAccount as u8;
             if is_known && hf_is_fresh(inflight, tripped) != 0 {
                 request.reason = Reason::Fresh as u8;
                 request.paced = 0;
-            } else {
-                hf_charge_all(zone, inflight);
+            } else if is_known {
+                hf_trip(zone, inflight);
             }
         }
     }
@@ -257,11 +256,11 @@ pub fn is_within(reason: u8) -> bool {
     reason == Reason::None as u8 || reason == Reason::Fresh as u8
 }
 
-/// Charges the budgets of the op's zone, or none if one refuses. Returns when that one's account tripped last, if what was
-/// spent then still counts; else the time of the op.
+/// Charges the budgets of the op's zone, or none if one refuses; that does not trip yet. Returns when
+/// its account tripped last, if what was spent then still counts; else the time of the op.
 ///
-/// They are asked in the order of their rank: the narrowest actor that is over trips. What costs more than a whole limit
-/// is refused by that budget, and trips nobody. A global function, like [`hf_decide`].
+/// They are asked in the order of their rank: the narrowest actor that is over refuses. What costs
+/// more than a whole limit is refused by that budget. A global function, like [`hf_decide`].
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub unsafe extern "C" fn hf_charge_all(zone: *const ZoneConf, inflight: *mut InFlight) -> u64 {
@@ -293,6 +292,7 @@ pub unsafe extern "C" fn hf_charge_all(zone: *const ZoneConf, inflight: *mut InF
             continue;
         }
         if hf_charge(budget, inflight) != 0 {
+            inflight.request.refused_by = index as u8;
             tripped = inflight.outcome.trip.counts_at(inflight.request.now, &budget.limit);
             break;
         }
@@ -358,65 +358,102 @@ pub unsafe extern "C" fn hf_charge(budget: *const BudgetConf, inflight: *mut InF
                 inflight.remember(key.budget, key.actor, &receipt);
                 inflight.request.paced |= latched as u8;
             }
-            Err(over) => {
-                reason = over as u32;
-                if request.too_large == 0 && request.is_trial == 0 {
-                    let throttles = request.on_trip == OnTrip::Throttle as u8;
-                    window.trip(limit, request.mode as u32, throttles, over);
-                    if over as u32 != Reason::Latched as u32 {
-                        window.trip.ino = request.ino;
-                        window.trip.tenant = cost.tenant;
-                        window.trip.dev = request.dev;
-                    }
-                }
-            }
+            Err(over) => reason = over as u32,
         }
     }
+    tell(&mut inflight.outcome, limit, window, now);
+    bpf_spin_unlock(lock);
+
     let (request, outcome) = (&mut inflight.request, &mut inflight.outcome);
     request.reason = reason as u8;
-    request.quiet = opaque(0) as u8;
+    outcome.budget = key.budget;
+    outcome.actor = key.actor;
     outcome.suppressed = opaque(0) as u32;
-    if reason != Reason::None as u32 && request.is_trial == 0 {
-        let second = (now / 1_000_000_000) as u32;
-        if (*account).event_second != second {
-            (*account).event_second = second;
-            (*account).events = 0;
-        }
-        (*account).events += 1;
-        // What sets the latch is always told; a refused detach sets none, nor does what costs more than a whole limit,
-        // and there can be any number of them.
-        let sets_latch = reason != Reason::Latched as u32
-            && reason != Reason::UnknownCost as u32
-            && request.too_large == 0;
-        if !sets_latch && (*account).events > EVENTS_PER_SECOND {
-            request.quiet = 1;
-            (*account).suppressed += 1;
-        } else {
-            outcome.suppressed = (*account).suppressed;
-            (*account).suppressed = 0;
+    outcome.trip.over = opaque(0) as u32;
+    outcome.retry_ns = limit.next_bucket(now);
+    reason
+}
+
+/// Has the account trip that refused the op, if it is to, and says what is told of it. A global
+/// function, like [`hf_decide`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub unsafe extern "C" fn hf_trip(zone: *const ZoneConf, inflight: *mut InFlight) -> u32 {
+    if zone.is_null() || inflight.is_null() {
+        return 0;
+    }
+    let inflight = &mut *inflight;
+    let (request, outcome) = (&mut inflight.request, &mut inflight.outcome);
+    let budget = &(*zone).budgets[request.refused_by as usize % MAX_BUDGETS];
+    let limit = &budget.limit;
+    let key = AccountKey { budget: budget.id, actor: outcome.actor };
+    let account = match key.actor {
+        OVERFLOW_ACTOR => OVERFLOW.get_ptr_mut(key.budget),
+        _ => ACCOUNTS.get_ptr_mut(key),
+    };
+    let Some(account) = account else { return 0 };
+    let (now, mode) = (request.now, request.mode as u32);
+    let throttles = request.on_trip == OnTrip::Throttle as u8;
+    let tenants_only = budget.who & request.who == 0;
+    let mut reason = request.reason as u32;
+
+    let lock = (&raw mut (*account).lock).cast();
+    bpf_spin_lock(lock);
+    let window = &mut (*account).window;
+    let latched =
+        if tenants_only { window.latches_tenants(now, mode) } else { window.is_latched(now, mode) };
+    if latched && !throttles {
+        // Another op has tripped it meanwhile.
+        reason = Reason::Latched as u32;
+    } else if request.too_large == 0
+        && let Some(over) = Over::of(reason)
+        && (throttles || reason != Reason::Latched as u32)
+    {
+        window.trip(limit, mode, throttles, over);
+        if reason != Reason::Latched as u32 {
+            window.trip.ino = request.ino;
+            window.trip.tenant = request.cost.tenant;
+            window.trip.dev = request.dev;
         }
     }
-    let window = &(*account).window;
-    let trip = &window.trip;
+    request.reason = reason as u8;
+    let second = (now / 1_000_000_000) as u32;
+    if (*account).event_second != second {
+        (*account).event_second = second;
+        (*account).events = 0;
+    }
+    (*account).events += 1;
+    // What sets the latch is always told; a refused detach sets none, nor does what costs more than a whole limit,
+    // and there can be any number of them.
+    let sets_latch = reason != Reason::Latched as u32
+        && reason != Reason::UnknownCost as u32
+        && request.too_large == 0;
+    if !sets_latch && (*account).events > EVENTS_PER_SECOND {
+        request.quiet = 1;
+        (*account).suppressed += 1;
+    } else {
+        outcome.suppressed = (*account).suppressed;
+        (*account).suppressed = 0;
+    }
+    tell(outcome, limit, &(*account).window, now);
+    bpf_spin_unlock(lock);
+
+    request.first =
+        (reason != Reason::Latched as u32 && request.too_large == 0 && request.quiet == 0) as u8;
+    0
+}
+
+/// What is told of an account. Its lock is held.
+#[inline(always)]
+fn tell(outcome: &mut Outcome, limit: &Limit, window: &Window, now: u64) {
     outcome.files_left = left(limit.files, window.files);
     outcome.bytes_left = left(limit.bytes, window.bytes);
     outcome.latched_until = if window.latched_until > now { window.latched_until } else { 0 };
-    outcome.trip.time_ns = trip.time_ns;
-    outcome.trip.ino = trip.ino;
-    outcome.trip.tenant = trip.tenant;
-    outcome.trip.dev = trip.dev;
-    outcome.trip.over = if reason == Reason::None as u32 { 0 } else { trip.over };
-    bpf_spin_unlock(lock);
-
-    request.first = (reason != Reason::None as u32
-        && reason != Reason::Latched as u32
-        && request.too_large == 0
-        && request.is_trial == 0
-        && request.quiet == 0) as u8;
-    outcome.budget = key.budget;
-    outcome.actor = key.actor;
-    outcome.retry_ns = limit.next_bucket(now);
-    reason
+    outcome.trip.time_ns = window.trip.time_ns;
+    outcome.trip.ino = window.trip.ino;
+    outcome.trip.tenant = window.trip.tenant;
+    outcome.trip.dev = window.trip.dev;
+    outcome.trip.over = window.trip.over;
 }
 
 /// What is left of a limit.
@@ -466,10 +503,7 @@ unsafe fn account(key: &mut TenantKey, limit: &Limit, request: &Request) -> Opti
             return Some(account);
         }
     }
-    // Each op once, also one for which budgets are asked again.
-    if request.is_trial != 0
-        && let Some(counters) = ZONE_COUNTERS.get_ptr_mut(request.zone)
-    {
+    if let Some(counters) = ZONE_COUNTERS.get_ptr_mut(request.zone) {
         add(&raw mut (*counters).overflow, 1);
     }
     key.actor = OVERFLOW_ACTOR;

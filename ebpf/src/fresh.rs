@@ -12,7 +12,7 @@ use holdfast_abi::{InodeKey, Made, Op};
 
 use crate::{
     hooks::current_control,
-    inflight::InFlight,
+    inflight::{Call, InFlight},
     kernel::{Inode, SuperBlock, offset, probe},
     maps::FRESH,
     place::Filesystem,
@@ -56,8 +56,11 @@ pub unsafe extern "C" fn hf_is_fresh(inflight: *const InFlight, tripped: u64) ->
         return 0;
     }
     let request = &(*inflight).request;
-    // What is cut short or leaves is still somebody's: only the whole file can go.
-    if 1u16 << (request.op & 7) & (Op::Remove.bit() | Op::Replace.bit()) == 0 {
+    // What is cut short or leaves is still somebody's: only the whole file can go. Of protected
+    // paths (new ones that match a pattern) rmdir(2) takes empty ones only.
+    let goes = Op::Remove.bit() | Op::Replace.bit();
+    let is_rmdir = request.call == Call::Rmdir as u8;
+    if !is_rmdir && 1u16 << (request.op & 7) & goes == 0 {
         return 0;
     }
     let inode: u64 = probe(request.dentry, offset!(dentry_inode), 0);

@@ -11,7 +11,7 @@ use holdfast_abi::{Control, Learned, Op};
 use crate::{
     decide::{ENOMEM, EPERM, KEEPS_ALL, hf_decide, hf_no_memory},
     hold::ERESTARTNOINTR,
-    inflight::{Call, InFlight, settle, settle_rename},
+    inflight::{Call, InFlight, begin_move, settle, settle_rename},
     kernel::{Dentry, File, Iattr, Inode, RenameData, Victim, instance, offset, probe},
     maps::{CONTROL, LEARNED},
     place::{Filesystem, Place},
@@ -51,8 +51,10 @@ unsafe fn remove(dir: *const Inode, dentry: *const Dentry, call: Call) -> i32 {
     let Some(control) = enter() else { return 0 };
     let Some(fs) = Filesystem::of(Inode::sb(dir), control) else { return 0 };
     let is_dir = call == Call::Rmdir;
-    let start = if is_dir { dentry } else { Dentry::parent(dentry) };
-    let place = fs.locate(start);
+    let place = match is_dir {
+        true => fs.find::<false>(dentry),
+        false => fs.locate(Dentry::parent(dentry)),
+    };
     if place.is_outside() {
         return 0;
     }
@@ -94,6 +96,9 @@ unsafe fn rename(
     let Some(fs) = Filesystem::of(Inode::sb(old_dir), control) else { return 0 };
     let moved = Victim::of(old_dentry as u64);
     let moves_dir = moved.is_dir();
+    if moves_dir {
+        begin_move(fs.dev);
+    }
     // What overlayfs clears away in its upper layer holds no data: whiteouts, and directories that it found empty.
     let is_cleared = moved.is_whiteout() || exchange == STACKED_EXCHANGE && is_in_work(new_dentry);
 

@@ -12,7 +12,7 @@ use aya_ebpf::{
 };
 use holdfast_abi::{
     AccountKey, Cost, Destroyed, HoldKey, MAX_RECORDS, OVERFLOW_ACTOR, Op, Receipt, TenantKey,
-    Trip, counter_index,
+    Trip, counter_index, moves_slot,
 };
 
 use crate::{
@@ -20,7 +20,7 @@ use crate::{
     decide::Request,
     destroyed::{tell, tell_unseen},
     kernel::{add, has_links, opaque},
-    maps::{ACCOUNTS, COUNTERS, HOLDS, IN_FLIGHT, OVERFLOW, TENANTS},
+    maps::{ACCOUNTS, COUNTERS, HOLDS, IN_FLIGHT, MOVES, OVERFLOW, TENANTS},
 };
 
 /// Charges one call can make: a rename can be an op in each of two zones with eight budgets.
@@ -102,6 +102,9 @@ pub struct InFlight {
     pub counted: u32,
     /// Whether the rename under way exchanges both names: 0, or how.
     pub exchange: u32,
+    /// Directories that the call moves, and their slot of [`MOVES`].
+    moves: u32,
+    moves_slot: u32,
     /// A dentry the call is about: its exit is recognised by it.
     dentry: u64,
     /// Whether one of the ops is a replace, and where its charges and its count start.
@@ -142,8 +145,22 @@ impl InFlight {
     /// Forgets an earlier op whose exit was not seen. It may well have happened: what it destroyed is told.
     #[inline(always)]
     pub unsafe fn start_anew(&mut self) {
+        self.end_moves();
         tell_unseen(self);
         self.disarm();
+    }
+
+    /// Directories are moved no longer, by this task.
+    #[inline(always)]
+    unsafe fn end_moves(&mut self) {
+        let count = self.moves;
+        if count != 0
+            && let Some(moves) = MOVES.get_ptr_mut(self.moves_slot)
+        {
+            self.moves = 0;
+            add(&raw mut (*moves).epoch, 1);
+            add(&raw mut (*moves).under_way, (count as u64).wrapping_neg());
+        }
     }
 
     /// Forgets the records from op number `first` on: those ops have failed.
@@ -268,6 +285,27 @@ impl InFlight {
     }
 }
 
+/// A directory is about to be moved: until the call has ended no label counts, and none from before
+/// afterwards. Without memory to remember that none counts until a policy comes into force.
+#[inline(always)]
+pub unsafe fn begin_move(dev: u32) {
+    let slot = moves_slot(dev);
+    let Some(moves) = MOVES.get_ptr_mut(slot) else { return };
+    add(&raw mut (*moves).under_way, 1);
+    if let Some(inflight) = InFlight::create() {
+        inflight.moves += 1;
+        inflight.moves_slot = slot;
+    }
+}
+
+/// Labels from before do not count any more.
+#[inline(always)]
+pub unsafe fn forget_labels(dev: u32) {
+    if let Some(moves) = MOVES.get_ptr_mut(moves_slot(dev)) {
+        add(&raw mut (*moves).epoch, 1);
+    }
+}
+
 /// The exit of a call about `dentry`: gives back what was charged if it failed.
 ///
 /// The dentry is compared because an exit can be missed: what another call left behind is not this call's to give
@@ -292,6 +330,7 @@ pub unsafe fn settle(call: Call, dentry: u64, status: i32) {
 pub unsafe fn settle_rename(dentries: (u64, u64), status: i32) {
     let Some(inflight) = InFlight::current() else { return };
     inflight.exchange = 0;
+    inflight.end_moves();
     let (old, new) = dentries;
     if inflight.armed != Call::Rename as u32 || (inflight.dentry != old && inflight.dentry != new) {
         return;

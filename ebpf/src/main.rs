@@ -18,6 +18,7 @@ mod hooks;
 mod inflight;
 mod kernel;
 mod maps;
+mod pattern;
 mod place;
 mod report;
 mod vain;

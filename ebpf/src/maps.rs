@@ -1,16 +1,17 @@
 //! The maps. Their names are the names of the pins.
 
 use aya_ebpf::{
-    bindings::{BPF_F_NO_PREALLOC, bpf_map_type::BPF_MAP_TYPE_TASK_STORAGE},
+    bindings::{BPF_F_NO_PREALLOC, bpf_map_type},
     btf_maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf},
     macros::btf_map,
 };
 use holdfast_abi::{
     Account, AccountKey, AllowanceConf, BindKey, COUNTERS as COUNTER_COUNT, Control, Cost,
     Destroyed, Event, FsConf, FsKey, GrantAccount, GrantKey, GrantTenant, GrantTenantKey,
-    Heartbeat, Held, Hold, HoldKey, InodeKey, Learned, MAX_ACCOUNTS, MAX_FILESYSTEMS, MAX_FRESH,
-    MAX_GRANT_TENANTS, MAX_GRANTS, MAX_HELD, MAX_HOLDS, MAX_OPEN, MAX_ROOTS, MAX_SUBTREES,
-    MAX_TENANT_SPENDS, MAX_ZONES, Made, Mark, OVERFLOW_ACCOUNTS, Release, RootConf, RootKey,
+    Heartbeat, Held, Hold, HoldKey, InodeKey, Label, Learned, MAX_ACCOUNTS, MAX_FILESYSTEMS,
+    MAX_FRESH, MAX_GRANT_TENANTS, MAX_GRANTS, MAX_HELD, MAX_HOLDS, MAX_NAMES, MAX_OPEN,
+    MAX_PATTERNS, MAX_ROOTS, MAX_SUBTREES, MAX_TENANT_SPENDS, MAX_ZONES, MOVE_SLOTS, Made, Mark,
+    Moves, NameConf, OVERFLOW_ACCOUNTS, PatternConf, PatternKey, Release, RootConf, RootKey,
     Subtree, SubtreeKey, TaskKey, TenantKey, TenantSpend, ZoneConf, ZoneCounters,
 };
 
@@ -118,6 +119,17 @@ pub static GRANT_TENANTS: HashMap<
     { MAX_GRANT_TENANTS as usize },
     { BPF_F_NO_PREALLOC as usize },
 > = HashMap::new();
+/// Where patterns go on: see [`PatternKey`].
+#[btf_map]
+pub static PATTERNS: HashMap<
+    PatternKey,
+    PatternConf,
+    { MAX_PATTERNS as usize },
+    { BPF_F_NO_PREALLOC as usize },
+> = HashMap::new();
+#[btf_map]
+pub static NAMES: HashMap<u64, NameConf, { MAX_NAMES as usize }, { BPF_F_NO_PREALLOC as usize }> =
+    HashMap::new();
 /// Who made the files and directories that are new on filesystems that host zones.
 #[btf_map]
 pub static FRESH: LruHashMap<InodeKey, Made, { MAX_FRESH as usize }> = LruHashMap::new();
@@ -125,10 +137,10 @@ pub static FRESH: LruHashMap<InodeKey, Made, { MAX_FRESH as usize }> = LruHashMa
 #[btf_map]
 pub static MARKS_LOST: Array<u64, 1> = Array::new();
 
-/// Task storage, which aya-ebpf has no type for: memory of the running task that goes when the task goes.
+/// Local storage, which aya-ebpf has no type for: memory of a task or an inode that goes when that goes.
 #[repr(C)]
-pub struct TaskStorage<T> {
-    r#type: *const [i32; BPF_MAP_TYPE_TASK_STORAGE as usize],
+pub struct LocalStorage<T, const TYPE: usize> {
+    r#type: *const [i32; TYPE],
     key: *const i32,
     value: *const T,
     max_entries: *const [i32; 0],
@@ -136,9 +148,9 @@ pub struct TaskStorage<T> {
 }
 
 // SAFETY: the fields are placeholders that the loader reads; no program dereferences them.
-unsafe impl<T> Sync for TaskStorage<T> {}
+unsafe impl<T, const TYPE: usize> Sync for LocalStorage<T, TYPE> {}
 
-impl<T> TaskStorage<T> {
+impl<T, const TYPE: usize> LocalStorage<T, TYPE> {
     const fn new() -> Self {
         Self {
             r#type: core::ptr::null(),
@@ -154,8 +166,17 @@ impl<T> TaskStorage<T> {
     }
 }
 
+type TaskStorage<T> = LocalStorage<T, { bpf_map_type::BPF_MAP_TYPE_TASK_STORAGE as usize }>;
+type InodeStorage<T> = LocalStorage<T, { bpf_map_type::BPF_MAP_TYPE_INODE_STORAGE as usize }>;
+
 #[btf_map]
 pub static IN_FLIGHT: TaskStorage<InFlight> = TaskStorage::new();
 /// Under which allowance a task runs.
 #[btf_map]
 pub static MARKS: TaskStorage<Mark> = TaskStorage::new();
+/// Directories in no zone.
+#[btf_map]
+pub static LABELS: InodeStorage<Label> = InodeStorage::new();
+/// How long labels hold.
+#[btf_map]
+pub static MOVES: Array<Moves, { MOVE_SLOTS as usize }> = Array::new();

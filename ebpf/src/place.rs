@@ -3,12 +3,20 @@
 //! The walk ignores mounts, bind mounts, chroot and namespaces, which is what we want: a zone is a set of inodes,
 //! however one gets there.
 
-use aya_ebpf::helpers::generated::{bpf_loop, bpf_probe_read_kernel};
-use holdfast_abi::{Control, FsConf, FsKey, MAX_DEPTH, MAX_ZONES, RootConf, RootKey};
+use core::ptr::{null_mut, read_volatile};
+
+use aya_ebpf::{
+    bindings::BPF_LOCAL_STORAGE_GET_F_CREATE,
+    helpers::generated::{bpf_inode_storage_get, bpf_loop, bpf_probe_read_kernel},
+};
+use holdfast_abi::{
+    Control, FsConf, FsKey, Label, MAX_DEPTH, MAX_ZONES, Moves, RootConf, RootKey, moves_slot,
+};
 
 use crate::{
     kernel::{Dentry, Inode, SuperBlock, is_hashed, offset, opaque, probe},
-    maps::{FILESYSTEMS, ROOTS},
+    maps::{FILESYSTEMS, LABELS, MOVES, ROOTS},
+    pattern::Search,
 };
 
 /// Levels that are walked with direct loads. Beyond, each level costs two probe reads.
@@ -59,6 +67,14 @@ impl Place {
     #[inline(always)]
     pub fn is_in_zone(&self) -> bool {
         self.zone < MAX_ZONES as u32
+    }
+
+    /// Below a base (its dentry) by so many names, and on the way to directories that would match:
+    /// the bits of the patterns. Only of [`locate_deep`].
+    #[inline(always)]
+    pub fn on_the_way(&self) -> Option<(u64, u32, u32)> {
+        let is_on_the_way = self.zone == OUTSIDE && self.tenant != 0;
+        is_on_the_way.then_some((self.root, self.level, self.tenant as u32))
     }
 
     #[inline(always)]
@@ -145,12 +161,17 @@ struct Walk {
     bank: u32,
     dev: u32,
     level: u32,
+    /// 1 if bases are no end.
+    skips_bases: u32,
+    pad: u32,
 }
 
-/// In no zone. Also the strict zone of a filesystem that has none.
+/// In no zone. (What leads to a zone then: see [`Place::on_the_way`].) Also the strict zone of a filesystem that has none.
 const OUTSIDE: u32 = FsConf::NO_ZONE;
 /// Not connected to the superblock's root, as files opened by handle can be.
 const UNKNOWN: u32 = u32::MAX - 1;
+/// Below a base.
+const BASE: u32 = RootConf::BASE;
 /// Not known after so many levels.
 const TOO_DEEP: u32 = u32::MAX - 2;
 
@@ -162,6 +183,7 @@ pub struct Filesystem {
     pub bank: u32,
     /// [`Control::flags`].
     pub flags: u32,
+    flips: u32,
     strict_zone: u32,
 }
 
@@ -171,7 +193,8 @@ impl Filesystem {
     pub unsafe fn of(sb: *const SuperBlock, control: &Control) -> Option<Self> {
         let (dev, bank) = (SuperBlock::dev(sb), control.bank);
         let conf = FILESYSTEMS.get(FsKey { dev, bank })?;
-        Some(Self { sb, dev, bank, flags: control.flags, strict_zone: conf.strict_zone })
+        let (flags, flips) = (control.flags, control.flips);
+        Some(Self { sb, dev, bank, flags, flips, strict_zone: conf.strict_zone })
     }
 
     /// Where a name of the file at `inode` is that is in a zone, if one is in memory: for a file that was reached by a name
@@ -198,12 +221,23 @@ impl Filesystem {
     /// Where `start` is. `start` is positive: a directory, or a file whose own inode cannot be a root.
     #[inline(always)]
     pub unsafe fn locate(&self, start: *const Dentry) -> Place {
+        self.find::<true>(start)
+    }
+
+    /// The same. A directory that goes (`STAYS` is false) is not labelled.
+    #[inline(always)]
+    pub unsafe fn find<const STAYS: bool>(&self, start: *const Dentry) -> Place {
         let mut place = Place::outside();
-        walk(start, self.sb, self.bank, &raw mut place);
+        let mut label = self.label();
+        let is_known = is_labelled::<STAYS>(start, self.bank, &label);
+        if !is_known {
+            walk(start, self.sb, self.bank, &raw mut place);
+            label.walk = place.zone;
+        }
         if place.zone == TOO_DEEP {
             // Kernel pointers reach a global function only through memory.
             let ends = Ends { start: start as u64, top: SuperBlock::root(self.sb) as u64 };
-            hf_walk_deep(&raw const ends, self.dev, self.bank, &raw mut place);
+            walk_deep(&ends, self.dev, self.bank, &raw mut place);
         }
         // Copied by a helper, so that the verifier forgets what it knows about it: it would otherwise follow every
         // way the walk can end through the rest of the program, and a rename walks three times.
@@ -213,7 +247,64 @@ impl Filesystem {
             size_of::<Place>() as u32,
             (&raw const place).cast(),
         );
+        if STAYS && !is_known && copy.is_outside() {
+            set_label(start, &label);
+        }
         self.or_strict(copy)
+    }
+
+    /// What a directory in no zone is labelled with now: nothing while directories are being moved.
+    #[inline(always)]
+    fn label(&self) -> Label {
+        let none = opaque(0) as u32;
+        let mut label = Label { epoch: Label::NONE, flips: self.flips, walk: none };
+        if let Some(moves) = MOVES.get_ptr(moves_slot(self.dev)) {
+            // SAFETY: a map's value. Volatile: others change it meanwhile, and it is read before the walk.
+            let Moves { epoch, under_way } = unsafe { read_volatile(moves) };
+            if under_way == 0 {
+                label.epoch = epoch;
+            }
+        }
+        label
+    }
+}
+
+/// Whether a directory is known to be in no zone; if it goes, also by what it is in.
+#[inline(never)]
+unsafe fn is_labelled<const STAYS: bool>(dir: *const Dentry, bank: u32, now: &Label) -> bool {
+    let mut inode = Dentry::inode(dir);
+    if inode.is_null() || now.epoch == Label::NONE {
+        return false;
+    }
+    if !STAYS {
+        let (ino, dev) = (Inode::ino(inode), SuperBlock::dev(Inode::sb(inode)));
+        if ROOTS.get(RootKey { ino, dev, bank }).is_some() {
+            return false;
+        }
+        inode = Dentry::inode(Dentry::parent(dir));
+        if inode.is_null() {
+            return false;
+        }
+    }
+    let found: *const Label =
+        bpf_inode_storage_get(LABELS.as_ptr(), inode.cast_mut().cast(), null_mut(), 0).cast();
+    found.as_ref().is_some_and(|label| label.is_current(now) && (STAYS || label.walk == OUTSIDE))
+}
+
+/// Remembers that a directory is in no zone. Where there is no memory it is looked up again.
+#[inline(never)]
+unsafe fn set_label(dir: *const Dentry, now: &Label) {
+    let inode = Dentry::inode(dir);
+    if inode.is_null() {
+        return;
+    }
+    let flags = BPF_LOCAL_STORAGE_GET_F_CREATE.into();
+    let label: *mut Label =
+        bpf_inode_storage_get(LABELS.as_ptr(), inode.cast_mut().cast(), null_mut(), flags).cast();
+    if let Some(label) = label.as_mut() {
+        label.flips = now.flips;
+        label.walk = now.walk;
+        label.epoch = now.epoch;
     }
 }
 
@@ -222,7 +313,7 @@ impl Filesystem {
 pub unsafe fn locate_deep(start: u64, top: u64, dev: u32, bank: u32) -> Place {
     let ends = Ends { start, top };
     let mut place = Place::outside();
-    hf_walk_deep(&raw const ends, dev, bank, &raw mut place);
+    walk_deep(&ends, dev, bank, &raw mut place);
     place
 }
 
@@ -244,6 +335,10 @@ unsafe fn walk(start: *const Dentry, sb: *const SuperBlock, bank: u32, place: *m
         if let Some(root) = ROOTS.get(key)
             && root.generation == Inode::generation(inode)
         {
+            if root.is_base() {
+                // Told apart by names, which takes the other walk.
+                break;
+            }
             (*place).fill(&below, root, (start as u64, dentry as u64), level);
             return;
         }
@@ -272,18 +367,87 @@ pub unsafe extern "C" fn hf_walk_deep(
         return 0;
     }
     let Ends { start, top } = *ends;
-    let mut walk =
-        Walk { dentry: start, top, below: Below::none(), zone: TOO_DEEP, bank, dev, level: 0 };
+    // A base has no say where it did not know the place: its directory may be in a zone.
+    let skips_bases = ((*place).zone == BASE) as u32;
+    let below = Below::none();
+    let (zone, level, pad) = (TOO_DEEP, 0, 0);
+    let mut walk = Walk { dentry: start, top, below, zone, bank, dev, level, skips_bases, pad };
     bpf_loop(MAX_DEPTH, step as *mut _, (&raw mut walk).cast(), 0);
     (*place).zone = walk.zone;
     let inode: u64 = probe(walk.dentry, offset!(dentry_inode), 0);
     let key = RootKey { ino: probe(inode, offset!(inode_ino), 0), dev, bank };
-    if walk.zone < TOO_DEEP
+    if walk.zone == BASE {
+        (*place).root = walk.dentry;
+        (*place).level = walk.level;
+    } else if walk.zone < TOO_DEEP
         && let Some(root) = ROOTS.get(key)
     {
         (*place).fill(&walk.below, root, (start, walk.dentry), walk.level);
     }
     0
+}
+
+/// Where `ends.start` is, however deep.
+#[inline(always)]
+unsafe fn walk_deep(ends: &Ends, dev: u32, bank: u32, place: *mut Place) {
+    hf_walk_deep(&raw const *ends, dev, bank, place);
+    if (*place).zone == BASE && hf_match(&raw const *ends, dev, bank, place) == 0 {
+        hf_walk_deep(&raw const *ends, dev, bank, place);
+    }
+}
+
+/// Fills in a place below a base, if a directory on the way down matches a pattern; else says what
+/// [`Place::on_the_way`] tells. Returns whether it is known. A global function.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub unsafe extern "C" fn hf_match(
+    ends: *const Ends,
+    dev: u32,
+    bank: u32,
+    place: *mut Place,
+) -> u32 {
+    if ends.is_null() || place.is_null() {
+        return 0;
+    }
+    let place = &mut *place;
+    let inode: u64 = probe(place.root, offset!(dentry_inode), 0);
+    let key = RootKey { ino: probe(inode, offset!(inode_ino), 0), dev, bank };
+    let Some(base) = ROOTS.get(key) else { return 0 };
+    let mut search = Search::new((*ends).start, place.level, base);
+    search.run();
+    let Some(pattern) = search.found() else {
+        place.tenant = search.partial as u64;
+        return 0;
+    };
+    let depth = pattern.depth;
+    let is_above = search.above < depth;
+    let tenant = if is_above { 0 } else { search.ancestor(search.above - depth) };
+    let inode: u64 = probe(tenant, offset!(dentry_inode), 0);
+    let ino: u64 = probe(inode, offset!(inode_ino), 0);
+    // Of a filesystem that was mounted just now nobody knows yet how its tenants are told apart.
+    let salt = if base.made_ns == 0 { 0 } else { salt(dev as u64) };
+    place.tenant = if ino == 0 { 0 } else { ino ^ pattern.tenant ^ salt };
+    place.root = search.root;
+    place.zone = pattern.zone;
+    place.level = search.above;
+    place.flags = 0;
+    if search.above == 0 {
+        place.flags |= IS_ROOT;
+    }
+    if search.above == depth {
+        place.flags |= IS_TENANT;
+    }
+    if is_above {
+        place.flags |= IS_ABOVE_TENANTS;
+    }
+    1
+}
+
+/// Tells the tenants of one filesystem from those with the same inode numbers on another. (Inode
+/// numbers do not use the highest bit.)
+#[inline(always)]
+pub fn salt(of: u64) -> u64 {
+    of.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1 << 63
 }
 
 /// The same for each of the first names of the inode at `start`, until one is in a zone. A global function.
@@ -309,7 +473,7 @@ pub unsafe extern "C" fn hf_walk_aliases(
         // A name that was removed while it was in use is still in the list.
         if is_hashed(dentry) {
             let ends = Ends { start: probe(dentry, offset!(dentry_parent), 0), top };
-            hf_walk_deep(&raw const ends, dev, bank, place);
+            walk_deep(&ends, dev, bank, place);
             if (*place).zone < TOO_DEEP {
                 return 0;
             }
@@ -332,6 +496,7 @@ unsafe extern "C" fn step(_index: u32, walk: *mut Walk) -> u64 {
     let key = RootKey { ino, dev: walk.dev, bank: walk.bank };
     if let Some(root) = ROOTS.get(key)
         && root.generation == probe(inode, offset!(inode_generation), 0)
+        && (walk.skips_bases == 0 || !root.is_base())
     {
         walk.zone = root.zone;
         return 1;

@@ -63,6 +63,7 @@ pub struct Request<'a> {
     /// closed by now.
     pub mark: Option<u64>,
     /// When the caller's unit made what the op is about, if it did and the kernel remembers it: boot-time nanoseconds.
+    /// `None` for a directory that is detached by a rename.
     pub made_at: Option<u64>,
     /// For each open allowance, which of its grants name the op's place. One that is not listed names it nowhere.
     pub inside: &'a [Inside],
@@ -221,7 +222,7 @@ impl Request<'_> {
     /// Whether the op may go on although a budget refuses, as it is about what the caller's unit made itself.
     fn is_fresh(&self, refusal: &Refusal) -> bool {
         let made = self.made_at.map(|time_ns| Made { unit: self.unit, time_ns });
-        matches!(self.op, Op::Remove | Op::Replace)
+        matches!(self.op, Op::Remove | Op::Replace | Op::Detach)
             && made.is_some_and(|made| made.is_fresh(self.unit, refusal.tripped, self.now))
     }
 }

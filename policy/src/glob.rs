@@ -1,6 +1,8 @@
 //! One component of a path pattern: which names it matches, and whether two of them can match the same name.
 //! It never looks at a directory.
 
+use holdfast_abi::NameConf;
+
 use crate::problem::Fault;
 use crate::words::quoted;
 
@@ -103,6 +105,42 @@ impl Component {
             }
         }
         self.tokens[token..].iter().all(|token| *token == Token::Many)
+    }
+
+    /// The same as the kernel programs match it. `None` if they cannot: it has too many characters,
+    /// or a set of others than ASCII.
+    pub fn conf(&self) -> Option<NameConf> {
+        let hidden = self.tokens.first() == Some(&Token::Char('.'));
+        let (stay, within, hidden) = (0, 0, u64::from(hidden));
+        let mut conf = NameConf { follow: [0; 256], stay, within, accept: 0, hidden };
+        let mut state = NameConf::START;
+        let mut follow = |state: &mut u64, takes: &dyn Fn(u8) -> bool| {
+            for byte in (0..=u8::MAX).filter(|byte| takes(*byte)) {
+                conf.follow[usize::from(byte)] |= *state;
+            }
+            *state <<= 1;
+            (*state != 0).then_some(())
+        };
+        for token in &self.tokens {
+            match token {
+                Token::Many => conf.stay |= state,
+                Token::Char(c) => {
+                    for own in c.encode_utf8(&mut [0; 4]).bytes() {
+                        follow(&mut state, &|byte| byte == own)?;
+                    }
+                }
+                Token::Class { ranges, .. } if !ranges.iter().all(|(_, to)| to.is_ascii()) => {
+                    return None;
+                }
+                Token::One | Token::Class { .. } => {
+                    // A byte that only goes on with a character starts none.
+                    follow(&mut state, &|byte| byte & 0xc0 != 0x80 && token.takes(byte.into()))?;
+                    conf.within |= state;
+                }
+            }
+        }
+        conf.accept = state;
+        Some(conf)
     }
 
     /// Whether some name could match both. When in doubt, yes.
@@ -313,7 +351,31 @@ mod tests {
         assert!(Component::parse(&"x".repeat(256)).is_err());
     }
 
+    fn kernel_matches(conf: &NameConf, name: &str) -> bool {
+        let step = |states, (index, byte)| conf.next(states, index, byte);
+        conf.accepts((0..).zip(name.bytes()).fold(NameConf::START, step))
+    }
+
+    #[test]
+    fn kernel_takes_what_it_can() {
+        assert!(glob(&"x".repeat(NameConf::MAX_CHARS)).conf().is_some());
+        assert!(glob(&"x".repeat(NameConf::MAX_CHARS + 1)).conf().is_none());
+        assert!(glob("[ä-ü]").conf().is_none());
+        assert!(kernel_matches(&glob("*").conf().unwrap(), "a"));
+        assert!(!kernel_matches(&glob("*").conf().unwrap(), ".a"));
+    }
+
     proptest! {
+        /// A directory is in the zone at once if and only if the survey will find it.
+        #[test]
+        fn kernel_matches_what_surveys_match(
+            pattern in "([.abü*?]|\\[[ab]{1,2}\\]|\\[![ab.]\\]){1,6}", name in "[.abcü日]{1,6}",
+        ) {
+            let Ok(component) = Component::parse(&pattern) else { return Ok(()) };
+            let conf = component.conf().unwrap();
+            prop_assert_eq!(kernel_matches(&conf, &name), component.matches(name.as_bytes()));
+        }
+
         /// The promise the check for overlapping zones rests on.
         #[test]
         fn whatever_matches_both_is_known_to_be_possible(

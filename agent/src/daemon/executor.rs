@@ -470,7 +470,7 @@ impl Executor {
         }
     }
 
-    /// Whether what is at the path of a root in force is no longer what the kernel was told, or the kernel programs entered
+    /// Whether what is at the path of a root or base in force is no longer what the kernel was told, or the kernel programs entered
     /// roots that are to be confirmed or removed. A path that is gone does not count, as the survey sees that; nor does a root
     /// that is kept without a path.
     fn is_stale(&mut self) -> bool {
@@ -484,7 +484,7 @@ impl Executor {
         }
         // What is mounted over a root may never answer. If the table cannot be read the survey says so.
         let Ok(mounts) = Mounts::read() else { return false };
-        let roots = guard.zones().iter().flat_map(|zone| zone.roots.clone());
+        let roots = guard.places().into_iter();
         let roots: Vec<_> = roots.filter(|(path, _)| mounts.unanswering(path).is_none()).collect();
         // Nothing else than a directory is waited for, a FIFO for one.
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NONBLOCK | OFlags::CLOEXEC;
@@ -492,7 +492,7 @@ impl Executor {
         roots.into_iter().any(|(path, told)| match open(&path).map(|dir| guard.learn(dir.as_fd())) {
             Ok(Ok(now)) => (now.ino, now.dev, now.generation) != (told.ino, told.dev, told.generation),
             Ok(Err(error)) => {
-                warn!(%error, path = %path.display(), "cannot tell whether this is still the root of its zone");
+                warn!(%error, path = %path.display(), "cannot tell whether this is still the same directory");
                 false
             }
             Err(_) => false,

@@ -435,5 +435,5 @@ pub(crate) fn test_plan() -> plan::Plan {
         text: text.into(),
         read,
     };
-    plan::Plan { policy, zones, skipped: Vec::new(), shared_units: None, origin }
+    plan::Plan { policy, zones, bases: Vec::new(), skipped: Vec::new(), shared_units: None, origin }
 }

@@ -4,15 +4,17 @@ use std::io::Read as _;
 use std::path::Path;
 use std::sync::Arc;
 
-use holdfast_abi::Per;
+use holdfast_abi::{Per, name_id};
 use holdfast_policy::{Policy, Problems, Zone};
 use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 
 use super::message::Cause;
 use crate::clock::Now;
-use crate::kernel::{Desired, DesiredRoot, DesiredZone};
-use crate::roots::{self, Found, Host, Listings, Mounts, Root, RootProblem, ZoneRoots};
+use crate::kernel::{Desired, DesiredBase, DesiredPattern, DesiredRoot, DesiredZone};
+use crate::roots::{
+    self, Base, BasePattern, Found, Host, Listings, Mounts, Root, RootProblem, ZoneRoots,
+};
 use crate::{text, units};
 
 /// A policy longer than this is not one.
@@ -25,6 +27,8 @@ pub(crate) struct Plan {
     pub(crate) policy: Policy,
     /// Directories of each zone, in the order of the policy.
     pub(crate) zones: Vec<ZoneRoots>,
+    /// Where its patterns go on.
+    pub(crate) bases: Vec<Base>,
     /// What its paths lead to and is not guarded.
     pub(crate) skipped: Vec<RootProblem>,
     /// Why its budgets per unit count other processes together than they should, if they do.
@@ -159,15 +163,16 @@ impl Plan {
     fn resolve(path: &Path, now: Now) -> Result<(Self, Vec<RootProblem>), PlanError> {
         let (text, sha256) = read_file(path)?;
         let policy = parse(path, &text)?;
-        let Found { zones, skipped, unusable, .. } = survey(&policy, &Listings::default(), &[])
-            .map_err(|problem| unfit(&[problem], path))?;
+        let Found { zones, bases, skipped, unusable, .. } =
+            survey(&policy, &Listings::default(), &[])
+                .map_err(|problem| unfit(&[problem], path))?;
         // Tests parse policies of any kind on any host.
         let mounts =
             if cfg!(test) { Mounts::default() } else { Mounts::read().unwrap_or_default() };
         let shared_units = shared_units(&policy, &mounts);
         let path = path.display().to_string();
         let origin = Origin { path, sha256, text: text.into(), read: now };
-        Ok((Self { policy, zones, skipped, shared_units, origin }, unusable))
+        Ok((Self { policy, zones, bases, skipped, shared_units, origin }, unusable))
     }
 
     /// What the kernel has to be told where `in_force` is the policy it has.
@@ -182,7 +187,8 @@ impl Plan {
             budgets: zone.budgets.iter().map(|budget| budget.conf(zone)).collect(),
             roots: found.roots.iter().map(desired_root).collect(),
         });
-        Desired { zones: zones.collect() }
+        let bases = self.bases.iter().map(|base| desired_base(base, &self.policy)).collect();
+        Desired { zones: zones.collect(), bases }
     }
 
     /// Every path that does not exist yet.
@@ -193,6 +199,21 @@ impl Plan {
 
 fn desired_root(root: &Root) -> DesiredRoot {
     DesiredRoot { path: root.path.clone(), level: root.level(), tenant: root.tenant }
+}
+
+fn desired_base(base: &Base, policy: &Policy) -> DesiredBase {
+    let pattern = |pattern: &BasePattern| DesiredPattern {
+        zone: pattern.zone,
+        tenant: pattern.tenant,
+        depth: policy.zones[pattern.zone].tenant_depth,
+        names: pattern
+            .names
+            .iter()
+            .filter_map(|name| Some((name_id(name.as_str()), name.conf()?)))
+            .collect(),
+    };
+    let patterns = base.patterns.iter().map(pattern).collect();
+    DesiredBase { path: base.path.clone(), on_mount: base.on_mount, patterns }
 }
 
 fn unfit(problems: &[RootProblem], path: &Path) -> PlanError {

@@ -364,12 +364,13 @@ impl State {
 
     fn surveyed(&mut self, found: Result<Found, RootProblem>, stale: bool) -> Vec<Action> {
         match found {
-            Ok(Found { zones, mut skipped, unusable, .. }) => {
+            Ok(Found { zones, bases, mut skipped, unusable, .. }) => {
                 self.survey_error = None;
                 skipped.extend(unusable);
                 let mut actions = self.skipped(skipped);
-                if zones != self.plan.zones || stale || self.guarding.needs_apply() {
-                    let plan = Plan { zones, ..self.plan.clone() };
+                let changed = (&zones, &bases) != (&self.plan.zones, &self.plan.bases);
+                if changed || stale || self.guarding.needs_apply() {
+                    let plan = Plan { zones, bases, ..self.plan.clone() };
                     actions.push(Action::Apply(Box::new(plan), Cause::Roots, None));
                 }
                 actions

@@ -7,15 +7,15 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use aya::maps::PerCpuValues;
+use aya::maps::{MapError, PerCpuValues};
 use holdfast_abi as abi;
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2};
 use rustix::io::Errno;
 
 use super::maps::{self, Maps};
 use super::{
-    ActiveZone, BPF_NOEXIST, Desired, DesiredRoot, DesiredZone, error::KernelError, holds, learn,
-    prove,
+    ActiveZone, BPF_NOEXIST, Desired, DesiredBase, DesiredPattern, DesiredRoot, DesiredZone,
+    error::KernelError, holds, learn, prove,
 };
 
 /// Everything that the programs go by, as it was written to the bank in force.
@@ -25,7 +25,12 @@ pub(super) struct Written {
     zones: Vec<abi::ZoneConf>,
     roots: HashMap<abi::RootKey, abi::RootConf>,
     filesystems: HashMap<abi::FsKey, abi::FsConf>,
+    patterns: HashMap<abi::PatternKey, abi::PatternConf>,
+    names: HashMap<u64, abi::NameConf>,
 }
+
+/// The directories of the bases in force, with what the kernel calls them.
+type Bases = Vec<(PathBuf, abi::Learned)>;
 
 /// Puts `desired` (and the directories of the self-test) in force, or changes nothing. `before` are the zones that were in
 /// force as the agent knows them: the maps may have been edited since. What the programs entered since `surveyed_ns` stays.
@@ -35,7 +40,7 @@ pub(super) fn apply(
     desired: &Desired,
     (before, written_before): (&[ActiveZone], Option<&Written>),
     surveyed_ns: u64,
-) -> Result<(Vec<ActiveZone>, Written), KernelError> {
+) -> Result<(Vec<ActiveZone>, Bases, Written), KernelError> {
     let control = maps.control()?;
     let bank = 1 - (control.bank & 1);
     let in_force = roots_in(maps, control.bank)?;
@@ -63,12 +68,26 @@ pub(super) fn apply(
         }
         active.push(ActiveZone { slot, name: zone.name.clone(), roots, kept_roots });
     }
+    let mut bases = Vec::new();
+    for base in &desired.bases {
+        match learn_path(maps, &base.path, ResolveFlags::empty()) {
+            Err(KernelError::Io { source, .. }) if is_gone(&source) => {}
+            learned => bases.push((base, learned?)),
+        }
+    }
     let canary = learn_path(maps, canary_dir, ResolveFlags::empty())?;
     let allowed = learn_path(maps, &prove::allowed_dir(canary_dir), ResolveFlags::empty())?;
 
     drop_overflow_accounts(maps)?;
     clear(maps, bank)?;
     let mut filesystems = HashMap::from([(canary.dev, abi::FsConf::NO_ZONE)]);
+    for (base, learned) in &bases {
+        add_base(&mut written, base, learned, &slots);
+        if !base.on_mount {
+            filesystems.insert(learned.dev, abi::FsConf::NO_ZONE);
+        }
+    }
+    write_patterns(maps, &written, &in_force)?;
     for (zone, learned) in [(abi::CANARY_ZONE, &canary), (abi::SELF_TEST_ZONE, &allowed)] {
         let (generation, tenant) = (learned.generation, learned.ino);
         let conf = abi::RootConf { zone, generation, tenant, ..abi::RootConf::default() };
@@ -107,8 +126,10 @@ pub(super) fn apply(
         zero_counters(maps, slot)?;
         holds::forget_zone(maps, slot)?;
     }
-    maps.set_control(abi::Control { bank, ..maps.control()? })?;
-    Ok((active, written))
+    let control = maps.control()?;
+    maps.set_control(abi::Control { bank, flips: control.flips.wrapping_add(1), ..control })?;
+    let bases = bases.into_iter().map(|(base, learned)| (base.path.clone(), learned)).collect();
+    Ok((active, bases, written))
 }
 
 impl Written {
@@ -139,7 +160,14 @@ impl Written {
             .into_iter()
             .filter(|(key, conf)| key.bank == bank && conf.provisional == 0)
             .collect();
-        differ("filesystems", &self.filesystems, &devices)
+        differ("filesystems", &self.filesystems, &devices)?;
+        // Those of the other bank are there as well.
+        let patterns = maps::entries(&maps.patterns, 0, "read the patterns").map_err(told)?;
+        let patterns = patterns.into_iter().filter(|(key, _)| self.patterns.contains_key(key));
+        differ("patterns", &self.patterns, &patterns.collect())?;
+        let names = maps::entries(&maps.names, 0, "read their names").map_err(told)?;
+        let names = names.into_iter().filter(|(key, _)| self.names.contains_key(key)).collect();
+        differ("names of patterns", &self.names, &names)
     }
 }
 
@@ -161,10 +189,10 @@ fn differ<K: Eq + Hash, V: PartialEq>(
     ))
 }
 
-/// The roots in `bank`.
+/// The roots and bases in `bank`.
 fn roots_in(maps: &Maps, bank: u32) -> Result<HashMap<abi::RootKey, abi::RootConf>, KernelError> {
     let roots = maps::entries(&maps.roots, 0, "read the map of roots")?;
-    Ok(roots.into_iter().filter(|(key, _)| key.bank == bank).collect())
+    Ok(roots.into_iter().filter(|(key, _)| key.bank & !abi::MOUNT_BASE == bank).collect())
 }
 
 /// Those that the kernel programs entered.
@@ -193,7 +221,10 @@ fn carry_provisional(
     for _ in 0..PASSES {
         let mut is_done = true;
         for (key, conf) in provisional(&roots_in(maps, from)?) {
-            if conf.made_ns < since_ns || !stays(conf.zone) {
+            // A base goes on as long as its patterns do.
+            let goes_on =
+                if conf.is_base() { is_kept(maps, &conf, stays)? } else { stays(conf.zone) };
+            if conf.made_ns < since_ns || !goes_on {
                 continue;
             }
             let key = abi::RootKey { bank: to, ..key };
@@ -206,7 +237,8 @@ fn carry_provisional(
             }
             let filesystem = abi::FsKey { dev: key.dev, bank: to };
             if maps.filesystems.get(&filesystem, 0).is_err() {
-                maps.filesystems.insert(filesystem, fs_conf(conf.zone, 1), 0).map_err(refused)?;
+                let zone = if conf.is_base() { abi::FsConf::NO_ZONE } else { conf.zone };
+                maps.filesystems.insert(filesystem, fs_conf(zone, 1), 0).map_err(refused)?;
             }
         }
         if is_done {
@@ -214,6 +246,80 @@ fn carry_provisional(
         }
     }
     Ok(())
+}
+
+/// Adds a base with the list of its patterns.
+fn add_base(written: &mut Written, base: &DesiredBase, learned: &abi::Learned, slots: &[u32]) {
+    let patterns: Vec<_> =
+        base.patterns.iter().map(|pattern| pattern_conf(pattern, slots)).collect();
+    let list = abi::name_id(&format!("{patterns:?}"));
+    let mask = u32::MAX >> (abi::MAX_BASE_PATTERNS as usize - patterns.len());
+    for (index, conf) in (0..).zip(patterns) {
+        written.patterns.insert(abi::PatternKey { list, index, pad: 0 }, conf);
+    }
+    written.names.extend(base.patterns.iter().flat_map(|pattern| pattern.names.iter().copied()));
+    let key_bank = if base.on_mount { written.bank | abi::MOUNT_BASE } else { written.bank };
+    let key = abi::RootKey { ino: learned.ino, dev: learned.dev, bank: key_bank };
+    let (zone, generation) = (abi::RootConf::BASE, learned.generation);
+    let conf = abi::RootConf { zone, generation, tenant: list, depth: 0, level: mask, made_ns: 0 };
+    written.roots.insert(key, conf);
+}
+
+fn pattern_conf(pattern: &DesiredPattern, slots: &[u32]) -> abi::PatternConf {
+    let mut names = [0; abi::MAX_PATTERN_NAMES];
+    for (to, (key, _)) in names.iter_mut().zip(&pattern.names) {
+        *to = *key;
+    }
+    let (zone, count) = (slots[pattern.zone], pattern.names.len() as u32);
+    abi::PatternConf { tenant: pattern.tenant, zone, depth: pattern.depth, count, pad: 0, names }
+}
+
+/// Writes what bases refer to, and forgets what none in either bank refers to.
+fn write_patterns(
+    maps: &mut Maps,
+    written: &Written,
+    in_force: &HashMap<abi::RootKey, abi::RootConf>,
+) -> Result<(), KernelError> {
+    let refused = |error| KernelError::refused("write the patterns", error);
+    let bases = in_force.values().filter(|conf| conf.is_base()).map(|conf| conf.tenant);
+    let lists: HashSet<u64> = bases.chain(written.patterns.keys().map(|key| key.list)).collect();
+    let mut names: HashSet<u64> = written.names.keys().copied().collect();
+    for (key, conf) in maps::entries(&maps.patterns, 0, "read the patterns")? {
+        if lists.contains(&key.list) {
+            names.extend(conf.names);
+        } else {
+            maps.patterns.remove(&key).map_err(refused)?;
+        }
+    }
+    for (key, _) in maps::entries(&maps.names, 0, "read their names")? {
+        if !names.contains(&key) {
+            maps.names.remove(&key).map_err(refused)?;
+        }
+    }
+    // First the names: a pattern without them matches nothing.
+    for (key, conf) in &written.names {
+        maps.names.insert(key, conf, 0).map_err(refused)?;
+    }
+    for (key, conf) in &written.patterns {
+        maps.patterns.insert(key, conf, 0).map_err(refused)?;
+    }
+    Ok(())
+}
+
+/// Whether all patterns of a base belong to zones that stay.
+fn is_kept(
+    maps: &Maps,
+    base: &abi::RootConf,
+    stays: &dyn Fn(u32) -> bool,
+) -> Result<bool, KernelError> {
+    for index in (0..abi::MAX_BASE_PATTERNS).filter(|index| base.level >> index & 1 == 1) {
+        match maps.patterns.get(&abi::PatternKey { list: base.tenant, index, pad: 0 }, 0) {
+            Ok(pattern) if stays(pattern.zone) => {}
+            Ok(_) | Err(MapError::KeyNotFound) => return Ok(false),
+            Err(error) => return Err(KernelError::refused("read the patterns", error)),
+        }
+    }
+    Ok(true)
 }
 
 fn fs_conf(strict_zone: u32, provisional: u32) -> abi::FsConf {
@@ -317,7 +423,7 @@ fn is_stricter(desired: &Desired, active: &[ActiveZone], index: usize, current: 
 fn clear(maps: &mut Maps, bank: u32) -> Result<(), KernelError> {
     let refused = |error| KernelError::refused("clear the map of roots", error);
     let roots: Vec<_> = maps.roots.keys().collect::<Result<_, _>>().map_err(refused)?;
-    for key in roots.iter().filter(|key| key.bank == bank) {
+    for key in roots.iter().filter(|key| key.bank & !abi::MOUNT_BASE == bank) {
         maps.roots.remove(key).map_err(refused)?;
     }
     let filesystems: Vec<_> = maps.filesystems.keys().collect::<Result<_, _>>().map_err(refused)?;

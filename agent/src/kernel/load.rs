@@ -147,11 +147,13 @@ pub(super) struct Attached {
 }
 
 /// The maps that decide, which each set of programs uses.
-const DECIDING: [&str; 9] = [
+const DECIDING: [&str; 11] = [
     "CONTROL",
     "ZONES",
     "ROOTS",
     "FILESYSTEMS",
+    "PATTERNS",
+    "NAMES",
     "ACCOUNTS",
     "COUNTERS",
     "ZONE_COUNTERS",

@@ -74,6 +74,32 @@ pub type Spent = (
 pub struct Desired {
     /// The zones.
     pub zones: Vec<DesiredZone>,
+    /// Where their patterns go on.
+    pub bases: Vec<DesiredBase>,
+}
+
+/// A directory below which names are compared with patterns.
+#[derive(Clone, Debug)]
+pub struct DesiredBase {
+    /// Its path.
+    pub path: PathBuf,
+    /// Whether that is done only where a filesystem is mounted on it.
+    pub on_mount: bool,
+    /// At most [`abi::MAX_BASE_PATTERNS`].
+    pub patterns: Vec<DesiredPattern>,
+}
+
+/// One pattern that goes on there.
+#[derive(Clone, Debug)]
+pub struct DesiredPattern {
+    /// Which of the zones a directory that matches belongs to.
+    pub zone: usize,
+    /// What the inode numbers of tenants are combined with.
+    pub tenant: u64,
+    /// Levels below it at which tenants live.
+    pub depth: u32,
+    /// At most [`abi::MAX_PATTERN_NAMES`], each with its key.
+    pub names: Vec<(u64, abi::NameConf)>,
 }
 
 /// One zone to guard.
@@ -246,6 +272,8 @@ pub struct Guard {
     attached: Vec<load::Attached>,
     ring: peek::Peek,
     zones: Vec<ActiveZone>,
+    /// The bases in force, with what the kernel calls them.
+    bases: Vec<(PathBuf, abi::Learned)>,
     /// What the programs go by; `None` until a policy is in force.
     written: Option<apply::Written>,
     /// When a bank was last flipped.
@@ -297,6 +325,7 @@ impl Guard {
             attached,
             ring,
             zones: Vec::new(),
+            bases: Vec::new(),
             written: None,
             applied,
             surveyed_ns: 0,
@@ -312,9 +341,10 @@ impl Guard {
         std::thread::sleep(GRACE.saturating_sub(self.applied.elapsed()));
         let before = (&self.zones[..], self.written.as_ref());
         let since = self.surveyed_ns;
-        let (zones, written) =
+        let (zones, bases, written) =
             apply::apply(&mut self.maps, &self.canary_dir, desired, before, since)?;
         self.zones = zones;
+        self.bases = bases;
         self.written = Some(written);
         self.applied = Instant::now();
         if std::mem::take(&mut self.took_over) {
@@ -337,6 +367,11 @@ impl Guard {
     /// The zones in force.
     pub fn zones(&self) -> &[ActiveZone] {
         &self.zones
+    }
+
+    /// The directories that the programs know by more than their names: roots, and bases.
+    pub fn places(&self) -> Vec<(PathBuf, abi::Learned)> {
+        self.zones.iter().flat_map(|zone| &zone.roots).chain(&self.bases).cloned().collect()
     }
 
     /// Ops by zone, op and outcome, summed over CPUs; rows without ops are left out.

@@ -125,17 +125,22 @@ fn same_tenant(zone: &Zone, one: &Root, other: &Root) -> bool {
     tenant(one) == tenant(other)
 }
 
-/// Inode numbers of one filesystem are used as they are; those of each other one are combined with a number of its own. (Inode
-/// numbers do not use the highest bit.)
-pub(super) fn set_tenants(zone: &Zone, roots: &mut [Root], shared: &HashSet<Identity>) {
+/// By device. Inode numbers of one filesystem are used as they are; those of each other one are combined with a number of
+/// its own. (Inode numbers do not use the highest bit.)
+pub(super) fn salts(roots: &[Root]) -> HashMap<u64, u64> {
     let mut salts: HashMap<u64, u64> = HashMap::new();
-    for root in roots.iter() {
+    for root in roots {
         let first = salts.is_empty();
         salts.entry(root.identity.dev).or_insert_with(|| match first {
             true => 0,
             false => name_id(&root.name().to_string_lossy()) | 1 << 63,
         });
     }
+    salts
+}
+
+pub(super) fn set_tenants(zone: &Zone, roots: &mut [Root], shared: &HashSet<Identity>) {
+    let salts = salts(roots);
     let salt = |dev: u64| salts.get(&dev).copied();
     for root in roots {
         let own = salt(root.identity.dev).unwrap_or_default();

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use holdfast_policy::{PathPattern, Zone};
 
+use super::bases::{Way, Ways};
 use super::watch::{Names, Watched};
 use super::{Found, Identity, Mounts, Root, RootProblem, ZoneRoots, filesystem, shown};
 use crate::text;
@@ -17,13 +18,20 @@ pub(super) const NAMED: usize = 3;
 
 /// The directories that a zone's patterns lead to, each once. What is on a filesystem that may not answer is not looked at: the agent
 /// would wait with it. Whoever names it is told that it cannot be guarded; what a glob matches can be mounted by others.
-pub(super) fn zone(zone: &Zone, mounts: &Mounts, all: &mut Found) -> ZoneRoots {
+pub(super) fn zone(
+    zone: &Zone,
+    mounts: &Mounts,
+    all: &mut Found,
+    ways: &mut Vec<Way>,
+) -> ZoneRoots {
+    let index = all.zones.len();
     let Found { watched, skipped, unusable: problems, .. } = all;
     let mut found = ZoneRoots::default();
     let mut links: Vec<(&PathPattern, PathBuf, Identity)> = Vec::new();
-    for pattern in &zone.paths {
+    for (number, pattern) in zone.paths.iter().enumerate() {
         let mut matched = false;
-        for path in matches(zone, pattern, mounts, watched, skipped, problems) {
+        let ways = Ways { zone: index, index: number, pattern, found: &mut *ways };
+        for path in matches(zone, ways, mounts, watched, skipped, problems) {
             if let Some(mount) = mounts.unanswering(&path) {
                 matched = true;
                 let problem = filesystem::unguardable(zone, &path, &mount.filesystem);
@@ -92,25 +100,26 @@ pub(crate) fn identity(path: &Path) -> io::Result<(Identity, bool)> {
     Ok((Identity { dev: metadata.dev(), ino: metadata.ino() }, metadata.is_dir()))
 }
 
-/// Existing paths that `pattern` matches, links not resolved yet.
+/// Existing paths that a pattern matches, links not resolved yet.
 fn matches(
     zone: &Zone,
-    pattern: &PathPattern,
+    mut ways: Ways<'_>,
     mounts: &Mounts,
     watched: &mut Vec<Watched>,
     skipped: &mut Vec<RootProblem>,
     problems: &mut Vec<RootProblem>,
 ) -> Vec<PathBuf> {
-    let mut level = vec![PathBuf::from("/")];
-    for component in pattern.components() {
+    let mut level = vec![(PathBuf::from("/"), None)];
+    for (before, component) in ways.pattern.components().iter().enumerate() {
         let mut next = Vec::new();
-        for dir in level {
+        for (dir, mut covered) in level {
             if mounts.unanswering(&dir).is_none() {
                 let names = Names::Of(component.clone());
                 watched.push(Watched { dir: dir.clone(), names });
+                covered = ways.through(&dir, before, covered);
             }
             if let Some(name) = component.literal() {
-                next.push(dir.join(name));
+                next.push((dir.join(name), covered));
                 continue;
             }
             if let Some(mount) = mounts.unanswering(&dir) {
@@ -122,7 +131,7 @@ fn matches(
                     names
                         .into_iter()
                         .filter(|name| component.matches(name.as_bytes()))
-                        .map(|name| dir.join(name)),
+                        .map(|name| (dir.join(name), covered)),
                 ),
                 Err(error) if is_absent(&error) => {}
                 Err(error) => problems.push(unreadable(zone, &dir, &error)),
@@ -130,8 +139,9 @@ fn matches(
         }
         level = next;
     }
-    level.sort();
-    level
+    let mut paths: Vec<PathBuf> = level.into_iter().map(|(path, _)| path).collect();
+    paths.sort();
+    paths
 }
 
 fn names(dir: &Path) -> io::Result<Vec<std::ffi::OsString>> {

@@ -4,6 +4,7 @@
 //! It only looks: it never creates, opens for writing or changes anything, and never talks to the kernel
 //! programs. A path that does not exist is not an error; it is reported as missing.
 
+mod bases;
 mod branch;
 mod expand;
 mod filesystem;
@@ -22,6 +23,7 @@ use holdfast_policy::{Policy, Zone};
 
 use crate::text;
 
+pub(crate) use bases::{Base, BasePattern};
 pub(crate) use expand::identity;
 pub(crate) use links::Listings;
 pub(crate) use mounts::{Mounts, absolute, place_of};
@@ -86,6 +88,8 @@ pub(crate) struct Identity {
 pub(crate) struct Found {
     /// The directories of each zone that can be used, in the order of the policy.
     pub(crate) zones: Vec<ZoneRoots>,
+    /// Where patterns go on that new directories can match.
+    pub(crate) bases: Vec<Base>,
     /// Where a new name can lead to another directory.
     pub(crate) watched: Vec<Watched>,
     /// What was left out on purpose.
@@ -195,8 +199,9 @@ impl Host {
 /// Resolves every zone of `policy`, in its order. All problems are reported at once.
 pub(crate) fn resolve(policy: &Policy, host: &Host) -> Found {
     let mut found = Found::default();
+    let mut ways = Vec::new();
     for zone in &policy.zones {
-        let roots = expand::zone(zone, &host.mounts, &mut found);
+        let roots = expand::zone(zone, &host.mounts, &mut found, &mut ways);
         found.zones.push(roots);
     }
     for (zone, roots) in policy.zones.iter().zip(&found.zones) {
@@ -218,6 +223,7 @@ pub(crate) fn resolve(policy: &Policy, host: &Host) -> Found {
     }
     // The other half is for what stays guarded without a path, and for what the kernel programs enter.
     room::fit(policy, &mut found, &host.guarded, MAX_PATHS as usize);
+    found.bases = bases::find(policy, ways, &found.zones, host);
     found
 }
 

@@ -6,6 +6,8 @@ use std::path::Path;
 use tempfile::TempDir;
 
 use super::filesystem::Guardable;
+use holdfast_abi::MAX_BASE_PATTERNS;
+
 use super::*;
 
 fn host(guardable: Guardable) -> Host {
@@ -408,4 +410,58 @@ fn new_directories_push_out_no_guarded_one() {
         assert_eq!((limited.skipped.len(), limited.unusable.len()), (1, 0));
         assert!(limited.skipped[0].to_string().contains("8 more are not guarded"));
     }
+}
+
+/// Bases below `base`: the path, `on_mount`, and the patterns that go on there.
+fn bases(all: &Found, base: &str) -> Vec<(String, bool, Vec<String>)> {
+    let below =
+        all.bases.iter().filter_map(|found| Some((found, found.path.strip_prefix(base).ok()?)));
+    let names = |pattern: &BasePattern| {
+        pattern.names.iter().map(|name| name.as_str()).collect::<Vec<_>>().join("/")
+    };
+    let told = |(found, path): (&Base, &Path)| {
+        let patterns = found.patterns.iter().map(names).collect();
+        (path.to_str().unwrap().to_owned(), found.on_mount, patterns)
+    };
+    below.map(told).collect()
+}
+
+#[test]
+fn bases_are_where_patterns_go_on() {
+    let (dir, base) = dirs(&["home/alice/www", "srv/there", "srv/half"]);
+    symlink("alice", dir.path().join("home/link")).unwrap();
+    let all = look(&base, &["home/*/www", "home/*/mail", "srv/there", "srv/half/late/x", "none"]);
+    let of = |path: &str, on_mount, patterns: &[&str]| {
+        (path.to_owned(), on_mount, patterns.iter().map(|text| (*text).to_owned()).collect())
+    };
+    let expected = [
+        // A name that does not exist, and what a mount here would make anew.
+        of("", false, &["home/*/www", "home/*/mail", "srv/there", "srv/half/late/x", "none"]),
+        of("home", false, &["*/www", "*/mail"]),
+        of("srv", true, &["there", "half/late/x"]),
+        of("srv/half", false, &["late/x"]),
+    ];
+    assert_eq!(bases(&all, &base), expected);
+    assert!(all.bases[0].path == Path::new("/") && all.bases[0].on_mount, "{:?}", all.bases[0]);
+}
+
+#[test]
+fn bases_leave_out_what_kernel_cannot_match() {
+    let (_dir, base) = dirs(&["a"]);
+    let long = format!("a/c*/{}", "x".repeat(64));
+    let all = look(&base, &["a/[ä-ü]", &long, "a/1/2/3/4/5/6/7/8/9", "a/b*"]);
+    let patterns = vec!["b*".to_owned()];
+    assert!(bases(&all, &base).contains(&("a".to_owned(), false, patterns)), "{:?}", all.bases);
+    let many: Vec<String> = (0..40).map(|n| format!("a/x{n}")).collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    assert_eq!(bases(&look(&base, &many), &base)[0].2.len(), MAX_BASE_PATTERNS as usize);
+}
+
+/// Where the kernel programs cannot guard, nothing is compared; a protected path is a root.
+#[test]
+fn bases_can_be_guarded() {
+    let (_dir, base) = dirs(&["a"]);
+    let paths = [format!("{base}/a/*")];
+    let found = resolve(&policy(&[("z", &paths)]), &host(Guardable::Nothing));
+    assert!(found.bases.iter().all(|base| base.on_mount), "{:?}", found.bases);
 }

@@ -22,8 +22,8 @@ pub struct Control {
     pub flags: u32,
     /// Thread (tid) whose flock(2) asks what the kernel calls an inode; 0 for none.
     pub learner: u32,
-    /// Always 0.
-    pub pad: u32,
+    /// How often a policy came into force: what was known of places before is forgotten.
+    pub flips: u32,
     /// Digest of the programs that are loaded: an agent built with others replaces them.
     pub build: u64,
 }

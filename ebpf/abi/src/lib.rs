@@ -10,7 +10,9 @@ mod config;
 mod destroyed;
 mod event;
 mod fresh;
+mod label;
 mod op;
+mod pattern;
 mod tenants;
 mod window;
 
@@ -34,7 +36,12 @@ pub use event::{
     FLAG_STRICT, FLAG_TOO_LARGE, PATH_ROOM,
 };
 pub use fresh::{FRESH_NS, InodeKey, MAX_FRESH, Made};
+pub use label::{Label, MOVE_SLOTS, Moves, moves_slot};
 pub use op::{Mode, OnTrip, Op, OpMask, Per, Reason, Verdict, Who, WhoMask};
+pub use pattern::{
+    MAX_BASE_PATTERNS, MAX_NAMES, MAX_PATTERN_NAMES, MAX_PATTERNS, MOUNT_BASE, NameConf,
+    PatternConf, PatternKey,
+};
 pub use tenants::{PartTime, SPEND_PARTS, SpentPart, TenantKey, TenantSpend};
 pub use window::{
     Account, BUCKETS, Bucket, Cost, Limit, MAX_TENANTS, Over, Receipt, Slot, Terms, Trip, Window,
@@ -43,7 +50,7 @@ pub use window::{
 
 /// Version of everything in this crate. Pins live in a directory named for it, so that an agent never
 /// reads a map laid out by another version.
-pub const ABI_VERSION: u32 = 6;
+pub const ABI_VERSION: u32 = 7;
 /// How many zones one host can have, slot 0 (the canary) included.
 pub const MAX_ZONES: usize = 64;
 /// How many budgets one zone can have.
@@ -102,7 +109,10 @@ mod pod {
         crate::HoldKey,
         crate::Learned,
         crate::Mark,
+        crate::NameConf,
         crate::Offsets,
+        crate::PatternConf,
+        crate::PatternKey,
         crate::Release,
         crate::RootConf,
         crate::RootKey,

@@ -135,6 +135,19 @@ pub enum Over {
     Latched = 4,
 }
 
+impl Over {
+    /// The one that a [`crate::Reason`] stands for.
+    pub const fn of(reason: u32) -> Option<Self> {
+        match reason {
+            1 => Some(Self::Files),
+            2 => Some(Self::Bytes),
+            3 => Some(Self::Tenants),
+            4 => Some(Self::Latched),
+            _ => None,
+        }
+    }
+}
+
 /// Which limit an actor tripped, by what, and when: what a refusal that comes later has to say.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]

@@ -236,7 +236,7 @@ pub(crate) fn idle() -> String {
 
 /// Has the kernel forget who made which file: what there is counts as old from then on, as it is on a host where somebody
 /// removes what was there.
-pub(super) fn age_files() -> Result<()> {
+pub(crate) fn age_files() -> Result<()> {
     let pin = PathBuf::from(format!("{PIN_DIR}/v{ABI_VERSION}/maps/FRESH"));
     if !pin.exists() {
         return Ok(());

@@ -11,14 +11,23 @@ use rustix::mount::{
     mount_move, move_mount, open_tree, unmount,
 };
 
+use crate::harness::agent::age_files;
 use crate::harness::tree::{count, make_files};
-use crate::harness::{Budget, Ctx, Tool, check, check_eq, cli};
+use crate::harness::{Budget, Ctx, Tool, Zone, check, check_eq, cli, until};
 use crate::runner::Scenario;
 
 pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario::once("mount_then_delete_is_guarded", mount_then_delete).waits(),
     Scenario::once("disk_then_delete_is_guarded", disk_then_delete),
     Scenario::once("mounts_outside_are_not_charged", mounts_outside),
+    Scenario::once("new_match_then_delete_is_guarded", match_then_delete).waits(),
+    Scenario::each("new_matches_need_no_agent", matches_without_agent),
+    Scenario::once("paths_are_guarded_once_they_exist", late_paths),
+    Scenario::each("new_matches_have_their_tenants", tenants_of_matches),
+    Scenario::once("what_matches_no_pattern_is_free", no_match),
+    Scenario::each("own_new_matches_can_be_removed", own_match),
+    Scenario::each("known_outsiders_come_into_the_zone", outsiders),
+    Scenario::each("moves_race_with_deletions", racing_moves),
 ];
 
 const TRIES: u32 = 200;
@@ -183,4 +192,253 @@ fn mounts_outside(ctx: &mut Ctx<'_>) -> Result<()> {
     check_eq!(removed, FILES, "files removed beside the zone's own filesystem");
     check!(count(&root)?.files == 0, "nothing is left");
     ctx.nothing_denied()
+}
+
+/// A pattern with a glob in it and a name after that.
+const PATTERN: &str = "cust*/site";
+
+/// Ways in which a directory comes to match [`PATTERN`]; what they return has files in it. `at` is
+/// what the glob matches.
+const MATCHES: &[(&str, Way)] = &[
+    ("mkdir", |_, at| {
+        fill(&at.join("site"))?;
+        Ok(at.join("site"))
+    }),
+    ("mkdir, deeper", |_, at| {
+        fill(&at.join("site/a/b/c"))?;
+        Ok(at.join("site/a/b/c"))
+    }),
+    ("a rename to the last name", |outside, at| {
+        fill(outside)?;
+        fs::create_dir(at)?;
+        fs::rename(outside, at.join("site"))?;
+        Ok(at.join("site"))
+    }),
+    ("a rename to the glob", |outside, at| {
+        fill(&outside.join("site"))?;
+        fs::rename(outside, at)?;
+        Ok(at.join("site"))
+    }),
+    ("an exchange", |outside, at| {
+        fill(&outside.join("site"))?;
+        fs::create_dir(at)?;
+        let flags = rustix::fs::RenameFlags::EXCHANGE;
+        rustix::fs::renameat_with(rustix::fs::CWD, outside, rustix::fs::CWD, at, flags)?;
+        Ok(at.join("site"))
+    }),
+    ("a filesystem on the glob", |_, at| {
+        tmpfs(at)?;
+        fill(&at.join("site"))?;
+        Ok(at.join("site"))
+    }),
+    ("a bind on the glob", |outside, at| {
+        fill(&outside.join("site"))?;
+        fs::create_dir(at)?;
+        mount_bind(outside, at)?;
+        Ok(at.join("site"))
+    }),
+    ("a filesystem on the match", |_, at| {
+        tmpfs(&at.join("site"))?;
+        fill(&at.join("site"))?;
+        Ok(at.join("site"))
+    }),
+];
+
+/// Has directories come to match, and deletes what is in them at once; says how much went.
+fn try_matches(ctx: &mut Ctx<'_>, root: &Path, tries: u32) -> Result<u64> {
+    let outside = ctx.outside()?;
+    let mut gone = 0;
+    for (number, (name, way)) in MATCHES.iter().enumerate() {
+        let before = gone;
+        for n in 0..tries {
+            let source = outside.join(format!("match-{number}-{n}"));
+            let at = root.join(format!("cust{number}-{n}"));
+            fs::create_dir(&source)?;
+            let dir = way(&source, &at).with_context(|| format!("{name}, try {n}"))?;
+            gone += delete(&dir).with_context(|| format!("{name}, try {n}"))?;
+            while unmount(&at, UnmountFlags::DETACH).is_ok() {}
+            while unmount(at.join("site"), UnmountFlags::DETACH).is_ok() {}
+        }
+        ctx.lab.note(format!("{name}: {} files gone in {tries} tries", gone - before));
+    }
+    Ok(gone)
+}
+
+fn match_then_delete(ctx: &mut Ctx<'_>) -> Result<()> {
+    let root = ctx.base.join("customers");
+    fs::create_dir_all(&root)?;
+    ctx.enforce(&root.join(PATTERN), Budget::files(BUDGET))?;
+    let gone = try_matches(ctx, &root, TRIES)?;
+    check_eq!(gone, BUDGET, "files gone of all matches together");
+    Ok(())
+}
+
+/// With nobody who could look for them, the kernel programs find all of them.
+fn matches_without_agent(ctx: &mut Ctx<'_>) -> Result<()> {
+    let root = ctx.base.join("customers");
+    fs::create_dir_all(&root)?;
+    ctx.enforce(&root.join(PATTERN), Budget::files(BUDGET))?;
+    ctx.lab.kill()?;
+    let gone = try_matches(ctx, &root, 3)?;
+    check_eq!(gone, BUDGET, "files gone of all matches together");
+    Ok(())
+}
+
+/// Paths that do not exist when the policy comes into force, and one that a mount makes anew.
+fn late_paths(ctx: &mut Ctx<'_>) -> Result<()> {
+    let base = ctx.base.clone();
+    let (made, renamed) = (base.join("late/disk"), base.join("renamed/x/y"));
+    let (covered, glob) = (base.join("above/disk/data"), base.join("long*/[a-z]?/x"));
+    fs::create_dir_all(&covered)?;
+    let zone = ctx.new_zone(&made).path(&renamed).path(&covered).path(&glob);
+    ctx.guard(&[zone.budget(Budget::files(BUDGET))])?;
+    ctx.lab.kill()?;
+    fill(&made)?;
+    let mut gone = delete(&made)?;
+    fill(&base.join("other/y"))?;
+    fs::create_dir(base.join("renamed"))?;
+    fs::rename(base.join("other"), base.join("renamed/x"))?;
+    gone += delete(&renamed)?;
+    check_eq!(gone, BUDGET, "files gone of two paths that came to exist");
+    tmpfs(&base.join("above"))?;
+    fill(&covered)?;
+    check_eq!(delete(&covered)?, 0, "files gone where a mount above the path made it anew");
+    let wide = base.join("longer/zü/x");
+    fill(&wide)?;
+    check_eq!(delete(&wide)?, 0, "files gone where a character has two bytes");
+    for free in ["late/free", "renamed/free/y", "longer/z/x", "longer/Zz/x", ".long/zz/x"] {
+        fill(&base.join(free))?;
+        check_eq!(delete(&base.join(free))?, FILES, "files removed in {free}");
+    }
+    Ok(())
+}
+
+/// Each new match is a tenant; below a deeper level, each directory there is.
+fn tenants_of_matches(ctx: &mut Ctx<'_>) -> Result<()> {
+    for (depth, tenants) in [(0, "node"), (2, "node/a/tenant")] {
+        let root = ctx.base.join(format!("depth{depth}"));
+        fs::create_dir_all(&root)?;
+        let zone = Zone::new(&format!("{}{depth}", ctx.zone), &root.join("node*")).depth(depth);
+        ctx.guard(&[zone.budget(Budget::tenants(2))])?;
+        ctx.lab.kill()?;
+        for (n, expected) in [(1, FILES), (2, FILES), (3, 0)] {
+            let dir = root.join(format!("{tenants}{n}"));
+            fill(&dir)?;
+            check_eq!(delete(&dir)?, expected, "files gone of tenant {n} at depth {depth}");
+        }
+    }
+    Ok(())
+}
+
+/// Directories beside the matches, whose names are compared at each op, stay free.
+fn no_match(ctx: &mut Ctx<'_>) -> Result<()> {
+    let root = ctx.base.join("customers");
+    fs::create_dir_all(&root)?;
+    ctx.enforce(&root.join(PATTERN), Budget::files(BUDGET))?;
+    for name in ["cus/site", "custom/sit", "custom/sitee", "other/site", ".cust/site", "custom"] {
+        fill(&root.join(name))?;
+        check_eq!(delete(&root.join(name))?, FILES, "files removed in {name}");
+        // The files themselves have names that match nothing, or are no directories.
+        fs::write(root.join("custom-file"), "x")?;
+        fs::rename(root.join("custom-file"), root.join("custom-other"))?;
+        fs::remove_file(root.join("custom-other"))?;
+    }
+    ctx.nothing_denied()
+}
+
+/// Whoever makes a directory that matches can take it away again while it is empty.
+fn own_match(ctx: &mut Ctx<'_>) -> Result<()> {
+    let root = ctx.base.join("customers");
+    fs::create_dir_all(&root)?;
+    ctx.enforce(&root.join("*"), Budget::files(BUDGET))?;
+    for n in 0..3 {
+        let at = root.join(n.to_string());
+        fs::create_dir(&at)?;
+        if n > 0 {
+            until("it is a root", std::time::Duration::from_secs(60), || {
+                let status = cli::holdfast(["explain".as_ref(), at.as_os_str()])?.stdout;
+                Ok(status.contains(&ctx.zone).then_some(()))
+            })?;
+        }
+        fs::remove_dir(&at).context("an empty directory of one's own")?;
+    }
+    fs::create_dir(root.join("old"))?;
+    age_files()?;
+    check!(fs::remove_dir(root.join("old")).is_err(), "an old one went");
+    Ok(())
+}
+
+/// Fills a directory outside and removes one file there, so that the kernel programs know that it
+/// is in no zone.
+fn outsider(dir: &Path) -> Result<()> {
+    fill(dir)?;
+    Ok(fs::remove_file(dir.join("f-0000"))?)
+}
+
+/// What was in no zone when it was looked up comes to be in one, in each way there is.
+fn outsiders(ctx: &mut Ctx<'_>) -> Result<()> {
+    let root = ctx.base.join("zone");
+    let outside = ctx.outside()?;
+    for name in ["moved", "above/b/c", "exchanged", "cust1/site/d", "bound/d", "named"] {
+        outsider(&outside.join(name))?;
+    }
+    fs::create_dir_all(root.join("there"))?;
+    fs::create_dir(root.join("mount"))?;
+    let zone = ctx.new_zone(&root).path(&ctx.base.join(PATTERN));
+    ctx.guard(&[zone.clone().budget(Budget::files(1))])?;
+    for name in ["moved", "above/b/c", "exchanged", "cust1/site/d", "bound/d", "named"] {
+        // Again: the policy that came into force has made the first look void.
+        fs::remove_file(outside.join(name).join("f-0001"))?;
+    }
+    fs::rename(outside.join("moved"), root.join("moved"))?;
+    fs::rename(outside.join("above"), root.join("above"))?;
+    let flags = rustix::fs::RenameFlags::EXCHANGE;
+    let (from, to) = (outside.join("exchanged"), root.join("there"));
+    rustix::fs::renameat_with(rustix::fs::CWD, &to, rustix::fs::CWD, &from, flags)
+        .expect_err("a directory leaves the zone");
+    fs::rename(outside.join("cust1"), ctx.base.join("cust1"))?;
+    mount_bind(outside.join("bound"), root.join("mount"))?;
+    check_eq!(delete(&root.join("moved"))?, 1, "files gone in what was moved");
+    for name in ["zone/above/b/c", "cust1/site/d", "zone/mount/d"] {
+        check_eq!(delete(&ctx.base.join(name))?, 0, "files gone in {name}");
+    }
+    check_eq!(delete(&from)?, FILES - 2, "files removed where nothing came into a zone");
+    ctx.guard(&[zone.path(&outside.join("named")).budget(Budget::files(1))])?;
+    check_eq!(delete(&outside.join("named"))?, 0, "files gone where a policy names a directory");
+    Ok(())
+}
+
+/// Directories are moved into the zone while others delete in them and look them up.
+fn racing_moves(ctx: &mut Ctx<'_>) -> Result<()> {
+    const THREADS: u64 = 4;
+    const MOVES: u64 = 50;
+    let root = ctx.base.join("zone");
+    let outside = ctx.outside()?;
+    fs::create_dir_all(&root)?;
+    ctx.enforce(&root, Budget::files(1))?;
+    let mut before = 0;
+    for n in 0..MOVES {
+        let (from, to) = (outside.join(n.to_string()), root.join(n.to_string()));
+        let files = make_files(&from.join("a/b"), "f", 40 * THREADS, 1)?;
+        let dir = fs::File::open(from.join("a/b"))?;
+        let left = std::thread::scope(|scope| -> Result<u64> {
+            for share in files.chunks(40) {
+                let (names, dir) = (share.iter().filter_map(|path| path.file_name()), &dir);
+                scope.spawn(move || {
+                    for name in names {
+                        // From some moment on each of them is refused.
+                        let _ = rustix::fs::unlinkat(dir, name, rustix::fs::AtFlags::empty());
+                    }
+                });
+            }
+            fs::rename(&from, &to)?;
+            Ok(count(&to)?.files)
+        })?;
+        before += 40 * THREADS - left;
+        let late = left - count(&to)?.files;
+        // The budget, and what each thread was about to do when the directory was moved.
+        check!(late <= THREADS + 1, "{late} files went after the directory was in the zone");
+    }
+    ctx.lab.note(format!("{before} files of {} went before", 40 * THREADS * MOVES));
+    Ok(())
 }
