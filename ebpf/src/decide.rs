@@ -8,10 +8,10 @@ use aya_ebpf::{
     },
 };
 use holdfast_abi::{
-    Account, AccountKey, BudgetConf, CANARY_ZONE, Cost, FLAG_ALLOWANCES, Limit, MAX_BUDGETS, Mode,
-    OVERFLOW_ACTOR, OnTrip, Op, Over, Per, ROW_GIVEN_BACK, ROW_OBSERVED_GIVEN_BACK, Reason,
-    TenantKey, TenantSpend, Terms, UNKNOWN_PLACE, Verdict, Who, Window, ZoneConf, ZoneCounters,
-    zone_index,
+    Account, AccountKey, BudgetConf, CANARY_ZONE, Cost, FLAG_ALLOWANCES, FLAG_TRACE, Limit,
+    MAX_BUDGETS, Mode, OVERFLOW_ACTOR, OnTrip, Op, Over, Per, ROW_GIVEN_BACK,
+    ROW_OBSERVED_GIVEN_BACK, Reason, TenantKey, TenantSpend, Terms, UNKNOWN_PLACE, Verdict, Who,
+    Window, ZoneConf, ZoneCounters, zone_index,
 };
 
 use crate::{
@@ -361,11 +361,17 @@ pub unsafe extern "C" fn hf_charge(budget: *const BudgetConf, inflight: *mut InF
             Err(over) => reason = over as u32,
         }
     }
-    tell(&mut inflight.outcome, limit, window, now);
+    let (request, outcome) = (&mut inflight.request, &mut inflight.outcome);
+    let tells = reason != Reason::None as u32 || request.flags & FLAG_TRACE != 0;
+    if tells {
+        tell(outcome, limit, window, now);
+    }
     bpf_spin_unlock(lock);
 
-    let (request, outcome) = (&mut inflight.request, &mut inflight.outcome);
     request.reason = reason as u8;
+    if !tells {
+        return 0;
+    }
     outcome.budget = key.budget;
     outcome.actor = key.actor;
     outcome.suppressed = opaque(0) as u32;

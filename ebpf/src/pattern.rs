@@ -75,11 +75,12 @@ unsafe extern "C" fn up(_index: u32, dentry: *mut u64) -> u64 {
     0
 }
 
-/// One pattern. Returns 1 if it leads there.
+/// One pattern. Returns 1 if it leads there, or was the last.
 unsafe extern "C" fn compare(index: u32, search: *mut Search) -> u64 {
     let search = &mut *search;
-    if search.mask >> (index & 31) & 1 == 0 {
-        return 0;
+    let rest = search.mask >> (index & 31);
+    if rest & 1 == 0 {
+        return (rest == 0) as u64;
     }
     search.index = index;
     let Some(pattern) = search.pattern() else { return 0 };

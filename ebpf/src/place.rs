@@ -234,7 +234,7 @@ impl Filesystem {
             walk(start, self.sb, self.bank, &raw mut place);
             label.walk = place.zone;
         }
-        if place.zone == TOO_DEEP {
+        if place.zone == TOO_DEEP || place.zone == BASE {
             // Kernel pointers reach a global function only through memory.
             let ends = Ends { start: start as u64, top: SuperBlock::root(self.sb) as u64 };
             walk_deep(&ends, self.dev, self.bank, &raw mut place);
@@ -336,8 +336,10 @@ unsafe fn walk(start: *const Dentry, sb: *const SuperBlock, bank: u32, place: *m
             && root.generation == Inode::generation(inode)
         {
             if root.is_base() {
-                // Told apart by names, which takes the other walk.
-                break;
+                (*place).zone = BASE;
+                (*place).root = dentry as u64;
+                (*place).level = level;
+                return;
             }
             (*place).fill(&below, root, (start as u64, dentry as u64), level);
             return;
@@ -387,10 +389,12 @@ pub unsafe extern "C" fn hf_walk_deep(
     0
 }
 
-/// Where `ends.start` is, however deep.
+/// Where `ends.start` is, however deep, and below a base.
 #[inline(always)]
 unsafe fn walk_deep(ends: &Ends, dev: u32, bank: u32, place: *mut Place) {
-    hf_walk_deep(&raw const *ends, dev, bank, place);
+    if (*place).zone != BASE {
+        hf_walk_deep(&raw const *ends, dev, bank, place);
+    }
     if (*place).zone == BASE && hf_match(&raw const *ends, dev, bank, place) == 0 {
         hf_walk_deep(&raw const *ends, dev, bank, place);
     }
