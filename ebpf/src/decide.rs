@@ -20,7 +20,7 @@ use crate::{
     fresh::hf_is_fresh,
     hold::{ERESTARTNOINTR, goes_on, hf_consult, hf_must_wait, hf_remember, stop},
     inflight::{Call, InFlight, Outcome, count},
-    kernel::{Caller, Victim, add, opaque},
+    kernel::{Caller, Fields, Victim, add, opaque},
     maps::{ACCOUNTS, EMPTY_ACCOUNT, EMPTY_TENANT, OVERFLOW, TENANTS, ZONE_COUNTERS, ZONES},
     place::{Filesystem, Place},
     report::hf_report,
@@ -88,16 +88,15 @@ pub struct Request {
 impl Request {
     /// Fills it in, all of it, for an op on `dentry`, of which the first `kept` bytes stay.
     #[inline(always)]
-    pub unsafe fn fill(
+    pub unsafe fn fill<F: Fields>(
         &mut self,
         op: Op,
         call: Call,
         fs: &Filesystem,
         place: &Place,
-        dentry: u64,
+        (dentry, victim): (u64, Victim<F>),
         kept: u64,
     ) {
-        let victim = Victim::of(dentry);
         let owner = victim.uid();
         let caller = Caller::current();
         let is_operator = caller.fsuid == 0 || caller.fsuid != owner;

@@ -12,7 +12,7 @@ use crate::{
     decide::{ENOMEM, EPERM, KEEPS_ALL, hf_decide, hf_no_memory},
     hold::ERESTARTNOINTR,
     inflight::{Call, InFlight, begin_move, settle, settle_rename},
-    kernel::{Dentry, File, Iattr, Inode, RenameData, Victim, instance, offset, probe},
+    kernel::{Dentry, Fields, File, Iattr, Inode, RenameData, Victim, instance, offset, probe},
     maps::{CONTROL, LEARNED},
     place::{Filesystem, Place},
 };
@@ -59,11 +59,16 @@ unsafe fn remove(dir: *const Inode, dentry: *const Dentry, call: Call) -> i32 {
         return 0;
     }
     // `vfs_unlink` has locked the file: its links cannot change under us.
-    if !is_dir && Victim::of(dentry as u64).nlink() > 1 {
+    let inode = Dentry::inode(dentry);
+    if inode.is_null() {
+        return 0;
+    }
+    let victim = Victim::loaded(inode);
+    if !is_dir && victim.nlink() > 1 {
         return 0;
     }
     let op = if is_dir && place.is_root() { Op::Detach } else { Op::Remove };
-    decide_at(op, call, &fs, &place, dentry as u64, 0)
+    decide_at(op, call, &fs, &place, (dentry as u64, victim), 0)
 }
 
 /// `security_inode_rename(old_dir, old_dentry, new_dir, new_dentry)`, from `vfs_rename`; called twice, with the
@@ -121,8 +126,8 @@ unsafe fn rename(
             op = Some(Op::MoveOut);
         }
         if let Some(op) = op {
-            let dentry = old_dentry as u64;
-            let status = decide_at(op, Call::Rename, &fs, &source, dentry, kept);
+            let victim = (old_dentry as u64, moved);
+            let status = decide_at(op, Call::Rename, &fs, &source, victim, kept);
             if status != 0 {
                 return status;
             }
@@ -145,7 +150,7 @@ unsafe fn rename(
     }
     // A file is charged whatever its link count is: it is not locked yet, and somebody else may be removing its other links.
     // If one is left when the rename is done, the exit gives the charge back.
-    decide_at(op, Call::Rename, &fs, &destination, new_dentry as u64, 0)
+    decide_at(op, Call::Rename, &fs, &destination, (new_dentry as u64, victim), 0)
 }
 
 /// Whether a dentry is one of those that overlayfs makes for itself, in the directory `work` below its working directory.
@@ -170,7 +175,7 @@ fn moves_tenants(source: &Place, destination: &Place) -> bool {
 /// Whether a move within a zone takes something from one tenant to another (or above all tenants). A tenant's own
 /// directory keeps its identity when it is renamed where tenants live.
 #[inline(always)]
-fn changes_tenant(source: &Place, destination: &Place, moved: &Victim) -> bool {
+fn changes_tenant<F: Fields>(source: &Place, destination: &Place, moved: &Victim<F>) -> bool {
     let is_own = moved.is_dir() && source.is_tenant();
     let stays_tenant = is_own && source.level == destination.level + 1;
     source.tenant != 0 && source.tenant != destination.tenant && !stays_tenant
@@ -197,7 +202,7 @@ unsafe fn link(old_dentry: *const Dentry, new_dentry: *const Dentry) -> i32 {
     }
     let Some(fs) = Filesystem::of(Inode::sb(inode), control) else { return 0 };
     let source = fs.locate(Dentry::parent(old_dentry));
-    let victim = Victim::of(old_dentry as u64);
+    let victim = Victim::loaded(inode);
     // A file that has no name yet (O_TMPFILE) is in no zone.
     if source.is_outside() || victim.nlink() == 0 {
         return 0;
@@ -210,7 +215,7 @@ unsafe fn link(old_dentry: *const Dentry, new_dentry: *const Dentry) -> i32 {
         }
         kept = KEEPS_ALL;
     }
-    decide_at(Op::MoveOut, Call::Link, &fs, &source, old_dentry as u64, kept)
+    decide_at(Op::MoveOut, Call::Link, &fs, &source, (old_dentry as u64, victim), kept)
 }
 
 /// `security_inode_setattr(idmap, dentry, attr)`, from `notify_change`: every way to change a size by name or
@@ -247,7 +252,7 @@ unsafe fn truncate(dentry: *const Dentry, attr: *const Iattr) -> i32 {
         return 0;
     }
     let Some(fs) = Filesystem::of(Inode::sb(inode), control) else { return 0 };
-    let victim = Victim::of(dentry as u64);
+    let victim = Victim::loaded(inode);
     let nlink = victim.nlink();
     let new_size = Iattr::size(attr);
     // A file without a name was charged when it lost its last one.
@@ -262,7 +267,7 @@ unsafe fn truncate(dentry: *const Dentry, attr: *const Iattr) -> i32 {
     if place.is_outside() {
         return 0;
     }
-    decide_at(Op::Truncate, Call::Setattr, &fs, &place, dentry as u64, new_size)
+    decide_at(Op::Truncate, Call::Setattr, &fs, &place, (dentry as u64, victim), new_size)
 }
 
 /// Remembers whether a rename exchanges names: the hook is not told.
@@ -364,17 +369,17 @@ unsafe fn enter() -> Option<&'static Control> {
 }
 
 #[inline(always)]
-unsafe fn decide_at(
+unsafe fn decide_at<F: Fields>(
     op: Op,
     call: Call,
     fs: &Filesystem,
     place: &Place,
-    dentry: u64,
+    victim: (u64, Victim<F>),
     kept: u64,
 ) -> i32 {
     let status = match InFlight::create() {
         Some(inflight) => {
-            inflight.request.fill(op, call, fs, place, dentry, kept);
+            inflight.request.fill(op, call, fs, place, victim, kept);
             hf_decide(inflight)
         }
         None => hf_no_memory(fs.bank, place.zone),

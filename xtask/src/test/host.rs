@@ -47,6 +47,9 @@ pub fn run_with_new_seeds(runs: u32) -> Result<i32> {
     let start = Instant::now();
     let mut failed = 0;
     for run in 1..=runs {
+        if run % 10 == 0 {
+            println!("run {run} of {runs}, {failed} failures");
+        }
         let seed = Seed::new();
         for (package, filters) in RANDOM {
             let mut command = process::own_cargo();
