@@ -13,16 +13,14 @@ use aya_ebpf::{
     macros::fentry,
     programs::FEntryContext,
 };
-use holdfast_abi::{
-    CANARY_ZONE, FsConf, FsKey, MOUNT_BASE, RootConf, RootKey, SELF_TEST_ZONE, zone_index,
-};
+use holdfast_abi::{CANARY_ZONE, FsConf, FsKey, RootConf, RootKey, SELF_TEST_ZONE, zone_index};
 
 use crate::{
     hooks::current_control,
     inflight::forget_labels,
     kernel::{S_IFDIR, S_IFMT, add, offset, opaque, probe},
     maps::{FILESYSTEMS, ROOTS, ZONE_COUNTERS, ZONES},
-    place::{locate_deep, salt},
+    place::{Ends, Place, salt, walk_deep},
 };
 
 /// Mounts of one tree that are looked at, and steps up from them.
@@ -43,7 +41,7 @@ pub fn hf_mount(ctx: FEntryContext) -> i32 {
     // number to the verifier: no pointer to a kernel structure reaches a global function.
     unsafe {
         if let Some(control) = current_control() {
-            tree(probe(ctx.as_ptr() as u64, 0, 0), control.bank);
+            tree(probe(ctx.as_ptr() as u64, 0, 0), control.bank());
         }
     }
     0
@@ -58,7 +56,9 @@ struct Tree {
     bank: u32,
     /// 1 if what is on `mount` was looked at.
     is_done: u32,
-    /// What it becomes. Here, so that the functions that walk have the stack to themselves.
+    /// Its mountpoint, where that is, and what it becomes. Here, so that the functions that walk have the stack to themselves.
+    ends: Ends,
+    place: Place,
     entry: Entry,
 }
 
@@ -70,7 +70,15 @@ unsafe fn tree(top: u64, bank: u32) {
     if probe(parent, offset!(mount_namespace), 0u64) == 0 {
         return;
     }
-    let mut tree = Tree { mount: top, top, bank, is_done: 0, entry: Entry::none() };
+    let mut tree = Tree {
+        mount: top,
+        top,
+        bank,
+        is_done: 0,
+        ends: Ends { start: 0, top: 0 },
+        place: Place::outside(),
+        entry: Entry::none(),
+    };
     bpf_loop(MAX_STEPS, step as *mut _, (&raw mut tree).cast(), 0);
 }
 
@@ -81,8 +89,17 @@ unsafe extern "C" fn step(_index: u32, tree: *mut Tree) -> u64 {
     let mut list = tree.mount + offset!(mount_children) as u64;
     let mut next: u64 = probe(list, 0, 0);
     if tree.is_done == 0 {
-        if hf_belongs(tree.mount, tree.bank, &raw mut tree.entry) != 0 {
-            hf_arrive(tree.mount, tree.bank, &raw mut tree.entry);
+        let point: u64 = probe(tree.mount, offset!(mount_point), 0);
+        let inode: u64 = probe(point, offset!(dentry_inode), 0);
+        let sb: u64 = probe(inode, offset!(inode_sb), 0);
+        tree.place = Place::outside();
+        tree.ends.start = point;
+        tree.ends.top = probe(sb, offset!(sb_root), 0);
+        walk_deep(&tree.ends, probe(sb, offset!(sb_dev), 0), tree.bank, &raw mut tree.place);
+        if hf_belongs(tree.mount, tree.bank, &raw const tree.place, &raw mut tree.entry) != 0 {
+            let (entry, ends, place) =
+                (&raw mut tree.entry, &raw mut tree.ends, &raw mut tree.place);
+            hf_arrive(tree.mount, tree.bank, entry, ends, place);
         }
     } else {
         if tree.mount == tree.top {
@@ -138,27 +155,24 @@ impl Directory {
 /// Returns 0 if neither. A global function.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub unsafe extern "C" fn hf_belongs(mount: u64, bank: u32, entry: *mut Entry) -> u32 {
-    if entry.is_null() {
+pub unsafe extern "C" fn hf_belongs(
+    mount: u64,
+    bank: u32,
+    place: *const Place,
+    entry: *mut Entry,
+) -> u32 {
+    if place.is_null() || entry.is_null() {
         return 0;
     }
+    let place = &*place;
     let conf = &mut (*entry).conf;
     let point: u64 = probe(mount, offset!(mount_point), 0);
     let Some(at) = Directory::of(point) else { return 0 };
-    if let Some(base) = at.root(bank | MOUNT_BASE) {
-        (conf.zone, conf.tenant, conf.depth, conf.level) =
-            (base.zone, base.tenant, base.depth, base.level);
-        return 1;
-    }
-    if FILESYSTEMS.get(FsKey { dev: at.dev, bank }).is_none() {
-        return 0;
-    }
-    let place = locate_deep(point, probe(at.sb, offset!(sb_root), 0), at.dev, bank);
     if let Some((base, names, mask)) = place.on_the_way() {
         let Some(base) = Directory::of(base) else { return 0 };
         let Some(base) = base.root(bank) else { return 0 };
         (conf.zone, conf.tenant, conf.depth, conf.level) =
-            (base.zone, base.tenant, base.depth + names, mask);
+            (base.zone, base.tenant, (base.depth + names) | RootConf::PROVISIONAL, mask);
         return 1;
     }
     if !place.is_in_zone() || matches!(place.zone, CANARY_ZONE | SELF_TEST_ZONE) {
@@ -179,11 +193,17 @@ pub unsafe extern "C" fn hf_belongs(mount: u64, bank: u32, entry: *mut Entry) ->
 /// function.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub unsafe extern "C" fn hf_arrive(mount: u64, bank: u32, entry: *mut Entry) -> u32 {
-    if entry.is_null() {
+pub unsafe extern "C" fn hf_arrive(
+    mount: u64,
+    bank: u32,
+    entry: *mut Entry,
+    ends: *mut Ends,
+    place: *mut Place,
+) -> u32 {
+    if entry.is_null() || ends.is_null() || place.is_null() {
         return 0;
     }
-    let entry = &mut *entry;
+    let (entry, ends, place) = (&mut *entry, &mut *ends, &mut *place);
     let root: u64 = probe(mount, offset!(mount_root), 0);
     let Some(mounted) = Directory::of(root) else { return 0 };
     if !matches!(probe(mounted.sb, offset!(sb_magic), 0u64), EXT | XFS | TMPFS) {
@@ -196,7 +216,10 @@ pub unsafe extern "C" fn hf_arrive(mount: u64, bank: u32, entry: *mut Entry) -> 
         let is_new = ROOTS.get(key).is_some_and(|other| other.generation != mounted.generation);
         let is_whole = root == top && conf.strict_zone != FsConf::NO_ZONE && !is_new;
         let holds_path = is_whole && !entry.conf.is_base();
-        if holds_path || locate_deep(root, top, mounted.dev, bank).is_in_zone() {
+        (ends.start, ends.top) = (root, top);
+        *place = Place::outside();
+        walk_deep(ends, mounted.dev, bank, place);
+        if holds_path || place.is_in_zone() {
             return 0;
         }
     }
@@ -245,7 +268,10 @@ pub unsafe extern "C" fn hf_enter(entry: *const Entry, bank: u32) -> u32 {
     let Entry { ino, dev, conf, .. } = &*entry;
     let key = RootKey { ino: *ino, dev: *dev, bank };
     // A device's number is used again: one of another generation is no root any more.
-    let is_stale = ROOTS.get(key).is_some_and(|other| other.generation != conf.generation);
+    // A root comes before a base.
+    let is_stale = ROOTS.get(key).is_some_and(|other| {
+        other.generation != conf.generation || other.is_base() && !conf.is_base()
+    });
     let flags = if is_stale { BPF_ANY } else { BPF_NOEXIST };
     // From the stack: kernel 6.1 takes a map's value from nowhere else.
     let copy = RootConf {

@@ -407,10 +407,12 @@ pub unsafe extern "C" fn hf_trip(zone: *const ZoneConf, inflight: *mut InFlight)
     let window = &mut (*account).window;
     let latched =
         if tenants_only { window.latches_tenants(now, mode) } else { window.is_latched(now, mode) };
-    if latched && !throttles {
-        // Another op has tripped it meanwhile.
+    if latched {
+        // Another op may have tripped it meanwhile.
         reason = Reason::Latched as u32;
-    } else if request.too_large == 0
+    }
+    // Where the zone throttles, one that is latched stays so for longer.
+    if request.too_large == 0
         && let Some(over) = Over::of(reason)
         && (throttles || reason != Reason::Latched as u32)
     {

@@ -11,7 +11,7 @@ use holdfast_abi::{Control, Learned, Op};
 use crate::{
     decide::{ENOMEM, EPERM, KEEPS_ALL, hf_decide, hf_no_memory},
     hold::ERESTARTNOINTR,
-    inflight::{Call, InFlight, begin_move, settle, settle_rename},
+    inflight::{Call, InFlight, begin_move, end_moves, settle, settle_rename},
     kernel::{Dentry, Fields, File, Iattr, Inode, RenameData, Victim, instance, offset, probe},
     maps::{CONTROL, LEARNED},
     place::{Filesystem, Place},
@@ -101,8 +101,8 @@ unsafe fn rename(
     let Some(fs) = Filesystem::of(Inode::sb(old_dir), control) else { return 0 };
     let moved = Victim::of(old_dentry as u64);
     let moves_dir = moved.is_dir();
-    if moves_dir {
-        begin_move(fs.dev);
+    if moves_dir && !begin_move(fs.dev) {
+        return ENOMEM;
     }
     // What overlayfs clears away in its upper layer holds no data: whiteouts, and directories that it found empty.
     let is_cleared = moved.is_whiteout() || exchange == STACKED_EXCHANGE && is_in_work(new_dentry);
@@ -298,6 +298,10 @@ macro_rules! exit {
         #[fexit(function = $function)]
         pub fn $name(ctx: FExitContext) -> i32 {
             let status = ctx.ret::<i32>().unwrap_or(0);
+            if $function == "vfs_rename" {
+                // SAFETY: it touches what the running task has in flight.
+                unsafe { end_moves() };
+            }
             if current_control().is_some() {
                 let settle: unsafe fn(&FExitContext, i32) = $settle;
                 // SAFETY: the arguments are what the kernel's BTF says; the agent checked their places.

@@ -286,15 +286,24 @@ impl InFlight {
 }
 
 /// A directory is about to be moved: until the call has ended no label counts, and none from before
-/// afterwards. Without memory to remember that none counts until a policy comes into force.
+/// afterwards. False if there is no memory to remember that.
 #[inline(always)]
-pub unsafe fn begin_move(dev: u32) {
+pub unsafe fn begin_move(dev: u32) -> bool {
     let slot = moves_slot(dev);
-    let Some(moves) = MOVES.get_ptr_mut(slot) else { return };
-    add(&raw mut (*moves).under_way, 1);
-    if let Some(inflight) = InFlight::create() {
-        inflight.moves += 1;
-        inflight.moves_slot = slot;
+    let Some(inflight) = InFlight::create() else { return false };
+    inflight.moves += 1;
+    inflight.moves_slot = slot;
+    if let Some(moves) = MOVES.get_ptr_mut(slot) {
+        add(&raw mut (*moves).under_way, 1);
+    }
+    true
+}
+
+/// The exit of a call that may have moved directories, also if another load of the programs counts by now.
+#[inline(always)]
+pub unsafe fn end_moves() {
+    if let Some(inflight) = InFlight::current() {
+        inflight.end_moves();
     }
 }
 
@@ -330,7 +339,6 @@ pub unsafe fn settle(call: Call, dentry: u64, status: i32) {
 pub unsafe fn settle_rename(dentries: (u64, u64), status: i32) {
     let Some(inflight) = InFlight::current() else { return };
     inflight.exchange = 0;
-    inflight.end_moves();
     let (old, new) = dentries;
     if inflight.armed != Call::Rename as u32 || (inflight.dentry != old && inflight.dentry != new) {
         return;

@@ -3,7 +3,7 @@
 //! The walk ignores mounts, bind mounts, chroot and namespaces, which is what we want: a zone is a set of inodes,
 //! however one gets there.
 
-use core::ptr::{null_mut, read_volatile};
+use core::ptr::{null_mut, read_volatile, write_volatile};
 
 use aya_ebpf::{
     bindings::BPF_LOCAL_STORAGE_GET_F_CREATE,
@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// Levels that are walked with direct loads. Beyond, each level costs two probe reads.
-const DIRECT_LEVELS: u32 = 24;
+const DIRECT_LEVELS: u32 = 16;
 /// Names of one file that are looked at.
 const MAX_ALIASES: u32 = 8;
 
@@ -50,7 +50,7 @@ const IS_TENANT: u32 = 8;
 
 impl Place {
     #[inline(always)]
-    fn outside() -> Self {
+    pub fn outside() -> Self {
         // Not a literal: the compiler would call memset.
         let zero = opaque(0);
         let none = zero as u32;
@@ -70,7 +70,7 @@ impl Place {
     }
 
     /// Below a base (its dentry) by so many names, and on the way to directories that would match:
-    /// the bits of the patterns. Only of [`locate_deep`].
+    /// the bits of the patterns.
     #[inline(always)]
     pub fn on_the_way(&self) -> Option<(u64, u32, u32)> {
         let is_on_the_way = self.zone == OUTSIDE && self.tenant != 0;
@@ -95,6 +95,17 @@ impl Place {
     #[inline(always)]
     pub fn is_above_tenants(&self) -> bool {
         self.flags & IS_ABOVE_TENANTS != 0
+    }
+
+    /// At a base: what is needed to compare names takes the place of the rest.
+    #[inline(always)]
+    fn stop_at(&mut self, base: &RootConf, dentry: u64, level: u32) {
+        self.zone = BASE;
+        self.root = dentry;
+        self.level = level;
+        self.tenant = base.tenant;
+        self.flags = base.level;
+        self.pad = base.depth;
     }
 
     /// Fills in the place of a walk from the first to the second dentry, which is at `root` and `level` levels up.
@@ -146,8 +157,8 @@ struct Below {
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct Ends {
-    start: u64,
-    top: u64,
+    pub start: u64,
+    pub top: u64,
 }
 
 /// The state of a deep walk.
@@ -191,9 +202,11 @@ impl Filesystem {
     /// The filesystem of `sb`, or `None` if it hosts no zone and nothing on it is of interest.
     #[inline(always)]
     pub unsafe fn of(sb: *const SuperBlock, control: &Control) -> Option<Self> {
-        let (dev, bank) = (SuperBlock::dev(sb), control.bank);
+        // Read once: it can change meanwhile.
+        let flips = read_volatile(&raw const control.flips);
+        let (dev, bank) = (SuperBlock::dev(sb), flips & 1);
         let conf = FILESYSTEMS.get(FsKey { dev, bank })?;
-        let (flags, flips) = (control.flags, control.flips);
+        let flags = control.flags;
         Some(Self { sb, dev, bank, flags, flips, strict_zone: conf.strict_zone })
     }
 
@@ -214,6 +227,7 @@ impl Filesystem {
             place.zone = self.strict_zone;
             place.flags = IS_STRICT;
             place.root = 0;
+            place.tenant = 0;
         }
         place
     }
@@ -232,7 +246,6 @@ impl Filesystem {
         let is_known = is_labelled::<STAYS>(start, self.bank, &label);
         if !is_known {
             walk(start, self.sb, self.bank, &raw mut place);
-            label.walk = place.zone;
         }
         if place.zone == TOO_DEEP || place.zone == BASE {
             // Kernel pointers reach a global function only through memory.
@@ -248,6 +261,7 @@ impl Filesystem {
             (&raw const place).cast(),
         );
         if STAYS && !is_known && copy.is_outside() {
+            label.leads = copy.tenant as u32;
             set_label(start, &label);
         }
         self.or_strict(copy)
@@ -257,7 +271,7 @@ impl Filesystem {
     #[inline(always)]
     fn label(&self) -> Label {
         let none = opaque(0) as u32;
-        let mut label = Label { epoch: Label::NONE, flips: self.flips, walk: none };
+        let mut label = Label { epoch: Label::NONE, flips: self.flips, leads: none };
         if let Some(moves) = MOVES.get_ptr(moves_slot(self.dev)) {
             // SAFETY: a map's value. Volatile: others change it meanwhile, and it is read before the walk.
             let Moves { epoch, under_way } = unsafe { read_volatile(moves) };
@@ -288,7 +302,7 @@ unsafe fn is_labelled<const STAYS: bool>(dir: *const Dentry, bank: u32, now: &La
     }
     let found: *const Label =
         bpf_inode_storage_get(LABELS.as_ptr(), inode.cast_mut().cast(), null_mut(), 0).cast();
-    found.as_ref().is_some_and(|label| label.is_current(now) && (STAYS || label.walk == OUTSIDE))
+    found.as_ref().is_some_and(|label| label.is_current(now) && (STAYS || label.leads == 0))
 }
 
 /// Remembers that a directory is in no zone. Where there is no memory it is looked up again.
@@ -302,19 +316,12 @@ unsafe fn set_label(dir: *const Dentry, now: &Label) {
     let label: *mut Label =
         bpf_inode_storage_get(LABELS.as_ptr(), inode.cast_mut().cast(), null_mut(), flags).cast();
     if let Some(label) = label.as_mut() {
-        label.flips = now.flips;
-        label.walk = now.walk;
-        label.epoch = now.epoch;
+        // Nobody is to see a part of it.
+        write_volatile(&raw mut label.epoch, Label::NONE);
+        write_volatile(&raw mut label.flips, now.flips);
+        write_volatile(&raw mut label.leads, now.leads);
+        write_volatile(&raw mut label.epoch, now.epoch);
     }
-}
-
-/// Where a dentry is, for programs that know it only by probes. What cannot be determined is in no zone.
-#[inline(always)]
-pub unsafe fn locate_deep(start: u64, top: u64, dev: u32, bank: u32) -> Place {
-    let ends = Ends { start, top };
-    let mut place = Place::outside();
-    walk_deep(&ends, dev, bank, &raw mut place);
-    place
 }
 
 /// Walks up from `start` and fills in `place`. A function of its own, so that its part of the stack is free again when
@@ -336,9 +343,7 @@ unsafe fn walk(start: *const Dentry, sb: *const SuperBlock, bank: u32, place: *m
             && root.generation == Inode::generation(inode)
         {
             if root.is_base() {
-                (*place).zone = BASE;
-                (*place).root = dentry as u64;
-                (*place).level = level;
+                (*place).stop_at(root, dentry as u64, level);
                 return;
             }
             (*place).fill(&below, root, (start as u64, dentry as u64), level);
@@ -378,12 +383,13 @@ pub unsafe extern "C" fn hf_walk_deep(
     (*place).zone = walk.zone;
     let inode: u64 = probe(walk.dentry, offset!(dentry_inode), 0);
     let key = RootKey { ino: probe(inode, offset!(inode_ino), 0), dev, bank };
-    if walk.zone == BASE {
-        (*place).root = walk.dentry;
-        (*place).level = walk.level;
-    } else if walk.zone < TOO_DEEP
+    if walk.zone < TOO_DEEP
         && let Some(root) = ROOTS.get(key)
     {
+        if root.is_base() {
+            (*place).stop_at(root, walk.dentry, walk.level);
+            return 0;
+        }
         (*place).fill(&walk.below, root, (start, walk.dentry), walk.level);
     }
     0
@@ -391,11 +397,11 @@ pub unsafe extern "C" fn hf_walk_deep(
 
 /// Where `ends.start` is, however deep, and below a base.
 #[inline(always)]
-unsafe fn walk_deep(ends: &Ends, dev: u32, bank: u32, place: *mut Place) {
+pub unsafe fn walk_deep(ends: &Ends, dev: u32, bank: u32, place: *mut Place) {
     if (*place).zone != BASE {
         hf_walk_deep(&raw const *ends, dev, bank, place);
     }
-    if (*place).zone == BASE && hf_match(&raw const *ends, dev, bank, place) == 0 {
+    if (*place).zone == BASE && hf_match(&raw const *ends, dev, place) == 0 {
         hf_walk_deep(&raw const *ends, dev, bank, place);
     }
 }
@@ -404,20 +410,14 @@ unsafe fn walk_deep(ends: &Ends, dev: u32, bank: u32, place: *mut Place) {
 /// [`Place::on_the_way`] tells. Returns whether it is known. A global function.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub unsafe extern "C" fn hf_match(
-    ends: *const Ends,
-    dev: u32,
-    bank: u32,
-    place: *mut Place,
-) -> u32 {
+pub unsafe extern "C" fn hf_match(ends: *const Ends, dev: u32, place: *mut Place) -> u32 {
     if ends.is_null() || place.is_null() {
         return 0;
     }
     let place = &mut *place;
-    let inode: u64 = probe(place.root, offset!(dentry_inode), 0);
-    let key = RootKey { ino: probe(inode, offset!(inode_ino), 0), dev, bank };
-    let Some(base) = ROOTS.get(key) else { return 0 };
-    let mut search = Search::new((*ends).start, place.level, base);
+    let (mask, skip) = (place.flags, place.pad & !RootConf::PROVISIONAL);
+    let mut search = Search::new((*ends).start, place.tenant, place.level, mask, skip);
+    place.flags = 0;
     search.run();
     let Some(pattern) = search.found() else {
         place.tenant = search.partial as u64;
@@ -429,12 +429,11 @@ pub unsafe extern "C" fn hf_match(
     let inode: u64 = probe(tenant, offset!(dentry_inode), 0);
     let ino: u64 = probe(inode, offset!(inode_ino), 0);
     // Of a filesystem that was mounted just now nobody knows yet how its tenants are told apart.
-    let salt = if base.made_ns == 0 { 0 } else { salt(dev as u64) };
+    let salt = if place.pad & RootConf::PROVISIONAL == 0 { 0 } else { salt(dev as u64) };
     place.tenant = if ino == 0 { 0 } else { ino ^ pattern.tenant ^ salt };
     place.root = search.root;
     place.zone = pattern.zone;
     place.level = search.above;
-    place.flags = 0;
     if search.above == 0 {
         place.flags |= IS_ROOT;
     }

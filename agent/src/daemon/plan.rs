@@ -213,7 +213,7 @@ fn desired_base(base: &Base, policy: &Policy) -> DesiredBase {
             .collect(),
     };
     let patterns = base.patterns.iter().map(pattern).collect();
-    DesiredBase { path: base.path.clone(), on_mount: base.on_mount, patterns }
+    DesiredBase { path: base.path.clone(), is_guarded: base.is_guarded, patterns }
 }
 
 fn unfit(problems: &[RootProblem], path: &Path) -> PlanError {

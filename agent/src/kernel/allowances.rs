@@ -12,8 +12,9 @@ use aya::maps::{HashMap as MapOfBoth, MapData, MapError};
 use holdfast_abi as abi;
 
 use super::{
-    BPF_F_LOCK, BPF_NOEXIST, GRACE,
+    BPF_F_LOCK, BPF_NOEXIST,
     error::KernelError,
+    grace,
     maps::{Maps, entries},
     task_storage,
 };
@@ -202,7 +203,7 @@ pub(super) fn close(maps: &mut Maps, serial: u64) -> Result<Option<AllowanceRow>
     };
     maps.allowances.remove(&serial).map_err(refused)?;
     // An op that found it open may still be spending it.
-    std::thread::sleep(GRACE);
+    grace();
     let grants = grants(maps, serial, conf.grants)?;
     clear(maps, &|found| found == serial)?;
     if maps.allowances.keys().next().is_none() {

@@ -42,10 +42,10 @@ pub(super) fn apply(
     surveyed_ns: u64,
 ) -> Result<(Vec<ActiveZone>, Bases, Written), KernelError> {
     let control = maps.control()?;
-    let bank = 1 - (control.bank & 1);
-    let in_force = roots_in(maps, control.bank)?;
+    let bank = 1 - control.bank();
+    let in_force = roots_in(maps, control.bank())?;
     let mut written = Written { bank, ..Written::default() };
-    let (slots, fresh) = assign_slots(maps, control.bank, desired, before)?;
+    let (slots, fresh) = assign_slots(maps, control.bank(), desired, before)?;
     let mut active = Vec::new();
     let (mut confs, mut kept_confs) = (Vec::new(), Vec::new());
     for (zone, &slot) in desired.zones.iter().zip(&slots) {
@@ -70,7 +70,7 @@ pub(super) fn apply(
     }
     let mut bases = Vec::new();
     for base in &desired.bases {
-        match learn_path(maps, &base.path, ResolveFlags::empty()) {
+        match learn_path(maps, &base.path, ResolveFlags::NO_SYMLINKS) {
             Err(KernelError::Io { source, .. }) if is_gone(&source) => {}
             learned => bases.push((base, learned?)),
         }
@@ -83,7 +83,7 @@ pub(super) fn apply(
     let mut filesystems = HashMap::from([(canary.dev, abi::FsConf::NO_ZONE)]);
     for (base, learned) in &bases {
         add_base(&mut written, base, learned, &slots);
-        if !base.on_mount {
+        if base.is_guarded {
             filesystems.insert(learned.dev, abi::FsConf::NO_ZONE);
         }
     }
@@ -119,15 +119,15 @@ pub(super) fn apply(
             .insert(key, conf, 0)
             .map_err(|error| KernelError::refused("write the filesystem map", error))?;
     }
-    written.zones = write_zones(maps, bank, control.bank, desired, &slots)?;
+    written.zones = write_zones(maps, bank, control.bank(), desired, &slots)?;
     let stays = |zone: u32| slots.contains(&zone) && !fresh.contains(&zone);
-    carry_provisional(maps, (control.bank, bank), surveyed_ns, &stays)?;
+    carry_provisional(maps, (control.bank(), bank), surveyed_ns, &stays)?;
     for slot in fresh {
         zero_counters(maps, slot)?;
         holds::forget_zone(maps, slot)?;
     }
     let control = maps.control()?;
-    maps.set_control(abi::Control { bank, flips: control.flips.wrapping_add(1), ..control })?;
+    maps.set_control(abi::Control { flips: control.flips.wrapping_add(1), ..control })?;
     let bases = bases.into_iter().map(|(base, learned)| (base.path.clone(), learned)).collect();
     Ok((active, bases, written))
 }
@@ -136,7 +136,7 @@ impl Written {
     /// Whether the programs still go by what was written; if not, what differs.
     pub(super) fn check(&self, maps: &Maps) -> Result<(), String> {
         let told = |error: KernelError| error.to_string();
-        let bank = maps.control().map_err(told)?.bank;
+        let bank = maps.control().map_err(told)?.bank();
         if bank != self.bank {
             return Err(format!("the bank in force is {bank}, and {} was written", self.bank));
         }
@@ -192,7 +192,7 @@ fn differ<K: Eq + Hash, V: PartialEq>(
 /// The roots and bases in `bank`.
 fn roots_in(maps: &Maps, bank: u32) -> Result<HashMap<abi::RootKey, abi::RootConf>, KernelError> {
     let roots = maps::entries(&maps.roots, 0, "read the map of roots")?;
-    Ok(roots.into_iter().filter(|(key, _)| key.bank & !abi::MOUNT_BASE == bank).collect())
+    Ok(roots.into_iter().filter(|(key, _)| key.bank == bank).collect())
 }
 
 /// Those that the kernel programs entered.
@@ -204,7 +204,7 @@ fn provisional(
 
 /// Whether the programs entered roots before that time: a survey that began then has seen what they are for.
 pub(super) fn has_provisional(maps: &Maps, before_ns: u64) -> Result<bool, KernelError> {
-    let roots = roots_in(maps, maps.control()?.bank)?;
+    let roots = roots_in(maps, maps.control()?.bank())?;
     Ok(provisional(&roots).any(|(_, conf)| conf.made_ns < before_ns))
 }
 
@@ -258,8 +258,7 @@ fn add_base(written: &mut Written, base: &DesiredBase, learned: &abi::Learned, s
         written.patterns.insert(abi::PatternKey { list, index, pad: 0 }, conf);
     }
     written.names.extend(base.patterns.iter().flat_map(|pattern| pattern.names.iter().copied()));
-    let key_bank = if base.on_mount { written.bank | abi::MOUNT_BASE } else { written.bank };
-    let key = abi::RootKey { ino: learned.ino, dev: learned.dev, bank: key_bank };
+    let key = abi::RootKey { ino: learned.ino, dev: learned.dev, bank: written.bank };
     let (zone, generation) = (abi::RootConf::BASE, learned.generation);
     let conf = abi::RootConf { zone, generation, tenant: list, depth: 0, level: mask, made_ns: 0 };
     written.roots.insert(key, conf);
@@ -423,7 +422,7 @@ fn is_stricter(desired: &Desired, active: &[ActiveZone], index: usize, current: 
 fn clear(maps: &mut Maps, bank: u32) -> Result<(), KernelError> {
     let refused = |error| KernelError::refused("clear the map of roots", error);
     let roots: Vec<_> = maps.roots.keys().collect::<Result<_, _>>().map_err(refused)?;
-    for key in roots.iter().filter(|key| key.bank & !abi::MOUNT_BASE == bank) {
+    for key in roots.iter().filter(|key| key.bank == bank) {
         maps.roots.remove(key).map_err(refused)?;
     }
     let filesystems: Vec<_> = maps.filesystems.keys().collect::<Result<_, _>>().map_err(refused)?;

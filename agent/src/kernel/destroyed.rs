@@ -113,7 +113,7 @@ impl DestroyedStream {
         let control = self.control.get(&0, 0);
         let control =
             control.map_err(|error| KernelError::refused("read the control map", error))?;
-        Ok(control.bank & 1)
+        Ok(control.bank())
     }
 
     fn lost_of(&self, bank: u32, slot: u32) -> Result<Option<Lost>, KernelError> {

@@ -40,7 +40,7 @@ pub(super) fn enforced(pins: &Pins) -> Result<Vec<Enforced>, KernelError> {
         });
     }
     let maps = Maps::open(&pins.maps)?;
-    let bank = maps.control()?.bank;
+    let bank = maps.control()?.bank();
     let mut enforced = Vec::new();
     for slot in 1..abi::SELF_TEST_ZONE {
         let conf = read_zone(&maps, bank, slot)?;

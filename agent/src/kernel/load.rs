@@ -25,8 +25,9 @@ use aya::{
 use holdfast_abi as abi;
 
 use super::{
-    GRACE, Started, Unpinned,
+    Started, Unpinned,
     error::KernelError,
+    grace,
     maps::{self, Maps, PINNED},
     offsets::{self, Layout},
 };
@@ -278,10 +279,10 @@ fn take_over(maps: &mut Maps, control: abi::Control) -> Result<(), KernelError> 
     let before = maps.control()?;
     if before.instance != 0 {
         maps.set_control(abi::Control { successor: control.instance, ..before })?;
-        thread::sleep(GRACE);
+        grace();
     }
     maps.set_control(abi::Control { successor: 0, ..control })?;
-    thread::sleep(GRACE);
+    grace();
     Ok(())
 }
 

@@ -121,7 +121,7 @@ impl Maps {
 
     /// The budgets of a zone in force.
     pub(super) fn zone_budgets(&self, zone: u32) -> Result<Vec<abi::BudgetConf>, KernelError> {
-        self.budgets_at(abi::zone_index(self.control()?.bank, zone))
+        self.budgets_at(abi::zone_index(self.control()?.bank(), zone))
     }
 
     fn budgets_at(&self, index: u32) -> Result<Vec<abi::BudgetConf>, KernelError> {

@@ -25,11 +25,12 @@ mod task_storage;
 use std::{
     os::fd::BorrowedFd,
     path::{Path, PathBuf},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use aya::maps::{MapData, RingBuf};
 use holdfast_abi as abi;
+use rustix::thread::{MembarrierCommand, membarrier};
 
 pub use allowances::{AllowanceRow, DesiredAllowance, DesiredGrant};
 pub use claim::Claim;
@@ -83,8 +84,8 @@ pub struct Desired {
 pub struct DesiredBase {
     /// Its path.
     pub path: PathBuf,
-    /// Whether that is done only where a filesystem is mounted on it.
-    pub on_mount: bool,
+    /// Whether that is done for ops on its own filesystem; else only for what is mounted below.
+    pub is_guarded: bool,
     /// At most [`abi::MAX_BASE_PATTERNS`].
     pub patterns: Vec<DesiredPattern>,
 }
@@ -276,8 +277,6 @@ pub struct Guard {
     bases: Vec<(PathBuf, abi::Learned)>,
     /// What the programs go by; `None` until a policy is in force.
     written: Option<apply::Written>,
-    /// When a bank was last flipped.
-    applied: Instant,
     /// When the directories that are put in force next were looked for, in boot-time nanoseconds.
     surveyed_ns: u64,
     /// Until a policy is in force: beside the pins those of another version may still be.
@@ -285,8 +284,16 @@ pub struct Guard {
     _claim: Claim,
 }
 
-/// Longer than any op takes to be decided: after it, none sees what was in force before.
-const GRACE: Duration = Duration::from_millis(50);
+/// Waits until no op sees what was in force before: the programs run as RCU readers, and the kernel
+/// waits for all of them.
+fn grace() {
+    // Longer than any op takes to be decided, where no CPU is taken away: a kernel with `nohz_full` does not offer it.
+    const LONG: Duration = Duration::from_millis(500);
+    if membarrier(MembarrierCommand::Global).is_err() {
+        std::thread::sleep(LONG);
+    }
+}
+
 /// What to do where programs do not run.
 const ATTACH_ANEW: &str =
     "restart the agent (`systemctl restart holdfast`): it attaches a whole set anew";
@@ -312,7 +319,6 @@ impl Guard {
         heart.beat()?;
         let heart = Some(heart);
         let canary_dir = options.canary_dir.clone();
-        let applied = Instant::now();
         let attached = load::attached(&pins, maps.control()?.instance)?;
         let ring = peek::Peek::new(&maps::pinned(&pins.maps, destroyed::RING)?)?;
         let guard = Self {
@@ -327,7 +333,6 @@ impl Guard {
             zones: Vec::new(),
             bases: Vec::new(),
             written: None,
-            applied,
             surveyed_ns: 0,
             took_over: true,
             _claim: claim,
@@ -338,7 +343,7 @@ impl Guard {
     /// Puts `desired` in force in one step, or changes nothing.
     pub fn apply(&mut self, desired: &Desired) -> Result<(), KernelError> {
         // No op may still be reading the bank that is about to be written.
-        std::thread::sleep(GRACE.saturating_sub(self.applied.elapsed()));
+        grace();
         let before = (&self.zones[..], self.written.as_ref());
         let since = self.surveyed_ns;
         let (zones, bases, written) =
@@ -346,7 +351,6 @@ impl Guard {
         self.zones = zones;
         self.bases = bases;
         self.written = Some(written);
-        self.applied = Instant::now();
         if std::mem::take(&mut self.took_over) {
             load::drop_other_versions(&self.pins)?;
         }

@@ -1,24 +1,25 @@
-//! Base directories: where patterns go on with a glob or with a name that does not exist, so that a
-//! directory that matches can come to exist at any moment. The kernel programs match names there.
+//! Base directories: the roots of mounts that patterns of the policy lead through. Below one, a
+//! directory can come to match at any moment (by mkdir, a rename, a mount), and the kernel programs
+//! compare names with the patterns. What matches already is a root, and met first.
 
 use std::collections::HashMap;
 use std::fs;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use holdfast_abi::{MAX_BASE_PATTERNS, MAX_PATTERN_NAMES, name_id};
+use holdfast_abi::{MAX_BASE_PATTERNS, MAX_PATTERN_NAMES, MAX_PATTERNS, name_id};
 use holdfast_policy::{Component, PathPattern, Policy};
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, fstat, openat2};
 
-use super::{Host, Identity, ZoneRoots, branch, filesystem};
+use super::{Host, Identity, Mounts, ZoneRoots, branch, filesystem};
 
-/// A directory below which patterns go on.
+/// The root of a mount that patterns lead through.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Base {
-    /// Its path.
+    /// Its path, without links.
     pub(crate) path: PathBuf,
-    /// Whether it counts only where a filesystem is mounted on it: what the patterns lead to from
-    /// there exists, or another base above it covers it.
-    pub(crate) on_mount: bool,
+    /// Whether directories on its own filesystem can come to match: it can be guarded, and not all
+    /// patterns lead to another mount.
+    pub(crate) is_guarded: bool,
     /// The patterns.
     pub(crate) patterns: Vec<BasePattern>,
     identity: Identity,
@@ -35,92 +36,115 @@ pub(crate) struct BasePattern {
     pub(crate) tenant: u64,
 }
 
-/// A directory that a pattern leads through.
+/// A pattern that leads through the root of a mount.
 #[derive(Clone, Debug)]
 pub(super) struct Way {
-    dir: PathBuf,
+    path: PathBuf,
     identity: Identity,
-    /// `None` if a base above it covers it.
-    on_mount: Option<bool>,
     zone: usize,
     pattern: usize,
     /// Names of the pattern that lead to it.
     names: usize,
+    /// Whether it leads to another mount from there, whatever a glob in it matches.
+    goes_on: bool,
 }
 
 /// The ways of one pattern.
 pub(super) struct Ways<'a> {
-    pub(super) zone: usize,
-    pub(super) index: usize,
+    zone: usize,
+    index: usize,
     pub(super) pattern: &'a PathPattern,
-    pub(super) found: &'a mut Vec<Way>,
+    mounts: &'a Mounts,
+    found: &'a mut Vec<Way>,
+    /// The directory before the first glob, as the pattern has it and without links.
+    before_glob: Option<(PathBuf, PathBuf)>,
+    /// Where the last of its ways is.
+    last: Option<usize>,
 }
 
-impl Ways<'_> {
-    /// Takes note that the pattern goes on in `dir` after so many names. `covered`: the filesystem
-    /// on which a base above covers it. Returns that for what is below.
-    pub(super) fn through(
-        &mut self,
-        dir: &Path,
-        names: usize,
-        covered: Option<u64>,
-    ) -> Option<u64> {
-        let components = self.pattern.components();
-        let behind_glob = components[..names].iter().any(|name| name.literal().is_none());
-        // Links are not followed from the first glob on.
-        let metadata = if behind_glob { fs::symlink_metadata(dir) } else { fs::metadata(dir) };
-        let Some(metadata) = metadata.ok().filter(fs::Metadata::is_dir) else { return covered };
-        let identity = Identity { dev: metadata.dev(), ino: metadata.ino() };
-        let next = components[names].literal().map(|name| dir.join(name));
-        let goes_on = next.is_some_and(|next| fs::symlink_metadata(next).is_ok());
-        let is_covered = covered == Some(identity.dev);
-        self.found.push(Way {
-            dir: dir.to_owned(),
-            identity,
-            on_mount: (!is_covered).then_some(goes_on),
-            zone: self.zone,
-            pattern: self.index,
-            names,
-        });
-        if goes_on { covered } else { Some(identity.dev) }
+impl<'a> Ways<'a> {
+    pub(super) fn new(
+        (zone, index): (usize, usize),
+        pattern: &'a PathPattern,
+        mounts: &'a Mounts,
+        found: &'a mut Vec<Way>,
+    ) -> Self {
+        Self { zone, index, pattern, mounts, found, before_glob: None, last: None }
+    }
+
+    /// Takes note that the pattern goes on in `dir` after so many names.
+    pub(super) fn through(&mut self, dir: &Path, names: usize) {
+        let is_glob = |name: &Component| name.literal().is_none();
+        let behind_glob = self.pattern.components()[..names].iter().any(is_glob);
+        let real = match &self.before_glob {
+            // Links are not followed from the first glob on.
+            Some((literal, real)) if behind_glob => {
+                dir.strip_prefix(literal).ok().map(|below| real.join(below))
+            }
+            _ => fs::canonicalize(dir).ok(),
+        };
+        let Some(path) = real else { return };
+        if is_glob(&self.pattern.components()[names]) && !behind_glob {
+            self.before_glob = Some((dir.to_owned(), path.clone()));
+        }
+        if self.mounts.of(&path).is_none_or(|mount| mount.point != path) {
+            return;
+        }
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let opened = openat2(CWD, &path, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS);
+        let Ok(stat) = opened.and_then(fstat) else { return };
+        let identity = Identity { dev: stat.st_dev, ino: stat.st_ino };
+        if let Some(last) = self.last.filter(|_| !behind_glob) {
+            self.found[last].goes_on = true;
+        }
+        self.last = Some(self.found.len());
+        let (zone, pattern) = (self.zone, self.index);
+        self.found.push(Way { path, identity, zone, pattern, names, goes_on: false });
     }
 }
 
 /// The bases, each with all the patterns that lead through it.
 pub(super) fn find(policy: &Policy, ways: Vec<Way>, zones: &[ZoneRoots], host: &Host) -> Vec<Base> {
     let salts: Vec<_> = zones.iter().map(|zone| branch::salts(&zone.roots)).collect();
+    let mut first: Vec<Option<u64>> = vec![None; zones.len()];
     let mut bases: HashMap<Identity, Base> = HashMap::new();
-    for way in ways.iter().filter(|way| way.on_mount.is_some()) {
-        let (path, identity) = (way.dir.clone(), way.identity);
-        let new = || Base { path, on_mount: true, patterns: Vec::new(), identity };
-        bases.entry(identity).or_insert_with(new).on_mount &= way.on_mount == Some(true);
-    }
-    for way in &ways {
-        let Some(base) = bases.get_mut(&way.identity) else { continue };
-        let names = &policy.zones[way.zone].paths[way.pattern].components()[way.names..];
-        let salts = &salts[way.zone];
-        let own = || match salts.is_empty() {
+    for way in ways {
+        let Way { path, identity, zone, .. } = way;
+        let names = policy.zones[zone].paths[way.pattern].components()[way.names..].to_owned();
+        if names.len() > MAX_PATTERN_NAMES || names.iter().any(|name| name.conf().is_none()) {
+            continue;
+        }
+        // A zone without roots knows its filesystems by nothing yet.
+        let is_first = *first[zone].get_or_insert(identity.dev) == identity.dev;
+        let own = || match salts[zone].is_empty() && is_first {
             true => 0,
-            false => name_id(&base.path.to_string_lossy()) | 1 << 63,
+            false => name_id(&path.to_string_lossy()) | 1 << 63,
         };
-        let tenant = salts.get(&way.identity.dev).copied().unwrap_or_else(own);
-        let pattern = BasePattern { zone: way.zone, names: names.to_owned(), tenant };
-        let fits =
-            names.len() <= MAX_PATTERN_NAMES && base.patterns.len() < MAX_BASE_PATTERNS as usize;
-        let is_known = names.iter().all(|name| name.conf().is_some());
-        if fits && is_known && !base.patterns.contains(&pattern) {
+        let tenant = salts[zone].get(&identity.dev).copied().unwrap_or_else(own);
+        let new = || Base { path, is_guarded: false, patterns: Vec::new(), identity };
+        let base = bases.entry(identity).or_insert_with(new);
+        base.is_guarded |= !way.goes_on;
+        let pattern = BasePattern { zone, names, tenant };
+        if !base.patterns.contains(&pattern) {
             base.patterns.push(pattern);
         }
     }
-    let is_root = |base: &Base| {
-        zones.iter().flat_map(|zone| &zone.roots).any(|root| root.identity == base.identity)
-    };
     let mut bases: Vec<Base> = bases.into_values().collect();
-    bases.retain(|base| {
-        let Some(first) = base.patterns.first() else { return false };
-        let zone = &policy.zones[first.zone];
-        !is_root(base) && (base.on_mount || filesystem::problem(zone, &base.path, host).is_none())
-    });
     bases.sort_by(|a, b| a.path.cmp(&b.path));
+    let protected = branch::places(zones, host);
+    bases.retain(|base| !branch::is_protected(&base.path, host, &protected));
+    // Half of the room: the patterns that were in force before are there, too.
+    let mut room = MAX_PATTERNS as usize / 2;
+    for base in &mut bases {
+        // What can be matched by anything comes before what somebody has to make anew.
+        base.patterns
+            .sort_by_key(|pattern| pattern.names.iter().all(|name| name.literal().is_some()));
+        base.patterns.truncate(room.min(MAX_BASE_PATTERNS as usize));
+        room -= base.patterns.len();
+        let zone = base.patterns.first().map(|pattern| &policy.zones[pattern.zone]);
+        let is_guardable = |zone| filesystem::problem(zone, &base.path, host).is_none();
+        base.is_guarded &= zone.is_some_and(is_guardable);
+    }
+    bases.retain(|base| !base.patterns.is_empty());
     bases
 }

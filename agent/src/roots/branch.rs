@@ -33,11 +33,7 @@ pub(super) fn grow(
     let mut search = Search {
         host,
         watched,
-        protected: zones
-            .iter()
-            .flat_map(|zone| &zone.roots)
-            .map(|root| place(root, host))
-            .collect(),
+        protected: places(zones, host),
         branches: Vec::new(),
         problems: Vec::new(),
     };
@@ -105,6 +101,17 @@ pub(super) fn grow(
         found.roots.sort_by(|a, b| a.path.cmp(&b.path));
     }
     problems
+}
+
+/// Where the roots of all zones are.
+pub(super) fn places(zones: &[ZoneRoots], host: &Host) -> BTreeSet<Place> {
+    zones.iter().flat_map(|zone| &zone.roots).map(|root| place(root, host)).collect()
+}
+
+/// Whether a path is in a zone by walking up.
+pub(super) fn is_protected(path: &Path, host: &Host, places: &BTreeSet<Place>) -> bool {
+    let place = host.mounts.place(path);
+    place.is_some_and(|place| is_inside(&place, |above| places.contains(above)))
 }
 
 fn place(root: &Root, host: &Host) -> Place {
@@ -354,8 +361,7 @@ impl Search<'_> {
     }
 
     fn is_protected(&self, path: &Path) -> bool {
-        let place = self.host.mounts.place(path);
-        place.is_some_and(|place| is_inside(&place, |above| self.protected.contains(above)))
+        is_protected(path, self.host, &self.protected)
     }
 
     fn add(

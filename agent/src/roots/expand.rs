@@ -30,7 +30,7 @@ pub(super) fn zone(
     let mut links: Vec<(&PathPattern, PathBuf, Identity)> = Vec::new();
     for (number, pattern) in zone.paths.iter().enumerate() {
         let mut matched = false;
-        let ways = Ways { zone: index, index: number, pattern, found: &mut *ways };
+        let ways = Ways::new((index, number), pattern, mounts, ways);
         for path in matches(zone, ways, mounts, watched, skipped, problems) {
             if let Some(mount) = mounts.unanswering(&path) {
                 matched = true;
@@ -109,17 +109,17 @@ fn matches(
     skipped: &mut Vec<RootProblem>,
     problems: &mut Vec<RootProblem>,
 ) -> Vec<PathBuf> {
-    let mut level = vec![(PathBuf::from("/"), None)];
+    let mut level = vec![PathBuf::from("/")];
     for (before, component) in ways.pattern.components().iter().enumerate() {
         let mut next = Vec::new();
-        for (dir, mut covered) in level {
+        for dir in level {
             if mounts.unanswering(&dir).is_none() {
                 let names = Names::Of(component.clone());
                 watched.push(Watched { dir: dir.clone(), names });
-                covered = ways.through(&dir, before, covered);
+                ways.through(&dir, before);
             }
             if let Some(name) = component.literal() {
-                next.push((dir.join(name), covered));
+                next.push(dir.join(name));
                 continue;
             }
             if let Some(mount) = mounts.unanswering(&dir) {
@@ -131,7 +131,7 @@ fn matches(
                     names
                         .into_iter()
                         .filter(|name| component.matches(name.as_bytes()))
-                        .map(|name| (dir.join(name), covered)),
+                        .map(|name| dir.join(name)),
                 ),
                 Err(error) if is_absent(&error) => {}
                 Err(error) => problems.push(unreadable(zone, &dir, &error)),
@@ -139,9 +139,8 @@ fn matches(
         }
         level = next;
     }
-    let mut paths: Vec<PathBuf> = level.into_iter().map(|(path, _)| path).collect();
-    paths.sort();
-    paths
+    level.sort();
+    level
 }
 
 fn names(dir: &Path) -> io::Result<Vec<std::ffi::OsString>> {

@@ -412,7 +412,7 @@ fn new_directories_push_out_no_guarded_one() {
     }
 }
 
-/// Bases below `base`: the path, `on_mount`, and the patterns that go on there.
+/// Bases below `base`: the path, whether it is guarded, and the patterns that go on there.
 fn bases(all: &Found, base: &str) -> Vec<(String, bool, Vec<String>)> {
     let below =
         all.bases.iter().filter_map(|found| Some((found, found.path.strip_prefix(base).ok()?)));
@@ -421,47 +421,92 @@ fn bases(all: &Found, base: &str) -> Vec<(String, bool, Vec<String>)> {
     };
     let told = |(found, path): (&Base, &Path)| {
         let patterns = found.patterns.iter().map(names).collect();
-        (path.to_str().unwrap().to_owned(), found.on_mount, patterns)
+        (path.to_str().unwrap().to_owned(), found.is_guarded, patterns)
     };
     below.map(told).collect()
 }
 
-#[test]
-fn bases_are_where_patterns_go_on() {
-    let (dir, base) = dirs(&["home/alice/www", "srv/there", "srv/half"]);
-    symlink("alice", dir.path().join("home/link")).unwrap();
-    let all = look(&base, &["home/*/www", "home/*/mail", "srv/there", "srv/half/late/x", "none"]);
-    let of = |path: &str, on_mount, patterns: &[&str]| {
-        (path.to_owned(), on_mount, patterns.iter().map(|text| (*text).to_owned()).collect())
+/// The same where these directories are mounts.
+fn look_at_mounts(base: &str, points: &[&str], patterns: &[&str]) -> Found {
+    let points = points.iter().map(|point| format!("{base}/{point}"));
+    let line = |(n, point): (usize, String)| {
+        let point = point.trim_end_matches('/');
+        format!("{n} 1 8:{n} / {point} rw - ext4 /dev/x rw\n")
     };
+    let table = String::from("1 0 8:1 / / rw - ext4 /dev/x rw\n")
+        + &(2..).zip(points).map(line).collect::<String>();
+    let paths: Vec<String> = patterns.iter().map(|pattern| format!("{base}/{pattern}")).collect();
+    let mounts = Mounts::parse(table.as_bytes());
+    resolve(&policy(&[("z", &paths)]), &with_mounts(mounts, Guardable::Everything))
+}
+
+fn base_of(path: &str, is_guarded: bool, patterns: &[&str]) -> (String, bool, Vec<String>) {
+    let patterns = patterns.iter().map(|text| (*text).to_owned()).collect();
+    (path.to_owned(), is_guarded, patterns)
+}
+
+#[test]
+fn bases_are_mounts_that_patterns_lead_through() {
+    let (_dir, base) = dirs(&["home/alice/www", "home/bob", "srv/there"]);
+    let patterns = ["srv/there", "srv/late/x", "home/*/www"];
+    let all = look_at_mounts(&base, &["", "home", "home/bob", "home/alice/www/x"], &patterns);
     let expected = [
-        // A name that does not exist, and what a mount here would make anew.
-        of("", false, &["home/*/www", "home/*/mail", "srv/there", "srv/half/late/x", "none"]),
-        of("home", false, &["*/www", "*/mail"]),
-        of("srv", true, &["there", "half/late/x"]),
-        of("srv/half", false, &["late/x"]),
+        // Globs first; the home directories are on another mount, the rest is here.
+        base_of("", true, &["home/*/www", "srv/there", "srv/late/x"]),
+        base_of("home", true, &["*/www"]),
+        base_of("home/bob", true, &["www"]),
     ];
     assert_eq!(bases(&all, &base), expected);
-    assert!(all.bases[0].path == Path::new("/") && all.bases[0].on_mount, "{:?}", all.bases[0]);
+    let all = look_at_mounts(&base, &["", "home"], &["home/*/www"]);
+    assert_eq!(bases(&all, &base)[0], base_of("", false, &["home/*/www"]));
+}
+
+/// Its owner could lead the kernel programs into any tree.
+#[test]
+fn bases_are_not_behind_links_of_users() {
+    let (dir, base) = dirs(&["home/alice", "elsewhere/victim/www"]);
+    symlink(dir.path().join("elsewhere"), dir.path().join("home/alice/sites")).unwrap();
+    let points = ["", "elsewhere", "elsewhere/victim"];
+    let all = look_at_mounts(&base, &points, &["home/*/sites/*/www"]);
+    assert_eq!(bases(&all, &base), [base_of("", true, &["home/*/sites/*/www"])]);
+    // The administrator wrote what comes before the first glob.
+    symlink(dir.path().join("elsewhere"), dir.path().join("link")).unwrap();
+    let all = look_at_mounts(&base, &points, &["link/v*/www"]);
+    assert_eq!(bases(&all, &base)[1], base_of("elsewhere", true, &["v*/www"]));
+}
+
+#[test]
+fn bases_are_not_inside_a_zone() {
+    let (_dir, base) = dirs(&["data/sub", "srv/bind"]);
+    let table = format!(
+        "1 0 8:1 / / rw - ext4 /dev/x rw\n2 1 8:2 / {base} rw - ext4 /dev/y rw\n\
+         3 2 8:2 /data/sub {base}/srv/bind rw - ext4 /dev/y rw\n"
+    );
+    let mounts = with_mounts(Mounts::parse(table.as_bytes()), Guardable::Everything);
+    let paths = ["data", "srv/bind/x*"].map(|path| format!("{base}/{path}"));
+    let all = resolve(&policy(&[("z", &paths)]), &mounts);
+    assert_eq!(bases(&all, &base), [base_of("", true, &["srv/bind/x*", "data"])]);
 }
 
 #[test]
 fn bases_leave_out_what_kernel_cannot_match() {
     let (_dir, base) = dirs(&["a"]);
     let long = format!("a/c*/{}", "x".repeat(64));
-    let all = look(&base, &["a/[ä-ü]", &long, "a/1/2/3/4/5/6/7/8/9", "a/b*"]);
-    let patterns = vec!["b*".to_owned()];
-    assert!(bases(&all, &base).contains(&("a".to_owned(), false, patterns)), "{:?}", all.bases);
+    let deep = (0..20).map(|_| "d").collect::<Vec<_>>().join("/");
+    let all = look_at_mounts(&base, &["a"], &["a/[ä-ü]", &long, &format!("a/{deep}"), "a/b*"]);
+    assert_eq!(bases(&all, &base), [base_of("a", true, &["b*"])]);
     let many: Vec<String> = (0..40).map(|n| format!("a/x{n}")).collect();
     let many: Vec<&str> = many.iter().map(String::as_str).collect();
-    assert_eq!(bases(&look(&base, &many), &base)[0].2.len(), MAX_BASE_PATTERNS as usize);
+    let all = look_at_mounts(&base, &["a"], &many);
+    assert_eq!(bases(&all, &base)[0].2.len(), MAX_BASE_PATTERNS as usize);
 }
 
-/// Where the kernel programs cannot guard, nothing is compared; a protected path is a root.
+/// Where the kernel programs cannot guard, names are compared for mounts only.
 #[test]
-fn bases_can_be_guarded() {
+fn bases_are_guarded_where_they_can_be() {
     let (_dir, base) = dirs(&["a"]);
     let paths = [format!("{base}/a/*")];
     let found = resolve(&policy(&[("z", &paths)]), &host(Guardable::Nothing));
-    assert!(found.bases.iter().all(|base| base.on_mount), "{:?}", found.bases);
+    assert!(!found.bases.is_empty());
+    assert!(found.bases.iter().all(|base| !base.is_guarded), "{:?}", found.bases);
 }

@@ -16,16 +16,25 @@ pub struct Control {
     pub instance: u64,
     /// Another load of the programs that counts as well, while it takes over; 0 for none.
     pub successor: u64,
-    /// The bank of the policy in force, 0 or 1.
-    pub bank: u32,
+    /// How often a policy came into force: its lowest bit is the bank of the one that is, and what was known of places before is
+    /// forgotten. One word, so that nobody sees one policy's bank beside another's number.
+    pub flips: u32,
     /// `FLAG_*`.
     pub flags: u32,
     /// Thread (tid) whose flock(2) asks what the kernel calls an inode; 0 for none.
     pub learner: u32,
-    /// How often a policy came into force: what was known of places before is forgotten.
-    pub flips: u32,
+    /// Always 0.
+    pub pad: u32,
     /// Digest of the programs that are loaded: an agent built with others replaces them.
     pub build: u64,
+}
+
+impl Control {
+    /// The bank of the policy in force.
+    #[inline(always)]
+    pub const fn bank(&self) -> u32 {
+        self.flips & 1
+    }
 }
 
 /// What one budget allows, to whom, and whose spending it adds up.

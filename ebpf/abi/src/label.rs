@@ -9,9 +9,9 @@ pub struct Label {
     pub epoch: u64,
     /// [`crate::Control::flips`] then.
     pub flips: u32,
-    /// What the walk by roots alone came to: [`crate::FsConf::NO_ZONE`] if no pattern goes on above it. Then what
-    /// is in it is in no zone either, unless it is a root.
-    pub walk: u32,
+    /// Bits of the patterns that it is on the way to. If there are none, what is in it is in no zone
+    /// either, unless it is a root.
+    pub leads: u32,
 }
 
 /// Directories that were moved on the filesystems of one slot ([`MOVE_SLOTS`]), or became roots.

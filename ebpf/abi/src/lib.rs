@@ -39,8 +39,8 @@ pub use fresh::{FRESH_NS, InodeKey, MAX_FRESH, Made};
 pub use label::{Label, MOVE_SLOTS, Moves, moves_slot};
 pub use op::{Mode, OnTrip, Op, OpMask, Per, Reason, Verdict, Who, WhoMask};
 pub use pattern::{
-    MAX_BASE_PATTERNS, MAX_NAMES, MAX_PATTERN_NAMES, MAX_PATTERNS, MOUNT_BASE, NameConf,
-    PatternConf, PatternKey,
+    MAX_BASE_PATTERNS, MAX_NAMES, MAX_PATTERN_NAMES, MAX_PATTERNS, NameConf, PatternConf,
+    PatternKey,
 };
 pub use tenants::{PartTime, SPEND_PARTS, SpentPart, TenantKey, TenantSpend};
 pub use window::{

@@ -1,19 +1,17 @@
-//! Patterns of paths, as the kernel programs match them: below a *base*, a directory where a
-//! pattern goes on with a glob or with a name that does not exist, a directory that matches belongs
-//! to the zone from its first moment on. The agent enters it as a root a little later.
+//! Patterns of paths, as the kernel programs match them: below a *base*, the root of a mount that a
+//! pattern leads through, a directory that matches belongs to the zone from its first moment on. The
+//! agent enters it as a root a little later.
 
 use crate::RootConf;
 
 /// Most patterns that go on below one base, and most names of each.
 pub const MAX_BASE_PATTERNS: u32 = 32;
 /// Names of a pattern that are matched below a base.
-pub const MAX_PATTERN_NAMES: usize = 8;
+pub const MAX_PATTERN_NAMES: usize = 16;
 /// How many patterns, below all bases, the kernel keeps.
 pub const MAX_PATTERNS: u32 = 65_536;
 /// How many different names and globs the kernel keeps.
 pub const MAX_NAMES: u32 = 16_384;
-/// Set in [`crate::RootKey::bank`] of a base that counts only where a filesystem is mounted on it.
-pub const MOUNT_BASE: u32 = 1 << 1;
 
 /// One pattern of a base.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -66,7 +64,7 @@ impl NameConf {
     pub const START: u64 = 1;
     /// The state of what cannot match any more.
     pub const NEVER: u64 = 0;
-    /// Characters that one name can have, a `*` not counted.
+    /// Bytes that one name can have, a `*` not counted.
     pub const MAX_CHARS: usize = 63;
 
     /// The states after one more byte.
@@ -91,6 +89,8 @@ impl RootConf {
     /// patterns, of which those with a bit in `level` count, and whose first `depth` names lead to
     /// the base itself.
     pub const BASE: u32 = u32::MAX - 3;
+    /// In `depth` of a base: the kernel programs entered it.
+    pub const PROVISIONAL: u32 = 1 << 31;
 
     /// Whether this is a base.
     #[inline(always)]

@@ -89,7 +89,8 @@ impl Lab {
         }
         self.failed_starts += 1;
         self.spawn(trace)?;
-        until("the agent answers `holdfast status`", PATIENCE, || {
+        // The kernel verifies the programs first, which the emulator takes its time for.
+        until("the agent answers `holdfast status`", 3 * PATIENCE, || {
             if let Some(status) = self.agent.as_mut().context("no agent")?.try_wait()? {
                 bail!("the agent ended while starting: {status}");
             }

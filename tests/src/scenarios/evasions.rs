@@ -225,7 +225,7 @@ fn map(name: &str) -> Result<PinnedMap> {
 fn bank() -> Result<u32> {
     let mut control = Control::default();
     check!(map("CONTROL")?.has(&0_u32, &mut control)?, "no control entry");
-    Ok(control.bank)
+    Ok(control.bank())
 }
 
 /// Waits until the agent has noticed what `edit` did to the kernel's maps and has undone it; then the budget is exact.
