@@ -23,6 +23,8 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario::once("new_match_then_delete_is_guarded", match_then_delete).waits(),
     Scenario::each("new_matches_need_no_agent", matches_without_agent),
     Scenario::once("paths_are_guarded_once_they_exist", late_paths),
+    Scenario::once("paths_that_are_replaced_stay_guarded", replaced_paths),
+    Scenario::once("links_of_users_lead_nowhere", users_links),
     Scenario::each("new_matches_have_their_tenants", tenants_of_matches),
     Scenario::once("what_matches_no_pattern_is_free", no_match),
     Scenario::each("own_new_matches_can_be_removed", own_match),
@@ -441,4 +443,48 @@ fn racing_moves(ctx: &mut Ctx<'_>) -> Result<()> {
     }
     ctx.lab.note(format!("{before} files of {} went before", 40 * THREADS * MOVES));
     Ok(())
+}
+
+/// What is above a protected path is replaced, so that the path leads to another directory; or it
+/// was a mount before, and has been one for long.
+fn replaced_paths(ctx: &mut Ctx<'_>) -> Result<()> {
+    let base = ctx.base.clone();
+    let (app, next) = (base.join("app"), base.join("app.new"));
+    fs::create_dir_all(app.join("data"))?;
+    fs::create_dir_all(next.join("data"))?;
+    fs::create_dir_all(base.join("empty"))?;
+    let bound = base.join("cust1");
+    fs::create_dir(&bound)?;
+    mount_bind(ctx.outside()?, &bound)?;
+    let zone = ctx.new_zone(&app.join("data")).path(&base.join("empty/data"));
+    ctx.guard(&[zone.path(&base.join(PATTERN)).budget(Budget::files(BUDGET))])?;
+    ctx.lab.kill()?;
+    fs::rename(&app, base.join("app.old"))?;
+    fs::rename(&next, &app)?;
+    fill(&app.join("data"))?;
+    let mut gone = delete(&app.join("data"))?;
+    fs::remove_dir(base.join("empty"))?;
+    for dir in [base.join("empty/data"), bound.join("site")] {
+        fill(&dir)?;
+        gone += delete(&dir)?;
+    }
+    check_eq!(gone, BUDGET, "files gone of all that was replaced");
+    Ok(())
+}
+
+/// A user's link below a glob shows other trees: they are not charged to the zone, and whose they
+/// are is decided without it.
+fn users_links(ctx: &mut Ctx<'_>) -> Result<()> {
+    let (home, outside) = (ctx.base.join("home"), ctx.outside()?);
+    let disk = outside.join("disk");
+    tmpfs(&disk)?;
+    fs::create_dir_all(disk.join("victim/site"))?;
+    fs::create_dir_all(home.join("alice"))?;
+    std::os::unix::fs::symlink(&disk, home.join("alice/domains"))?;
+    ctx.enforce(&home.join("*/domains/*/site"), Budget::files(BUDGET))?;
+    for dir in [disk.join("victim/site"), disk.join("new/site")] {
+        fill(&dir)?;
+        check_eq!(delete(&dir)?, FILES, "files removed in {}", dir.display());
+    }
+    ctx.nothing_denied()
 }
