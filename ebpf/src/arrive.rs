@@ -56,7 +56,8 @@ struct Tree {
     bank: u32,
     /// 1 if what is on `mount` was looked at.
     is_done: u32,
-    /// Its mountpoint, where that is, and what it becomes. Here, so that the functions that walk have the stack to themselves.
+    /// Its mountpoint, where that is, and what it becomes. Here, so that the functions that walk
+    /// have the stack to themselves.
     ends: Ends,
     place: Place,
     entry: Entry,
@@ -151,8 +152,8 @@ impl Directory {
     }
 }
 
-/// What a mount belongs to: a zone, if its mountpoint is in one, or a base, if patterns go on there.
-/// Returns 0 if neither. A global function.
+/// What a mount belongs to: a zone, if its mountpoint is in one, or a base, if patterns go on
+/// there. Returns 0 if neither. A global function.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub unsafe extern "C" fn hf_belongs(

@@ -19,7 +19,7 @@ use crate::{
     destroyed::{hf_destroyed, hf_tenant_names},
     fresh::hf_is_fresh,
     hold::{ERESTARTNOINTR, goes_on, hf_consult, hf_must_wait, hf_remember, stop},
-    inflight::{Call, InFlight, Outcome, count},
+    inflight::{Call, InFlight, Outcome, count, known_account},
     kernel::{Caller, Fields, Victim, add, opaque},
     maps::{ACCOUNTS, EMPTY_ACCOUNT, EMPTY_TENANT, OVERFLOW, TENANTS, ZONE_COUNTERS, ZONES},
     place::{Filesystem, Place},
@@ -255,8 +255,8 @@ pub fn is_within(reason: u8) -> bool {
     reason == Reason::None as u8 || reason == Reason::Fresh as u8
 }
 
-/// Charges the budgets of the op's zone, or none if one refuses; that does not trip yet. Returns when
-/// its account tripped last, if what was spent then still counts; else the time of the op.
+/// Charges the budgets of the op's zone, or none if one refuses; that does not trip yet. Returns
+/// when its account tripped last, if what was spent then still counts; else the time of the op.
 ///
 /// They are asked in the order of their rank: the narrowest actor that is over refuses. What costs
 /// more than a whole limit is refused by that budget. A global function, like [`hf_decide`].
@@ -339,11 +339,8 @@ pub unsafe extern "C" fn hf_charge(budget: *const BudgetConf, inflight: *mut InF
     let lock = (&raw mut (*account).lock).cast();
     bpf_spin_lock(lock);
     let window = &mut (*account).window;
-    let mode = request.mode as u32;
-    // Only the limit of tenants holds for callers whom the budget leaves out.
-    let tenants_only = budget.who & request.who == 0;
-    let latched =
-        if tenants_only { window.latches_tenants(now, mode) } else { window.is_latched(now, mode) };
+    let tenants_only = counts_tenants_only(budget, request);
+    let latched = is_latched(window, budget, request);
     if latched && request.on_trip != OnTrip::Throttle as u8 {
         reason = Reason::Latched as u32;
     } else if budget.ops & op_bit == 0 {
@@ -392,22 +389,15 @@ pub unsafe extern "C" fn hf_trip(zone: *const ZoneConf, inflight: *mut InFlight)
     let budget = &(*zone).budgets[request.refused_by as usize % MAX_BUDGETS];
     let limit = &budget.limit;
     let key = AccountKey { budget: budget.id, actor: outcome.actor };
-    let account = match key.actor {
-        OVERFLOW_ACTOR => OVERFLOW.get_ptr_mut(key.budget),
-        _ => ACCOUNTS.get_ptr_mut(key),
-    };
-    let Some(account) = account else { return 0 };
+    let Some(account) = known_account(key) else { return 0 };
     let (now, mode) = (request.now, request.mode as u32);
     let throttles = request.on_trip == OnTrip::Throttle as u8;
-    let tenants_only = budget.who & request.who == 0;
     let mut reason = request.reason as u32;
 
     let lock = (&raw mut (*account).lock).cast();
     bpf_spin_lock(lock);
     let window = &mut (*account).window;
-    let latched =
-        if tenants_only { window.latches_tenants(now, mode) } else { window.is_latched(now, mode) };
-    if latched {
+    if is_latched(window, budget, request) {
         // Another op may have tripped it meanwhile.
         reason = Reason::Latched as u32;
     }
@@ -430,8 +420,8 @@ pub unsafe extern "C" fn hf_trip(zone: *const ZoneConf, inflight: *mut InFlight)
         (*account).events = 0;
     }
     (*account).events += 1;
-    // What sets the latch is always told; a refused detach sets none, nor does what costs more than a whole limit,
-    // and there can be any number of them.
+    // What sets the latch is always told; a refused detach sets none, nor does what costs more than
+    // a whole limit, and there can be any number of them.
     let sets_latch = reason != Reason::Latched as u32
         && reason != Reason::UnknownCost as u32
         && request.too_large == 0;
@@ -448,6 +438,23 @@ pub unsafe extern "C" fn hf_trip(zone: *const ZoneConf, inflight: *mut InFlight)
     request.first =
         (reason != Reason::Latched as u32 && request.too_large == 0 && request.quiet == 0) as u8;
     0
+}
+
+/// Only the limit of tenants holds for callers whom the budget leaves out.
+#[inline(always)]
+fn counts_tenants_only(budget: &BudgetConf, request: &Request) -> bool {
+    budget.who & request.who == 0
+}
+
+/// Whether an account refuses the caller because it has tripped. Its lock is held.
+#[inline(always)]
+fn is_latched(window: &Window, budget: &BudgetConf, request: &Request) -> bool {
+    let (now, mode) = (request.now, request.mode as u32);
+    if counts_tenants_only(budget, request) {
+        window.latches_tenants(now, mode)
+    } else {
+        window.is_latched(now, mode)
+    }
 }
 
 /// What is told of an account. Its lock is held.

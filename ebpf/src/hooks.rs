@@ -101,8 +101,8 @@ unsafe fn rename(
     let Some(fs) = Filesystem::of(Inode::sb(old_dir), control) else { return 0 };
     let moved = Victim::of(old_dentry as u64);
     let moves_dir = moved.is_dir();
-    if moves_dir && !begin_move(fs.dev) {
-        return ENOMEM;
+    if moves_dir {
+        begin_move(fs.dev);
     }
     // What overlayfs clears away in its upper layer holds no data: whiteouts, and directories that it found empty.
     let is_cleared = moved.is_whiteout() || exchange == STACKED_EXCHANGE && is_in_work(new_dentry);

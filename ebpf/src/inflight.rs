@@ -11,8 +11,8 @@ use aya_ebpf::{
     },
 };
 use holdfast_abi::{
-    AccountKey, Cost, Destroyed, HoldKey, MAX_RECORDS, OVERFLOW_ACTOR, Op, Receipt, TenantKey,
-    Trip, counter_index, moves_slot,
+    Account, AccountKey, Cost, Destroyed, HoldKey, MAX_RECORDS, OVERFLOW_ACTOR, Op, Receipt,
+    TenantKey, Trip, counter_index, moves_slot,
 };
 
 use crate::{
@@ -286,20 +286,21 @@ impl InFlight {
 }
 
 /// A directory is about to be moved: until the call has ended no label counts, and none from before
-/// afterwards. False if there is no memory to remember that.
+/// afterwards. Without memory to remember that, none counts from now on.
 #[inline(always)]
-pub unsafe fn begin_move(dev: u32) -> bool {
+pub unsafe fn begin_move(dev: u32) {
     let slot = moves_slot(dev);
-    let Some(inflight) = InFlight::create() else { return false };
-    inflight.moves += 1;
-    inflight.moves_slot = slot;
     if let Some(moves) = MOVES.get_ptr_mut(slot) {
         add(&raw mut (*moves).under_way, 1);
     }
-    true
+    if let Some(inflight) = InFlight::create() {
+        inflight.moves += 1;
+        inflight.moves_slot = slot;
+    }
 }
 
-/// The exit of a call that may have moved directories, also if another load of the programs counts by now.
+/// The exit of a call that may have moved directories, also if another load of the programs counts
+/// by now.
 #[inline(always)]
 pub unsafe fn end_moves() {
     if let Some(inflight) = InFlight::current() {
@@ -383,12 +384,7 @@ pub unsafe extern "C" fn hf_return(charge: *const Charge) -> u32 {
         return 0;
     }
     let key = AccountKey { budget: charge.key.budget, actor: charge.key.actor };
-    let account = if key.actor == OVERFLOW_ACTOR {
-        OVERFLOW.get_ptr_mut(key.budget)
-    } else {
-        ACCOUNTS.get_ptr_mut(key)
-    };
-    if let Some(account) = account {
+    if let Some(account) = known_account(key) {
         let (receipt, cost) = (charge.receipt, charge.cost);
         let spend = if receipt.has_tenant_spend() {
             let (budget, actor) = (key.budget, key.actor);
@@ -403,6 +399,15 @@ pub unsafe extern "C" fn hf_return(charge: *const Charge) -> u32 {
         bpf_spin_unlock(lock);
     }
     0
+}
+
+/// The account that was charged under this key; the shared one if everybody's was.
+#[inline(always)]
+pub unsafe fn known_account(key: AccountKey) -> Option<*mut Account> {
+    match key.actor {
+        OVERFLOW_ACTOR => OVERFLOW.get_ptr_mut(key.budget),
+        _ => ACCOUNTS.get_ptr_mut(key),
+    }
 }
 
 /// Adds one op and its cost to a row of the counter map.

@@ -159,7 +159,8 @@ impl Fields for u64 {
 impl Fields for *const Inode {
     #[inline(always)]
     fn field<T: Copy>(self, offset: usize, _: T) -> T {
-        // SAFETY: a pointer that the verifier knows as an inode, and an offset from the kernel's BTF.
+        // SAFETY: a pointer that the verifier knows as an inode, and an offset from the kernel's
+        // BTF.
         unsafe { load(self.cast(), offset) }
     }
 }
@@ -169,8 +170,8 @@ impl Fields for *const Inode {
 pub struct Victim<F = u64>(F);
 
 impl Victim {
-    /// That of a dentry which may be negative. With probes: kernels 6.6 and 6.12 take a loaded `d_inode` for never null and
-    /// would remove the check.
+    /// That of a dentry which may be negative. With probes: kernels 6.6 and 6.12 take a loaded
+    /// `d_inode` for never null and would remove the check.
     #[inline(always)]
     pub fn of(dentry: u64) -> Self {
         Self(probe(dentry, offset!(dentry_inode), 0))

@@ -137,7 +137,8 @@ pub static FRESH: LruHashMap<InodeKey, Made, { MAX_FRESH as usize }> = LruHashMa
 #[btf_map]
 pub static MARKS_LOST: Array<u64, 1> = Array::new();
 
-/// Local storage, which aya-ebpf has no type for: memory of a task or an inode that goes when that goes.
+/// Local storage, which aya-ebpf has no type for: memory of a task or an inode that goes when that
+/// goes.
 #[repr(C)]
 pub struct LocalStorage<T, const TYPE: usize> {
     r#type: *const [i32; TYPE],

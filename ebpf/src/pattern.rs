@@ -1,5 +1,6 @@
 //! Directories that match a pattern of the policy and are not known to the agent yet: below a
-//! *base*, names are compared with the patterns that go on there (see [`holdfast_abi::RootConf::BASE`]).
+//! *base*, names are compared with the patterns that go on there (see
+//! [`holdfast_abi::RootConf::BASE`]).
 
 use aya_ebpf::helpers::generated::bpf_loop;
 use holdfast_abi::{MAX_BASE_PATTERNS, MAX_PATTERN_NAMES, NameConf, PatternConf, PatternKey};
@@ -81,8 +82,9 @@ unsafe extern "C" fn compare(_index: u32, search: *mut Search) -> u64 {
     opaque(hf_compare(search) as u64) & 1
 }
 
-/// One name of one pattern, the one next to the base first. Returns 1 at the end. A global function, and one step a name instead
-/// of a loop of names in one of patterns: the verifier would follow each with each.
+/// One name of one pattern, the one next to the base first. Returns 1 at the end. A global
+/// function, and one step a name instead of a loop of names in one of patterns: the verifier would
+/// follow each with each.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub unsafe extern "C" fn hf_compare(search: *mut Search) -> u32 {

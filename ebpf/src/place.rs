@@ -177,7 +177,8 @@ struct Walk {
     pad: u32,
 }
 
-/// In no zone. (What leads to a zone then: see [`Place::on_the_way`].) Also the strict zone of a filesystem that has none.
+/// In no zone. (What leads to a zone then: see [`Place::on_the_way`].) Also the strict zone of a
+/// filesystem that has none.
 const OUTSIDE: u32 = FsConf::NO_ZONE;
 /// Not connected to the superblock's root, as files opened by handle can be.
 const UNKNOWN: u32 = u32::MAX - 1;
@@ -273,7 +274,8 @@ impl Filesystem {
         let none = opaque(0) as u32;
         let mut label = Label { epoch: Label::NONE, flips: self.flips, leads: none };
         if let Some(moves) = MOVES.get_ptr(moves_slot(self.dev)) {
-            // SAFETY: a map's value. Volatile: others change it meanwhile, and it is read before the walk.
+            // SAFETY: a map's value. Volatile: others change it meanwhile, and it is read before
+            // the walk.
             let Moves { epoch, under_way } = unsafe { read_volatile(moves) };
             if under_way == 0 {
                 label.epoch = epoch;

@@ -470,9 +470,10 @@ impl Executor {
         }
     }
 
-    /// Whether what is at the path of a root or base in force is no longer what the kernel was told, or the kernel programs entered
-    /// roots that are to be confirmed or removed. A path that is gone does not count, as the survey sees that; nor does a root
-    /// that is kept without a path.
+    /// Whether what is at the path of a root or base in force is no longer what the kernel was
+    /// told, or the kernel programs entered roots that are to be confirmed or removed. A path that
+    /// is gone does not count, as the survey sees that; nor does a root that is kept without a
+    /// path.
     fn is_stale(&mut self) -> bool {
         let Some(guard) = &mut self.guard else {
             return false;
@@ -489,13 +490,18 @@ impl Executor {
         // Nothing else than a directory is waited for, a FIFO for one.
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let open = |path: &Path| rustix::fs::open(path, flags, Mode::empty());
-        roots.into_iter().any(|(path, told)| match open(&path).map(|dir| guard.learn(dir.as_fd())) {
-            Ok(Ok(now)) => (now.ino, now.dev, now.generation) != (told.ino, told.dev, told.generation),
-            Ok(Err(error)) => {
-                warn!(%error, path = %path.display(), "cannot tell whether this is still the same directory");
-                false
+        roots.into_iter().any(|(path, told)| {
+            match open(&path).map(|dir| guard.learn(dir.as_fd())) {
+                Ok(Ok(now)) => {
+                    (now.ino, now.dev, now.generation) != (told.ino, told.dev, told.generation)
+                }
+                Ok(Err(error)) => {
+                    let path = path.display();
+                    warn!(%error, %path, "cannot tell whether this is still the same directory");
+                    false
+                }
+                Err(_) => false,
             }
-            Err(_) => false,
         })
     }
 

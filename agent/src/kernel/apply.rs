@@ -71,8 +71,15 @@ pub(super) fn apply(
     let mut bases = Vec::new();
     for base in &desired.bases {
         match learn_path(maps, &base.path, ResolveFlags::NO_SYMLINKS) {
+            Ok(learned) => bases.push((base, learned)),
             Err(KernelError::Io { source, .. }) if is_gone(&source) => {}
-            learned => bases.push((base, learned?)),
+            // A mount that does not work, or numbers its directories as it likes, keeps no policy
+            // out.
+            Err(error) => tracing::warn!(
+                %error,
+                path = %base.path.display(),
+                "what comes to match a pattern there is guarded only when the agent has seen it"
+            ),
         }
     }
     let canary = learn_path(maps, canary_dir, ResolveFlags::empty())?;

@@ -287,7 +287,8 @@ pub struct Guard {
 /// Waits until no op sees what was in force before: the programs run as RCU readers, and the kernel
 /// waits for all of them.
 fn grace() {
-    // Longer than any op takes to be decided, where no CPU is taken away: a kernel with `nohz_full` does not offer it.
+    // Longer than any op takes to be decided, where no CPU is taken away: a kernel with `nohz_full`
+    // does not offer it.
     const LONG: Duration = Duration::from_millis(500);
     if membarrier(MembarrierCommand::Global).is_err() {
         std::thread::sleep(LONG);

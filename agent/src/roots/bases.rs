@@ -87,7 +87,9 @@ impl<'a> Ways<'a> {
         if is_glob(&self.pattern.components()[names]) && !behind_glob {
             self.before_glob = Some((dir.to_owned(), path.clone()));
         }
-        if self.mounts.of(&path).is_none_or(|mount| mount.point != path) {
+        let is_root = self.mounts.of(&path).is_some_and(|mount| mount.point == path);
+        // A link can lead to what may never answer.
+        if !is_root || self.mounts.unanswering(&path).is_some() {
             return;
         }
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;

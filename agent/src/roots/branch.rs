@@ -132,8 +132,8 @@ fn same_tenant(zone: &Zone, one: &Root, other: &Root) -> bool {
     tenant(one) == tenant(other)
 }
 
-/// By device. Inode numbers of one filesystem are used as they are; those of each other one are combined with a number of
-/// its own. (Inode numbers do not use the highest bit.)
+/// By device. Inode numbers of one filesystem are used as they are; those of each other one are
+/// combined with a number of its own. (Inode numbers do not use the highest bit.)
 pub(super) fn salts(roots: &[Root]) -> HashMap<u64, u64> {
     let mut salts: HashMap<u64, u64> = HashMap::new();
     for root in roots {

@@ -16,8 +16,9 @@ pub struct Control {
     pub instance: u64,
     /// Another load of the programs that counts as well, while it takes over; 0 for none.
     pub successor: u64,
-    /// How often a policy came into force: its lowest bit is the bank of the one that is, and what was known of places before is
-    /// forgotten. One word, so that nobody sees one policy's bank beside another's number.
+    /// How often a policy came into force: its lowest bit is the bank of the one that is, and what
+    /// was known of places before is forgotten. One word, so that nobody sees one policy's bank
+    /// beside another's number.
     pub flips: u32,
     /// `FLAG_*`.
     pub flags: u32,

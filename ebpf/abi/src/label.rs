@@ -9,8 +9,8 @@ pub struct Label {
     pub epoch: u64,
     /// [`crate::Control::flips`] then.
     pub flips: u32,
-    /// Bits of the patterns that it is on the way to. If there are none, what is in it is in no zone
-    /// either, unless it is a root.
+    /// Bits of the patterns that it is on the way to. If there are none, what is in it is in no
+    /// zone either, unless it is a root.
     pub leads: u32,
 }
 

@@ -1,6 +1,6 @@
 //! Patterns of paths, as the kernel programs match them: below a *base*, the root of a mount that a
-//! pattern leads through, a directory that matches belongs to the zone from its first moment on. The
-//! agent enters it as a root a little later.
+//! pattern leads through, a directory that matches belongs to the zone from its first moment on.
+//! The agent enters it as a root a little later.
 
 use crate::RootConf;
 

@@ -96,7 +96,8 @@ impl TenantSpend {
                 bytes = bytes.wrapping_add(part.bytes);
             }
         };
-        // Not a loop: the compiler may end one by comparing pointers, which the verifier cannot follow.
+        // Not a loop: the compiler may end one by comparing pointers, which the verifier cannot
+        // follow.
         let [a, b, c, d, e, f, g, h] = &self.parts;
         add(a);
         add(b);
