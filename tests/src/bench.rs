@@ -1,5 +1,5 @@
-//! What the guard costs: kernel instructions for one unlink and for other ops, with and without it; and how soon a release
-//! takes effect.
+//! What the guard costs: kernel instructions for one unlink and for other ops, with and without it;
+//! and how soon a release takes effect.
 //!
 //! It needs a VM whose clock moves one nanosecond for each instruction (`qemu -icount shift=0,sleep=off -smp 1`): then
 //! CLOCK_MONOTONIC counts instructions, the same ones every time. On any other machine the figures are
@@ -135,15 +135,16 @@ fn round(dir: &Path) -> Result<u64> {
     age_files()?;
     rustix::fs::sync();
     let dir = rustix::fs::open(dir, OFlags::PATH | OFlags::DIRECTORY, Mode::empty())?;
-    let before = now();
+    let before = now(ClockId::Monotonic);
     for name in &names {
         rustix::fs::unlinkat(&dir, name.as_str(), AtFlags::empty())?;
     }
-    Ok(now() - before)
+    Ok(now(ClockId::Monotonic) - before)
 }
 
-fn now() -> u64 {
-    let now = clock_gettime(ClockId::Monotonic);
+/// Nanoseconds of a clock.
+fn now(clock: ClockId) -> u64 {
+    let now = clock_gettime(clock);
     now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
 }
 

@@ -5,7 +5,9 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use anyhow::Result;
-use rustix::time::{ClockId, clock_gettime};
+use rustix::time::ClockId;
+
+use super::now;
 
 const COUNT: u64 = 1000;
 const ROUNDS: usize = 2;
@@ -39,11 +41,8 @@ fn both(path: &Path) -> Result<()> {
 /// A column: where, and what each op costs there.
 pub(super) type Column = (&'static str, [u64; CASES.len()]);
 
-/// What this thread has done, without what the agent does meanwhile.
-fn now() -> u64 {
-    let now = clock_gettime(ClockId::ThreadCPUTime);
-    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
-}
+/// What this thread does, without what the agent does meanwhile.
+const CLOCK: ClockId = ClockId::ThreadCPUTime;
 
 /// Measures all ops in one directory.
 pub(super) fn measure(place: &'static str, dir: &Path) -> Result<Column> {
@@ -54,9 +53,9 @@ pub(super) fn measure(place: &'static str, dir: &Path) -> Result<Column> {
             fs::create_dir_all(&dir)?;
             let paths: Vec<_> = (0..COUNT).map(|n| dir.join(format!("f{n:05}"))).collect();
             paths.iter().try_for_each(|path| prepare(path))?;
-            let before = now();
+            let before = now(CLOCK);
             paths.iter().try_for_each(|path| op(path))?;
-            *best = (*best).min((now() - before) / COUNT);
+            *best = (*best).min((now(CLOCK) - before) / COUNT);
             fs::remove_dir_all(&dir)?;
         }
     }

@@ -2,6 +2,8 @@
 
 use anyhow::{Result, anyhow};
 
+use rustix::time::ClockId;
+
 use super::now;
 
 const THREADS: u64 = 1000;
@@ -11,11 +13,11 @@ const ROUNDS: usize = 3;
 pub(super) fn measure() -> Result<u64> {
     let mut best = u64::MAX;
     for _ in 0..ROUNDS {
-        let before = now();
+        let before = now(ClockId::Monotonic);
         for _ in 0..THREADS {
             std::thread::spawn(|| {}).join().map_err(|_| anyhow!("a thread panicked"))?;
         }
-        best = best.min((now() - before) / THREADS);
+        best = best.min((now(ClockId::Monotonic) - before) / THREADS);
     }
     Ok(best)
 }

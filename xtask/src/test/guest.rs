@@ -3,7 +3,6 @@
 use std::io::{Write, stdout};
 use std::path::PathBuf;
 use std::process::Command;
-use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -44,9 +43,9 @@ const WAYS: [Way; 5] = [
     Way { systemd: true, beside: true, ..Way::new("package", 15) },
 ];
 
-/// Runs the scenarios on these kernels, in each way to boot them. The kernels run at the same time, and what waits beside the
-/// rest: a scenario rarely keeps more than one CPU busy. What one kernel is enough for is run on the first or the last of them,
-/// unless it is named or it is night.
+/// Runs the scenarios on these kernels, in each way to boot them. The kernels run at the same time,
+/// and what waits beside the rest: a scenario rarely keeps more than one CPU busy. What one kernel
+/// is enough for is run on the first or the last of them, unless it is named or it is night.
 pub fn run(
     kernels: &[String],
     filter: Option<&str>,
@@ -73,7 +72,6 @@ pub fn run(
             if nightly || filter.is_some() {
                 parts.clear();
             }
-            let parts = Arc::new(parts);
             for beside in [false, true] {
                 let is_here =
                     move |way: &&&Way| way.beside == beside && (!way.systemd || number == 0);

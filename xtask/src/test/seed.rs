@@ -40,7 +40,7 @@ impl Seed {
         format!("{} {PROPTEST}={}", self.assignment(), self.0)
     }
 
-    /// It as a word for the shell.
+    /// The seed as a word for the shell.
     pub fn assignment(self) -> String {
         format!("{VARIABLE}={}", self.0)
     }
