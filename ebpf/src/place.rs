@@ -243,8 +243,8 @@ impl Filesystem {
     #[inline(always)]
     pub unsafe fn find<const STAYS: bool>(&self, start: *const Dentry) -> Place {
         let mut place = Place::outside();
-        let mut label = self.label();
-        let is_known = is_labelled::<STAYS>(start, self.bank, &label);
+        let epoch = self.epoch();
+        let is_known = is_labelled::<STAYS>(start, epoch, self.flips);
         if !is_known {
             walk(start, self.sb, self.bank, &raw mut place);
         }
@@ -262,39 +262,32 @@ impl Filesystem {
             (&raw const place).cast(),
         );
         if STAYS && !is_known && copy.is_outside() {
-            label.leads = copy.tenant as u32;
-            set_label(start, &label);
+            set_label(start, epoch, self.flips, copy.tenant as u32);
         }
         self.or_strict(copy)
     }
 
-    /// What a directory in no zone is labelled with now: nothing while directories are being moved.
+    /// [`Moves::epoch`] now; [`Label::NONE`] while directories are being moved.
     #[inline(always)]
-    fn label(&self) -> Label {
-        let none = opaque(0) as u32;
-        let mut label = Label { epoch: Label::NONE, flips: self.flips, leads: none };
-        if let Some(moves) = MOVES.get_ptr(moves_slot(self.dev)) {
-            // SAFETY: a map's value. Volatile: others change it meanwhile, and it is read before
-            // the walk.
-            let Moves { epoch, under_way } = unsafe { read_volatile(moves) };
-            if under_way == 0 {
-                label.epoch = epoch;
-            }
-        }
-        label
+    fn epoch(&self) -> u64 {
+        let Some(moves) = MOVES.get_ptr(moves_slot(self.dev)) else { return Label::NONE };
+        // SAFETY: a map's value. Volatile: others change it meanwhile, and it is read before the
+        // walk.
+        let Moves { epoch, under_way } = unsafe { read_volatile(moves) };
+        if under_way == 0 { epoch } else { Label::NONE }
     }
 }
 
 /// Whether a directory is known to be in no zone; if it goes, also by what it is in.
 #[inline(never)]
-unsafe fn is_labelled<const STAYS: bool>(dir: *const Dentry, bank: u32, now: &Label) -> bool {
+unsafe fn is_labelled<const STAYS: bool>(dir: *const Dentry, epoch: u64, flips: u32) -> bool {
     let mut inode = Dentry::inode(dir);
-    if inode.is_null() || now.epoch == Label::NONE {
+    if inode.is_null() || epoch == Label::NONE {
         return false;
     }
     if !STAYS {
         let (ino, dev) = (Inode::ino(inode), SuperBlock::dev(Inode::sb(inode)));
-        if ROOTS.get(RootKey { ino, dev, bank }).is_some() {
+        if ROOTS.get(RootKey { ino, dev, bank: flips & 1 }).is_some() {
             return false;
         }
         inode = Dentry::inode(Dentry::parent(dir));
@@ -304,12 +297,14 @@ unsafe fn is_labelled<const STAYS: bool>(dir: *const Dentry, bank: u32, now: &La
     }
     let found: *const Label =
         bpf_inode_storage_get(LABELS.as_ptr(), inode.cast_mut().cast(), null_mut(), 0).cast();
-    found.as_ref().is_some_and(|label| label.is_current(now) && (STAYS || label.leads == 0))
+    found
+        .as_ref()
+        .is_some_and(|label| label.is_current(epoch, flips) && (STAYS || label.leads == 0))
 }
 
 /// Remembers that a directory is in no zone. Where there is no memory it is looked up again.
 #[inline(never)]
-unsafe fn set_label(dir: *const Dentry, now: &Label) {
+unsafe fn set_label(dir: *const Dentry, epoch: u64, flips: u32, leads: u32) {
     let inode = Dentry::inode(dir);
     if inode.is_null() {
         return;
@@ -320,9 +315,9 @@ unsafe fn set_label(dir: *const Dentry, now: &Label) {
     if let Some(label) = label.as_mut() {
         // Nobody is to see a part of it.
         write_volatile(&raw mut label.epoch, Label::NONE);
-        write_volatile(&raw mut label.flips, now.flips);
-        write_volatile(&raw mut label.leads, now.leads);
-        write_volatile(&raw mut label.epoch, now.epoch);
+        write_volatile(&raw mut label.flips, flips);
+        write_volatile(&raw mut label.leads, leads);
+        write_volatile(&raw mut label.epoch, epoch);
     }
 }
 

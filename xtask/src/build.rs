@@ -1,5 +1,6 @@
 //! Builds the kernel programs, then the static binaries with the programs inside.
 
+use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -77,6 +78,12 @@ pub fn ebpf_cargo(toolchain: &Toolchain, subcommand: &str) -> Command {
     };
     command.args(["--quiet", "--release", "--bin", "holdfast", "--target", paths::BPF_TARGET]);
     command.env_remove("RUSTUP_TOOLCHAIN").env_remove("RUSTFLAGS");
+    // Another profile makes other programs, of which the verifier takes some and refuses others.
+    let profiles = env::vars_os().map(|(name, _)| name);
+    for name in profiles.filter(|name| name.to_string_lossy().starts_with("CARGO_PROFILE_")) {
+        command.env_remove(name);
+    }
+    command.env("CARGO_INCREMENTAL", "0");
     command.env("CARGO_TARGET_DIR", paths::ebpf().join("target")).current_dir(paths::ebpf());
     command
 }

@@ -40,8 +40,8 @@ impl Label {
 
     /// Whether it still says where its directory is.
     #[inline(always)]
-    pub const fn is_current(&self, now: &Self) -> bool {
-        self.epoch == now.epoch && self.flips == now.flips
+    pub const fn is_current(&self, epoch: u64, flips: u32) -> bool {
+        self.epoch == epoch && self.flips == flips
     }
 }
 
