@@ -42,7 +42,9 @@ pub struct Request {
     pub now: u64,
     /// The dentry the op is about, for the path in the event.
     pub dentry: u64,
+    /// What it is about: inode number, generation and, to be read by probes, the inode itself.
     pub ino: u64,
+    pub inode: u64,
     pub unit: u64,
     /// The dentry of the zone's root, or 0.
     pub root: u64,
@@ -54,6 +56,7 @@ pub struct Request {
     pub login_uid: u32,
     /// Owner and `i_mode` of what the op is about.
     pub owner: u32,
+    pub generation: u32,
     pub file_mode: u16,
     /// A [`Call`].
     pub call: u8,
@@ -61,6 +64,9 @@ pub struct Request {
     pub op: u8,
     pub who: u8,
     pub is_kernel: u8,
+    /// A thread of the kernel that works for no process: no exit is seen of what it does by
+    /// `notify_change` alone, as nfsd does.
+    pub is_thread: u8,
     pub is_strict: u8,
     // Filled in while deciding.
     pub verdict: u8,
@@ -106,6 +112,8 @@ impl Request {
         self.now = bpf_ktime_get_boot_ns();
         self.dentry = dentry;
         self.ino = victim.ino();
+        self.inode = victim.address();
+        self.generation = victim.generation();
         self.unit = bpf_get_current_cgroup_id();
         self.root = place.root;
         self.dev = fs.dev;
@@ -120,6 +128,7 @@ impl Request {
         self.op = op as u8;
         self.who = if is_operator { Who::OPERATOR_BIT } else { Who::OWNER_BIT };
         self.is_kernel = caller.is_kernel as u8;
+        self.is_thread = caller.is_thread as u8;
         self.is_strict = place.is_strict() as u8;
         // A zero for each: of one for all, or of plain ones, the compiler would make a call to memset.
         self.mode = opaque(0) as u8;

@@ -1,8 +1,9 @@
 //! Records of what was really destroyed, for the manifest.
 //!
-//! A record is made when an op is let through, while its names are still what they were, and kept with the running task. It is
-//! sent when the call has ended well, and dropped when it has failed. So the agent never has to take anything back. Where nobody saw
-//! the call end, the record is sent when the task starts its next op, and says so.
+//! A record is made when an op is let through, while its names are still what they were, and kept
+//! with the running task. It is sent when the call has ended well, and dropped when it has failed.
+//! That of an unlink, which hardly ever fails after its hook, is sent at once, and another if it has
+//! failed after all. Where nobody sees the call end, the record says so.
 
 use aya_ebpf::{
     bindings::BPF_RB_NO_WAKEUP,
@@ -14,12 +15,12 @@ use aya_ebpf::{
     },
 };
 use holdfast_abi::{
-    Destroyed, GONE_CUT, GONE_OBSERVED, GONE_STRICT, GONE_UNSEEN, MAX_DEPTH, MAX_RECORDS,
-    MAX_TENANT_DEPTH, NAMES_LEVELS, NAMES_ROOM, Verdict, ZoneConf,
+    Destroyed, GONE_CUT, GONE_OBSERVED, GONE_STRICT, GONE_UNDONE, GONE_UNSEEN, MAX_DEPTH,
+    MAX_RECORDS, MAX_TENANT_DEPTH, NAMES_LEVELS, NAMES_ROOM, Verdict, ZoneConf,
 };
 
 use crate::{
-    inflight::InFlight,
+    inflight::{Call, InFlight},
     kernel::{add, offset, opaque, probe},
     maps::{DESTROYED, ZONE_COUNTERS},
 };
@@ -72,6 +73,9 @@ pub unsafe extern "C" fn hf_destroyed(zone: *const ZoneConf, inflight: *mut InFl
     }
     if request.is_strict != 0 {
         flags |= GONE_STRICT;
+    }
+    if request.is_thread != 0 && request.call == Call::Setattr as u8 {
+        flags |= GONE_UNSEEN;
     }
     let record: *mut Destroyed = record;
     hf_names(record, request.dentry, request.root);
@@ -192,12 +196,12 @@ unsafe fn names(
     (used, dentry == root)
 }
 
-/// Sends what the running task has recorded: the call has ended well.
+/// Sends what the running task has recorded: the call has ended well, or it will.
 #[inline(always)]
 pub unsafe fn tell(inflight: &mut InFlight) {
     if inflight.pending[0] != 0 {
         inflight.pending[0] = 0;
-        hf_tell(&raw const inflight.records[0]);
+        inflight.told = hf_tell(&raw const inflight.records[0]);
     }
     if inflight.pending[1] != 0 {
         inflight.pending[1] = 0;
@@ -215,7 +219,20 @@ pub unsafe fn tell_unseen(inflight: &mut InFlight) {
     }
 }
 
-/// Sends one record. A global function, like [`crate::decide::hf_decide`].
+/// Takes back what was told of a call before it failed.
+#[inline(always)]
+pub unsafe fn undo_told(inflight: &mut InFlight) {
+    if inflight.told != 0 {
+        inflight.told = 0;
+        let record = &mut inflight.records[0];
+        record.flags |= GONE_UNDONE;
+        (record.names_len, record.tenant_len) = (0, 0);
+        hf_tell(record);
+    }
+}
+
+/// Sends one record. Returns 1 if there was room. A global function, like
+/// [`crate::decide::hf_decide`].
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub unsafe extern "C" fn hf_tell(record: *const Destroyed) -> u32 {
@@ -231,8 +248,9 @@ pub unsafe extern "C" fn hf_tell(record: *const Destroyed) -> u32 {
     // Nobody is woken for it: the agent looks several times a second, and the op does not pay for that.
     if DESTROYED.output_untyped::<[u8]>(bytes, BPF_RB_NO_WAKEUP.into()).is_err() {
         lost(record.slot, bpf_ktime_get_boot_ns());
+        return 0;
     }
-    0
+    1
 }
 
 /// Counts a record that is missing.

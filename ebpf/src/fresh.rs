@@ -13,7 +13,7 @@ use holdfast_abi::{InodeKey, Made, Op};
 use crate::{
     hooks::current_control,
     inflight::{Call, InFlight},
-    kernel::{Inode, SuperBlock, offset, probe},
+    kernel::Inode,
     maps::FRESH,
     place::Filesystem,
 };
@@ -33,15 +33,12 @@ pub fn hf_made(ctx: FEntryContext) -> i32 {
 #[inline(always)]
 unsafe fn made(inode: *const Inode) {
     let Some(control) = current_control() else { return };
-    let sb = Inode::sb(inode);
-    if Filesystem::of(sb, control).is_none() {
+    let fs = Filesystem::of(Inode::sb(inode), control);
+    if fs.conf().is_none() {
         return;
     }
-    let key = InodeKey {
-        ino: Inode::ino(inode),
-        dev: SuperBlock::dev(sb),
-        generation: Inode::generation(inode),
-    };
+    let key =
+        InodeKey { ino: Inode::ino(inode), dev: fs.dev, generation: Inode::generation(inode) };
     let made = Made { unit: bpf_get_current_cgroup_id(), time_ns: bpf_ktime_get_boot_ns() };
     // Without an entry it is a file like any other.
     let _ = FRESH.insert(key, made, 0);
@@ -63,12 +60,7 @@ pub unsafe extern "C" fn hf_is_fresh(inflight: *const InFlight, tripped: u64) ->
     if !is_rmdir && 1u16 << (request.op & 7) & goes == 0 {
         return 0;
     }
-    let inode: u64 = probe(request.dentry, offset!(dentry_inode), 0);
-    let key = InodeKey {
-        ino: request.ino,
-        dev: request.dev,
-        generation: probe(inode, offset!(inode_generation), 0),
-    };
+    let key = InodeKey { ino: request.ino, dev: request.dev, generation: request.generation };
     match FRESH.get(key) {
         Some(made) => made.is_fresh(request.unit, tripped, request.now) as u32,
         None => 0,

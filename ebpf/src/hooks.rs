@@ -10,6 +10,7 @@ use holdfast_abi::{Control, Learned, Op};
 
 use crate::{
     decide::{ENOMEM, EPERM, KEEPS_ALL, hf_decide, hf_no_memory},
+    destroyed::tell,
     hold::ERESTARTNOINTR,
     inflight::{Call, InFlight, begin_move, end_moves, settle, settle_rename},
     kernel::{Dentry, Fields, File, Iattr, Inode, RenameData, Victim, instance, offset, probe},
@@ -48,21 +49,21 @@ pub fn hf_rmdir(ctx: LsmContext) -> i32 {
 
 #[inline(always)]
 unsafe fn remove(dir: *const Inode, dentry: *const Dentry, call: Call) -> i32 {
-    let Some(control) = enter() else { return 0 };
-    let Some(fs) = Filesystem::of(Inode::sb(dir), control) else { return 0 };
+    let Some(control) = current_control() else { return 0 };
+    let inode = Dentry::inode(dentry);
+    if inode.is_null() {
+        return 0;
+    }
+    let fs = Filesystem::of(Inode::sb(dir), control);
     let is_dir = call == Call::Rmdir;
     let place = match is_dir {
-        true => fs.find::<false>(dentry),
+        true => fs.locate_victim(dentry, inode),
         false => fs.locate(Dentry::parent(dentry)),
     };
     if place.is_outside() {
         return 0;
     }
     // `vfs_unlink` has locked the file: its links cannot change under us.
-    let inode = Dentry::inode(dentry);
-    if inode.is_null() {
-        return 0;
-    }
     let victim = Victim::loaded(inode);
     if !is_dir && victim.nlink() > 1 {
         return 0;
@@ -91,26 +92,29 @@ unsafe fn rename(
     new_dentry: *const Dentry,
 ) -> i32 {
     let Some(control) = current_control() else { return 0 };
-    let mut exchange = 0;
-    if let Some(inflight) = InFlight::current() {
-        exchange = inflight.exchange;
-        if exchange == 0 {
-            inflight.start_anew();
-        }
-    }
-    let Some(fs) = Filesystem::of(Inode::sb(old_dir), control) else { return 0 };
+    let fs = Filesystem::of(Inode::sb(old_dir), control);
     let moved = Victim::of(old_dentry as u64);
     let moves_dir = moved.is_dir();
+    let mut exchange = 0;
     if moves_dir {
+        if fs.conf().is_none() {
+            return 0;
+        }
+        exchange = InFlight::start_rename();
         begin_move(fs.dev);
     }
-    // What overlayfs clears away in its upper layer holds no data: whiteouts, and directories that it found empty.
-    let is_cleared = moved.is_whiteout() || exchange == STACKED_EXCHANGE && is_in_work(new_dentry);
-
     let start = if moves_dir { old_dentry } else { Dentry::parent(old_dentry) };
     let source = fs.locate(start);
     let stays = !moves_dir && old_dir == new_dir;
     let mut destination = if stays { source } else { fs.locate(Dentry::parent(new_dentry)) };
+    if !moves_dir {
+        if source.is_outside() && destination.is_outside() {
+            return 0;
+        }
+        exchange = InFlight::start_rename();
+    }
+    // What overlayfs clears away in its upper layer holds no data: whiteouts, and directories that it found empty.
+    let is_cleared = moved.is_whiteout() || exchange == STACKED_EXCHANGE && is_in_work(new_dentry);
 
     // One place where each side is decided: every copy costs stack, and the verifier's patience.
     if !source.is_outside() && !is_cleared {
@@ -195,12 +199,12 @@ pub fn hf_link(ctx: LsmContext) -> i32 {
 
 #[inline(always)]
 unsafe fn link(old_dentry: *const Dentry, new_dentry: *const Dentry) -> i32 {
-    let Some(control) = enter() else { return 0 };
+    let Some(control) = current_control() else { return 0 };
     let inode = Dentry::inode(old_dentry);
     if inode.is_null() {
         return 0;
     }
-    let Some(fs) = Filesystem::of(Inode::sb(inode), control) else { return 0 };
+    let fs = Filesystem::of(Inode::sb(inode), control);
     let source = fs.locate(Dentry::parent(old_dentry));
     let victim = Victim::loaded(inode);
     // A file that has no name yet (O_TMPFILE) is in no zone.
@@ -246,12 +250,12 @@ unsafe fn truncate(dentry: *const Dentry, attr: *const Iattr) -> i32 {
     if Iattr::valid(attr) & ATTR_SIZE == 0 {
         return 0;
     }
-    let Some(control) = enter() else { return 0 };
+    let Some(control) = current_control() else { return 0 };
     let inode = Dentry::inode(dentry);
     if inode.is_null() {
         return 0;
     }
-    let Some(fs) = Filesystem::of(Inode::sb(inode), control) else { return 0 };
+    let fs = Filesystem::of(Inode::sb(inode), control);
     let victim = Victim::loaded(inode);
     let nlink = victim.nlink();
     let new_size = Iattr::size(attr);
@@ -312,22 +316,33 @@ macro_rules! exit {
     )+ };
 }
 // Each twice: the kernel skips a tracing program (but not an LSM program) that would run while the same one is
-// preempted on the same CPU. What the first settles, the second finds settled.
-exit!(hf_unlink_exit hf_unlink_exit_again, "vfs_unlink", |ctx, status| unsafe {
-    settle(Call::Unlink, ctx.arg(2), status)
-});
+// preempted on the same CPU. What the first settles, the second finds settled. Unlink has none: see
+// [`InFlight::start_anew`].
 exit!(hf_rmdir_exit hf_rmdir_exit_again, "vfs_rmdir", |ctx, status| unsafe {
     settle(Call::Rmdir, ctx.arg(2), status)
 });
 exit!(hf_link_exit hf_link_exit_again, "vfs_link", |ctx, status| unsafe {
     settle(Call::Link, ctx.arg(0), status)
 });
-exit!(hf_setattr_exit hf_setattr_exit_again, "notify_change", |ctx, status| unsafe {
+// Not of `notify_change`: chmod, chown and utimes go through that, too.
+exit!(hf_truncate_exit hf_truncate_exit_again, "do_truncate", |ctx, status| unsafe {
     settle(Call::Setattr, ctx.arg(1), status)
 });
 exit!(hf_rename_exit hf_rename_exit_again, "vfs_rename", |ctx, status| unsafe {
     settle_rename(RenameData::dentries(ctx.arg(0)), status)
 });
+
+/// A thread ends: what its last op was charged is settled. From `do_exit`.
+#[fentry(function = "exit_signals")]
+pub fn hf_end(_: FEntryContext) -> i32 {
+    // SAFETY: it touches what the running task has in flight.
+    unsafe {
+        if let Some(inflight) = InFlight::current() {
+            inflight.start_anew();
+        }
+    }
+    0
+}
 
 /// Tells the agent what the kernel calls an inode: it asks by flock(2) on an open descriptor. stat(2) would not do:
 /// its device numbers differ from the superblock's on some file systems.
@@ -362,16 +377,6 @@ pub fn current_control() -> Option<&'static Control> {
     (control.instance == own || control.successor == own).then_some(control)
 }
 
-/// [`current_control`], for a hook that starts an op: whatever the task did before is over.
-#[inline(always)]
-unsafe fn enter() -> Option<&'static Control> {
-    let control = current_control()?;
-    if let Some(inflight) = InFlight::current() {
-        inflight.start_anew();
-    }
-    Some(control)
-}
-
 #[inline(always)]
 unsafe fn decide_at<F: Fields>(
     op: Op,
@@ -383,8 +388,15 @@ unsafe fn decide_at<F: Fields>(
 ) -> i32 {
     let status = match InFlight::create() {
         Some(inflight) => {
+            if call != Call::Rename {
+                inflight.start_anew();
+            }
             inflight.request.fill(op, call, fs, place, victim, kept);
-            hf_decide(inflight)
+            let status = hf_decide(inflight);
+            if call == Call::Unlink || call == Call::Setattr && inflight.request.is_thread != 0 {
+                tell(inflight);
+            }
+            status
         }
         None => hf_no_memory(fs.bank, place.zone),
     };

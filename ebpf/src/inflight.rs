@@ -18,8 +18,8 @@ use holdfast_abi::{
 use crate::{
     allow::return_grant,
     decide::Request,
-    destroyed::{tell, tell_unseen},
-    kernel::{add, has_links, opaque},
+    destroyed::{tell, tell_unseen, undo_told},
+    kernel::{add, has_links, inode_of, offset, opaque, probe},
     maps::{ACCOUNTS, COUNTERS, HOLDS, IN_FLIGHT, MOVES, OVERFLOW, TENANTS},
 };
 
@@ -120,6 +120,9 @@ pub struct InFlight {
     count: [Counted; MAX_OPS],
     /// For the first of the counted ops: whether it has a record that was not sent yet.
     pub pending: [u32; MAX_RECORDS],
+    /// Whether the first record was sent before the call had ended.
+    pub told: u32,
+    pad: u32,
     pub records: [Destroyed; MAX_RECORDS],
 }
 
@@ -142,12 +145,24 @@ impl InFlight {
         bpf_task_storage_get(IN_FLIGHT.as_ptr(), task.cast(), core::ptr::null_mut(), flags).cast()
     }
 
-    /// Forgets an earlier op whose exit was not seen. It may well have happened: what it destroyed is told.
+    /// Settles the op before, if that is not done: nobody looks at how an unlink ends, and an exit
+    /// can be missed.
     #[inline(always)]
     pub unsafe fn start_anew(&mut self) {
-        self.end_moves();
-        tell_unseen(self);
-        self.disarm();
+        if self.armed | self.moves != 0 {
+            hf_settle_late(self);
+        }
+    }
+
+    /// The same at the start of a rename. Returns [`Self::exchange`]: the second call of two goes on.
+    #[inline(always)]
+    pub unsafe fn start_rename() -> u32 {
+        let Some(inflight) = Self::current() else { return 0 };
+        let exchange = inflight.exchange;
+        if exchange == 0 {
+            inflight.start_anew();
+        }
+        exchange
     }
 
     /// Directories are moved no longer, by this task.
@@ -163,9 +178,13 @@ impl InFlight {
         }
     }
 
-    /// Forgets the records from op number `first` on: those ops have failed.
+    /// Ops from number `first` on, and the charges from number `charges` on, have failed: takes all
+    /// of it back.
     #[inline(always)]
-    fn drop_records(&mut self, first: u32) {
+    unsafe fn undo(&mut self, first: u32, charges: u32) {
+        self.return_charges(charges);
+        self.uncount(first);
+        undo_told(self);
         if first == 0 {
             self.pending[0] = 0;
         }
@@ -182,6 +201,7 @@ impl InFlight {
         self.charges = zero;
         self.counted = zero;
         self.replaces = zero;
+        self.told = zero;
     }
 
     /// Remembers a charge. There is room: a call makes at most one for each budget of two zones.
@@ -318,21 +338,59 @@ pub unsafe fn forget_labels(dev: u32) {
 
 /// The exit of a call about `dentry`: gives back what was charged if it failed.
 ///
-/// The dentry is compared because an exit can be missed: what another call left behind is not this call's to give
-/// back.
+/// The dentry is compared because an exit can be missed: what another call left behind is not this
+/// call's to give back. A truncation through a stacked filesystem ends with the dentry of that.
 #[inline(always)]
 pub unsafe fn settle(call: Call, dentry: u64, status: i32) {
     let Some(inflight) = InFlight::current() else { return };
-    if inflight.armed != call as u32 || inflight.dentry != dentry {
+    if inflight.armed != call as u32
+        || inflight.dentry != dentry && !is_stacked(call, dentry, inflight.request.dev)
+    {
         return;
     }
     if status != 0 {
-        inflight.return_charges(0);
-        inflight.uncount(0);
-        inflight.drop_records(0);
+        inflight.undo(0, 0);
     }
     tell(inflight);
     inflight.disarm();
+}
+
+#[inline(always)]
+fn is_stacked(call: Call, dentry: u64, dev: u32) -> bool {
+    let sb: u64 = probe(inode_of(dentry), offset!(inode_sb), 0);
+    call == Call::Setattr && probe(sb, offset!(sb_dev), dev) != dev
+}
+
+/// Settles what the running task did last, of which no exit was seen. A global function, like
+/// [`crate::decide::hf_decide`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub unsafe extern "C" fn hf_settle_late(inflight: *mut InFlight) -> u32 {
+    if inflight.is_null() {
+        return 0;
+    }
+    let inflight = &mut *inflight;
+    inflight.end_moves();
+    if inflight.armed == Call::Unlink as u32 {
+        if is_still_there(&inflight.request) {
+            inflight.undo(0, 0);
+        }
+    } else {
+        tell_unseen(inflight);
+    }
+    inflight.disarm();
+    0
+}
+
+/// Whether the file of the last op has its name still. One that is gone has no links, and what
+/// comes to its memory is another inode.
+#[inline(always)]
+fn is_still_there(request: &Request) -> bool {
+    let inode = request.inode;
+    has_links(inode)
+        && probe(inode, offset!(inode_ino), 0) == request.ino
+        && probe(inode, offset!(inode_generation), 0) == request.generation
+        && probe(probe(inode, offset!(inode_sb), 0), offset!(sb_dev), 0) == request.dev
 }
 
 /// The exit of a rename of the first dentry to the second.
@@ -345,14 +403,10 @@ pub unsafe fn settle_rename(dentries: (u64, u64), status: i32) {
         return;
     }
     if status != 0 {
-        inflight.return_charges(0);
-        inflight.uncount(0);
-        inflight.drop_records(0);
-    } else if inflight.replaces != 0 && has_links(new) {
+        inflight.undo(0, 0);
+    } else if inflight.replaces != 0 && has_links(inode_of(new)) {
         // The name was replaced, but the file lives on under another: nothing was destroyed.
-        inflight.return_charges(inflight.replace_charges);
-        inflight.uncount(inflight.replace_counted);
-        inflight.drop_records(inflight.replace_counted);
+        inflight.undo(inflight.replace_counted, inflight.replace_charges);
     }
     tell(inflight);
     inflight.disarm();

@@ -143,12 +143,19 @@ impl Inode {
 
 /// How the fields of an inode are read.
 pub trait Fields: Copy {
+    /// Where it is.
+    fn address(self) -> u64;
     /// One field; `fallback` if it cannot be read.
     fn field<T: Copy>(self, offset: usize, fallback: T) -> T;
 }
 
 /// With probes: at an address that may be null.
 impl Fields for u64 {
+    #[inline(always)]
+    fn address(self) -> u64 {
+        self
+    }
+
     #[inline(always)]
     fn field<T: Copy>(self, offset: usize, fallback: T) -> T {
         probe(self, offset, fallback)
@@ -157,6 +164,11 @@ impl Fields for u64 {
 
 /// With loads, which cost a sixtieth of a probe: the verifier knows the pointer.
 impl Fields for *const Inode {
+    #[inline(always)]
+    fn address(self) -> u64 {
+        self as u64
+    }
+
     #[inline(always)]
     fn field<T: Copy>(self, offset: usize, _: T) -> T {
         // SAFETY: a pointer that the verifier knows as an inode, and an offset from the kernel's
@@ -192,6 +204,16 @@ impl Victim<*const Inode> {
 }
 
 impl<F: Fields> Victim<F> {
+    #[inline(always)]
+    pub fn address(&self) -> u64 {
+        self.0.address()
+    }
+
+    #[inline(always)]
+    pub fn generation(&self) -> u32 {
+        self.0.field(offset!(inode_generation), 0)
+    }
+
     #[inline(always)]
     pub fn ino(&self) -> u64 {
         self.0.field(offset!(inode_ino), 0)
@@ -301,10 +323,15 @@ pub fn is_hashed(dentry: u64) -> bool {
     probe(dentry, offset!(dentry_hash), 0u64) != 0
 }
 
-/// Whether the inode of a dentry still has a name.
+/// The inode of a dentry, or 0.
 #[inline(always)]
-pub fn has_links(dentry: u64) -> bool {
-    let inode: u64 = probe(dentry, offset!(dentry_inode), 0);
+pub fn inode_of(dentry: u64) -> u64 {
+    probe(dentry, offset!(dentry_inode), 0)
+}
+
+/// Whether an inode still has a name.
+#[inline(always)]
+pub fn has_links(inode: u64) -> bool {
     probe(inode, offset!(inode_nlink), 0u32) != 0
 }
 
@@ -319,6 +346,8 @@ pub struct Caller {
     pub fsuid: u32,
     pub login_uid: u32,
     pub is_kernel: bool,
+    /// A kernel thread.
+    pub is_thread: bool,
 }
 
 impl Caller {
@@ -340,6 +369,7 @@ impl Caller {
                 uid: load(cred, uid_at),
                 fsuid: load(acting, fsuid_at),
                 login_uid: if has_login { load(task, login_at) } else { u32::MAX },
+                is_thread,
                 is_kernel: flags & (PF_KTHREAD | PF_IO_WORKER | PF_USER_WORKER) != 0,
             }
         }

@@ -8,14 +8,14 @@ use aya_ebpf::{
 use holdfast_abi::{
     Account, AccountKey, AllowanceConf, BindKey, COUNTERS as COUNTER_COUNT, Control, Cost,
     Destroyed, Event, FsConf, FsKey, GrantAccount, GrantKey, GrantTenant, GrantTenantKey,
-    Heartbeat, Held, Hold, HoldKey, InodeKey, Label, Learned, MAX_ACCOUNTS, MAX_FILESYSTEMS,
-    MAX_FRESH, MAX_GRANT_TENANTS, MAX_GRANTS, MAX_HELD, MAX_HOLDS, MAX_NAMES, MAX_OPEN,
-    MAX_PATTERNS, MAX_ROOTS, MAX_SUBTREES, MAX_TENANT_SPENDS, MAX_ZONES, MOVE_SLOTS, Made, Mark,
-    Moves, NameConf, OVERFLOW_ACCOUNTS, PatternConf, PatternKey, Release, RootConf, RootKey,
-    Subtree, SubtreeKey, TaskKey, TenantKey, TenantSpend, ZoneConf, ZoneCounters,
+    Heartbeat, Held, Hold, HoldKey, InodeKey, Learned, MAX_ACCOUNTS, MAX_FILESYSTEMS, MAX_FRESH,
+    MAX_GRANT_TENANTS, MAX_GRANTS, MAX_HELD, MAX_HOLDS, MAX_NAMES, MAX_OPEN, MAX_PATTERNS,
+    MAX_ROOTS, MAX_SUBTREES, MAX_TENANT_SPENDS, MAX_ZONES, MOVE_SLOTS, Made, Mark, Moves, NameConf,
+    OVERFLOW_ACCOUNTS, PatternConf, PatternKey, Release, RootConf, RootKey, Subtree, SubtreeKey,
+    TaskKey, TenantKey, TenantSpend, ZoneConf, ZoneCounters,
 };
 
-use crate::inflight::InFlight;
+use crate::{inflight::InFlight, place::Label};
 
 const BANKS: usize = 2;
 
@@ -175,7 +175,7 @@ pub static IN_FLIGHT: TaskStorage<InFlight> = TaskStorage::new();
 /// Under which allowance a task runs.
 #[btf_map]
 pub static MARKS: TaskStorage<Mark> = TaskStorage::new();
-/// Directories in no zone.
+/// Where directories are.
 #[btf_map]
 pub static LABELS: InodeStorage<Label> = InodeStorage::new();
 /// How long labels hold.

@@ -3,18 +3,21 @@
 //! The walk ignores mounts, bind mounts, chroot and namespaces, which is what we want: a zone is a set of inodes,
 //! however one gets there.
 
-use core::ptr::{null_mut, read_volatile, write_volatile};
+use core::{
+    arch::asm,
+    ptr::{null_mut, read_volatile, write_volatile},
+};
 
 use aya_ebpf::{
     bindings::BPF_LOCAL_STORAGE_GET_F_CREATE,
-    helpers::generated::{bpf_inode_storage_get, bpf_loop, bpf_probe_read_kernel},
+    helpers::generated::{bpf_inode_storage_get, bpf_loop},
 };
 use holdfast_abi::{
-    Control, FsConf, FsKey, Label, MAX_DEPTH, MAX_ZONES, Moves, RootConf, RootKey, moves_slot,
+    Control, FsConf, FsKey, MAX_DEPTH, MAX_ZONES, Moves, RootConf, RootKey, moves_slot,
 };
 
 use crate::{
-    kernel::{Dentry, Inode, SuperBlock, is_hashed, offset, opaque, probe},
+    kernel::{Dentry, Inode, SuperBlock, is_hashed, next_number, offset, opaque, probe},
     maps::{FILESYSTEMS, LABELS, MOVES, ROOTS},
     pattern::Search,
 };
@@ -23,6 +26,8 @@ use crate::{
 const DIRECT_LEVELS: u32 = 16;
 /// Names of one file that are looked at.
 const MAX_ALIASES: u32 = 8;
+/// Bits of a stamp below the epoch: those of [`Control::flips`].
+const STAMP_EPOCH: u32 = 20;
 
 /// A place in a zone.
 #[derive(Clone, Copy)]
@@ -95,6 +100,16 @@ impl Place {
     #[inline(always)]
     pub fn is_above_tenants(&self) -> bool {
         self.flags & IS_ABOVE_TENANTS != 0
+    }
+
+    /// Field by field and at once: others may read it meanwhile.
+    #[inline(always)]
+    unsafe fn set(&mut self, to: &Self) {
+        write_volatile(&raw mut self.tenant, read_volatile(&raw const to.tenant));
+        write_volatile(&raw mut self.root, read_volatile(&raw const to.root));
+        write_volatile(&raw mut self.zone, read_volatile(&raw const to.zone));
+        write_volatile(&raw mut self.level, read_volatile(&raw const to.level));
+        write_volatile(&raw mut self.flags, read_volatile(&raw const to.flags));
     }
 
     /// At a base: what is needed to compare names takes the place of the rest.
@@ -187,7 +202,19 @@ const BASE: u32 = RootConf::BASE;
 /// Not known after so many levels.
 const TOO_DEEP: u32 = u32::MAX - 2;
 
-/// A filesystem that hosts zones, for one op.
+/// Where a directory is, kept with its inode so that no op need walk up from there.
+#[repr(C)]
+pub struct Label {
+    /// What it holds for ([`Filesystem::stamp`]); 0 while it is written.
+    stamp: u64,
+    /// Not 0 while somebody writes it.
+    writers: u64,
+    /// The directory's dentry. While it lives, so do those above it, the root's among them.
+    dentry: u64,
+    place: Place,
+}
+
+/// The filesystem of an op.
 #[derive(Clone, Copy)]
 pub struct Filesystem {
     pub sb: *const SuperBlock,
@@ -195,24 +222,37 @@ pub struct Filesystem {
     pub bank: u32,
     /// [`Control::flags`].
     pub flags: u32,
-    flips: u32,
-    strict_zone: u32,
+    /// What a label is made and used for: the policy in force, and the moves of directories so far.
+    /// 0 while directories are being moved: no label counts.
+    stamp: u64,
 }
 
 impl Filesystem {
-    /// The filesystem of `sb`, or `None` if it hosts no zone and nothing on it is of interest.
     #[inline(always)]
-    pub unsafe fn of(sb: *const SuperBlock, control: &Control) -> Option<Self> {
+    pub unsafe fn of(sb: *const SuperBlock, control: &Control) -> Self {
         // Read once: it can change meanwhile.
         let flips = read_volatile(&raw const control.flips);
-        let (dev, bank) = (SuperBlock::dev(sb), flips & 1);
-        let conf = FILESYSTEMS.get(FsKey { dev, bank })?;
-        let flags = control.flags;
-        Some(Self { sb, dev, bank, flags, flips, strict_zone: conf.strict_zone })
+        let dev = SuperBlock::dev(sb);
+        let mut stamp = 0;
+        if let Some(moves) = MOVES.get_ptr(moves_slot(dev)) {
+            // Volatile: others change it meanwhile, and it is read before the walk.
+            let Moves { epoch, under_way } = read_volatile(moves);
+            if under_way == 0 {
+                stamp = (epoch + 1) << STAMP_EPOCH | flips as u64 & ((1 << STAMP_EPOCH) - 1);
+            }
+        }
+        Self { sb, dev, bank: flips & 1, flags: control.flags, stamp }
     }
 
-    /// Where a name of the file at `inode` is that is in a zone, if one is in memory: for a file that was reached by a name
-    /// that is in none, or by a handle. In no zone if all its names in memory are in none; unknown if there are none.
+    /// What it is to the policy; `None` if it hosts no zone and nothing on it is of interest.
+    #[inline(always)]
+    pub unsafe fn conf(&self) -> Option<&'static FsConf> {
+        FILESYSTEMS.get(FsKey { dev: self.dev, bank: self.bank })
+    }
+
+    /// Where a name of the file at `inode` is that is in a zone, if one is in memory: for a file
+    /// that was reached by a name that is in none, or by a handle. In no zone if all its names in
+    /// memory are in none; unknown if there are none.
     #[inline(always)]
     pub unsafe fn locate_alias(&self, inode: *const Inode) -> Place {
         let ends = Ends { start: inode as u64, top: SuperBlock::root(self.sb) as u64 };
@@ -223,9 +263,9 @@ impl Filesystem {
 
     /// The place that was found, or the strict zone if it is not known.
     #[inline(always)]
-    fn or_strict(&self, mut place: Place) -> Place {
+    unsafe fn or_strict(&self, mut place: Place) -> Place {
         if place.zone == UNKNOWN || place.zone == TOO_DEEP {
-            place.zone = self.strict_zone;
+            place.zone = self.conf().map_or(OUTSIDE, |conf| conf.strict_zone);
             place.flags = IS_STRICT;
             place.root = 0;
             place.tenant = 0;
@@ -233,91 +273,101 @@ impl Filesystem {
         place
     }
 
-    /// Where `start` is. `start` is positive: a directory, or a file whose own inode cannot be a root.
+    /// Where the directory `dir` is.
     #[inline(always)]
-    pub unsafe fn locate(&self, start: *const Dentry) -> Place {
-        self.find::<true>(start)
+    pub unsafe fn locate(&self, dir: *const Dentry) -> Place {
+        let mut place = Place::outside();
+        let is_new = !recall(dir, self.stamp, &raw mut place) && self.conf().is_some();
+        if is_new {
+            self.look_up(dir, &raw mut place);
+        }
+        hf_forget(&raw mut place);
+        if is_new {
+            remember(dir, self.stamp, &raw const place);
+        }
+        self.or_strict(place)
     }
 
-    /// The same. A directory that goes (`STAYS` is false) is not labelled.
+    /// Where a directory is that goes: by where it is in, if that is enough. Nothing is remembered
+    /// of it.
     #[inline(always)]
-    pub unsafe fn find<const STAYS: bool>(&self, start: *const Dentry) -> Place {
-        let mut place = Place::outside();
-        let epoch = self.epoch();
-        let is_known = is_labelled::<STAYS>(start, epoch, self.flips);
-        if !is_known {
-            walk(start, self.sb, self.bank, &raw mut place);
+    pub unsafe fn locate_victim(&self, dir: *const Dentry, inode: *const Inode) -> Place {
+        let mut place = self.locate(Dentry::parent(dir));
+        let is_plain = place.tenant == 0 && place.is_outside()
+            || place.is_in_zone() && place.flags & (IS_STRICT | IS_ABOVE_TENANTS) == 0;
+        let key = RootKey { ino: Inode::ino(inode), dev: self.dev, bank: self.bank };
+        if is_plain && ROOTS.get(key).is_none() {
+            place.level += 1;
+            place.flags = opaque(0) as u32;
+            return place;
         }
-        if place.zone == TOO_DEEP || place.zone == BASE {
+        place = Place::outside();
+        if self.conf().is_some() {
+            self.look_up(dir, &raw mut place);
+        }
+        hf_forget(&raw mut place);
+        self.or_strict(place)
+    }
+
+    /// The same by a walk.
+    #[inline(always)]
+    unsafe fn look_up(&self, start: *const Dentry, place: *mut Place) {
+        walk(start, self.sb, self.bank, place);
+        if (*place).zone == TOO_DEEP || (*place).zone == BASE {
             // Kernel pointers reach a global function only through memory.
             let ends = Ends { start: start as u64, top: SuperBlock::root(self.sb) as u64 };
-            walk_deep(&ends, self.dev, self.bank, &raw mut place);
+            walk_deep(&ends, self.dev, self.bank, place);
         }
-        // Copied by a helper, so that the verifier forgets what it knows about it: it would otherwise follow every
-        // way the walk can end through the rest of the program, and a rename walks three times.
-        let mut copy = Place::outside();
-        bpf_probe_read_kernel(
-            (&raw mut copy).cast(),
-            size_of::<Place>() as u32,
-            (&raw const place).cast(),
-        );
-        if STAYS && !is_known && copy.is_outside() {
-            set_label(start, epoch, self.flips, copy.tenant as u32);
-        }
-        self.or_strict(copy)
-    }
-
-    /// [`Moves::epoch`] now; [`Label::NONE`] while directories are being moved.
-    #[inline(always)]
-    fn epoch(&self) -> u64 {
-        let Some(moves) = MOVES.get_ptr(moves_slot(self.dev)) else { return Label::NONE };
-        // SAFETY: a map's value. Volatile: others change it meanwhile, and it is read before the
-        // walk.
-        let Moves { epoch, under_way } = unsafe { read_volatile(moves) };
-        if under_way == 0 { epoch } else { Label::NONE }
     }
 }
 
-/// Whether a directory is known to be in no zone; if it goes, also by what it is in.
+/// Has the verifier forget what it knows about a place: it would otherwise follow every way in which
+/// it can be found through the rest of the program, and a rename finds three. A global function.
+#[unsafe(no_mangle)]
 #[inline(never)]
-unsafe fn is_labelled<const STAYS: bool>(dir: *const Dentry, epoch: u64, flips: u32) -> bool {
-    let mut inode = Dentry::inode(dir);
-    if inode.is_null() || epoch == Label::NONE {
+pub unsafe extern "C" fn hf_forget(place: *mut Place) -> u32 {
+    // As if it wrote there.
+    asm!("{place} = {place}", place = inout(reg) place => _, options(nostack));
+    0
+}
+
+/// Whether it is known where a directory is, and then where.
+#[inline(never)]
+unsafe fn recall(dir: *const Dentry, stamp: u64, place: *mut Place) -> bool {
+    let inode = Dentry::inode(dir);
+    if inode.is_null() || stamp == 0 {
         return false;
     }
-    if !STAYS {
-        let (ino, dev) = (Inode::ino(inode), SuperBlock::dev(Inode::sb(inode)));
-        if ROOTS.get(RootKey { ino, dev, bank: flips & 1 }).is_some() {
-            return false;
-        }
-        inode = Dentry::inode(Dentry::parent(dir));
-        if inode.is_null() {
-            return false;
-        }
-    }
-    let found: *const Label =
+    let label: *const Label =
         bpf_inode_storage_get(LABELS.as_ptr(), inode.cast_mut().cast(), null_mut(), 0).cast();
-    found
-        .as_ref()
-        .is_some_and(|label| label.is_current(epoch, flips) && (STAYS || label.leads == 0))
+    let Some(label) = label.as_ref() else { return false };
+    if read_volatile(&raw const label.stamp) != stamp || label.dentry != dir as u64 {
+        return false;
+    }
+    (*place).set(&label.place);
+    // Another op may have written it meanwhile.
+    read_volatile(&raw const label.stamp) == stamp
 }
 
-/// Remembers that a directory is in no zone. Where there is no memory it is looked up again.
+/// Remembers where a directory is, if that is known. Where there is no memory it is looked up again.
 #[inline(never)]
-unsafe fn set_label(dir: *const Dentry, epoch: u64, flips: u32, leads: u32) {
+unsafe fn remember(dir: *const Dentry, stamp: u64, place: *const Place) {
     let inode = Dentry::inode(dir);
-    if inode.is_null() {
+    let is_known = (*place).zone < MAX_ZONES as u32 || (*place).zone == OUTSIDE;
+    if inode.is_null() || stamp == 0 || !is_known {
         return;
     }
     let flags = BPF_LOCAL_STORAGE_GET_F_CREATE.into();
     let label: *mut Label =
         bpf_inode_storage_get(LABELS.as_ptr(), inode.cast_mut().cast(), null_mut(), flags).cast();
-    if let Some(label) = label.as_mut() {
-        // Nobody is to see a part of it.
-        write_volatile(&raw mut label.epoch, Label::NONE);
-        write_volatile(&raw mut label.flips, flips);
-        write_volatile(&raw mut label.leads, leads);
-        write_volatile(&raw mut label.epoch, epoch);
+    let Some(label) = label.as_mut() else { return };
+    // One writer at a time: two of different policies would leave a mixture.
+    if next_number(&raw mut label.writers) == 1 {
+        write_volatile(&raw mut label.stamp, 0);
+        write_volatile(&raw mut label.dentry, dir as u64);
+        label.place.set(&*place);
+        write_volatile(&raw mut label.stamp, stamp);
+        write_volatile(&raw mut label.writers, 0);
     }
 }
 

@@ -59,16 +59,15 @@ pub(super) const ON_MOUNT: &str = "hf_mount";
 /// Every program with the hook or function it goes on. Exits come first: a hook never charges what nobody would
 /// give back.
 const PROGRAMS: &[(&str, Kind, &str)] = &[
-    ("hf_unlink_exit", Kind::Exit, "vfs_unlink"),
-    ("hf_unlink_exit_again", Kind::Exit, "vfs_unlink"),
     ("hf_rmdir_exit", Kind::Exit, "vfs_rmdir"),
     ("hf_rmdir_exit_again", Kind::Exit, "vfs_rmdir"),
     ("hf_rename_exit", Kind::Exit, "vfs_rename"),
     ("hf_rename_exit_again", Kind::Exit, "vfs_rename"),
     ("hf_link_exit", Kind::Exit, "vfs_link"),
     ("hf_link_exit_again", Kind::Exit, "vfs_link"),
-    ("hf_setattr_exit", Kind::Exit, "notify_change"),
-    ("hf_setattr_exit_again", Kind::Exit, "notify_change"),
+    ("hf_truncate_exit", Kind::Exit, "do_truncate"),
+    ("hf_truncate_exit_again", Kind::Exit, "do_truncate"),
+    ("hf_end", Kind::Enter, "exit_signals"),
     ("hf_rename_enter", Kind::Enter, "vfs_rename"),
     ("hf_made", Kind::Enter, "security_inode_init_security"),
     (ON_MOUNT, Kind::Mount, "make_visible"),

@@ -38,7 +38,6 @@ pub(super) const PINNED: &[(&str, u32)] = &[
     ("PATTERNS", size_of::<abi::PatternConf>() as u32),
     ("NAMES", size_of::<abi::NameConf>() as u32),
     ("FRESH", size_of::<abi::Made>() as u32),
-    ("LABELS", size_of::<abi::Label>() as u32),
     ("MOVES", size_of::<abi::Moves>() as u32),
     ("MARKS", size_of::<abi::Mark>() as u32),
     ("MARKS_LOST", size_of::<u64>() as u32),

@@ -21,11 +21,11 @@ const WANTED: &[&str] = &[
     "bpf_lsm_inode_link",
     "bpf_lsm_inode_setattr",
     "bpf_lsm_file_lock",
-    "vfs_unlink",
     "vfs_rmdir",
     "vfs_rename",
     "vfs_link",
-    "notify_change",
+    "do_truncate",
+    "exit_signals",
     "security_inode_init_security",
     ATTACHES_MOUNT[0],
     ATTACHES_MOUNT[1],
@@ -72,10 +72,10 @@ fn from_btf(btf: &Btf) -> Result<Layout, KernelError> {
     expect_parameters(btf, "bpf_lsm_file_lock", &["file", "cmd"])?;
     // The exits find the dentry where 6.1 to 7.3 have it, and the new inode is where it was.
     for (function, place, name) in [
-        ("vfs_unlink", 2, "dentry"),
         ("vfs_rmdir", 2, "dentry"),
         ("vfs_link", 0, "old_dentry"),
-        ("notify_change", 1, "dentry"),
+        ("do_truncate", 1, "dentry"),
+        ("exit_signals", 0, "tsk"),
         ("security_inode_init_security", 0, "inode"),
     ] {
         let parameters = btf.parameters(function)?;

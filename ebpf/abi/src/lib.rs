@@ -10,7 +10,7 @@ mod config;
 mod destroyed;
 mod event;
 mod fresh;
-mod label;
+mod moves;
 mod op;
 mod pattern;
 mod tenants;
@@ -28,15 +28,15 @@ pub use config::{
     RootKey, TaskKey, ZoneConf, ZoneCounters, counter_index, zone_index,
 };
 pub use destroyed::{
-    Destroyed, GONE_CUT, GONE_OBSERVED, GONE_STRICT, GONE_UNSEEN, MAX_RECORDS, NAMES_LEVELS,
-    NAMES_ROOM,
+    Destroyed, GONE_CUT, GONE_OBSERVED, GONE_STRICT, GONE_UNDONE, GONE_UNSEEN, MAX_RECORDS,
+    NAMES_LEVELS, NAMES_ROOM,
 };
 pub use event::{
     Event, FLAG_AGENT_GONE, FLAG_FIRST, FLAG_KTHREAD, FLAG_NOT_STOPPED, FLAG_PACED, FLAG_PATH_CUT,
     FLAG_STRICT, FLAG_TOO_LARGE, PATH_ROOM,
 };
 pub use fresh::{FRESH_NS, InodeKey, MAX_FRESH, Made};
-pub use label::{Label, MOVE_SLOTS, Moves, moves_slot};
+pub use moves::{MOVE_SLOTS, Moves, moves_slot};
 pub use op::{Mode, OnTrip, Op, OpMask, Per, Reason, Verdict, Who, WhoMask};
 pub use pattern::{
     MAX_BASE_PATTERNS, MAX_NAMES, MAX_PATTERN_NAMES, MAX_PATTERNS, NameConf, PatternConf,
@@ -50,7 +50,7 @@ pub use window::{
 
 /// Version of everything in this crate. Pins live in a directory named for it, so that an agent never
 /// reads a map laid out by another version.
-pub const ABI_VERSION: u32 = 7;
+pub const ABI_VERSION: u32 = 8;
 /// How many zones one host can have, slot 0 (the canary) included.
 pub const MAX_ZONES: usize = 64;
 /// How many budgets one zone can have.

@@ -258,6 +258,18 @@ pub(crate) fn mapper(
     Ok(((dev & 0xff) | ((dev >> 12) & 0xf_ff00)) as u32)
 }
 
+/// A filesystem whose disk is gone: everything that would write fails from now on.
+pub(crate) fn shut_down(dir: &std::fs::File) -> io::Result<()> {
+    /// `EXT4_IOC_SHUTDOWN`, and XFS's number for it.
+    const SHUTDOWN: libc::c_ulong = 0x8004_587d;
+    let without_log = 2_u32;
+    // SAFETY: the kernel reads four bytes, which live until after the call.
+    match unsafe { libc::ioctl(dir.as_raw_fd(), SHUTDOWN, &raw const without_log) } {
+        -1 => Err(io::Error::last_os_error()),
+        _ => Ok(()),
+    }
+}
+
 /// Which of a process's users.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum User {

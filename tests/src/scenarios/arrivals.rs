@@ -30,6 +30,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario::each("own_new_matches_can_be_removed", own_match),
     Scenario::each("known_outsiders_come_into_the_zone", outsiders),
     Scenario::each("moves_race_with_deletions", racing_moves),
+    Scenario::each("deletions_are_charged_where_they_are", racing_zones),
 ];
 
 const TRIES: u32 = 200;
@@ -442,6 +443,58 @@ fn racing_moves(ctx: &mut Ctx<'_>) -> Result<()> {
         check!(late <= THREADS + 1, "{late} files went after the directory was in the zone");
     }
     ctx.lab.note(format!("{before} files of {} went before", 40 * THREADS * MOVES));
+    Ok(())
+}
+
+/// A directory goes from one zone's tenant to another's, while files in it are removed: what goes
+/// after that is the other's.
+fn racing_zones(ctx: &mut Ctx<'_>) -> Result<()> {
+    const THREADS: u64 = 4;
+    const FILES: u64 = 40 * THREADS;
+    const MOVES: u64 = 25;
+    let (first, second) = (ctx.base.join("first"), ctx.base.join("second"));
+    for root in [&first, &second] {
+        fs::create_dir_all(root.join("tenant"))?;
+    }
+    let name = format!("{}-2", ctx.zone);
+    let budget = || Budget::files(1_000_000);
+    let zones = [ctx.new_zone(&first), Zone::new(&name, &second)];
+    ctx.guard(&zones.map(|zone| zone.observe().budget(budget())))?;
+    let mut after = 0;
+    for n in 0..MOVES {
+        let at = |root: &Path| root.join("tenant").join(n.to_string());
+        let files = make_files(&at(&first).join("a/b"), "f", FILES, 1)?;
+        let dir = fs::File::open(at(&first).join("a/b"))?;
+        std::thread::scope(|scope| -> Result<()> {
+            for share in files.chunks(40) {
+                let (names, dir) = (share.iter().filter_map(|path| path.file_name()), &dir);
+                scope.spawn(move || {
+                    for name in names {
+                        let _ = rustix::fs::unlinkat(dir, name, rustix::fs::AtFlags::empty());
+                    }
+                });
+            }
+            fs::rename(at(&first), at(&second))?;
+            after += count(&at(&second))?.files;
+            Ok(())
+        })?;
+        check_eq!(count(&at(&second))?.files, 0, "files left");
+    }
+    let zone = ctx.zone.clone();
+    let removed = |zone: &str| {
+        let labels = [("zone", zone), ("op", "remove")];
+        Ok::<_, anyhow::Error>(ctx.lab.metrics()?.sum("holdfast_destroyed_files_total", &labels))
+    };
+    until("all are counted", std::time::Duration::from_secs(60), || {
+        Ok((removed(&zone)? + removed(&name)? == (FILES * MOVES) as f64).then_some(()))
+    })?;
+    let late = removed(&name)?;
+    ctx.lab.note(format!("{after} files of {} went after the move", FILES * MOVES));
+    // What each thread was about to do when the directory was moved, and what went while they were
+    // counted.
+    let least = (after.saturating_sub(THREADS * MOVES)) as f64;
+    check!(late >= least, "{late} files charged to the second zone, of {after} that went there");
+    check!(late <= (FILES * MOVES) as f64, "{late} files charged to the second zone");
     Ok(())
 }
 

@@ -182,11 +182,11 @@ fn hook_gone(ctx: &mut Ctx<'_>) -> Result<()> {
     without_program(ctx, "hf_rmdir-")
 }
 
-/// Without the programs at the exit of unlink, what fails spends budgets and the deletion log has gaps; and without the second of
-/// the two, where the first is preempted. Nothing was said of either.
+/// Without the programs at the exit of truncate, what fails spends budgets and the deletion log has
+/// gaps; and without the second of the two, where the first is preempted. Nothing was said of either.
 fn exit_gone(ctx: &mut Ctx<'_>) -> Result<()> {
-    without_program(ctx, "hf_unlink_exit-")?;
-    without_program(ctx, "hf_unlink_exit_again-")
+    without_program(ctx, "hf_truncate_exit-")?;
+    without_program(ctx, "hf_truncate_exit_again-")
 }
 
 fn without_program(ctx: &mut Ctx<'_>, prefix: &str) -> Result<()> {

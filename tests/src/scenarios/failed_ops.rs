@@ -6,8 +6,9 @@ use std::path::Path;
 
 use anyhow::Result;
 
+use crate::harness::sys::{shut_down, truncate};
 use crate::harness::tree::{count, make_files};
-use crate::harness::{Budget, Ctx, Tool, Tree, check, check_eq, sh};
+use crate::harness::{Budget, Ctx, Tool, Tree, check, check_eq, cli, sh};
 use crate::runner::Scenario;
 
 pub(super) const SCENARIOS: &[Scenario] = &[
@@ -18,6 +19,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario::each("rename_that_fails", failing_rename),
     Scenario::each("missing_files", missing),
     Scenario::each("renaming_a_file_to_itself_or_its_own_link", same_file),
+    Scenario::once("failed_unlinks_are_given_back", failed_unlinks),
 ];
 
 const BUDGET: u64 = 10;
@@ -128,5 +130,48 @@ fn same_file(ctx: &mut Ctx<'_>) -> Result<()> {
     // The twin's first name is free; of the eleven other files and the twin, ten go.
     sh("rm -f \"$1\"/*", [&root])?.refused()?;
     check_eq!(count(&root)?.files, 12 - BUDGET, "files left");
+    Ok(())
+}
+
+/// Nobody sees how an unlink ends: one that fails after its hook, as on a disk that is gone, is given
+/// back by the thread's next op, or by its end. So is what was said of it.
+fn failed_unlinks(ctx: &mut Ctx<'_>) -> Result<()> {
+    const FAILING: u64 = 20;
+    let root = ctx.base.join("zone");
+    let image = ctx.outside()?.join("image");
+    fs::create_dir(&root)?;
+    fs::File::create(&image)?.set_len(16 << 20)?;
+    Tool::new("modprobe").arg("loop").ok()?;
+    Tool::new("mke2fs").args(["-q", "-F", "-t", "ext4"]).arg(&image).ok()?;
+    Tool::new("mount").args(["-o", "loop"]).arg(&image).arg(&root).ok()?;
+    let files = make_files(&root, "f", BUDGET + FAILING, 10)?;
+    ctx.enforce(&root, Budget::files(BUDGET))?;
+    let (gone, kept) = files.split_at(3);
+    gone.iter().try_for_each(fs::remove_file)?;
+    shut_down(&fs::File::open(&root)?)?;
+    std::thread::scope(|scope| {
+        let failing = scope.spawn(|| {
+            kept.iter().cycle().take(FAILING as usize).try_for_each(|path| {
+                let error = fs::remove_file(path).err().and_then(|error| error.raw_os_error());
+                check_eq!(error, Some(libc::EIO), "error of unlink");
+                let error = truncate(path, 1).err().and_then(|error| error.raw_os_error());
+                check_eq!(error, Some(libc::EIO), "error of truncate");
+                Ok(())
+            })
+        });
+        failing.join().map_err(|_| anyhow::anyhow!("the thread panicked"))?
+    })?;
+    for path in kept.iter().take(FAILING as usize) {
+        let rm = sh("exec 2>&1; unlink \"$1\"", [path])?;
+        check!(rm.stdout.contains("Input/output error"), "{}", rm.describe("should say EIO"));
+    }
+    ctx.nothing_denied()?;
+    let zone = ctx.zone.clone();
+    let labels = [("zone", zone.as_str())];
+    ctx.metrics_until("three files are counted, and what failed is not", |metrics| {
+        metrics.sum("holdfast_destroyed_files_total", &labels) == 3.0
+    })?;
+    let list = cli::holdfast(["manifest", "--zone", &zone, "--json"])?.ok()?;
+    check_eq!(list.stdout.lines().count(), 3, "records: {}", list.stdout);
     Ok(())
 }
