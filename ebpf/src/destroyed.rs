@@ -224,10 +224,8 @@ pub unsafe fn tell_unseen(inflight: &mut InFlight) {
 pub unsafe fn undo_told(inflight: &mut InFlight) {
     if inflight.told != 0 {
         inflight.told = 0;
-        let record = &mut inflight.records[0];
-        record.flags |= GONE_UNDONE;
-        (record.names_len, record.tenant_len) = (0, 0);
-        hf_tell(record);
+        inflight.records[0].flags |= GONE_UNDONE;
+        hf_tell(&raw const inflight.records[0]);
     }
 }
 

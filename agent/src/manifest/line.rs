@@ -121,6 +121,9 @@ pub(crate) struct Record {
     /// Nobody saw how the call ended: it may have failed.
     #[serde(default, skip_serializing_if = "is_false")]
     pub(crate) unseen: bool,
+    /// The call failed after all: this takes the record back that is the same otherwise.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub(crate) undone: bool,
     /// With `time_ns` and `op`, what makes the record one of a kind: the thread.
     pub(crate) tid: u32,
     /// Boot-time nanoseconds.
@@ -174,7 +177,7 @@ impl GapWhy {
 }
 
 /// What makes a record one of a kind in one boot.
-pub(super) type Key = (u64, u32, String);
+pub(super) type Key = (u64, u32, String, bool);
 
 impl Record {
     /// Whether nobody knows whose it was: names are missing, and no directory of a tenant's is known. (Above all tenants nothing is
@@ -184,7 +187,12 @@ impl Record {
     }
 
     pub(super) fn key(&self) -> Key {
-        (self.time_ns, self.tid, self.op.clone())
+        (self.time_ns, self.tid, self.op.clone(), self.undone)
+    }
+
+    /// The record that this one takes back.
+    pub(super) fn takes_back(&self) -> Option<Key> {
+        self.undone.then(|| (self.time_ns, self.tid, self.op.clone(), false))
     }
 }
 
@@ -243,6 +251,7 @@ pub(super) fn record(
         allowance: meaning.allowance,
         over_budget: head.flags & abi::GONE_OBSERVED != 0,
         unseen: head.flags & abi::GONE_UNSEEN != 0,
+        undone: head.flags & abi::GONE_UNDONE != 0,
         tid: head.tid,
         time_ns: head.time_ns,
     }

@@ -1,5 +1,6 @@
 //! Reads the manifest from the disk, with or without an agent.
 
+use std::collections::HashSet;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -20,7 +21,8 @@ pub(crate) struct Records {
 }
 
 impl Records {
-    /// Goes through every line of every segment in `dir`, oldest first.
+    /// Goes through every line of every segment in `dir`, oldest first, but for records that were
+    /// taken back.
     pub(crate) fn read(
         dir: &Path,
         visit: &mut dyn FnMut(Line),
@@ -38,13 +40,26 @@ impl Records {
         found.is_there = !numbers.is_empty() || found.summary.through > 0;
         let through = found.summary.through;
         let mut switches = Vec::new();
-        for number in numbers.into_iter().filter(|&number| number > through) {
+        let numbers = || numbers.iter().copied().filter(|&number| number > through);
+        let mut taken_back = HashSet::new();
+        for number in numbers() {
+            let path = segment::path(dir, number);
+            match segment::taken_back(&path) {
+                Ok(keys) => taken_back.extend(keys),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err((path, error)),
+            }
+        }
+        for number in numbers() {
             let path = segment::path(dir, number);
             let scanned = scan(&path, &mut |line| {
                 if let Line::Switch { time, zone, manifest } = &line {
                     switches.push((number, zone.clone(), time.clone(), *manifest));
                 }
-                visit(line);
+                match &line {
+                    Line::Gone(record) if record.undone || taken_back.remove(&record.key()) => {}
+                    _ => visit(line),
+                }
             });
             match scanned {
                 Ok(scan) => found.unreadable += scan.unreadable,

@@ -5,6 +5,7 @@ use std::fs::{self, File};
 use std::io::{self, BufRead as _, BufReader, Read as _};
 use std::path::{Path, PathBuf};
 
+use memchr::memmem;
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
@@ -116,6 +117,21 @@ impl Scan {
         let (from, to, records) = (self.from.clone(), self.to.clone(), self.records);
         Sealed { segment, sha256, bytes, records, from, to }
     }
+}
+
+/// Records of a segment that were taken back, here or in an earlier one.
+pub(super) fn taken_back(path: &Path) -> io::Result<Vec<Key>> {
+    let bytes = fs::read(path)?;
+    let mut keys = Vec::new();
+    // They are rare: most files are not looked through any further.
+    if memmem::find(&bytes, br#""undone":true"#).is_some() {
+        scan(path, &mut |line| {
+            if let Line::Gone(record) = line {
+                keys.extend(record.takes_back());
+            }
+        })?;
+    }
+    Ok(keys)
 }
 
 /// Looks through a segment, line by line.

@@ -374,12 +374,19 @@ impl Store {
         let (sha256, _) = digest(path)?;
         let mut summary = self.summary.clone();
         let mut taking = summary.take_in();
-        let (mut files, mut bytes) = (0, 0_u64);
+        let (mut files, mut bytes) = (0_u64, 0_u64);
         let found = scan(path, &mut |line| {
             taking.line(&line);
-            if let Line::Gone(record) = line {
-                files += record.files;
-                bytes = bytes.saturating_add(record.bytes);
+            match line {
+                Line::Gone(record) if record.undone => {
+                    files = files.saturating_sub(record.files);
+                    bytes = bytes.saturating_sub(record.bytes);
+                }
+                Line::Gone(record) => {
+                    files += record.files;
+                    bytes = bytes.saturating_add(record.bytes);
+                }
+                _ => {}
             }
         })?;
         (summary.through, summary.sha256) = (number, Some(sha256.clone()));

@@ -337,3 +337,27 @@ fn what_cannot_be_written_leaves_nothing_behind() {
     fill(&mut store, 2..4);
     assert_eq!(records(dir.path()), [0, 1, 2, 3]);
 }
+
+/// A call failed after its record was kept, and the segment had been closed by then.
+#[test]
+fn what_is_taken_back_counts_nowhere() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = open(dir.path());
+    fill(&mut store, 0..6);
+    store.close(NOW).unwrap();
+    let taken_back = |n| match gone(n) {
+        Line::Gone(record) => Record { undone: true, ..*record },
+        line => panic!("{line:?}"),
+    };
+    let last = taken_back(5);
+    assert!(!store.has_last(&last), "it is not the record that it takes back");
+    for record in [last, taken_back(1)] {
+        store.append(&Line::Gone(Box::new(record)), NOW).unwrap();
+    }
+    assert_eq!(records(dir.path()), [0, 2, 3, 4]);
+    store.close(NOW).unwrap();
+    store.summarise(1).unwrap();
+    store.summarise(2).unwrap();
+    let sums: u64 = read(dir.path()).1.summary.rows.iter().map(|row| row.files).sum();
+    assert_eq!(sums, 4);
+}

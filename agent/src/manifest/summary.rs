@@ -236,12 +236,22 @@ impl TakeIn<'_> {
     /// Takes a line of a segment in.
     pub(super) fn line(&mut self, line: &Line) {
         match line {
+            Line::Gone(record) if record.undone => self.take_back(&SummaryRow::of(record)),
             Line::Gone(record) => self.row(SummaryRow::of(record)),
             Line::Gap(gap) => self.summary.add_gap(gap),
             Line::Switch { time, zone, manifest } => {
                 self.summary.off.switch(zone, time, *manifest);
             }
             Line::Head { .. } | Line::Ring { .. } | Line::Stop { .. } | Line::End { .. } => {}
+        }
+    }
+
+    fn take_back(&mut self, row: &SummaryRow) {
+        if let Some(&known) = self.index.get(&row.key()) {
+            let known = &mut self.summary.rows[known];
+            known.records = known.records.saturating_sub(1);
+            known.files = known.files.saturating_sub(row.files);
+            known.bytes = known.bytes.saturating_sub(row.bytes);
         }
     }
 

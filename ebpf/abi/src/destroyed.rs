@@ -15,8 +15,7 @@ pub const GONE_STRICT: u8 = 2;
 pub const GONE_UNSEEN: u8 = 4;
 /// The op went over a budget in a zone that observes.
 pub const GONE_OBSERVED: u8 = 8;
-/// The call failed after its record was sent: this takes it back. It has the same time, thread and
-/// op, and no names.
+/// The call failed after its record was sent: this one, the same otherwise, takes it back.
 pub const GONE_UNDONE: u8 = 16;
 
 /// One op that destroyed something. What is sent of it ends with the names: see [`Destroyed::length`].
