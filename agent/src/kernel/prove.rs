@@ -9,7 +9,7 @@ use std::{
 use holdfast_abi::{self as abi, Op, Verdict};
 use rustix::thread::gettid;
 
-use super::{Coverage, Outcome, error::KernelError, peek::Peek};
+use super::{Coverage, Outcome, error::KernelError, ring::Ring};
 
 /// One way to destroy something in the canary directory.
 type Attempt<'a> = &'a dyn Fn() -> io::Result<()>;
@@ -89,7 +89,7 @@ pub(super) struct AllowedCounts<'a> {
 pub(super) fn allowed(
     canary: &Path,
     counts: &AllowedCounts<'_>,
-    ring: &Peek,
+    ring: &Ring,
 ) -> Result<(), String> {
     let mut outcome = Ok(());
     for _ in 0..TRIES {
@@ -134,7 +134,7 @@ fn fails_and_is_given_back(canary: &Path, counts: &AllowedCounts<'_>) -> Result<
 fn goes_on_and_is_recorded(
     canary: &Path,
     counts: &AllowedCounts<'_>,
-    ring: &Peek,
+    ring: &Ring,
 ) -> Result<(), String> {
     let file = allowed_dir(canary).join(FILE);
     if let Err(error) = fs::write(&file, "holdfast removes this to see that it is recorded\n") {
