@@ -262,6 +262,37 @@ impl Ring for Many {
     }
 }
 
+fn host(dir: &std::path::Path, most: u64) -> Work<Many> {
+    let stream = Many { at: 0, most, head: Box::new(head()), names: Vec::new() };
+    let work = work_on(stream, dir, &["z"]);
+    let root = abi::Learned { serial: 0, ino: head().root, dev: head().dev, generation: 0 };
+    let roots = vec![("/srv/customers".into(), root)];
+    let zone = ActiveZone { slot: 1, name: "z".into(), roots, kept_roots: vec![] };
+    work.names.get().in_force(&[zone], |_| true, name);
+    work
+}
+
+/// A segment explains all it refers to, also where a batch ends with it.
+#[test]
+fn batches_end_with_segments() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut work = host(dir.path(), 10_000);
+    work.max_bytes = 4 << 20;
+    work.asked(NOW).unwrap();
+    assert!(std::fs::read_dir(dir.path()).unwrap().count() > 3);
+    let mut read = Vec::new();
+    let found = Records::read(dir.path(), &mut |line| {
+        if let Line::Gone(record) = line {
+            read.push((record.inode - 1_000_000, record.place.path.shown(), record.actor.pid));
+        }
+    });
+    assert_eq!(found.unwrap().unreadable, 0);
+    let path = |n: u64| format!("www/dir-{:03}/file-{n:06}.txt", n / 4 % 250);
+    let expected: Vec<_> = (0..10_000).map(|n| (n, path(n), 1000 + (n % 4) as u32)).collect();
+    let wrong = read.iter().zip(&expected).position(|(read, expected)| read != expected);
+    assert_eq!((wrong, read.len()), (None, expected.len()));
+}
+
 /// Under `valgrind --tool=callgrind`, for two numbers of records: what one more costs. With
 /// `HOLDFAST_SUM` also what it costs to make sums of them.
 #[test]
@@ -269,12 +300,7 @@ impl Ring for Many {
 fn keeper_cost() {
     let most = std::env::var("HOLDFAST_RECORDS").map_or(1, |text| text.parse().unwrap());
     let dir = tempfile::tempdir_in("/dev/shm").unwrap();
-    let stream = Many { at: 0, most, head: Box::new(head()), names: Vec::new() };
-    let mut work = work_on(stream, dir.path(), &["z"]);
-    let root = abi::Learned { serial: 0, ino: head().root, dev: head().dev, generation: 0 };
-    let roots = vec![("/srv/customers".into(), root)];
-    let zone = ActiveZone { slot: 1, name: "z".into(), roots, kept_roots: vec![] };
-    work.names.get().in_force(&[zone], |_| true, name);
+    let mut work = host(dir.path(), most);
     work.max_bytes = 1 << 30;
     let start = Instant::now();
     work.asked(NOW).unwrap();
