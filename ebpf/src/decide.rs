@@ -45,6 +45,7 @@ pub struct Request {
     /// What it is about: inode number, generation and, to be read by probes, the inode itself.
     pub ino: u64,
     pub inode: u64,
+    pub ctime: u64,
     pub unit: u64,
     /// The dentry of the zone's root, or 0.
     pub root: u64,
@@ -113,6 +114,7 @@ impl Request {
         self.dentry = dentry;
         self.ino = victim.ino();
         self.inode = victim.address();
+        self.ctime = victim.ctime();
         self.generation = victim.generation();
         self.unit = bpf_get_current_cgroup_id();
         self.root = place.root;

@@ -205,7 +205,7 @@ unsafe fn link(old_dentry: *const Dentry, new_dentry: *const Dentry) -> i32 {
         return 0;
     }
     let fs = Filesystem::of(Inode::sb(inode), control);
-    let source = fs.locate(Dentry::parent(old_dentry));
+    let source = fs.recall_or_walk(Dentry::parent(old_dentry));
     let victim = Victim::loaded(inode);
     // A file that has no name yet (O_TMPFILE) is in no zone.
     if source.is_outside() || victim.nlink() == 0 {
@@ -259,13 +259,17 @@ unsafe fn truncate(dentry: *const Dentry, attr: *const Iattr) -> i32 {
     let victim = Victim::loaded(inode);
     let nlink = victim.nlink();
     let new_size = Iattr::size(attr);
+    if let Some(inflight) = InFlight::current() {
+        // Whatever comes of this one: its exit is not to settle another one's.
+        inflight.start_anew();
+    }
     // A file without a name was charged when it lost its last one.
     if nlink == 0 || new_size >= victim.size() {
         return 0;
     }
-    let mut place = fs.locate(Dentry::parent(dentry));
+    let mut place = fs.recall_or_walk(Dentry::parent(dentry));
     // An inode that was reached by a handle can have been reached by its name since.
-    if place.is_strict() || place.is_outside() && nlink > 1 {
+    if place.is_strict() || place.is_outside() && nlink > 1 && fs.conf().is_some() {
         place = fs.locate_alias(inode);
     }
     if place.is_outside() {
@@ -304,7 +308,7 @@ macro_rules! exit {
             let status = ctx.ret::<i32>().unwrap_or(0);
             if $function == "vfs_rename" {
                 // SAFETY: it touches what the running task has in flight.
-                unsafe { end_moves() };
+                unsafe { end_moves(RenameData::moved_dir(ctx.arg(0))) };
             }
             if current_control().is_some() {
                 let settle: unsafe fn(&FExitContext, i32) = $settle;

@@ -19,7 +19,7 @@ use crate::{
     allow::return_grant,
     decide::Request,
     destroyed::{tell, tell_unseen, undo_told},
-    kernel::{add, has_links, inode_of, offset, opaque, probe},
+    kernel::{Victim, add, has_links, inode_of, offset, opaque, probe},
     maps::{ACCOUNTS, COUNTERS, HOLDS, IN_FLIGHT, MOVES, OVERFLOW, TENANTS},
 };
 
@@ -320,11 +320,16 @@ pub unsafe fn begin_move(dev: u32) {
 }
 
 /// The exit of a call that may have moved directories, also if another load of the programs counts
-/// by now.
+/// by now. `dev`: of one that was moved; its filesystem may have come to host a zone meanwhile.
 #[inline(always)]
-pub unsafe fn end_moves() {
-    if let Some(inflight) = InFlight::current() {
-        inflight.end_moves();
+pub unsafe fn end_moves(dev: Option<u32>) {
+    match InFlight::current() {
+        Some(inflight) if inflight.moves != 0 => inflight.end_moves(),
+        _ => {
+            if let Some(dev) = dev {
+                forget_labels(dev);
+            }
+        }
     }
 }
 
@@ -344,7 +349,8 @@ pub unsafe fn forget_labels(dev: u32) {
 pub unsafe fn settle(call: Call, dentry: u64, status: i32) {
     let Some(inflight) = InFlight::current() else { return };
     if inflight.armed != call as u32
-        || inflight.dentry != dentry && !is_stacked(call, dentry, inflight.request.dev)
+        || inflight.dentry != dentry
+            && !is_stacked(call, inflight.told, dentry, inflight.request.dev)
     {
         return;
     }
@@ -356,9 +362,9 @@ pub unsafe fn settle(call: Call, dentry: u64, status: i32) {
 }
 
 #[inline(always)]
-fn is_stacked(call: Call, dentry: u64, dev: u32) -> bool {
+fn is_stacked(call: Call, told: u32, dentry: u64, dev: u32) -> bool {
     let sb: u64 = probe(inode_of(dentry), offset!(inode_sb), 0);
-    call == Call::Setattr && probe(sb, offset!(sb_dev), dev) != dev
+    call == Call::Setattr && told == 0 && probe(sb, offset!(sb_dev), dev) != dev
 }
 
 /// Settles what the running task did last, of which no exit was seen. A global function, like
@@ -383,14 +389,16 @@ pub unsafe extern "C" fn hf_settle_late(inflight: *mut InFlight) -> u32 {
 }
 
 /// Whether the file of the last op has its name still. One that is gone has no links, and what
-/// comes to its memory is another inode.
+/// comes to its memory is another inode. Its owner can give that the same number and generation
+/// (`FS_IOC_SETVERSION`), and no time of change that lies before this op.
 #[inline(always)]
 fn is_still_there(request: &Request) -> bool {
-    let inode = request.inode;
-    has_links(inode)
-        && probe(inode, offset!(inode_ino), 0) == request.ino
-        && probe(inode, offset!(inode_generation), 0) == request.generation
-        && probe(probe(inode, offset!(inode_sb), 0), offset!(sb_dev), 0) == request.dev
+    let victim = Victim::at(request.inode);
+    has_links(request.inode)
+        && victim.ctime() == request.ctime
+        && victim.ino() == request.ino
+        && victim.generation() == request.generation
+        && probe(probe(request.inode, offset!(inode_sb), 0), offset!(sb_dev), 0) == request.dev
 }
 
 /// The exit of a rename of the first dentry to the second.

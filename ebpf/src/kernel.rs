@@ -39,6 +39,8 @@ pub static OFFSETS: Offsets = Offsets {
     inode_dentry: 0,
     inode_rdev: 0,
     inode_blocks: 0,
+    inode_ctime_sec: 0,
+    inode_ctime_nsec: 0,
     inode_pages: 0,
     task_cred: 0,
     cred_fsuid: 0,
@@ -182,6 +184,12 @@ impl Fields for *const Inode {
 pub struct Victim<F = u64>(F);
 
 impl Victim {
+    /// The inode at an address.
+    #[inline(always)]
+    pub const fn at(address: u64) -> Self {
+        Self(address)
+    }
+
     /// That of a dentry which may be negative. With probes: kernels 6.6 and 6.12 take a loaded
     /// `d_inode` for never null and would remove the check.
     #[inline(always)]
@@ -207,6 +215,16 @@ impl<F: Fields> Victim<F> {
     #[inline(always)]
     pub fn address(&self) -> u64 {
         self.0.address()
+    }
+
+    /// When it was last changed. It has another one if its memory is another inode's by now, and no
+    /// user can set it.
+    #[inline(always)]
+    pub fn ctime(&self) -> u64 {
+        let seconds: u64 = self.0.field(offset!(inode_ctime_sec), 0);
+        let nanoseconds: u32 = self.0.field(offset!(inode_ctime_nsec), 0);
+        // The highest bit says since 6.13 whether somebody has asked for it.
+        seconds << 30 ^ (nanoseconds & 0x3fff_ffff) as u64
     }
 
     #[inline(always)]
@@ -303,6 +321,17 @@ impl RenameData {
     pub unsafe fn dentries(this: *const Self) -> (u64, u64) {
         let this = this as u64;
         (probe(this, offset!(rename_old_dentry), 0), probe(this, offset!(rename_new_dentry), 0))
+    }
+
+    /// The filesystem of what is moved, if that is a directory.
+    #[inline(always)]
+    pub unsafe fn moved_dir(this: *const Self) -> Option<u32> {
+        let dentry: *const Dentry = load(this.cast(), offset!(rename_old_dentry));
+        let inode = Dentry::inode(dentry);
+        if inode.is_null() || !Victim::loaded(inode).is_dir() {
+            return None;
+        }
+        Some(SuperBlock::dev(Inode::sb(inode)))
     }
 
     #[inline(always)]

@@ -17,7 +17,7 @@ use holdfast_abi::{
 };
 
 use crate::{
-    kernel::{Dentry, Inode, SuperBlock, is_hashed, next_number, offset, opaque, probe},
+    kernel::{Dentry, Inode, SuperBlock, inode_of, is_hashed, next_number, offset, opaque, probe},
     maps::{FILESYSTEMS, LABELS, MOVES, ROOTS},
     pattern::Search,
 };
@@ -211,6 +211,8 @@ pub struct Label {
     writers: u64,
     /// The directory's dentry. While it lives, so do those above it, the root's among them.
     dentry: u64,
+    /// The root's inode: the dentries may have gone, and come back at other addresses.
+    root: u64,
     place: Place,
 }
 
@@ -273,16 +275,27 @@ impl Filesystem {
         place
     }
 
-    /// Where the directory `dir` is.
+    /// Where the directory `dir` is. The op holds it: else there is [`Self::recall_or_walk`].
     #[inline(always)]
     pub unsafe fn locate(&self, dir: *const Dentry) -> Place {
+        self.find::<true>(dir)
+    }
+
+    /// The same for a directory that can go meanwhile: nothing is remembered with its inode.
+    #[inline(always)]
+    pub unsafe fn recall_or_walk(&self, dir: *const Dentry) -> Place {
+        self.find::<false>(dir)
+    }
+
+    #[inline(always)]
+    unsafe fn find<const STAYS: bool>(&self, dir: *const Dentry) -> Place {
         let mut place = Place::outside();
         let is_new = !recall(dir, self.stamp, &raw mut place) && self.conf().is_some();
         if is_new {
             self.look_up(dir, &raw mut place);
         }
         hf_forget(&raw mut place);
-        if is_new {
+        if STAYS && is_new {
             remember(dir, self.stamp, &raw const place);
         }
         self.or_strict(place)
@@ -345,8 +358,15 @@ unsafe fn recall(dir: *const Dentry, stamp: u64, place: *mut Place) -> bool {
         return false;
     }
     (*place).set(&label.place);
+    let root = read_volatile(&raw const label.root);
     // Another op may have written it meanwhile.
-    read_volatile(&raw const label.stamp) == stamp
+    if read_volatile(&raw const label.stamp) == stamp
+        && (root == 0 || inode_of((*place).root) == root)
+    {
+        return true;
+    }
+    *place = Place::outside();
+    false
 }
 
 /// Remembers where a directory is, if that is known. Where there is no memory it is looked up again.
@@ -365,6 +385,9 @@ unsafe fn remember(dir: *const Dentry, stamp: u64, place: *const Place) {
     if next_number(&raw mut label.writers) == 1 {
         write_volatile(&raw mut label.stamp, 0);
         write_volatile(&raw mut label.dentry, dir as u64);
+        let is_in_zone = (*place).zone != OUTSIDE;
+        let root = if is_in_zone { inode_of((*place).root) } else { 0 };
+        write_volatile(&raw mut label.root, root);
         label.place.set(&*place);
         write_volatile(&raw mut label.stamp, stamp);
         write_volatile(&raw mut label.writers, 0);

@@ -3,7 +3,7 @@
 use crate::problem::Fault;
 use crate::units::{format_bytes, parse_bytes};
 
-/// What the manifest may take of the disk if the policy does not say: some 600,000 ops.
+/// What the manifest may take of the disk if the policy does not say: some 2,700,000 ops.
 pub const DEFAULT_MANIFEST_BYTES: u64 = 256 << 20;
 /// The least it can be given: in less there is nothing left to recover by.
 pub const MIN_MANIFEST_BYTES: u64 = 1 << 20;

@@ -2,16 +2,18 @@
 
 use std::{fs, mem, path::Path};
 
-use aya::maps::{Array, Map, MapData, MapInfo, PerCpuArray, RingBuf};
+use aya::maps::{Array, Map, MapData, MapInfo, PerCpuArray};
 use holdfast_abi as abi;
 
-use super::{apply, error::KernelError, maps};
+use super::{apply, error::KernelError, maps, ring::Ring};
 
 pub(super) const RING: &str = "DESTROYED";
 
 /// What was destroyed, as the kernel tells it. The kernel goes on filling it while nobody reads, up to its size.
 pub struct DestroyedStream {
-    ring: RingBuf<MapData>,
+    ring: Ring,
+    /// The record that is looked at.
+    head: Box<abi::Destroyed>,
     counters: PerCpuArray<MapData, abi::ZoneCounters>,
     control: Array<MapData, abi::Control>,
     zones: Array<MapData, abi::ZoneConf>,
@@ -33,23 +35,11 @@ pub struct Lost {
 #[derive(Clone, Copy)]
 pub struct Gone<'a> {
     /// Every field but `names`, which is all zero.
-    pub head: abi::Destroyed,
+    pub head: &'a abi::Destroyed,
     /// Names, each ended by NUL, from what was destroyed up to the zone's root.
     pub names: &'a [u8],
     /// Names from the tenant's directory up to the zone's root, if the others do not reach that far.
     pub tenant: &'a [u8],
-}
-
-/// What came of looking for a record.
-pub enum Taken<E> {
-    /// There was none.
-    Nothing,
-    /// One was handled; it will not come again.
-    One,
-    /// One was not in a form that can be read. It will not come again.
-    Unreadable,
-    /// One could not be handled; it comes again.
-    Failed(E),
 }
 
 impl DestroyedStream {
@@ -60,7 +50,8 @@ impl DestroyedStream {
         let boot = fs::read_to_string(boot)
             .map_err(|error| KernelError::io(format!("read {boot}"), error))?;
         Ok(Self {
-            ring: maps::open_ring(dir, RING)?,
+            ring: Ring::new(&maps::pinned(dir, RING)?)?,
+            head: Box::new(blank()),
             counters: open(dir, "ZONE_COUNTERS")?,
             control: open(dir, "CONTROL")?,
             zones: open(dir, "ZONES")?,
@@ -73,25 +64,28 @@ impl DestroyedStream {
         &self.id
     }
 
-    /// Has the next record handled. Only when that went well does it leave the ring: so an agent that is killed in between
-    /// finds it again.
-    pub fn take<E>(&mut self, handle: impl FnOnce(Gone<'_>) -> Result<(), E>) -> Taken<E> {
+    /// Up to where records were taken off the ring.
+    pub fn taken(&self) -> u64 {
+        self.ring.taken()
+    }
+
+    /// The next record from position `at` on, which moves behind it: `None` inside where it is not
+    /// in a form that can be read. It stays in the ring until [`Self::take`].
+    pub fn next(&mut self, at: &mut u64) -> Option<Option<Gone<'_>>> {
         loop {
-            let Some(item) = self.ring.next() else { return Taken::Nothing };
-            let Some(gone) = read(&item) else { return Taken::Unreadable };
-            if gone.head.slot == abi::SELF_TEST_ZONE {
-                // It has done its work where it was found in the ring.
-                continue;
-            }
-            return match handle(gone) {
-                Ok(()) => Taken::One,
-                Err(error) => {
-                    // Not dropped: that is what takes it off the ring.
-                    mem::forget(item);
-                    Taken::Failed(error)
-                }
+            let Some((names, tenant)) = read(self.ring.next(at)?, &mut self.head) else {
+                return Some(None);
             };
+            // One of the self-test has done its work where it was found in the ring.
+            if self.head.slot != abi::SELF_TEST_ZONE {
+                return Some(Some(Gone { head: &self.head, names, tenant }));
+            }
         }
+    }
+
+    /// Takes everything before position `to` off the ring.
+    pub fn take(&mut self, to: u64) {
+        self.ring.take(to);
     }
 
     /// How many records of each zone the kernel could not send: of those in force, and of those that were once and whose slot no
@@ -144,19 +138,27 @@ where
         .map_err(|error| KernelError::refused(format!("open the map {name}"), error))
 }
 
-pub(super) fn read(item: &[u8]) -> Option<Gone<'_>> {
+/// A record without anything in it.
+pub(super) fn blank() -> abi::Destroyed {
+    // SAFETY: `Destroyed` is plain data, for which any bytes are a value.
+    #[expect(unsafe_code, reason = "makes plain data")]
+    unsafe {
+        mem::zeroed()
+    }
+}
+
+/// Reads the fields of a record into `head`, and returns its names and those of the tenant.
+pub(super) fn read<'a>(item: &'a [u8], head: &mut abi::Destroyed) -> Option<(&'a [u8], &'a [u8])> {
     let (fixed, names) = item.split_at_checked(abi::Destroyed::HEAD)?;
-    let mut head = mem::MaybeUninit::<abi::Destroyed>::zeroed();
-    // SAFETY: `Destroyed` is plain data, for which any bytes are a value; `fixed` is not longer than it, and what it does
-    // not cover is zero.
+    // SAFETY: `Destroyed` is plain data, for which any bytes are a value; `fixed` is as long as
+    // what comes before its names.
     #[expect(unsafe_code, reason = "reads plain data from the kernel's ring buffer")]
-    let head = unsafe {
-        head.as_mut_ptr().cast::<u8>().copy_from_nonoverlapping(fixed.as_ptr(), fixed.len());
-        head.assume_init()
-    };
+    unsafe {
+        let to = (&raw mut *head).cast::<u8>();
+        to.copy_from_nonoverlapping(fixed.as_ptr(), fixed.len());
+    }
     let (names, rest) = names.split_at_checked(head.names_len.into())?;
-    let tenant = rest.get(..head.tenant_len.into())?;
-    Some(Gone { head, names, tenant })
+    Some((names, rest.get(..head.tenant_len.into())?))
 }
 
 #[cfg(test)]
@@ -175,15 +177,13 @@ mod tests {
 
     #[test]
     fn a_record_is_as_long_as_it_says() {
+        let mut head = blank();
         let bytes = record(b"file\0alice\0", b"");
-        let gone = read(&bytes).unwrap();
-        assert_eq!(
-            (gone.head.time_ns, gone.names, gone.tenant),
-            (77, &b"file\0alice\0"[..], &b""[..])
-        );
+        let read_names = read(&bytes, &mut head).unwrap();
+        assert_eq!((read_names, head.time_ns), ((&b"file\0alice\0"[..], &b""[..]), 77));
         let bytes = record(b"deep\0", b"alice\0");
-        assert_eq!(read(&bytes).unwrap().tenant, b"alice\0");
-        assert!(read(&bytes[..bytes.len() - 1]).is_none(), "cut short");
-        assert!(read(&bytes[..100]).is_none());
+        assert_eq!(read(&bytes, &mut head).unwrap().1, b"alice\0");
+        assert!(read(&bytes[..bytes.len() - 1], &mut head).is_none(), "cut short");
+        assert!(read(&bytes[..100], &mut head).is_none());
     }
 }

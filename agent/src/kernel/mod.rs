@@ -17,9 +17,9 @@ mod learn;
 mod load;
 mod maps;
 mod offsets;
-mod peek;
 mod probe;
 mod prove;
+mod ring;
 mod task_storage;
 
 use std::{
@@ -34,7 +34,7 @@ use rustix::thread::{MembarrierCommand, membarrier};
 
 pub use allowances::{AllowanceRow, DesiredAllowance, DesiredGrant};
 pub use claim::Claim;
-pub use destroyed::{DestroyedStream, Gone, Lost, Taken};
+pub use destroyed::{DestroyedStream, Gone, Lost};
 pub use enforced::Enforced;
 pub use error::KernelError;
 pub use events::EventStream;
@@ -271,7 +271,7 @@ pub struct Guard {
     canary_dir: PathBuf,
     pins: Pins,
     attached: Vec<load::Attached>,
-    ring: peek::Peek,
+    ring: ring::Ring,
     zones: Vec<ActiveZone>,
     /// The bases in force, with what the kernel calls them.
     bases: Vec<(PathBuf, abi::Learned)>,
@@ -321,7 +321,7 @@ impl Guard {
         let heart = Some(heart);
         let canary_dir = options.canary_dir.clone();
         let attached = load::attached(&pins, maps.control()?.instance)?;
-        let ring = peek::Peek::new(&maps::pinned(&pins.maps, destroyed::RING)?)?;
+        let ring = ring::Ring::new(&maps::pinned(&pins.maps, destroyed::RING)?)?;
         let guard = Self {
             maps,
             events,

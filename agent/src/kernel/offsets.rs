@@ -126,6 +126,8 @@ fn from_btf(btf: &Btf) -> Result<Layout, KernelError> {
         inode_dentry: btf.offset("inode", "i_dentry")?,
         inode_rdev: btf.offset("inode", "i_rdev")?,
         inode_blocks: btf.offset("inode", "i_blocks")?,
+        inode_ctime_sec: ctime(btf, "sec")?,
+        inode_ctime_nsec: ctime(btf, "nsec")?,
         inode_pages: btf.offset("inode", "i_data.nrpages")?,
         task_cred: btf.offset("task_struct", "cred")?,
         cred_fsuid: btf.offset("cred", "fsuid.val")?,
@@ -155,6 +157,13 @@ fn page_size() -> u32 {
 /// Offset of a member of `dentry` that newer kernels call one way and older ones another.
 fn either(btf: &Btf, newer: &str, older: &str) -> Result<u32, KernelError> {
     btf.offset("dentry", newer).or_else(|_| btf.offset("dentry", older))
+}
+
+/// A part of an inode's time of change: before 6.6, before 6.11, and since.
+fn ctime(btf: &Btf, part: &str) -> Result<u32, KernelError> {
+    let names = ["i_ctime.tv_", "__i_ctime.tv_", "i_ctime_"].map(|name| format!("{name}{part}"));
+    let [first, second, third] = names.each_ref().map(|name| btf.offset("inode", name));
+    first.or(second).or(third)
 }
 
 fn expect_parameters(btf: &Btf, function: &str, expected: &[&str]) -> Result<(), KernelError> {

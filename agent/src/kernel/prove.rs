@@ -9,7 +9,7 @@ use std::{
 use holdfast_abi::{self as abi, Op, Verdict};
 use rustix::thread::gettid;
 
-use super::{Coverage, Outcome, error::KernelError, peek::Peek};
+use super::{Coverage, Outcome, error::KernelError, ring::Ring};
 
 /// One way to destroy something in the canary directory.
 type Attempt<'a> = &'a dyn Fn() -> io::Result<()>;
@@ -89,7 +89,7 @@ pub(super) struct AllowedCounts<'a> {
 pub(super) fn allowed(
     canary: &Path,
     counts: &AllowedCounts<'_>,
-    ring: &Peek,
+    ring: &Ring,
 ) -> Result<(), String> {
     let mut outcome = Ok(());
     for _ in 0..TRIES {
@@ -134,7 +134,7 @@ fn fails_and_is_given_back(canary: &Path, counts: &AllowedCounts<'_>) -> Result<
 fn goes_on_and_is_recorded(
     canary: &Path,
     counts: &AllowedCounts<'_>,
-    ring: &Peek,
+    ring: &Ring,
 ) -> Result<(), String> {
     let file = allowed_dir(canary).join(FILE);
     if let Err(error) = fs::write(&file, "holdfast removes this to see that it is recorded\n") {
@@ -147,17 +147,22 @@ fn goes_on_and_is_recorded(
     }
     let done = || (counts.removed)(Outcome::Decided(Verdict::Allow)).map_err(told);
     let (before, start) = (done()?, ring.end());
+    let cut = OpenOptions::new().write(true).open(&file).and_then(|file| file.set_len(1));
+    cut.map_err(|error| format!("truncate within budget failed with {error}"))?;
     fs::remove_file(&file).map_err(|error| format!("unlink within budget failed with {error}"))?;
     if done()? != (before.0 + 1, before.1 + 1) {
         return Err("unlink within budget was not counted as one file".to_owned());
     }
     let thread = gettid().as_raw_nonzero().get() as u32;
-    let is_ours = |record: &abi::Destroyed| {
-        (record.slot, record.tid) == (abi::SELF_TEST_ZONE, thread)
-            && record.flags & abi::GONE_UNSEEN == 0
-    };
-    if !ring.has(start, is_ours) {
-        return Err(format!("the removal of a file was not recorded: {NO_EXIT}"));
+    // A truncation is recorded by the programs at its exit, a removal by those of its hook.
+    for op in [Op::Truncate, Op::Remove] {
+        let is_ours = |record: &abi::Destroyed| {
+            (record.slot, record.tid, record.op) == (abi::SELF_TEST_ZONE, thread, op as u8)
+                && record.flags & abi::GONE_UNSEEN == 0
+        };
+        if !ring.has(start, is_ours) {
+            return Err(format!("{} was not recorded: {NO_EXIT}", op.word()));
+        }
     }
     Ok(())
 }

@@ -1,5 +1,5 @@
-//! The thread that takes records off the kernel's ring and keeps them. Off the decision path and off the daemon's loop: nobody
-//! waits for it, and what it holds in memory is one record.
+//! The thread that takes records off the kernel's ring and keeps them. It is off the decision path
+//! and off the daemon's loop: nothing waits for it, and what it holds in memory is one batch.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -11,19 +11,21 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc::UnboundedSender;
 use tracing::{error, info, warn};
 
-use super::line::{Meaning, record};
+use super::line::Actor;
 use super::pause::Pause;
 use super::ring::Ring;
 use super::store::{Change, ROOTS, Store};
-use super::{Gap, GapWhy, Line, Sealed, SharedNames, Summarised, roots};
+use super::{Gap, GapWhy, Line, Place, Sealed, SharedNames, Summarised, roots};
 use crate::clock::Now;
-use crate::kernel::{DestroyedStream, Lost, Taken};
+use crate::kernel::{DestroyedStream, Lost};
 use crate::units::Units;
 
-/// How often the ring is looked at. It holds what a host destroys in many times that.
-const POLL: Duration = Duration::from_millis(200);
-/// Records taken before somebody who asks is looked after.
-const BATCH: usize = 16_384;
+/// How often the ring is looked at. It holds some 90,000 records: 1,800,000 in a second.
+const POLL: Duration = Duration::from_millis(50);
+/// Bytes that make a batch full: it is then put into the file, though there are more records.
+const BATCH: usize = 256 * 1024;
+/// How often the name of a unit is looked for that was not found.
+const UNNAMED_EVERY: Duration = Duration::from_secs(1);
 /// How often what is written is put on the disk, and what is missing is looked for.
 const SYNC_EVERY: Duration = Duration::from_secs(1);
 /// Without a policy in force names are not known: so long they are waited for.
@@ -93,7 +95,9 @@ impl Keeper {
             stats: stats.clone(),
             store: None,
             resumed: None,
-            units: Units::new(PathBuf::from("/sys/fs/cgroup")),
+            units: Units::system(),
+            named: 0,
+            unnamed: None,
             began: Now::read(),
             checked: None,
             recorded: Vec::new(),
@@ -154,6 +158,10 @@ struct Work<R> {
     /// Time of the last line of an earlier agent: what is missing at first may be missing since then.
     resumed: Option<String>,
     units: Units,
+    /// The names that the segment's lines go by: [`super::names::Names::changes`].
+    named: u64,
+    /// Since when they go by a unit without a name.
+    unnamed: Option<Now>,
     began: Now,
     /// When it was last looked for what is missing.
     checked: Option<Now>,
@@ -266,7 +274,7 @@ impl<R: Ring> Work<R> {
         if self.store.is_none() {
             self.open(now)?;
         }
-        let more = self.drain()?;
+        let more = self.drain(now)?;
         self.switches(now)?;
         if !more && (at_once || self.checked.is_none_or(|checked| now.since(checked) >= SYNC_EVERY))
         {
@@ -283,8 +291,11 @@ impl<R: Ring> Work<R> {
     }
 
     fn open(&mut self, now: Now) -> std::io::Result<()> {
-        let store = Store::open(&self.dir, self.max_bytes, self.stream.id(), now)?;
+        let ring = (self.stream.id(), self.stream.taken());
+        let store = Store::open(&self.dir, self.max_bytes, ring, now)?;
         info!(bytes = store.bytes(), dir = %self.dir.display(), "the manifest is kept");
+        // An earlier agent was killed when it had kept them, and before it took them off.
+        self.stream.take(store.position());
         self.resumed = store.time().map(str::to_owned);
         self.store = Some(store);
         match roots::read(&self.dir, self.stream.id()) {
@@ -313,40 +324,57 @@ impl<R: Ring> Work<R> {
         }
     }
 
-    fn drain(&mut self) -> std::io::Result<bool> {
-        let Self { stream, store: Some(store), names, units, stats, .. } = self else {
+    /// Keeps a batch. Whether there is more.
+    fn drain(&mut self, now: Now) -> std::io::Result<bool> {
+        let Self { stream, store: Some(store), names, units, unnamed, .. } = self else {
             return Ok(false);
         };
-        for _ in 0..BATCH {
-            let now = Now::read();
-            let taken = stream.take(|gone| {
-                let unit = units.name(gone.head.unit, Some(gone.head.pid), now);
-                let unit = unit.unwrap_or_else(|| format!("cgroup {}", gone.head.unit));
-                let line = {
-                    let names = names.get();
-                    let zone = names.zone(gone.head.zone);
-                    let allowance = names.allowance_id(gone.head.allowance);
-                    let root = names.root(gone.head.dev, gone.head.root);
-                    record(&gone, Meaning { zone, unit, allowance }, root, now)
-                };
-                if store.has_last(&line) {
-                    return Ok(());
-                }
-                store.append(&Line::Gone(Box::new(line)), now)?;
-                stats.records.fetch_add(1, Ordering::Relaxed);
-                Ok(())
-            });
-            match taken {
-                Taken::One => {}
-                Taken::Nothing => return Ok(false),
-                Taken::Unreadable => {
-                    let time = now.wall();
-                    store.append(&Line::Gap(unreadable(time)), now)?;
-                }
-                Taken::Failed(error) => return Err(error),
-            }
+        let changes = names.get().changes();
+        let is_late = |since: Now| now.since(since) >= UNNAMED_EVERY;
+        if std::mem::replace(&mut self.named, changes) != changes || unnamed.is_some_and(is_late) {
+            store.forget_names();
+            *unnamed = None;
         }
-        Ok(true)
+        let (mut to, mut unreadable) = (stream.taken(), false);
+        let more = loop {
+            let mut at = to;
+            let gone = match stream.next(&mut at) {
+                Some(Some(gone)) => gone,
+                Some(None) => {
+                    (to, unreadable) = (at, true);
+                    break true;
+                }
+                None => {
+                    to = at;
+                    break false;
+                }
+            };
+            let head = gone.head;
+            let place = || {
+                let names = names.get();
+                Place::of(&gone, names.zone(head.zone), names.root(head.dev, head.root))
+            };
+            let actor = || {
+                let unit = units.name(head.unit, Some(head.pid), now).unwrap_or_else(|| {
+                    unnamed.get_or_insert(now);
+                    format!("cgroup {}", head.unit)
+                });
+                Actor::of(head, unit, names.get().allowance_id(head.allowance))
+            };
+            if !store.add(&gone, now, place, actor)? {
+                break true;
+            }
+            to = at;
+            if store.pending() >= BATCH {
+                break true;
+            }
+        };
+        self.stats.records.fetch_add(store.commit(to)?, Ordering::Relaxed);
+        stream.take(to);
+        if unreadable {
+            store.append(&Line::Gap(self::unreadable(now.wall())), now)?;
+        }
+        Ok(more)
     }
 
     /// Writes down where a zone is no longer recorded, or is again.

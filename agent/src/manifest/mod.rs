@@ -4,6 +4,7 @@
 //! reads them ([`Records`], also without an agent). It never holds up a decision or the daemon's loop, and it never leaves
 //! anything out in silence: what the ring could not take, what a crash cut off and what had to be summarised is in the list itself.
 
+mod batch;
 mod keeper;
 mod line;
 mod name;
@@ -21,11 +22,12 @@ mod verify;
 
 pub(crate) use keeper::{Keeper, News};
 #[cfg(test)]
-pub(crate) use line::tests::example;
+pub(crate) use line::tests::{example, segment as segment_text};
 pub(crate) use line::{Gap, GapWhy, Line, Record, absolute};
 pub(crate) use name::Name;
 pub(crate) use names::SharedNames;
 pub(crate) use off::{Off, Offs};
+pub(crate) use place::Place;
 pub(crate) use read::Records;
 pub(crate) use roots::RootName;
 pub(crate) use segment::{Sealed, Summarised};

@@ -45,6 +45,8 @@ pub(crate) struct Names {
     guarded: BTreeSet<roots::Key>,
     is_news: bool,
     allowances: Recent<u64, String>,
+    /// How often something got another name.
+    changes: u64,
 }
 
 impl Names {
@@ -65,11 +67,14 @@ impl Names {
         self.guarded = guarded;
         for zone in active {
             let (slot, name) = (zone.slot, zone.name.clone());
-            self.zone_ids.insert(abi::name_id(&name), name.clone());
+            let is_new = self.zone_ids.insert(abi::name_id(&name), name.clone()).is_none();
+            self.changes += u64::from(is_new);
             zones.push(ZoneNames { slot, manifest: is_recorded(&name), name });
             for (path, root) in &zone.roots {
                 let (key, name) = ((root.dev, root.ino), named(path));
-                self.is_news |= self.roots.get(&key) != Some(&name);
+                let is_new = self.roots.get(&key) != Some(&name);
+                self.is_news |= is_new;
+                self.changes += u64::from(is_new);
                 self.roots.insert(key, name);
             }
         }
@@ -79,6 +84,12 @@ impl Names {
     /// An allowance is about to be open, or was when the agent started.
     pub(crate) fn allowance(&mut self, serial: u64, id: &str) {
         self.allowances.insert(serial, id.to_owned());
+        self.changes += 1;
+    }
+
+    /// Changes whenever something got another name.
+    pub(super) const fn changes(&self) -> u64 {
+        self.changes
     }
 
     /// Name of a zone, that of a former policy included.
@@ -95,6 +106,7 @@ impl Names {
     pub(super) fn learn(&mut self, roots: Vec<(roots::Key, RootName)>) {
         for (key, name) in roots {
             if self.roots.get(&key).is_none() {
+                self.changes += 1;
                 self.roots.insert(key, name);
             }
         }

@@ -1,24 +1,54 @@
 //! From the names the kernel sends to a tenant and a path in it. It never looks at a disk: which level is the tenant's is what the
 //! zone said when the op happened.
 
-use holdfast_abi as abi;
+use std::os::unix::ffi::OsStrExt as _;
 
-use super::Name;
+use holdfast_abi as abi;
+use serde::{Deserialize, Serialize};
+
+use super::{Name, RootName};
+use crate::kernel::Gone;
 
 /// Where something was.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Place {
-    /// From the zone's root to the tenant's directory; empty where each root is a tenant. `None` above all tenants, or where it
-    /// cannot be known.
-    pub(super) tenant: Option<Name>,
-    /// From the tenant's directory (above all tenants: from the root); empty for that directory itself.
-    pub(super) path: Name,
-    /// Names are missing at the start of `path`.
-    pub(super) cut: bool,
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Place {
+    /// Name of the zone.
+    pub(crate) zone: String,
+    /// The zone's root above it; absent if its path is not known any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) root: Option<Name>,
+    /// From the root to the tenant's directory; empty where each root is a tenant. Absent above all
+    /// tenants, and where it is unknown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) tenant: Option<Name>,
+    /// Inode number of the tenant's directory; 0 above all tenants.
+    pub(crate) tenant_inode: u64,
+    /// From the tenant's directory, or from the root above all tenants; empty for that directory
+    /// itself.
+    pub(crate) path: Name,
+    /// The start of `path` is missing.
+    #[serde(default, skip_serializing_if = "super::line::is_false")]
+    pub(crate) cut: bool,
+}
+
+impl Place {
+    /// Where a record's file was.
+    pub(super) fn of(gone: &Gone<'_>, zone: String, root: Option<&RootName>) -> Self {
+        let below = root.map(RootName::below).unwrap_or_default();
+        let place = place(gone.head, gone.names, gone.tenant, &below);
+        let root = root.map(|root| root.protected().as_os_str().as_bytes().into());
+        Self { zone, root, tenant_inode: gone.head.tenant, ..place }
+    }
+
+    /// Whether its tenant is unknown: names are missing, and no directory of a tenant's is known.
+    /// (Above all tenants nothing is missing.)
+    pub(crate) const fn has_unknown_tenant(&self) -> bool {
+        self.tenant.is_none() && self.cut
+    }
 }
 
 /// Takes names apart. `below`: those from the protected path down to the root that the kernel's names end at.
-pub(super) fn place(head: &abi::Destroyed, names: &[u8], tenant: &[u8], below: &[&[u8]]) -> Place {
+fn place(head: &abi::Destroyed, names: &[u8], tenant: &[u8], below: &[&[u8]]) -> Place {
     let depth = head.tenant_depth as usize;
     if head.flags & (abi::GONE_CUT | abi::GONE_STRICT) != 0 {
         let mut all = below.to_vec();
@@ -29,7 +59,7 @@ pub(super) fn place(head: &abi::Destroyed, names: &[u8], tenant: &[u8], below: &
         all.truncate(depth);
         let known = known && after_unread(&all).len() == depth;
         let path = join(after_unread(&downwards(names)));
-        return Place { tenant: known.then(|| join(&all)), path, cut: true };
+        return Place { tenant: known.then(|| join(&all)), path, cut: true, ..Place::default() };
     }
     let mut all = below.to_vec();
     all.extend(downwards(names));
@@ -37,13 +67,14 @@ pub(super) fn place(head: &abi::Destroyed, names: &[u8], tenant: &[u8], below: &
     let known = after_unread(&names);
     let cut = known.len() < names.len();
     if names.len() < depth || (head.tenant == 0 && depth > 0) {
-        return Place { tenant: None, path: join(known), cut };
+        return Place { path: join(known), cut, ..Place::default() };
     }
     let (tenant, path) = names.split_at(depth);
     if after_unread(tenant).len() < depth {
-        return Place { tenant: None, path: join(known), cut };
+        return Place { path: join(known), cut, ..Place::default() };
     }
-    Place { tenant: Some(join(tenant)), path: join(after_unread(path)), cut }
+    let (tenant, path) = (Some(join(tenant)), join(after_unread(path)));
+    Place { tenant, path, cut, ..Place::default() }
 }
 
 /// What comes after the last name that the kernel could not read: it left that one empty.

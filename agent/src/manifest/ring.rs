@@ -2,15 +2,21 @@
 
 use std::io;
 
-use crate::kernel::{DestroyedStream, Gone, Lost, Taken};
+use crate::kernel::{DestroyedStream, Gone, Lost};
 
-/// The kernel's ring, or a test's.
+/// The kernel's ring, or a test's. Positions in it never fall.
 pub(super) trait Ring: Send + 'static {
     /// Names it: another one has another name.
     fn id(&self) -> &str;
 
-    /// Has the next record handled; only when that went well does it leave the ring.
-    fn take<E>(&mut self, handle: impl FnOnce(Gone<'_>) -> Result<(), E>) -> Taken<E>;
+    /// Up to where records were taken off.
+    fn taken(&self) -> u64;
+
+    /// See [`DestroyedStream::next`].
+    fn next(&mut self, at: &mut u64) -> Option<Option<Gone<'_>>>;
+
+    /// Takes everything before a position off.
+    fn take(&mut self, to: u64);
 
     /// What could not be sent, zone by zone.
     fn lost(&self) -> io::Result<Vec<Lost>>;
@@ -21,8 +27,16 @@ impl Ring for DestroyedStream {
         self.id()
     }
 
-    fn take<E>(&mut self, handle: impl FnOnce(Gone<'_>) -> Result<(), E>) -> Taken<E> {
-        self.take(handle)
+    fn taken(&self) -> u64 {
+        self.taken()
+    }
+
+    fn next(&mut self, at: &mut u64) -> Option<Option<Gone<'_>>> {
+        self.next(at)
+    }
+
+    fn take(&mut self, to: u64) {
+        self.take(to);
     }
 
     fn lost(&self) -> io::Result<Vec<Lost>> {

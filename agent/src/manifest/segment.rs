@@ -1,16 +1,15 @@
 //! Files of the manifest: which there are, and what one of them has in it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File};
 use std::io::{self, BufRead as _, BufReader, Read as _};
 use std::path::{Path, PathBuf};
 
 use memchr::memmem;
+use ring::digest::{Context, SHA256};
 use serde::Serialize;
-use sha2::{Digest as _, Sha256};
 
-use super::Line;
-use super::line::Key;
+use super::line::{Actor, Dir, FILE, FileLine, Key, Line, VERSION};
 use crate::text;
 
 /// A segment that is closed: nothing in it changes any more.
@@ -65,11 +64,11 @@ pub(super) fn list(dir: &Path) -> io::Result<Vec<u64>> {
 /// SHA-256 of a file, and its length.
 pub(super) fn digest(path: &Path) -> io::Result<(String, u64)> {
     let (hasher, length) = hasher_of(path)?;
-    Ok((text::hex(&hasher.finalize()), length))
+    Ok((text::hex(hasher.finish().as_ref()), length))
 }
 
-pub(super) fn hasher_of(path: &Path) -> io::Result<(Sha256, u64)> {
-    let (mut file, mut hasher, mut length) = (File::open(path)?, Sha256::new(), 0);
+pub(super) fn hasher_of(path: &Path) -> io::Result<(Context, u64)> {
+    let (mut file, mut hasher, mut length) = (File::open(path)?, Context::new(&SHA256), 0);
     let mut chunk = vec![0; 256 * 1024];
     loop {
         match file.read(&mut chunk)? {
@@ -85,7 +84,7 @@ pub(super) fn hasher_of(path: &Path) -> io::Result<(Sha256, u64)> {
 /// What a look through a segment finds.
 #[derive(Debug, Default)]
 pub(super) struct Scan {
-    /// Its first line is a head.
+    /// Its first line is a head of this version.
     pub(super) head: bool,
     /// Its last line says that it is closed.
     pub(super) ended: bool,
@@ -97,14 +96,17 @@ pub(super) struct Scan {
     pub(super) to: Option<String>,
     /// Time of the last line that has one.
     pub(super) time: Option<String>,
-    /// Which record was the last.
-    pub(super) last: Option<Key>,
-    /// The kernel's ring at the end.
+    /// The kernel's ring at the end, and up to where its records are kept.
     pub(super) ring: String,
+    pub(super) position: u64,
+    /// The first number that explains nothing yet.
+    pub(super) next: u32,
     /// Records missing at the end, by zone.
     pub(super) lost: BTreeMap<String, u64>,
     /// Length of all complete lines.
     pub(super) length: u64,
+    /// Length up to the end of the last batch that is whole.
+    pub(super) settled: u64,
     /// Bytes after the last complete line.
     pub(super) torn: u64,
     /// Complete lines that are none of ours.
@@ -119,16 +121,14 @@ impl Scan {
     }
 }
 
-/// Records of a segment that were taken back, here or in an earlier one.
+/// Records that were taken back in a segment, of this or an earlier one.
 pub(super) fn taken_back(path: &Path) -> io::Result<Vec<Key>> {
-    let bytes = fs::read(path)?;
     let mut keys = Vec::new();
     // They are rare: most files are not looked through any further.
-    if memmem::find(&bytes, br#""undone":true"#).is_some() {
-        scan(path, &mut |line| {
-            if let Line::Gone(record) = line {
-                keys.extend(record.takes_back());
-            }
+    if memmem::find(&fs::read(path)?, br#""undone":true"#).is_some() {
+        scan(path, &mut |line| match line {
+            Line::Gone(record) if record.undone => keys.push(record.key()),
+            _ => {}
         })?;
     }
     Ok(keys)
@@ -138,6 +138,7 @@ pub(super) fn taken_back(path: &Path) -> io::Result<Vec<Key>> {
 pub(super) fn scan(path: &Path, visit: &mut dyn FnMut(Line)) -> io::Result<Scan> {
     let mut reader = BufReader::with_capacity(256 * 1024, File::open(path)?);
     let (mut found, mut bytes) = (Scan::default(), Vec::new());
+    let mut explained = Explained::default();
     loop {
         bytes.clear();
         let read = reader.read_until(b'\n', &mut bytes)? as u64;
@@ -150,29 +151,66 @@ pub(super) fn scan(path: &Path, visit: &mut dyn FnMut(Line)) -> io::Result<Scan>
         }
         found.length += read;
         found.ended = false;
-        match serde_json::from_slice::<Line>(&bytes) {
-            Ok(line) => {
+        match explained.read(&bytes) {
+            Some(line) => {
                 found.note(&line);
                 visit(line);
             }
-            Err(_) => found.unreadable += 1,
+            None => found.unreadable += 1,
         }
+    }
+}
+
+/// What lines before the one that is read have explained.
+#[derive(Default)]
+struct Explained {
+    dirs: HashMap<u32, Dir>,
+    actors: HashMap<u32, Actor>,
+    clock: i64,
+}
+
+impl Explained {
+    fn read(&mut self, bytes: &[u8]) -> Option<Line> {
+        if bytes.starts_with(FILE) {
+            let file: FileLine = serde_json::from_slice(bytes).ok()?;
+            let (dir, actor) = (self.dirs.get(&file.dir)?, self.actors.get(&file.actor)?);
+            return Some(Line::Gone(Box::new(file.record(dir, actor, self.clock))));
+        }
+        let line = serde_json::from_slice(bytes).ok()?;
+        match &line {
+            Line::Head { version, .. } if *version != VERSION => return None,
+            Line::Dir(number, dir) => drop(self.dirs.insert(*number, dir.clone())),
+            Line::Actor(number, actor) => drop(self.actors.insert(*number, actor.clone())),
+            Line::Clock(clock) => self.clock = *clock,
+            _ => {}
+        }
+        Some(line)
     }
 }
 
 impl Scan {
     fn note(&mut self, line: &Line) {
         let time = match line {
-            Line::Head { time, ring, lost, .. } => {
-                (self.head, self.ring, self.lost) = (true, ring.clone(), lost.clone());
-                time
+            Line::Dir(number, _) | Line::Actor(number, _) => {
+                self.next = self.next.max(number.saturating_add(1));
+                return;
             }
+            Line::Clock(_) => return,
             Line::Gone(record) => {
                 self.records += 1;
                 self.from.get_or_insert_with(|| record.time.clone());
                 self.to = Some(record.time.clone());
-                self.last = Some(record.key());
-                &record.time
+                self.time = Some(record.time.clone());
+                return;
+            }
+            Line::Kept(position) => {
+                (self.position, self.settled) = (*position, self.length);
+                return;
+            }
+            Line::Head { time, ring, position, lost, .. } => {
+                (self.head, self.ring, self.lost) = (true, ring.clone(), lost.clone());
+                self.position = *position;
+                time
             }
             Line::Gap(gap) => {
                 if let Some(zone) = gap.zone.as_ref().filter(|_| gap.total > 0) {
@@ -180,10 +218,9 @@ impl Scan {
                 }
                 &gap.to
             }
-            Line::Ring { time, ring } => {
-                self.ring = ring.clone();
+            Line::Ring { time, ring, position } => {
+                (self.ring, self.position) = (ring.clone(), *position);
                 self.lost.clear();
-                self.last = None;
                 time
             }
             Line::End { time, .. } => {
@@ -193,5 +230,6 @@ impl Scan {
             Line::Switch { time, .. } | Line::Stop { time } => time,
         };
         self.time = Some(time.clone());
+        self.settled = self.length;
     }
 }

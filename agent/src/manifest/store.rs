@@ -1,7 +1,8 @@
 //! The manifest on the disk: append-only segments, closed when they are full, summarised when there is no more room.
 //!
-//! What it takes of the disk never exceeds its bound. A line is in the file before a record counts as kept; what a crash cut
-//! short is cut off, and said.
+//! What it takes of the disk never exceeds its bound. A batch is in the file, and the ring's
+//! position with it, before its records leave the ring: the next agent takes off what an earlier
+//! one has kept. A batch that a crash cut short is cut off, as all of it is still in the ring.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::{self, File, OpenOptions};
@@ -9,12 +10,14 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
-use sha2::{Digest as _, Sha256};
+use ring::digest::{Context, SHA256};
 
-use super::line::Key;
+use super::batch::{Batch, Seen};
+use super::line::{Actor, VERSION};
 use super::segment::{self, Scan, Sealed, Summarised, digest, hasher_of, scan};
-use super::{Gap, GapWhy, Line, Record, Summary};
-use crate::clock::Now;
+use super::{Gap, GapWhy, Line, Place, Summary};
+use crate::clock::{self, Now, rfc3339};
+use crate::kernel::Gone;
 use crate::text;
 
 /// Shares of the bound: one segment is at most a 16th of it, and so are all sums.
@@ -22,8 +25,9 @@ const SEGMENTS: u64 = 16;
 const SUMS: u64 = 16;
 /// The names of roots are at most such a share.
 pub(super) const ROOTS: u64 = 32;
-/// The largest segment, whatever the bound.
-const MAX_SEGMENT: u64 = 16 << 20;
+/// The largest segment, whatever the bound: some 50,000 records. While it is summed up the kernel's
+/// ring fills, and that has room for 90,000.
+const MAX_SEGMENT: u64 = 4 << 20;
 
 /// What the audit log has to know.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,15 +37,12 @@ pub(super) enum Change {
 }
 
 /// The segment that is written to.
-#[derive(Debug)]
 struct Active {
     file: File,
     number: u64,
     length: u64,
-    hasher: Sha256,
-    records: u64,
-    from: Option<String>,
-    to: Option<String>,
+    hasher: Context,
+    seen: Seen,
     began: Now,
     /// Whether what comes after `length` has to be cut off before anything else.
     settle: bool,
@@ -65,10 +66,8 @@ impl Active {
             file,
             number,
             length: 0,
-            hasher: Sha256::new(),
-            records: 0,
-            from: None,
-            to: None,
+            hasher: Context::new(&SHA256),
+            seen: Seen::default(),
             began: now,
             settle: false,
             #[cfg(test)]
@@ -109,7 +108,6 @@ impl Active {
 }
 
 /// All of it. One process has it open at a time: the agent's lock sees to that.
-#[derive(Debug)]
 pub(super) struct Store {
     dir: PathBuf,
     max_bytes: u64,
@@ -120,18 +118,28 @@ pub(super) struct Store {
     previous: Option<String>,
     summary: Summary,
     summary_bytes: u64,
+    batch: Batch,
+    /// The next record does not fit into the segment.
+    is_full: bool,
     ring: String,
+    /// Up to where its records are kept.
+    position: u64,
     lost: BTreeMap<String, u64>,
-    last: Option<Key>,
-    /// Time of the last line.
+    /// Time of the last line of an earlier agent.
     time: Option<String>,
     dirty: bool,
     changes: Vec<Change>,
 }
 
 impl Store {
-    /// Opens what is in `dir`, and makes it if it is not there. `ring` is the kernel's ring.
-    pub(super) fn open(dir: &Path, max_bytes: u64, ring: &str, now: Now) -> io::Result<Self> {
+    /// Opens what is in `dir`, and makes it if it is not there. `ring`: the kernel's ring, and up
+    /// to where its records were taken off.
+    pub(super) fn open(
+        dir: &Path,
+        max_bytes: u64,
+        ring: (&str, u64),
+        now: Now,
+    ) -> io::Result<Self> {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
         let summary = Summary::read(dir)?;
         let mut numbers = segment::list(dir)?;
@@ -148,9 +156,11 @@ impl Store {
             previous: summary.sha256.clone(),
             summary_bytes: Summary::length(dir),
             summary,
-            ring: ring.to_owned(),
+            batch: Batch::default(),
+            is_full: false,
+            ring: ring.0.to_owned(),
+            position: ring.1,
             lost: BTreeMap::new(),
-            last: None,
             time: None,
             dirty: false,
             changes: Vec::new(),
@@ -176,103 +186,156 @@ impl Store {
                 self.changes.push(Change::Sealed(found.sealed(number, sha256, bytes)));
             }
         }
+        let mut cut_off = 0;
         if let Some(number) = newest {
             let path = segment::path(&self.dir, number);
-            let newer = scan(&path, &mut |_| {})?;
-            if !newer.head && newer.length == 0 {
+            let mut newer = scan(&path, &mut |_| {})?;
+            if newer.length == 0 {
                 // A crash between making it and its first line.
                 fs::remove_file(&path)?;
+            } else if !newer.head || newer.ended {
+                // Closed, perhaps without anybody having heard of it; or none of this version.
+                let (sha256, bytes) = digest(&path)?;
+                self.previous = Some(sha256.clone());
+                self.closed.push_back((number, bytes));
+                if newer.ended {
+                    self.changes.push(Change::Sealed(newer.sealed(number, sha256, bytes)));
+                    found = newer;
+                }
             } else {
-                let last = newer.last.clone().or(found.last.take());
-                found = Scan { last, ..newer };
-                self.adopt(number, &path, &found, now)?;
+                let file = OpenOptions::new().append(true).open(&path)?;
+                // Of another ring a batch that was cut short is all there is.
+                let is_same = newer.ring == self.ring;
+                let length = if is_same { newer.settled } else { newer.length };
+                cut_off = newer.length + newer.torn - length;
+                file.set_len(length)?;
+                if length < newer.length {
+                    newer = scan(&path, &mut |_| {})?;
+                }
+                let (hasher, length) = hasher_of(&path)?;
+                let time = |time: &Option<String>| {
+                    let millis = clock::parse_rfc3339_millis(time.as_deref()?)?;
+                    Some(millis * 1_000_000)
+                };
+                let span = time(&newer.from).zip(time(&newer.to));
+                let seen = Seen { records: newer.records, span };
+                let new = Active::new(file, number, now);
+                self.active = Some(Active { length, hasher, seen, ..new });
+                self.batch.next = newer.next;
+                found = newer;
             }
         }
-        let was_there = found.head;
-        (self.lost, self.last, self.time) = (found.lost, found.last, found.time);
-        if was_there && found.ring != self.ring {
-            self.lost.clear();
-            self.last = None;
-            let gap = Gap {
-                from: self.time.clone().unwrap_or_default(),
-                to: now.wall(),
-                zone: None,
-                lost: None,
-                why: GapWhy::NewRing,
-                total: 0,
-            };
-            self.append(&Line::Gap(gap), now)?;
-            self.append(&Line::Ring { time: now.wall(), ring: self.ring.clone() }, now)?;
-        }
-        if was_there && found.torn > 0 {
-            // What it was of is still in the ring, unless the host went down.
-            let lost = if found.ring == self.ring { Some(0) } else { None };
-            let from = self.time.clone().unwrap_or_default();
-            let (to, zone, why) = (now.wall(), None, GapWhy::Torn);
-            self.append(&Line::Gap(Gap { from, to, zone, lost, why, total: 0 }), now)?;
-        }
-        Ok(())
-    }
-
-    fn adopt(&mut self, number: u64, path: &Path, found: &Scan, now: Now) -> io::Result<()> {
-        if found.ended {
-            // It may have been closed without anybody having heard of it.
-            let (sha256, bytes) = digest(path)?;
-            self.previous = Some(sha256.clone());
-            self.closed.push_back((number, bytes));
-            self.changes.push(Change::Sealed(found.sealed(number, sha256, bytes)));
+        (self.lost, self.time) = (found.lost, found.time);
+        if !found.head {
             return Ok(());
         }
-        let file = OpenOptions::new().append(true).open(path)?;
-        file.set_len(found.length)?;
-        let (hasher, length) = hasher_of(path)?;
-        let (from, to, records) = (found.from.clone(), found.to.clone(), found.records);
-        let new = Active::new(file, number, now);
-        self.active = Some(Active { length, hasher, records, from, to, ..new });
+        let from = self.time.clone().unwrap_or_default();
+        let gap = |lost, why| {
+            let (from, to) = (from.clone(), now.wall());
+            Line::Gap(Gap { from, to, zone: None, lost, why, total: 0 })
+        };
+        let is_same = found.ring == self.ring;
+        if is_same {
+            self.position = self.position.max(found.position);
+        } else {
+            self.lost.clear();
+            let (time, ring, position) = (now.wall(), self.ring.clone(), self.position);
+            self.append(&gap(None, GapWhy::NewRing), now)?;
+            self.append(&Line::Ring { time, ring, position }, now)?;
+        }
+        if cut_off > 0 {
+            // What it was of is still in the ring, unless the host went down.
+            let lost = is_same.then_some(0);
+            self.append(&gap(lost, GapWhy::Torn), now)?;
+        }
         Ok(())
     }
 
-    /// Adds a line. When this returns it is in the file; if it fails nothing of it is.
+    /// Adds a line that is no record's, between batches. When this returns it is in the file; if it
+    /// fails nothing of it is.
     pub(super) fn append(&mut self, line: &Line, now: Now) -> io::Result<()> {
         let mut bytes = serde_json::to_vec(line)?;
         bytes.push(b'\n');
-        let limit = self.segment_limit();
-        let is_full = |active: &Active| {
-            active.records > 0 && active.length + bytes.len() as u64 + END_ROOM > limit
-        };
-        if self.active.as_ref().is_some_and(is_full) {
+        if !self.has_room(bytes.len()) {
             self.close(now)?;
         }
         if self.active.is_none() {
             self.begin(now)?;
         }
         self.write(&bytes)?;
-        self.note(line);
+        if let Line::Gap(Gap { zone: Some(zone), total: total @ 1.., .. }) = line {
+            self.lost.insert(zone.clone(), *total);
+        }
         Ok(())
     }
 
-    fn note(&mut self, line: &Line) {
-        match line {
-            Line::Gone(record) => {
-                if let Some(active) = &mut self.active {
-                    active.records += 1;
-                    active.from.get_or_insert_with(|| record.time.clone());
-                    active.to = Some(record.time.clone());
-                }
-                self.last = Some(record.key());
-                self.time = Some(record.time.clone());
-            }
-            Line::Gap(gap) => {
-                if let Some(zone) = gap.zone.as_ref().filter(|_| gap.total > 0) {
-                    self.lost.insert(zone.clone(), gap.total);
-                }
-            }
-            Line::Head { .. }
-            | Line::Ring { .. }
-            | Line::Switch { .. }
-            | Line::Stop { .. }
-            | Line::End { .. } => {}
+    /// Adds a record to the batch; see [`Batch::record`]. Whether there was room for it: if not, it
+    /// begins the next batch.
+    pub(super) fn add(
+        &mut self,
+        gone: &Gone<'_>,
+        now: Now,
+        place: impl FnOnce() -> Place,
+        actor: impl FnOnce() -> Actor,
+    ) -> io::Result<bool> {
+        if self.is_full {
+            self.close(now)?;
+            self.is_full = false;
         }
+        if self.active.is_none() {
+            self.begin(now)?;
+        }
+        let (length, seen) = (self.batch.length(), self.batch.seen);
+        let clock = now.wall_ns.saturating_sub_unsigned(now.boot_ns);
+        self.batch.record(gone, clock, place, actor)?;
+        let has_others = seen.records > 0;
+        self.is_full = !self.has_room(self.batch.length() + KEPT_ROOM)
+            && (has_others || self.active.as_ref().is_some_and(|active| active.seen.records > 0));
+        if self.is_full {
+            self.batch.cut(length, seen);
+        }
+        Ok(!self.is_full)
+    }
+
+    /// Bytes in the batch.
+    pub(super) fn pending(&self) -> usize {
+        self.batch.length()
+    }
+
+    /// Puts the batch into the file, all of it or nothing: the ring's records up to `position`.
+    /// Returns how many there are.
+    pub(super) fn commit(&mut self, position: u64) -> io::Result<u64> {
+        if self.batch.seen.records > 0 {
+            self.batch.line(&Line::Kept(position))?;
+        }
+        let (bytes, seen) = self.batch.take();
+        let outcome = if seen.records > 0 { self.write(&bytes) } else { Ok(()) };
+        self.batch.reuse(bytes);
+        if let Err(error) = outcome {
+            self.batch.forget();
+            return Err(error);
+        }
+        if let Some(active) = self.active.as_mut().filter(|_| seen.records > 0) {
+            active.seen = active.seen.and(seen);
+            self.position = position;
+        }
+        Ok(seen.records)
+    }
+
+    /// Has names asked for again.
+    pub(super) fn forget_names(&mut self) {
+        self.batch.forget_names();
+    }
+
+    /// Up to where the ring's records are kept.
+    pub(super) const fn position(&self) -> u64 {
+        self.position
+    }
+
+    /// Whether so many bytes fit into the segment, if there is one; an empty one takes anything.
+    fn has_room(&self, bytes: usize) -> bool {
+        let limit = self.segment_limit();
+        self.active.as_ref().is_none_or(|active| active.length + bytes as u64 + END_ROOM <= limit)
     }
 
     fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
@@ -294,11 +357,15 @@ impl Store {
         file.set_len(0)?;
         File::open(&self.dir)?.sync_all()?;
         self.active = Some(Active::new(file, number, now));
+        (self.batch.next, self.is_full) = (0, false);
+        self.batch.forget();
         let head = Line::Head {
+            version: VERSION,
             segment: number,
             previous: self.previous.clone(),
             time: now.wall(),
             ring: self.ring.clone(),
+            position: self.position,
             lost: self.lost.clone(),
         };
         let mut bytes = serde_json::to_vec(&head)?;
@@ -312,25 +379,25 @@ impl Store {
 
     /// Closes the segment that is written to, if it has records.
     pub(super) fn close(&mut self, now: Now) -> io::Result<()> {
-        let Some(active) = self.active.as_ref().filter(|active| active.records > 0) else {
+        let Some(active) = self.active.as_ref().filter(|active| active.seen.records > 0) else {
             return Ok(());
         };
-        let mut bytes =
-            serde_json::to_vec(&Line::End { time: now.wall(), records: active.records })?;
+        let Seen { records, span } = active.seen;
+        let mut bytes = serde_json::to_vec(&Line::End { time: now.wall(), records })?;
         bytes.push(b'\n');
         self.write(&bytes)?;
         self.sync()?;
         if let Some(active) = self.active.take() {
-            let sha256 = text::hex(&active.hasher.finalize());
+            let sha256 = text::hex(active.hasher.finish().as_ref());
             self.previous = Some(sha256.clone());
             self.closed.push_back((active.number, active.length));
             self.changes.push(Change::Sealed(Sealed {
                 segment: active.number,
                 sha256,
                 bytes: active.length,
-                records: active.records,
-                from: active.from,
-                to: active.to,
+                records,
+                from: span.map(|(first, _)| rfc3339(first)),
+                to: span.map(|(_, last)| rfc3339(last)),
             }));
         }
         Ok(())
@@ -421,11 +488,6 @@ impl Store {
         (self.max_bytes / SEGMENTS).min(MAX_SEGMENT)
     }
 
-    /// Whether this is the record that was added last: it was kept, and then the agent was killed before it took it off the ring.
-    pub(super) fn has_last(&self, record: &Record) -> bool {
-        self.last.as_ref() == Some(&record.key())
-    }
-
     /// Records of a zone that are known to be missing, since the ring is there.
     pub(super) fn lost(&self, zone: &str) -> u64 {
         self.lost.get(zone).copied().unwrap_or(0)
@@ -436,7 +498,7 @@ impl Store {
         self.lost.remove(zone);
     }
 
-    /// Time of the last line; absent if there never was one.
+    /// Time of the last line of an earlier agent; absent if there never was one.
     pub(super) fn time(&self) -> Option<&str> {
         self.time.as_deref()
     }
@@ -460,8 +522,9 @@ impl Store {
     }
 }
 
-/// Kept free in a segment for its last line.
+/// Kept free in a segment for its last line, and in a batch for its own.
 const END_ROOM: u64 = 128;
+const KEPT_ROOM: usize = 32;
 
 #[cfg(test)]
 #[path = "store_tests.rs"]

@@ -1,26 +1,37 @@
 use std::os::unix::fs::PermissionsExt as _;
 
-use super::super::line::tests::{NOW, example};
-use super::super::{Records, verify};
+use holdfast_abi as abi;
+use proptest::prelude::*;
+
+use super::super::line::FileLine;
+use super::super::line::tests::{CLOCK, NOW, actor, dir, head, names, place};
+use super::super::{Name, Record, Records, verify};
 use super::*;
 
 const MIB: u64 = 1 << 20;
 
-fn gone(n: u64) -> Line {
-    Line::Gone(Box::new(example(
-        &format!("tenant-{}", n % 3),
-        format!("dir/file-{n}").as_bytes(),
-        n,
-    )))
+fn open(dir: &Path) -> Store {
+    Store::open(dir, MIB, ("boot/1", 0), NOW).unwrap()
 }
 
-fn open(dir: &Path) -> Store {
-    Store::open(dir, MIB, "boot/1", NOW).unwrap()
+/// Keeps record `n`, in a batch of its own: the ring's position is `n + 1` after it.
+fn put(store: &mut Store, n: u64) -> io::Result<()> {
+    put_flagged(store, n, 0)
+}
+
+fn put_flagged(store: &mut Store, n: u64, flags: u8) -> io::Result<()> {
+    let names = names(&format!("tenant-{}", n % 3), &format!("dir/file-{n}"));
+    let head = abi::Destroyed { time_ns: n, flags: head().flags | flags, ..head() };
+    let gone = Gone { head: &head, names: &names, tenant: b"" };
+    while !store.add(&gone, NOW, || place(&gone), || actor(&gone))? {
+        store.commit(n)?;
+    }
+    store.commit(n + 1).map(drop)
 }
 
 fn fill(store: &mut Store, range: std::ops::Range<u64>) {
     for n in range {
-        store.append(&gone(n), NOW).unwrap();
+        put(store, n).unwrap();
     }
 }
 
@@ -64,13 +75,11 @@ fn what_was_kept_is_read_and_only_root_may() {
 }
 
 #[test]
-fn the_next_agent_goes_on_and_knows_the_last_record() {
+fn next_agent_goes_on_after_last_record() {
     let dir = tempfile::tempdir().unwrap();
     fill(&mut open(dir.path()), 0..3);
     let mut store = open(dir.path());
-    assert!(
-        store.has_last(&example("tenant-2", b"x", 2)) && !store.has_last(&example("t", b"x", 1))
-    );
+    assert_eq!(store.position(), 3);
     fill(&mut store, 3..5);
     assert_eq!(records(dir.path()), [0, 1, 2, 3, 4]);
     assert!(gaps(dir.path()).is_empty());
@@ -83,10 +92,10 @@ fn a_line_that_a_crash_cut_short_is_cut_off_and_said() {
     fill(&mut open(dir.path()), 0..3);
     let path = segment::path(dir.path(), 1);
     let whole = fs::read(&path).unwrap();
-    fs::write(&path, &whole[..whole.len() - 10]).unwrap();
+    fs::write(&path, &whole[..whole.len() - 20]).unwrap();
     assert_eq!(records(dir.path()), [0, 1], "a reader takes what is whole");
     let mut store = open(dir.path());
-    assert!(store.has_last(&example("t", b"x", 1)), "the third one comes again");
+    assert_eq!(store.position(), 2, "the third one comes again");
     fill(&mut store, 2..3);
     assert_eq!(records(dir.path()), [0, 1, 2]);
     assert_eq!(gaps(dir.path()), [(GapWhy::Torn, Some(0))]);
@@ -107,11 +116,11 @@ fn a_segment_without_its_first_line_is_begun_anew() {
 fn another_ring_is_a_gap_of_unknown_size() {
     let dir = tempfile::tempdir().unwrap();
     fill(&mut open(dir.path()), 0..3);
-    let mut store = Store::open(dir.path(), MIB, "boot/2", NOW).unwrap();
-    assert!(!store.has_last(&example("t", b"x", 2)), "times of another boot mean nothing");
+    let mut store = Store::open(dir.path(), MIB, ("boot/2", 0), NOW).unwrap();
+    assert_eq!(store.position(), 0, "positions of another ring mean nothing");
     fill(&mut store, 0..1);
     drop(store);
-    drop(Store::open(dir.path(), MIB, "boot/2", NOW).unwrap());
+    drop(Store::open(dir.path(), MIB, ("boot/2", 1), NOW).unwrap());
     assert_eq!(gaps(dir.path()), [(GapWhy::NewRing, None)], "once");
 }
 
@@ -138,7 +147,7 @@ fn what_is_missing_is_counted_once_across_agents_and_segments() {
 fn full_segments_are_sealed_and_the_seals_hold() {
     let dir = tempfile::tempdir().unwrap();
     let mut store = open(dir.path());
-    fill(&mut store, 0..600);
+    fill(&mut store, 0..2000);
     let seals: Vec<Sealed> = store
         .take_changes()
         .into_iter()
@@ -153,7 +162,7 @@ fn full_segments_are_sealed_and_the_seals_hold() {
         assert_eq!(digest(&path).unwrap(), (seal.sha256.clone(), seal.bytes));
     }
     let count: u64 = seals.iter().map(|seal| seal.records).sum();
-    assert!(count < 600 && count > 400);
+    assert!(count < 2000 && count > 1500);
     let audit = dir.path().join("audit");
     fs::create_dir(&audit).unwrap();
     let log = |seals: &[Sealed]| {
@@ -208,8 +217,8 @@ fn at_the_bound_the_oldest_is_summarised_and_the_disk_stays_below_it() {
     let dir = tempfile::tempdir().unwrap();
     let mut store = open(dir.path());
     let mut most = 0;
-    for n in 0..6000 {
-        store.append(&gone(n), NOW).unwrap();
+    for n in 0..16_000 {
+        put(&mut store, n).unwrap();
         if n % 50 == 0 {
             most = most.max(on_disk(dir.path()));
         }
@@ -223,10 +232,10 @@ fn at_the_bound_the_oldest_is_summarised_and_the_disk_stays_below_it() {
     assert!(kept.windows(2).all(|pair| pair[0] + 1 == pair[1]), "the newest, without a hole");
     let (_, found) = read(dir.path());
     let sums: u64 = found.summary.rows.iter().map(|row| row.records).sum();
-    assert_eq!(sums + kept.len() as u64, 6000, "nothing is left out");
+    assert_eq!(sums + kept.len() as u64, 16_000, "nothing is left out");
     assert_eq!(found.summary.rows.len(), 3);
     // And it is the same for the next agent.
-    fill(&mut open(dir.path()), 6000..6001);
+    fill(&mut open(dir.path()), 16_000..16_001);
     assert_eq!(records(dir.path()).len(), kept.len() + 1);
 }
 
@@ -234,7 +243,7 @@ fn at_the_bound_the_oldest_is_summarised_and_the_disk_stays_below_it() {
 fn a_crash_while_a_segment_is_summarised_counts_nothing_twice() {
     let dir = tempfile::tempdir().unwrap();
     let mut store = open(dir.path());
-    fill(&mut store, 0..400);
+    fill(&mut store, 0..1000);
     let first = fs::read(segment::path(dir.path(), 1)).unwrap();
     store.summarise(1).unwrap();
     let after = records(dir.path());
@@ -247,13 +256,13 @@ fn a_crash_while_a_segment_is_summarised_counts_nothing_twice() {
 #[test]
 fn a_smaller_bound_takes_effect_at_once() {
     let dir = tempfile::tempdir().unwrap();
-    let mut store = Store::open(dir.path(), 16 * MIB, "boot/1", NOW).unwrap();
-    fill(&mut store, 0..20_000);
+    let mut store = Store::open(dir.path(), 16 * MIB, ("boot/1", 0), NOW).unwrap();
+    fill(&mut store, 0..60_000);
     assert!(on_disk(dir.path()) > 4 * MIB);
     store.set_limit(4 * MIB, NOW).unwrap();
     assert!(on_disk(dir.path()) <= 4 * MIB);
     // Less than the segment that is written to.
-    fill(&mut store, 0..500);
+    fill(&mut store, 0..1000);
     store.set_limit(MIB, NOW).unwrap();
     assert!(on_disk(dir.path()) <= MIB);
 }
@@ -267,8 +276,8 @@ fn what_can_be_cut_off_only_later_is_cut_off_before_anything_is_written() {
     let fault = |store: &mut Store, fault| store.active.as_mut().unwrap().fault = fault;
     fault(&mut store, Fault::WriteAndCut);
     for _ in 0..2 {
-        let error = store.append(&gone(2), NOW).unwrap_err();
-        assert!(!store.has_last(&example("t", b"x", 2)), "{error}");
+        let error = put(&mut store, 2).unwrap_err();
+        assert_eq!(store.position(), 2, "{error}");
     }
     assert_eq!(records(dir.path()), [0, 1], "half a line is no record");
     fault(&mut store, Fault::None);
@@ -289,7 +298,7 @@ fn what_can_be_cut_off_only_later_is_cut_off_before_anything_is_written() {
 fn a_segment_that_could_not_be_removed_is_not_summed_up_twice() {
     let dir = tempfile::tempdir().unwrap();
     let mut store = open(dir.path());
-    fill(&mut store, 0..400);
+    fill(&mut store, 0..1000);
     let path = segment::path(dir.path(), 1);
     let (text, first) = (fs::read(&path).unwrap(), store.closed[0]);
     store.summarise(1).unwrap();
@@ -331,11 +340,98 @@ fn what_cannot_be_written_leaves_nothing_behind() {
     fill(&mut store, 0..2);
     let active = store.active.as_mut().unwrap();
     let file = std::mem::replace(&mut active.file, File::open("/dev/null").unwrap());
-    assert!(store.append(&gone(2), NOW).is_err());
-    assert!(!store.has_last(&example("t", b"x", 2)));
+    assert!(put(&mut store, 2).is_err());
+    assert_eq!(store.position(), 2);
     store.active.as_mut().unwrap().file = file;
     fill(&mut store, 2..4);
     assert_eq!(records(dir.path()), [0, 1, 2, 3]);
+}
+
+/// It was appended to, and what it was worth nobody could tell.
+#[test]
+fn another_versions_segment_is_left_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir_all(dir.path()).unwrap();
+    let old = "{\"type\":\"head\",\"segment\":1,\"time\":\"t\",\"ring\":\"boot/1\",\"lost\":{}}\n";
+    fs::write(segment::path(dir.path(), 1), old).unwrap();
+    let mut store = open(dir.path());
+    fill(&mut store, 0..1);
+    assert_eq!(fs::read_to_string(segment::path(dir.path(), 1)).unwrap(), old);
+    assert_eq!((records(dir.path()), read(dir.path()).1.unreadable), (vec![0], 1));
+    assert!(store.take_changes().is_empty(), "it was never sealed");
+}
+
+#[test]
+fn ordinary_record_takes_at_most_160_bytes() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = open(dir.path());
+    let names = names("alice", &format!("www/{}", "n".repeat(48)));
+    let head = abi::Destroyed {
+        time_ns: 10_u64.pow(16),
+        bytes: 10_u64.pow(9),
+        ino: u64::from(u32::MAX),
+        owner: 65_534,
+        flags: 0,
+        ..head()
+    };
+    let gone = Gone { head: &head, names: &names, tenant: b"" };
+    let mut add = || {
+        store.add(&gone, NOW, || place(&gone), || actor(&gone)).unwrap();
+        store.pending()
+    };
+    let bytes = add().abs_diff(add());
+    assert!(bytes <= 160, "{bytes}");
+}
+
+/// A name is any bytes but NUL; one that is empty could not be read.
+fn odd_names() -> impl Strategy<Value = Vec<u8>> {
+    let names: [&[u8]; 6] = [b"", b"a", b"/", b"\xff", b"\"\\\n", b"dir"];
+    let name = proptest::sample::select(names.to_vec());
+    proptest::collection::vec(name, 0..5)
+        .prop_map(|names| names.into_iter().flat_map(|name| [name, b"\0"].concat()).collect())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    /// Whatever the kernel sends is read as it was, however it was put into batches.
+    #[test]
+    fn every_record_reads_back(
+        sent in proptest::collection::vec(
+            (odd_names(), odd_names(), 0..4_u32, 0..16_u8, 0..2_u64, 0..3_u32, any::<bool>()), 1..40
+        )
+    ) {
+        let state = tempfile::tempdir().unwrap();
+        let mut store = open(state.path());
+        let mut expected = Vec::new();
+        for (n, (names, tenant, depth, flags, number, pid, commits)) in (0..).zip(sent) {
+            let head = abi::Destroyed {
+                time_ns: n,
+                tenant_depth: depth,
+                flags,
+                tenant: number,
+                files: number,
+                pid,
+                owner: pid,
+                ..head()
+            };
+            let gone = Gone { head: &head, names: &names, tenant: &tenant };
+            let file = FileLine::of(&head, 0, 0, Name::default());
+            expected.push(file.record(&dir(&gone), &actor(&gone), CLOCK));
+            assert!(store.add(&gone, NOW, || place(&gone), || actor(&gone)).unwrap());
+            if commits {
+                store.commit(n).unwrap();
+            }
+        }
+        store.commit(100).unwrap();
+        let (lines, found) = read(state.path());
+        let gone = |line| match line {
+            Line::Gone(record) => Some(*record),
+            _ => None,
+        };
+        let records: Vec<Record> = lines.into_iter().filter_map(gone).collect();
+        prop_assert_eq!((records, found.unreadable), (expected, 0));
+    }
 }
 
 /// A call failed after its record was kept, and the segment had been closed by then.
@@ -345,14 +441,8 @@ fn what_is_taken_back_counts_nowhere() {
     let mut store = open(dir.path());
     fill(&mut store, 0..6);
     store.close(NOW).unwrap();
-    let taken_back = |n| match gone(n) {
-        Line::Gone(record) => Record { undone: true, ..*record },
-        line => panic!("{line:?}"),
-    };
-    let last = taken_back(5);
-    assert!(!store.has_last(&last), "it is not the record that it takes back");
-    for record in [last, taken_back(1)] {
-        store.append(&Line::Gone(Box::new(record)), NOW).unwrap();
+    for n in [5, 1] {
+        put_flagged(&mut store, n, abi::GONE_UNDONE).unwrap();
     }
     assert_eq!(records(dir.path()), [0, 2, 3, 4]);
     store.close(NOW).unwrap();

@@ -43,7 +43,7 @@ pub(crate) enum SpentFrom {
 impl SpentFrom {
     /// Of one record.
     pub(crate) fn of(record: &Record) -> Self {
-        match (&record.allowance, record.over_budget) {
+        match (&record.actor.allowance, record.over_budget) {
             (Some(id), _) => Self::Allowance(id.clone()),
             (None, true) => Self::Nothing,
             (None, false) => Self::Budgets,
@@ -127,11 +127,11 @@ impl SummaryRow {
     /// Of one record.
     pub(crate) fn of(record: &Record) -> Self {
         Self {
-            zone: record.zone.clone(),
-            root: record.root.clone(),
-            tenant: record.tenant.clone(),
+            zone: record.place.zone.clone(),
+            root: record.place.root.clone(),
+            tenant: record.place.tenant.clone(),
             several: false,
-            unknown: record.has_unknown_tenant(),
+            unknown: record.place.has_unknown_tenant(),
             records: 1,
             files: record.files,
             bytes: record.bytes,
@@ -242,7 +242,7 @@ impl TakeIn<'_> {
             Line::Switch { time, zone, manifest } => {
                 self.summary.off.switch(zone, time, *manifest);
             }
-            Line::Head { .. } | Line::Ring { .. } | Line::Stop { .. } | Line::End { .. } => {}
+            _ => {}
         }
     }
 

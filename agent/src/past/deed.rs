@@ -53,28 +53,28 @@ impl Deed {
     }
 
     fn done(record: &Record) -> Self {
-        let mut path = match (&record.root, &record.tenant) {
+        let mut path = match (&record.place.root, &record.place.tenant) {
             (Some(root), Some(tenant)) => absolute(root, tenant),
             (Some(root), None) => root.0.clone(),
             (None, tenant) => tenant.clone().unwrap_or_default().0,
         };
-        if record.cut {
+        if record.place.cut {
             path.extend(b"/\xe2\x80\xa6");
         }
-        if !record.path.0.is_empty() {
-            path = absolute(&path[..].into(), &record.path);
+        if !record.place.path.0.is_empty() {
+            path = absolute(&path[..].into(), &record.place.path);
         }
         Self {
             time: record.time.clone(),
-            zone: record.zone.clone(),
-            op: record.op.clone(),
+            zone: record.place.zone.clone(),
+            op: record.op.clone().into_owned(),
             files: record.files,
             bytes: record.bytes,
-            unit: text::for_terminal(record.unit.as_bytes()),
-            uid: record.uid,
-            login_uid: record.login_uid,
-            pid: record.pid,
-            comm: record.comm.shown(),
+            unit: text::for_terminal(record.actor.unit.as_bytes()),
+            uid: record.actor.uid,
+            login_uid: record.actor.login_uid,
+            pid: record.actor.pid,
+            comm: record.actor.comm.shown(),
             path: text::for_terminal(&path),
             denied: false,
         }

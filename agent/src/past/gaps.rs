@@ -87,7 +87,7 @@ impl Told {
                     self.off_notes.push(off(zone, &from, Some(time)));
                 }
             }
-            Line::Gone(_) | Line::Ring { .. } | Line::Stop { .. } | Line::End { .. } => {}
+            _ => {}
         }
     }
 

@@ -35,15 +35,16 @@ impl<'a> Places<'a> {
 
     /// The place of something the manifest lists.
     pub(crate) fn of(&self, record: &Record) -> Placed {
-        let Some(root) = &record.root else {
-            return self.by_name(&record.zone, record.tenant_inode);
+        let Some(root) = &record.place.root else {
+            return self.by_name(&record.place.zone, record.place.tenant_inode);
         };
-        let tenant = record.tenant.clone().unwrap_or_default();
+        let tenant = record.place.tenant.clone().unwrap_or_default();
         let below = absolute(root, &tenant);
         // Where the start of the path is missing, the tenant is all that is known.
-        let path = if record.cut { below } else { absolute(&below[..].into(), &record.path) };
-        let is_dir = record.cut || record.kind == "directory";
-        self.place(&record.zone, root, &tenant, record.tenant_inode, &path, is_dir)
+        let path =
+            if record.place.cut { below } else { absolute(&below[..].into(), &record.place.path) };
+        let is_dir = record.place.cut || record.kind == "directory";
+        self.place(&record.place.zone, root, &tenant, record.place.tenant_inode, &path, is_dir)
     }
 
     /// The place of something that was denied. Of it only the zone's name is compared.
@@ -150,7 +151,7 @@ mod tests {
 
     #[test]
     fn the_same_zone_has_the_kernels_tenants() {
-        let inode = example("alice", b"f", 1).tenant_inode;
+        let inode = example("alice", b"f", 1).place.tenant_inode;
         assert_eq!(
             placed(&[("other", "/x", 1), ("z", "/srv", 1)], "a/f"),
             Placed::In { zone: 1, tenant: inode, by_name: false }
@@ -172,7 +173,7 @@ mod tests {
         assert_ne!(tenant(placed(&deep, "a/f")), tenant(placed(&deep, "b/f")));
         let inner = [("z", "/srv/alice", 1)];
         assert_eq!(tenant(placed(&inner, "f")), 0);
-        let inode = example("alice", b"f", 1).tenant_inode;
+        let inode = example("alice", b"f", 1).place.tenant_inode;
         assert_ne!(tenant(placed(&inner, "alice/f")), inode, "another directory of that name");
     }
 
@@ -182,11 +183,15 @@ mod tests {
         assert!(by_name(placed(&[("z", "/data/customers", 1)], "f")));
         assert_eq!(placed(&[("y", "/data/customers", 1)], "f"), Placed::Outside);
         let mut record = example("alice", b"f", 1);
-        record.root = None;
+        record.place.root = None;
         assert!(by_name(Places::new(&policy(&[("z", "/srv", 1)])).of(&record)));
-        record.root = Some(b"/srv"[..].into());
-        record.cut = true;
+        record.place.root = Some(b"/srv"[..].into());
+        record.place.cut = true;
         let cut = Places::new(&policy(&[("z", "/srv", 1)])).of(&record);
-        assert_eq!(tenant(cut), record.tenant_inode, "the tenant is known though the path is cut");
+        assert_eq!(
+            tenant(cut),
+            record.place.tenant_inode,
+            "the tenant is known though the path is cut"
+        );
     }
 }

@@ -171,21 +171,21 @@ impl Walk<'_> {
                 let boot = ring.split('/').next().unwrap_or_default();
                 boot.clone_into(&mut self.boot);
             }
-            Line::Gap(_) | Line::Switch { .. } | Line::Stop { .. } | Line::End { .. } => {}
+            _ => {}
         }
         let past = self.past;
         self.told.take(&line, &|name| past.is_zone(name));
     }
 
     fn gone(&mut self, record: &Record) {
-        if !self.past.is_then(&record.time) || !self.past.is_zone(&record.zone) {
+        if !self.past.is_then(&record.time) || !self.past.is_zone(&record.place.zone) {
             return;
         }
-        if record.allowance.is_some() {
+        if record.actor.allowance.is_some() {
             self.told.under_allowance += 1;
             return;
         }
-        if self.past.aside.is_open(&record.zone, &record.time) {
+        if self.past.aside.is_open(&record.place.zone, &record.time) {
             self.told.under_break_glass += 1;
             if !self.take.break_glass {
                 return;
@@ -195,17 +195,17 @@ impl Walk<'_> {
         let wall = clock::parse_rfc3339_millis(&record.time).unwrap_or(0);
         self.denied_until(wall);
         let Placed::In { zone, tenant, by_name } = self.places.of(record) else {
-            *self.told.outside.entry(record.zone.clone()).or_default() += 1;
+            *self.told.outside.entry(record.place.zone.clone()).or_default() += 1;
             return;
         };
         // As the kernel tells it: `hf_ask` in ebpf/src/decide.rs.
-        let is_operator = record.uid == 0 || record.uid != record.owner;
+        let is_operator = record.actor.uid == 0 || record.actor.uid != record.owner;
         let op = RecordedOp {
             zone,
             op,
             who: if is_operator { Who::OPERATOR_BIT } else { Who::OWNER_BIT },
-            unit: unit(&self.boot, record.unit_id, &record.unit),
-            user: record.login_uid.unwrap_or(record.uid),
+            unit: unit(&self.boot, record.actor.unit_id, &record.actor.unit),
+            user: record.actor.login_uid.unwrap_or(record.actor.uid),
             cost: Cost { files: record.files, bytes: record.bytes, tenant },
             now: self.timeline.at(&self.boot, record.time_ns, wall),
         };

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::clock::{Now, rfc3339};
-use crate::manifest::{Line, Record, example};
+use crate::manifest::{Gap, GapWhy, Line, Record, example, segment_text};
 
 const SECOND: i64 = 1_000_000_000;
 /// 2012-06-20.
@@ -19,7 +19,7 @@ const DAY: i64 = 1_340_150_400;
 /// A state directory that is filled line by line.
 struct Host {
     dir: tempfile::TempDir,
-    lines: Vec<Value>,
+    lines: Vec<Line>,
     audit: Vec<Value>,
 }
 
@@ -33,19 +33,18 @@ impl Host {
 
     fn head(&mut self, ring: &str, second: i64) {
         let time = rfc3339(second * SECOND);
-        let segment = 1;
-        self.lines.push(
-            json!({ "type": "head", "segment": segment, "time": time, "ring": ring, "lost": {} }),
-        );
+        let head = json!({ "head": { "version": 2, "segment": 1, "time": time, "ring": ring,
+            "position": 0, "lost": {} } });
+        self.lines.push(serde_json::from_value(head).unwrap());
     }
 
     fn gone(&mut self, second: i64, edit: impl FnOnce(&mut Record)) {
         let mut record = example("alice", b"f", 1);
         record.time = rfc3339((DAY + second) * SECOND);
         record.time_ns = (1_000 + second as u64) * SECOND as u64;
-        (record.unit_id, record.uid, record.owner) = (5, 0, 1000);
+        (record.actor.unit_id, record.actor.uid, record.owner) = (5, 0, 1000);
         edit(&mut record);
-        self.lines.push(serde_json::to_value(Line::Gone(Box::new(record))).unwrap());
+        self.lines.push(Line::Gone(Box::new(record)));
     }
 
     fn said(&mut self, second: i64, kind: &str, mut rest: Value) {
@@ -70,14 +69,14 @@ impl Host {
 
     /// Opens what is there, a day before until long after.
     fn past(&self, zone: Option<&str>) -> Past {
-        let write = |dir: &str, name: &str, lines: &[Value]| {
+        let write = |dir: &str, name: &str, text: String| {
             let dir = self.dir.path().join(dir);
             fs::create_dir_all(&dir).unwrap();
-            let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
             fs::write(dir.join(name), text).unwrap();
         };
-        write("manifest", "00000001.jsonl", &self.lines);
-        write("audit", "audit-000001.jsonl", &self.audit);
+        write("manifest", "00000001.jsonl", segment_text(self.lines.iter().cloned()));
+        let audit = self.audit.iter().map(|line| format!("{line}\n")).collect();
+        write("audit", "audit-000001.jsonl", audit);
         open(self.dir.path(), zone)
     }
 }
@@ -107,10 +106,10 @@ fn a_record_has_all_that_a_decision_needs() {
     let mut host = Host::new();
     host.gone(1, |_| ());
     host.gone(2, |record| {
-        (record.uid, record.owner, record.login_uid) = (1000, 1000, Some(1002));
+        (record.actor.uid, record.owner, record.actor.login_uid) = (1000, 1000, Some(1002));
         (record.op, record.files, record.bytes) = ("truncate".into(), 0, 99);
     });
-    host.gone(3, |record| (record.uid, record.owner, record.unit_id) = (33, 1000, 6));
+    host.gone(3, |record| (record.actor.uid, record.owner, record.actor.unit_id) = (33, 1000, 6));
     let past = host.past(None);
     let (ops, told) = ops(&past, ALL);
     let [first, owner, stranger] = ops[..] else { panic!("{ops:?}") };
@@ -159,7 +158,7 @@ fn what_was_denied_is_asked_about_in_its_place_and_once() {
 #[test]
 fn what_was_under_an_allowance_or_a_break_glass_is_told() {
     let mut host = Host::new();
-    host.gone(1, |record| record.allowance = Some("CHG-1".into()));
+    host.gone(1, |record| record.actor.allowance = Some("CHG-1".into()));
     host.gone(2, |_| ());
     host.said(10, "break_glass_open", json!({ "zone": "z" }));
     host.gone(11, |_| ());
@@ -185,16 +184,21 @@ fn what_was_under_an_allowance_or_a_break_glass_is_told() {
 fn what_is_missing_is_told() {
     let mut host = Host::new();
     host.gone(1, |_| ());
-    host.gone(2, |record| record.zone = "gone-zone".into());
-    host.gone(3, |record| (record.zone, record.root) = ("w".into(), Some(b"/data"[..].into())));
+    host.gone(2, |record| record.place.zone = "gone-zone".into());
+    host.gone(3, |record| {
+        (record.place.zone, record.place.root) = ("w".into(), Some(b"/data"[..].into()))
+    });
     let time = |second: i64| rfc3339((DAY + second) * SECOND);
-    host.lines.push(json!({ "type": "gap", "from": time(4), "to": time(5), "zone": "z", "lost": 7, "why": "ring_full" }));
-    host.lines.push(json!({ "type": "gap", "from": time(4), "to": time(5), "zone": "other", "lost": 7, "why": "ring_full" }));
-    host.lines.push(json!({ "type": "switch", "time": time(6), "zone": "z", "manifest": false }));
-    host.lines.push(json!({ "type": "switch", "time": time(7), "zone": "z", "manifest": true }));
-    host.lines.push(json!("nothing of ours"));
+    for zone in ["z", "other"] {
+        let (from, to, zone, lost) = (time(4), time(5), Some(zone.to_owned()), Some(7));
+        host.lines.push(Line::Gap(Gap { from, to, zone, lost, why: GapWhy::RingFull, total: 0 }));
+    }
+    host.lines.push(Line::Switch { time: time(6), zone: "z".into(), manifest: false });
+    host.lines.push(Line::Switch { time: time(7), zone: "z".into(), manifest: true });
     let row = json!({ "zone": "z", "several": false, "records": 40, "files": 40, "bytes": 1, "from": time(-9), "to": time(-5) });
     let past = host.past(None);
+    let path = host.dir.path().join("manifest/00000001.jsonl");
+    fs::write(&path, fs::read_to_string(&path).unwrap() + "nothing of ours\n").unwrap();
     let summary = json!({ "through": 0, "sha256": null, "rows": [row], "gaps": [] }).to_string();
     fs::write(host.dir.path().join("manifest/summary.json"), summary).unwrap();
     let (done, told) = ops(&past, ALL);
@@ -233,7 +237,7 @@ fn without_a_record_it_says_what_to_do() {
     );
     assert!(told.contains("help: choose an earlier --since"), "{told}");
     let time = rfc3339((DAY + 6) * SECOND);
-    host.lines.push(json!({ "type": "switch", "time": time, "zone": "z", "manifest": false }));
+    host.lines.push(Line::Switch { time, zone: "z".into(), manifest: false });
     let told = error(&host.past(Some("z")));
     assert!(
         told.contains("in zone z") && told.contains("take `manifest = false` out of the zone"),
@@ -248,7 +252,7 @@ fn trips_are_told_with_who_when_and_what_came_after() {
         host.gone(second, |_| ());
     }
     // Another unit, and the first one again once its window has drained.
-    host.gone(11, |record| (record.unit_id, record.unit) = (6, "/other".into()));
+    host.gone(11, |record| (record.actor.unit_id, record.actor.unit) = (6, "/other".into()));
     (200..205).for_each(|second| host.gone(second, |_| ()));
     let policy = policy(3);
     let (mut simulation, mut tally) = (Simulation::new(policy.clone()), Tally::new(&policy, 1));

@@ -409,6 +409,10 @@ pub struct Offsets {
     pub inode_rdev: u32,
     /// `inode.i_blocks`
     pub inode_blocks: u32,
+    /// Seconds of `inode.i_ctime`, whatever the kernel calls it
+    pub inode_ctime_sec: u32,
+    /// Nanoseconds of the same
+    pub inode_ctime_nsec: u32,
     /// `inode.i_data.nrpages`
     pub inode_pages: u32,
     /// `task_struct.cred`

@@ -258,6 +258,18 @@ pub(crate) fn mapper(
     Ok(((dev & 0xff) | ((dev >> 12) & 0xf_ff00)) as u32)
 }
 
+/// The generation of an inode, which its owner can change (on ext4 without `metadata_csum`).
+pub(crate) fn generation(file: &std::fs::File, new: Option<u64>) -> io::Result<u64> {
+    // FS_IOC_SETVERSION and FS_IOC_GETVERSION.
+    let code: libc::c_ulong = if new.is_some() { 0x4008_7602 } else { 0x8008_7601 };
+    let mut value = new.unwrap_or(0);
+    // SAFETY: the kernel reads or writes at most eight bytes, which live until after the call.
+    match unsafe { libc::ioctl(file.as_raw_fd(), code, &raw mut value) } {
+        -1 => Err(io::Error::last_os_error()),
+        _ => Ok(value),
+    }
+}
+
 /// A filesystem whose disk is gone: everything that would write fails from now on.
 pub(crate) fn shut_down(dir: &std::fs::File) -> io::Result<()> {
     /// `EXT4_IOC_SHUTDOWN`, and XFS's number for it.

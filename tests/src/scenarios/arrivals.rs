@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
+use rustix::fs::inotify;
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MoveMountFlags, OpenTreeFlags,
     UnmountFlags, fsconfig_create, fsmount, fsopen, mount, mount_bind, mount_bind_recursive,
@@ -31,6 +32,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario::each("known_outsiders_come_into_the_zone", outsiders),
     Scenario::each("moves_race_with_deletions", racing_moves),
     Scenario::each("deletions_are_charged_where_they_are", racing_zones),
+    Scenario::once("names_survive_dropped_caches", dropped_caches),
 ];
 
 const TRIES: u32 = 200;
@@ -495,6 +497,34 @@ fn racing_zones(ctx: &mut Ctx<'_>) -> Result<()> {
     let least = (after.saturating_sub(THREADS * MOVES)) as f64;
     check!(late >= least, "{late} files charged to the second zone, of {after} that went there");
     check!(late <= (FILES * MOVES) as f64, "{late} files charged to the second zone");
+    Ok(())
+}
+
+/// Directories whose names have left memory, and whose inodes have not: what is known of the inode
+/// is not good for the names any more.
+fn dropped_caches(ctx: &mut Ctx<'_>) -> Result<()> {
+    const DIRS: u64 = 400;
+    const ROUNDS: u64 = 12;
+    let root = ctx.base.join("zone");
+    let dirs: Vec<_> = (0..DIRS).map(|n| root.join(format!("a{}/b/d{n}", n % 7))).collect();
+    let files = dirs.iter().map(|dir| make_files(dir, "f", ROUNDS, 1));
+    let files = files.collect::<Result<Vec<_>>>()?;
+    ctx.guard(&[ctx.new_zone(&root).observe().budget(Budget::files(1_000_000))])?;
+    let watch = inotify::init(inotify::CreateFlags::CLOEXEC)?;
+    for dir in &dirs {
+        inotify::add_watch(&watch, dir, inotify::WatchFlags::MOVE_SELF)?;
+    }
+    for round in 0..ROUNDS as usize {
+        files.iter().try_for_each(|files| fs::remove_file(&files[round]))?;
+        (0..3).try_for_each(|_| fs::write("/proc/sys/vm/drop_caches", "2"))?;
+    }
+    let report = cli::holdfast(["manifest", "--zone", &ctx.zone, "--json"])?.ok()?;
+    let report: serde_json::Value = serde_json::from_str(&report.stdout)?;
+    let tenants = report["tenants"].as_array().context("tenants")?;
+    let known = tenants.iter().filter(|row| row["tenant"].is_string());
+    let records: u64 = known.filter_map(|row| row["records"].as_u64()).sum();
+    check_eq!(records, DIRS * ROUNDS, "records with their tenant");
+    check_eq!(tenants.len(), 7, "tenants");
     Ok(())
 }
 

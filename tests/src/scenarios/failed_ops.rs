@@ -2,11 +2,13 @@
 
 use std::fs;
 use std::io::ErrorKind;
-use std::path::Path;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
+use rustix::thread::{CpuSet, MembarrierCommand, membarrier, sched_setaffinity};
 
-use crate::harness::sys::{shut_down, truncate};
+use crate::harness::sys::{User, as_user, generation, shut_down, truncate};
 use crate::harness::tree::{count, make_files};
 use crate::harness::{Budget, Ctx, Tool, Tree, check, check_eq, cli, sh};
 use crate::runner::Scenario;
@@ -20,6 +22,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario::each("missing_files", missing),
     Scenario::each("renaming_a_file_to_itself_or_its_own_link", same_file),
     Scenario::once("failed_unlinks_are_given_back", failed_unlinks),
+    Scenario::once("reused_inodes_give_nothing_back", reused_inodes),
 ];
 
 const BUDGET: u64 = 10;
@@ -137,13 +140,7 @@ fn same_file(ctx: &mut Ctx<'_>) -> Result<()> {
 /// back by the thread's next op, or by its end. So is what was said of it.
 fn failed_unlinks(ctx: &mut Ctx<'_>) -> Result<()> {
     const FAILING: u64 = 20;
-    let root = ctx.base.join("zone");
-    let image = ctx.outside()?.join("image");
-    fs::create_dir(&root)?;
-    fs::File::create(&image)?.set_len(16 << 20)?;
-    Tool::new("modprobe").arg("loop").ok()?;
-    Tool::new("mke2fs").args(["-q", "-F", "-t", "ext4"]).arg(&image).ok()?;
-    Tool::new("mount").args(["-o", "loop"]).arg(&image).arg(&root).ok()?;
+    let root = disk(ctx, &[])?;
     let files = make_files(&root, "f", BUDGET + FAILING, 10)?;
     ctx.enforce(&root, Budget::files(BUDGET))?;
     let (gone, kept) = files.split_at(3);
@@ -174,5 +171,62 @@ fn failed_unlinks(ctx: &mut Ctx<'_>) -> Result<()> {
     let list = cli::holdfast(["manifest", "--zone", &zone, "--json"])?.ok()?;
     let list: serde_json::Value = serde_json::from_str(&list.stdout)?;
     check_eq!(list["tenants"][0]["records"], 3, "records in {list}");
+    Ok(())
+}
+
+/// A zone's directory with an ext4 of its own.
+fn disk(ctx: &Ctx<'_>, options: &[&str]) -> Result<PathBuf> {
+    let (root, image) = (ctx.base.join("zone"), ctx.outside()?.join("image"));
+    fs::create_dir(&root)?;
+    fs::File::create(&image)?.set_len(16 << 20)?;
+    Tool::new("modprobe").arg("loop").ok()?;
+    Tool::new("mke2fs").args(["-q", "-F", "-t", "ext4"]).args(options).arg(&image).ok()?;
+    Tool::new("mount").args(["-o", "loop"]).arg(&image).arg(&root).ok()?;
+    Ok(root)
+}
+
+/// Another file gets the memory, the number and the generation of one that is gone: that is not
+/// there any more for that.
+fn reused_inodes(ctx: &mut Ctx<'_>) -> Result<()> {
+    const OWNER: u32 = 1234;
+    const FILES: u64 = 30;
+    let root = disk(ctx, &["-O", "^metadata_csum"])?;
+    let files = make_files(&root, "f", FILES, 10)?;
+    for path in files.iter().chain([&root]) {
+        std::os::unix::fs::chown(path, Some(OWNER), Some(OWNER))?;
+    }
+    // So that the inodes are new in memory, one after the other.
+    Tool::new("mount").args(["-o", "remount"]).arg(&root).ok()?;
+    fs::write("/proc/sys/vm/drop_caches", "2")?;
+    ctx.enforce(&root, Budget::files(BUDGET))?;
+    let (mut gone, mut reused) = (0, 0);
+    let mut work = || -> Result<()> {
+        let mut first = CpuSet::new();
+        first.set(0);
+        sched_setaffinity(None, &first)?;
+        for (n, path) in files.iter().enumerate() {
+            let file = fs::File::open(path)?;
+            let (ino, old) = (file.metadata()?.ino(), generation(&file, None)?);
+            drop(file);
+            if fs::remove_file(path).is_err() {
+                break;
+            }
+            gone += 1;
+            for _ in 0..3 {
+                membarrier(MembarrierCommand::Global)?;
+                std::thread::sleep(std::time::Duration::from_millis(20));
+            }
+            let new = fs::File::create(root.join(format!("n{n}")))?;
+            generation(&new, Some(old))?;
+            reused += u64::from(new.metadata()?.ino() == ino);
+        }
+        Ok(())
+    };
+    let mut outcome = Ok(());
+    as_user(User::Effective, OWNER, || outcome = work())?;
+    outcome?;
+    ctx.lab.note(format!("{reused} of {gone} inodes were used again"));
+    check!(reused > 0, "no inode was used again");
+    check_eq!(gone, BUDGET, "files that went");
     Ok(())
 }

@@ -1,7 +1,7 @@
 use serde_json::json;
 
 use super::*;
-use crate::manifest::{Line, Record, example};
+use crate::manifest::{Line, Record, example, segment_text};
 
 /// 23:59:55 on the day before.
 const AT: i64 = 1_340_150_395_000;
@@ -11,17 +11,8 @@ fn incident(zone: Option<&str>) -> Incident {
 }
 
 fn write(dir: &Path, records: Vec<Record>) {
-    let head = Line::Head {
-        segment: 1,
-        previous: None,
-        time: "t".to_owned(),
-        ring: "r".to_owned(),
-        lost: BTreeMap::new(),
-    };
     let lines = records.into_iter().map(|record| Line::Gone(Box::new(record)));
-    let lines = std::iter::once(head).chain(lines);
-    let text: String = lines.map(|line| serde_json::to_string(&line).unwrap() + "\n").collect();
-    std::fs::write(dir.join("00000001.jsonl"), text).unwrap();
+    std::fs::write(dir.join("00000001.jsonl"), segment_text(lines)).unwrap();
 }
 
 #[test]
@@ -29,7 +20,8 @@ fn what_was_destroyed_in_that_time_and_zone_is_taken_from_the_manifest() {
     let dir = tempfile::tempdir().unwrap();
     let record = |tenant: &str, n| example(tenant, b"f", n);
     let late = Record { time: "2012-06-20T00:00:00.000Z".to_owned(), ..record("late", 5) };
-    let other = Record { zone: "y".to_owned(), ..record("other", 6) };
+    let mut other = record("other", 6);
+    other.place.zone = "y".to_owned();
     write(
         dir.path(),
         vec![record("alice", 1), record("b\u{1b}", 2), record("b\u{1b}", 3), late, other],

@@ -35,17 +35,17 @@ pub(super) fn list(report: &Report, end: u8) -> Result<Listed, String> {
     let (mut paths, mut cut, mut itself, mut whole) = (BTreeSet::new(), 0, false, 0);
     // Where the root is known, what has none may be of another root's tenant of that name.
     let root = places.first().and_then(|row| row.root.as_ref());
-    let of_nobody = |record: &&Record| root.is_some() && record.root.is_none();
+    let of_nobody = |record: &&Record| root.is_some() && record.place.root.is_none();
     let unplaced = report.records.iter().filter(of_nobody).count() as u64;
     for record in report.records.iter().filter(|record| !of_nobody(record)) {
         let is_dir = record.kind == "directory";
         whole += u64::from(is_dir && record.op != "remove");
-        if record.cut {
+        if record.place.cut {
             cut += 1;
-        } else if record.path.0.is_empty() {
+        } else if record.place.path.0.is_empty() {
             itself = true;
         } else {
-            paths.insert(record.path.0.as_slice());
+            paths.insert(record.place.path.0.as_slice());
         }
     }
     // Without --from0, rsync takes a carriage return for the end of a name, too.
@@ -152,10 +152,11 @@ mod tests {
 
     #[test]
     fn what_cannot_be_listed_is_said() {
-        let cut = Record { cut: true, ..gone(b"x") };
-        let away = Record { kind: "directory".into(), op: "move_out".into(), ..gone(b"d") };
-        let removed = Record { kind: "directory".into(), ..gone(b"e") };
-        let itself = Record { kind: "directory".into(), ..gone(b"") };
+        let mut cut = gone(b"x");
+        cut.place.cut = true;
+        let away = Record { kind: "directory", op: "move_out".into(), ..gone(b"d") };
+        let removed = Record { kind: "directory", ..gone(b"e") };
+        let itself = Record { kind: "directory", ..gone(b"") };
         let listed = list(&report(vec![cut, away, removed, itself]), 0).unwrap();
         assert_eq!(listed.paths, b"./d\0./e\0");
         assert_eq!(listed.notes.len(), 3, "{:?}", listed.notes);
@@ -163,13 +164,15 @@ mod tests {
 
     #[test]
     fn two_tenants_of_one_name_are_never_mixed() {
-        let other = Record { root: Some(b"/other"[..].into()), ..gone(b"f") };
+        let mut other = gone(b"f");
+        other.place.root = Some(b"/other"[..].into());
         let error = list(&report(vec![gone(b"f"), other]), 0).unwrap_err();
         assert!(
             error.contains("/srv") && error.contains("/other") && error.contains("--root"),
             "{error}"
         );
-        let unknown = Record { root: None, ..gone(b"g") };
+        let mut unknown = gone(b"g");
+        unknown.place.root = None;
         let listed = list(&report(vec![gone(b"f"), unknown.clone()]), 0).unwrap();
         assert_eq!(listed.paths, b"./f\0", "the other may be of another root's tenant");
         assert!(listed.notes[0].contains("NOT LISTED: 1 op"), "{:?}", listed.notes);

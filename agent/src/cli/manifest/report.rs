@@ -106,13 +106,7 @@ impl Gathering {
                 self.report.unknown.push(*record);
             }
             Line::Gap(gap) if select.takes_gap(&gap) => self.report.gaps.push(gap),
-            Line::Gone(_)
-            | Line::Gap(_)
-            | Line::Head { .. }
-            | Line::Ring { .. }
-            | Line::Switch { .. }
-            | Line::Stop { .. }
-            | Line::End { .. } => {}
+            _ => {}
         }
     }
 }

@@ -4,14 +4,13 @@ use serde_json::json;
 
 use super::super::show;
 use super::*;
-use crate::manifest::{Name, example};
+use crate::manifest::{Name, example, segment_text};
 
 const EVIL: &str = "x\u{1b}[2J\u{202e}";
 
 fn write(dir: &Path, lines: &[Line]) {
-    let lines: Vec<String> =
-        lines.iter().map(|line| serde_json::to_string(line).unwrap() + "\n").collect();
-    std::fs::write(dir.join("00000001.jsonl"), lines.concat()).unwrap();
+    let text = segment_text(lines.iter().cloned());
+    std::fs::write(dir.join("00000001.jsonl"), text).unwrap();
 }
 
 fn gone(record: Record) -> Line {
@@ -26,8 +25,10 @@ fn of(tenant: &str) -> Select {
 #[test]
 fn what_nobody_knows_the_tenant_of_is_pointed_out_to_each() {
     let dir = tempfile::tempdir().unwrap();
-    let unknown = Record { tenant: None, cut: true, ..example("alice", b"f", 1) };
-    let above = Record { tenant: None, ..example("alice", b"readme", 2) };
+    let mut unknown = example("alice", b"f", 1);
+    (unknown.place.tenant, unknown.place.cut) = (None, true);
+    let mut above = example("alice", b"readme", 2);
+    above.place.tenant = None;
     write(dir.path(), &[gone(unknown.clone()), gone(above), gone(example("alice", b"g", 3))]);
     let alice = Report::read(dir.path(), &of("alice")).unwrap();
     assert_eq!((alice.records.len(), alice.unknown.len()), (1, 1));
@@ -78,17 +79,12 @@ fn a_span_without_records_is_said_also_after_it_was_summarised() {
 fn nothing_in_a_file_steers_the_terminal() {
     let dir = tempfile::tempdir().unwrap();
     let text = || EVIL.to_owned();
-    let record = Record {
-        time: text(),
-        zone: text(),
-        root: Some(Name::from(EVIL.as_bytes())),
-        kind: text(),
-        op: text(),
-        unit: text(),
-        allowance: Some(text()),
-        comm: Name::from(EVIL.as_bytes()),
-        ..example(EVIL, EVIL.as_bytes(), 1)
-    };
+    let mut record = Record { op: EVIL.into(), ..example(EVIL, EVIL.as_bytes(), 1) };
+    record.place.zone = text();
+    record.place.root = Some(Name::from(EVIL.as_bytes()));
+    record.actor.unit = text();
+    record.actor.allowance = Some(text());
+    record.actor.comm = Name::from(EVIL.as_bytes());
     let (from, to) = (text(), text());
     let why = GapWhy::RingFull;
     let gap = Gap { from, to, zone: Some(text()), lost: Some(1), why, total: 1 };
@@ -99,7 +95,8 @@ fn nothing_in_a_file_steers_the_terminal() {
     write(dir.path(), &[gone(record.clone()), Line::Gap(gap.clone()), off]);
     let report = Report::read(dir.path(), &of(EVIL)).unwrap();
     assert_eq!((report.records.len(), report.notes.len()), (1, 4), "{:?}", report.notes);
-    let other = Record { root: Some(Name::from(&b"/other"[..])), ..record };
+    let mut other = record;
+    other.place.root = Some(Name::from(&b"/other"[..]));
     let mixed = Report {
         tenants: vec![report.tenants[0].clone(), SummaryRow::of(&other)],
         ..Report::default()

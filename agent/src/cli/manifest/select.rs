@@ -138,8 +138,8 @@ mod tests {
 
     fn tenant(wanted: &str, root: &str, tenant: Option<&str>) -> bool {
         let mut record = example("x", b"f", 1);
-        record.root = Some(root.as_bytes().into());
-        record.tenant = tenant.map(|tenant| Name::from(tenant.as_bytes()));
+        record.place.root = Some(root.as_bytes().into());
+        record.place.tenant = tenant.map(|tenant| Name::from(tenant.as_bytes()));
         Select { tenant: Some(wanted.into()), ..Select::default() }.takes(&record)
     }
 

@@ -75,21 +75,24 @@ pub(super) fn records(report: &Report) -> String {
 }
 
 fn line(record: &Record) -> Vec<String> {
-    let user = record.login_uid.filter(|login| *login != record.uid);
-    let user =
-        user.map_or_else(|| record.uid.to_string(), |login| format!("{login} as {}", record.uid));
-    let path = if record.path.0.is_empty() { ".".to_owned() } else { record.path.shown() };
+    let user = record.actor.login_uid.filter(|login| *login != record.actor.uid);
+    let user = user.map_or_else(
+        || record.actor.uid.to_string(),
+        |login| format!("{login} as {}", record.actor.uid),
+    );
+    let path =
+        if record.place.path.0.is_empty() { ".".to_owned() } else { record.place.path.shown() };
     let unseen = if record.unseen { " (may have failed)" } else { "" };
     vec![
         out::name(&record.time, None),
         out::name(&record.op, None),
-        out::name(&record.kind, None),
+        out::name(record.kind, None),
         record.bytes.to_string(),
         record.owner.to_string(),
-        format!("{}[{}], user {user}", record.comm.shown(), record.pid),
-        out::name(&record.unit, None),
-        record.allowance.as_ref().map_or_else(|| "-".to_owned(), |id| out::name(id, None)),
-        format!("{}{path}{unseen}", if record.cut { "…/" } else { "" }),
+        format!("{}[{}], user {user}", record.actor.comm.shown(), record.actor.pid),
+        out::name(&record.actor.unit, None),
+        record.actor.allowance.as_ref().map_or_else(|| "-".to_owned(), |id| out::name(id, None)),
+        format!("{}{path}{unseen}", if record.place.cut { "…/" } else { "" }),
     ]
 }
 

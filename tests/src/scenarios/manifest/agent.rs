@@ -66,7 +66,7 @@ fn away(ctx: &mut Ctx<'_>) -> Result<()> {
     let newest = newest.context("no segment")?;
     // As if the machine had gone down in the middle of a line.
     let mut text = fs::read(&newest)?;
-    text.extend(b"{\"type\":\"gone\",\"time\":\"20");
+    text.extend(b"{\"d\":0,\"a\":1,\"t\":20");
     fs::write(&newest, text)?;
     ctx.lab.start(ctx.trace)?;
     for file in 200..300 {

@@ -17,7 +17,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     Scenario::once("manifest_is_for_root_alone", private),
 ];
 
-const FILES: u64 = 4000;
+const FILES: u64 = 20_000;
 
 fn on_disk(dir: &Path) -> Result<u64> {
     let mut sum = 0;
