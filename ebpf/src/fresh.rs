@@ -3,17 +3,19 @@
 //! A file is known by its inode, so it does not matter what names it has had since, and what comes to a name by a
 //! rename or a link is not fresh for that.
 
+use core::ptr::{read_volatile, write_volatile};
+
 use aya_ebpf::{
     helpers::{bpf_get_current_cgroup_id, bpf_ktime_get_boot_ns},
     macros::fentry,
     programs::FEntryContext,
 };
-use holdfast_abi::{InodeKey, Made, Op};
+use holdfast_abi::{InodeKey, Op};
 
 use crate::{
     hooks::current_control,
     inflight::{Call, InFlight},
-    kernel::Inode,
+    kernel::{Inode, next_number},
     maps::FRESH,
     place::Filesystem,
 };
@@ -39,9 +41,17 @@ unsafe fn made(inode: *const Inode) {
     }
     let key =
         InodeKey { ino: Inode::ino(inode), dev: fs.dev, generation: Inode::generation(inode) };
-    let made = Made { unit: bpf_get_current_cgroup_id(), time_ns: bpf_ktime_get_boot_ns() };
-    // Without an entry it is a file like any other.
-    let _ = FRESH.insert(key, made, 0);
+    let Some(made) = FRESH.get_ptr_mut(key.slot()) else { return };
+    // One writer at a time: two would leave a mixture. Without an entry it is a file like any other.
+    if next_number(&raw mut (*made).writers) == 1 {
+        write_volatile(&raw mut (*made).unit, 0);
+        write_volatile(&raw mut (*made).inode.ino, key.ino);
+        write_volatile(&raw mut (*made).inode.dev, key.dev);
+        write_volatile(&raw mut (*made).inode.generation, key.generation);
+        write_volatile(&raw mut (*made).time_ns, bpf_ktime_get_boot_ns());
+        write_volatile(&raw mut (*made).unit, bpf_get_current_cgroup_id());
+        write_volatile(&raw mut (*made).writers, 0);
+    }
 }
 
 /// Whether the op removes or replaces something that the caller's unit made a moment ago, or after `tripped`. Returns 1 if so. A
@@ -61,8 +71,17 @@ pub unsafe extern "C" fn hf_is_fresh(inflight: *const InFlight, tripped: u64) ->
         return 0;
     }
     let key = InodeKey { ino: request.ino, dev: request.dev, generation: request.generation };
-    match FRESH.get(key) {
-        Some(made) => made.is_fresh(request.unit, tripped, request.now) as u32,
-        None => 0,
-    }
+    let Some(made) = FRESH.get_ptr(key.slot()) else { return 0 };
+    let unit = read_volatile(&raw const (*made).unit);
+    let found = read_volatile(made);
+    let is_it = found.inode.ino == key.ino
+        && found.inode.dev == key.dev
+        && found.inode.generation == key.generation
+        && found.is_fresh(request.unit, tripped, request.now);
+    // Unless somebody has written it meanwhile.
+    let is_whole = found.writers == 0
+        && found.unit == unit
+        && read_volatile(&raw const (*made).unit) == unit
+        && read_volatile(&raw const (*made).writers) == 0;
+    (is_it && is_whole) as u32
 }

@@ -1,14 +1,14 @@
 //! The maps. Their names are the names of the pins.
 
 use aya_ebpf::{
-    bindings::{BPF_F_NO_PREALLOC, bpf_map_type},
-    btf_maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf},
+    bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, bpf_map_type},
+    btf_maps::{Array, HashMap, PerCpuArray, RingBuf},
     macros::btf_map,
 };
 use holdfast_abi::{
     Account, AccountKey, AllowanceConf, BindKey, COUNTERS as COUNTER_COUNT, Control, Cost,
     Destroyed, Event, FsConf, FsKey, GrantAccount, GrantKey, GrantTenant, GrantTenantKey,
-    Heartbeat, Held, Hold, HoldKey, InodeKey, Learned, MAX_ACCOUNTS, MAX_FILESYSTEMS, MAX_FRESH,
+    Heartbeat, Held, Hold, HoldKey, Learned, MAX_ACCOUNTS, MAX_FILESYSTEMS, MAX_FRESH,
     MAX_GRANT_TENANTS, MAX_GRANTS, MAX_HELD, MAX_HOLDS, MAX_NAMES, MAX_OPEN, MAX_PATTERNS,
     MAX_ROOTS, MAX_SUBTREES, MAX_TENANT_SPENDS, MAX_ZONES, MOVE_SLOTS, Made, Mark, Moves, NameConf,
     OVERFLOW_ACCOUNTS, PatternConf, PatternKey, Release, RootConf, RootKey, Subtree, SubtreeKey,
@@ -132,7 +132,7 @@ pub static NAMES: HashMap<u64, NameConf, { MAX_NAMES as usize }, { BPF_F_NO_PREA
     HashMap::new();
 /// Who made the files and directories that are new on filesystems that host zones.
 #[btf_map]
-pub static FRESH: LruHashMap<InodeKey, Made, { MAX_FRESH as usize }> = LruHashMap::new();
+pub static FRESH: Array<Made, { MAX_FRESH as usize }, { BPF_F_MMAPABLE as usize }> = Array::new();
 /// How many new processes could not be given the mark of who made them.
 #[btf_map]
 pub static MARKS_LOST: Array<u64, 1> = Array::new();

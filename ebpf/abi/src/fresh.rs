@@ -2,7 +2,8 @@
 
 /// How long a file counts as fresh, in nanoseconds: ten minutes.
 pub const FRESH_NS: u64 = 600 * 1_000_000_000;
-/// How many new files the kernel remembers. Older ones are forgotten first, and are then like any other.
+/// Slots for new files. Each has one ([`InodeKey::slot`]): of two that share it the newer is
+/// remembered, and the older is then like any other.
 pub const MAX_FRESH: u32 = 65_536;
 
 /// A file or directory, by the identity the kernel gives it. It keeps that whatever its name is.
@@ -17,18 +18,31 @@ pub struct InodeKey {
     pub generation: u32,
 }
 
-/// Who made a file, and when.
+impl InodeKey {
+    /// The file's slot. Numbers of files that are made together follow each other.
+    #[inline(always)]
+    pub const fn slot(&self) -> u32 {
+        let device = self.dev as u64 * 0x9e37_79b9;
+        (self.ino ^ self.ino >> 16 ^ device ^ device >> 16) as u32 % MAX_FRESH
+    }
+}
+
+/// Which file is new, who made it, and when.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct Made {
-    /// The cgroup of who made it.
+    /// Not 0 while somebody writes it.
+    pub writers: u64,
+    /// Which file.
+    pub inode: InodeKey,
+    /// The cgroup of who made it; 0 if nobody did.
     pub unit: u64,
     /// Boot-time nanoseconds.
     pub time_ns: u64,
 }
 
 const _: () = assert!(size_of::<InodeKey>() == 16);
-const _: () = assert!(size_of::<Made>() == 16);
+const _: () = assert!(size_of::<Made>() == 40);
 
 impl Made {
     /// Whether `unit` can remove it at `now` although a budget refuses. `tripped` is when that budget's account tripped
@@ -43,7 +57,15 @@ impl Made {
 mod tests {
     use super::*;
 
-    const MADE: Made = Made { unit: 7, time_ns: 1_000 };
+    const INODE: InodeKey = InodeKey { ino: 5, dev: 1, generation: 2 };
+    const MADE: Made = Made { writers: 0, inode: INODE, unit: 7, time_ns: 1_000 };
+
+    #[test]
+    fn files_of_a_directory_share_nothing() {
+        let slots = |dev| (1_000..3_000).map(move |ino| InodeKey { ino, dev, ..INODE }.slot());
+        let all: std::collections::BTreeSet<_> = slots(1).chain(slots(0x10_0002)).collect();
+        assert!(all.len() > 3_900 && all.last().is_some_and(|&slot| slot < MAX_FRESH));
+    }
 
     #[test]
     fn fresh_for_ten_minutes() {

@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use holdfast_abi::{ABI_VERSION, InodeKey};
+use holdfast_abi::{ABI_VERSION, MAX_FRESH, Made};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::metrics::Metrics;
@@ -243,5 +243,6 @@ pub(crate) fn age_files() -> Result<()> {
         return Ok(());
     }
     let map = PinnedMap::open(&pin).with_context(|| pin.display().to_string())?;
-    map.clear(&mut InodeKey::default()).context("cannot have files count as old")
+    let length = MAX_FRESH as usize * size_of::<Made>();
+    map.zero(length).context("cannot have files count as old")
 }

@@ -97,28 +97,19 @@ impl PinnedMap {
         self.element(BPF_MAP_DELETE_ELEM, key, 0, 0)
     }
 
-    /// Removes every entry. `key` has room for one of the map's.
-    pub(crate) fn clear<K>(&self, key: &mut K) -> io::Result<()> {
-        const BPF_MAP_GET_NEXT_KEY: libc::c_long = 4;
-        loop {
-            let map = self.0.as_raw_fd().cast_unsigned();
-            // Without a key: the first.
-            let next = ptr::from_mut(key) as u64;
-            let element = Element { map, pad: 0, key: 0, value: next, flags: 0 };
-            // SAFETY: there is room for a key by contract of the callers, until after the call.
-            let outcome = unsafe {
-                let size = size_of::<Element>();
-                libc::syscall(libc::SYS_bpf, BPF_MAP_GET_NEXT_KEY, &raw const element, size)
-            };
-            if outcome == -1 {
-                let error = io::Error::last_os_error();
-                return if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) };
+    /// Zeroes an array of so many bytes that can be mapped.
+    pub(crate) fn zero(&self, length: usize) -> io::Result<()> {
+        let (access, fd) = (libc::PROT_READ | libc::PROT_WRITE, self.0.as_raw_fd());
+        // SAFETY: a new mapping, as long as the kernel lets it be, which is not used after its end.
+        unsafe {
+            let at = libc::mmap(ptr::null_mut(), length, access, libc::MAP_SHARED, fd, 0);
+            if at == libc::MAP_FAILED {
+                return Err(io::Error::last_os_error());
             }
-            match self.remove(key) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                _ => {}
-            }
+            ptr::write_bytes(at.cast::<u8>(), 0, length);
+            libc::munmap(at, length);
         }
+        Ok(())
     }
 
     /// Whether there is an entry. The value has room for one of the map's.
