@@ -221,7 +221,7 @@ impl Request<'_> {
 
     /// Whether the op may go on although a budget refuses, as it is about what the caller's unit made itself.
     fn is_fresh(&self, refusal: &Refusal) -> bool {
-        let made = self.made_at.map(|time_ns| Made { unit: self.unit, time_ns });
+        let made = self.made_at.map(|time_ns| Made { unit: self.unit, time_ns, ..Made::default() });
         matches!(self.op, Op::Remove | Op::Replace | Op::Detach)
             && made.is_some_and(|made| made.is_fresh(self.unit, refusal.tripped, self.now))
     }
