@@ -198,7 +198,9 @@ impl<R: Ring> Work<R> {
                     self.max_bytes = max_bytes;
                     let now = Now::read();
                     let limited = self.store.as_mut().map(|store| store.set_limit(max_bytes, now));
-                    self.note(limited.unwrap_or(Ok(())), now);
+                    if let Some(Err(error)) = limited {
+                        self.note(Err(error), now);
+                    }
                 }
                 Ok(Command::Stop) | Err(RecvTimeoutError::Disconnected) => {
                     // What waits for names is left in the ring to the next agent.
@@ -324,8 +326,17 @@ impl<R: Ring> Work<R> {
         }
     }
 
+    /// Not before this time is what is found missing now.
+    fn since(&self) -> String {
+        match self.checked {
+            Some(checked) => checked.wall(),
+            None => self.resumed.clone().unwrap_or_else(|| self.began.wall()),
+        }
+    }
+
     /// Keeps a batch. Whether there is more.
     fn drain(&mut self, now: Now) -> std::io::Result<bool> {
+        let since = self.since();
         let Self { stream, store: Some(store), names, units, unnamed, .. } = self else {
             return Ok(false);
         };
@@ -335,13 +346,13 @@ impl<R: Ring> Work<R> {
             store.forget_names();
             *unnamed = None;
         }
-        let (mut to, mut unreadable) = (stream.taken(), false);
+        let (mut to, mut unreadable) = (stream.taken(), None);
         let more = loop {
             let mut at = to;
             let gone = match stream.next(&mut at) {
                 Some(Some(gone)) => gone,
                 Some(None) => {
-                    (to, unreadable) = (at, true);
+                    unreadable = Some(at);
                     break true;
                 }
                 None => {
@@ -371,8 +382,12 @@ impl<R: Ring> Work<R> {
         };
         self.stats.records.fetch_add(store.commit(to)?, Ordering::Relaxed);
         stream.take(to);
-        if unreadable {
-            store.append(&Line::Gap(self::unreadable(now.wall())), now)?;
+        if let Some(to) = unreadable {
+            let (from, to_time) = (since.min(now.wall()), now.wall());
+            let (lost, why) = (Some(1), GapWhy::Unreadable);
+            let gap = Gap { from, to: to_time, zone: None, lost, why, total: 0 };
+            store.append(&Line::Gap(gap), now)?;
+            stream.take(to);
         }
         Ok(more)
     }
@@ -399,11 +414,8 @@ impl<R: Ring> Work<R> {
 
     /// Writes down what the kernel could not send, also of zones that are in force no more.
     fn missing(&mut self, now: Now) -> std::io::Result<()> {
+        let since = self.since();
         let Some(store) = &mut self.store else { return Ok(()) };
-        let since = match self.checked {
-            Some(checked) => checked.wall(),
-            None => self.resumed.clone().unwrap_or_else(|| self.began.wall()),
-        };
         for Lost { zone, records: total, last_ns } in self.stream.lost()? {
             let known = store.lost(&zone);
             if total < known {
@@ -472,11 +484,6 @@ impl<R: Ring> Work<R> {
             Err(_) => {}
         }
     }
-}
-
-fn unreadable(time: String) -> Gap {
-    let (from, to) = (time.clone(), time);
-    Gap { from, to, zone: None, lost: Some(1), why: GapWhy::Unreadable, total: 0 }
 }
 
 #[cfg(test)]

@@ -315,3 +315,97 @@ fn keeper_cost() {
     Records::read(dir.path(), &mut |line| sums.line(&line)).unwrap();
     println!("summed up in {:?}", start.elapsed());
 }
+
+/// A record that cannot be read; the agent is killed when it has taken it off.
+#[derive(Default)]
+struct Unreadable {
+    taken: Arc<AtomicU64>,
+}
+
+impl Ring for Unreadable {
+    fn id(&self) -> &str {
+        "boot/1"
+    }
+
+    fn taken(&self) -> u64 {
+        self.taken.load(Ordering::Relaxed)
+    }
+
+    fn next(&mut self, at: &mut u64) -> Option<Option<Gone<'_>>> {
+        let is_there = *at == 0;
+        *at += u64::from(is_there);
+        is_there.then_some(None)
+    }
+
+    fn take(&mut self, to: u64) {
+        if to > self.taken() {
+            self.taken.store(to, Ordering::Relaxed);
+            panic!("killed");
+        }
+    }
+
+    fn lost(&self) -> std::io::Result<Vec<Lost>> {
+        Ok(vec![])
+    }
+}
+
+#[test]
+fn unreadable_record_waits_for_its_gap() {
+    let dir = tempfile::tempdir().unwrap();
+    let stream = Unreadable::default();
+    let taken = stream.taken.clone();
+    let mut killed = work_on(stream, dir.path(), &["z"]);
+    killed.open(after(1)).unwrap();
+    let drained =
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(move || killed.drain(after(1))));
+    assert!(drained.is_err() && taken.load(Ordering::Relaxed) == 1);
+    let mut next = work_on(Unreadable { taken }, dir.path(), &["z"]);
+    next.asked(after(2)).unwrap();
+    assert!(lines(dir.path()).iter().any(|line| matches!(line, Line::Gap(_))));
+}
+
+/// As [`GapWhy::Unreadable`] of a record that waited for the agent: when it was is not known.
+#[test]
+fn unreadable_record_may_be_old() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut first = work(dir.path(), &["z"]);
+    first.asked(after(1)).unwrap();
+    drop(first);
+    // Two hours without an agent.
+    let mut next = work_on(Late { taken: 1 }, dir.path(), &["z"]);
+    next.asked(after(7_200_000)).unwrap();
+    let gap = lines(dir.path()).into_iter().find_map(|line| match line {
+        Line::Gap(gap) => Some(gap),
+        _ => None,
+    });
+    let gap = gap.unwrap();
+    assert!(gap.from <= after(1).wall(), "{gap:?}");
+}
+
+struct Late {
+    taken: u64,
+}
+
+impl Ring for Late {
+    fn id(&self) -> &str {
+        "boot/1"
+    }
+
+    fn taken(&self) -> u64 {
+        self.taken
+    }
+
+    fn next(&mut self, at: &mut u64) -> Option<Option<Gone<'_>>> {
+        let is_there = *at == 1;
+        *at += u64::from(is_there);
+        is_there.then_some(None)
+    }
+
+    fn take(&mut self, to: u64) {
+        self.taken = to;
+    }
+
+    fn lost(&self) -> std::io::Result<Vec<Lost>> {
+        Ok(vec![])
+    }
+}

@@ -9,7 +9,7 @@ use crate::kernel::ActiveZone;
 use holdfast_abi as abi;
 
 /// Allowances and roots that are remembered after they are gone: records of theirs can still be in the ring.
-const KEPT: usize = 8192;
+const KEPT: usize = abi::MAX_ROOTS as usize;
 
 /// Shared between the daemon's loop and the keeper. Neither holds it for longer than a look-up.
 #[derive(Clone, Debug, Default)]
@@ -220,5 +220,18 @@ mod tests {
             (names.allowance_id(0), names.allowance_id(8).unwrap().as_str()),
             (None, "serial 8")
         );
+    }
+
+    /// [`abi::MAX_PATHS`] can be guarded at once.
+    #[test]
+    fn every_root_has_its_name() {
+        let mut names = Names::default();
+        let root = |ino| abi::Learned { serial: 0, ino, dev: 1, generation: 0 };
+        let roots = (1..=10_000).map(|ino| (PathBuf::from(format!("/srv/{ino}")), root(ino)));
+        let zone =
+            ActiveZone { slot: 3, name: "z".into(), roots: roots.collect(), kept_roots: vec![] };
+        names.in_force(&[zone], |_| true, name);
+        let unnamed = (1..=10_000).filter(|&ino| names.root(1, ino).is_none()).count();
+        assert_eq!(unnamed, 0);
     }
 }

@@ -1,6 +1,6 @@
 //! Reads the manifest from the disk, with or without an agent.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -31,21 +31,22 @@ impl Records {
             let path = path.to_owned();
             move |error| (path, error)
         };
-        let mut found =
-            Self { summary: Summary::read(dir).map_err(failed(dir))?, ..Self::default() };
+        // In this order: a segment that becomes sums meanwhile is in one of both.
         let numbers = match segment::list(dir) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(found),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
             numbers => numbers.map_err(failed(dir))?,
         };
+        let mut found =
+            Self { summary: Summary::read(dir).map_err(failed(dir))?, ..Self::default() };
         found.is_there = !numbers.is_empty() || found.summary.through > 0;
         let through = found.summary.through;
         let mut switches = Vec::new();
         let numbers = || numbers.iter().copied().filter(|&number| number > through);
-        let mut taken_back = HashSet::new();
+        let mut taken_back = HashMap::new();
         for number in numbers() {
             let path = segment::path(dir, number);
             match segment::taken_back(&path) {
-                Ok(keys) => taken_back.extend(keys),
+                Ok(records) => taken_back.extend(records),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => return Err((path, error)),
             }
@@ -57,7 +58,8 @@ impl Records {
                     switches.push((number, zone.clone(), time.clone(), *manifest));
                 }
                 match &line {
-                    Line::Gone(record) if record.undone || taken_back.remove(&record.key()) => {}
+                    Line::Gone(record)
+                        if record.undone || taken_back.remove(&record.key()).is_some() => {}
                     _ => visit(line),
                 }
             });
@@ -70,6 +72,8 @@ impl Records {
                 Err(error) => return Err((path, error)),
             }
         }
+        // What they take back is in sums already.
+        taken_back.into_values().for_each(|record| found.summary.take_in().line(&record));
         found.off = found.summary.off.clone();
         // Some may have been summarised since they were read.
         for (_, zone, time, manifest) in

@@ -90,6 +90,8 @@ pub(super) struct Scan {
     pub(super) ended: bool,
     /// Records.
     pub(super) records: u64,
+    /// Time of the first line that has one.
+    pub(super) began: Option<String>,
     /// Time of the first record.
     pub(super) from: Option<String>,
     /// Time of the last record.
@@ -122,16 +124,16 @@ impl Scan {
 }
 
 /// Records that were taken back in a segment, of this or an earlier one.
-pub(super) fn taken_back(path: &Path) -> io::Result<Vec<Key>> {
-    let mut keys = Vec::new();
+pub(super) fn taken_back(path: &Path) -> io::Result<Vec<(Key, Line)>> {
+    let mut found = Vec::new();
     // They are rare: most files are not looked through any further.
     if memmem::find(&fs::read(path)?, br#""undone":true"#).is_some() {
         scan(path, &mut |line| match line {
-            Line::Gone(record) if record.undone => keys.push(record.key()),
+            Line::Gone(record) if record.undone => found.push((record.key(), Line::Gone(record))),
             _ => {}
         })?;
     }
-    Ok(keys)
+    Ok(found)
 }
 
 /// Looks through a segment, line by line.
@@ -166,7 +168,7 @@ pub(super) fn scan(path: &Path, visit: &mut dyn FnMut(Line)) -> io::Result<Scan>
 struct Explained {
     dirs: HashMap<u32, Dir>,
     actors: HashMap<u32, Actor>,
-    clock: i64,
+    clock: Option<i64>,
 }
 
 impl Explained {
@@ -174,14 +176,14 @@ impl Explained {
         if bytes.starts_with(FILE) {
             let file: FileLine = serde_json::from_slice(bytes).ok()?;
             let (dir, actor) = (self.dirs.get(&file.dir)?, self.actors.get(&file.actor)?);
-            return Some(Line::Gone(Box::new(file.record(dir, actor, self.clock))));
+            return Some(Line::Gone(Box::new(file.record(dir, actor, self.clock?))));
         }
         let line = serde_json::from_slice(bytes).ok()?;
         match &line {
             Line::Head { version, .. } if *version != VERSION => return None,
             Line::Dir(number, dir) => drop(self.dirs.insert(*number, dir.clone())),
             Line::Actor(number, actor) => drop(self.actors.insert(*number, actor.clone())),
-            Line::Clock(clock) => self.clock = *clock,
+            Line::Clock(clock) => self.clock = Some(*clock),
             _ => {}
         }
         Some(line)
@@ -229,6 +231,7 @@ impl Scan {
             }
             Line::Switch { time, .. } | Line::Stop { time } => time,
         };
+        self.began.get_or_insert_with(|| time.clone());
         self.time = Some(time.clone());
         self.settled = self.length;
     }

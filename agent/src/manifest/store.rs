@@ -46,6 +46,8 @@ struct Active {
     began: Now,
     /// Whether what comes after `length` has to be cut off before anything else.
     settle: bool,
+    /// Its last line says that it is closed.
+    ended: bool,
     #[cfg(test)]
     fault: Fault,
 }
@@ -70,6 +72,7 @@ impl Active {
             seen: Seen::default(),
             began: now,
             settle: false,
+            ended: false,
             #[cfg(test)]
             fault: Fault::None,
         }
@@ -226,10 +229,10 @@ impl Store {
             }
         }
         (self.lost, self.time) = (found.lost, found.time);
-        if !found.head {
+        if !found.head && newest.is_none() && self.summary.through == 0 {
             return Ok(());
         }
-        let from = self.time.clone().unwrap_or_default();
+        let from = self.time.clone().unwrap_or_else(|| rfc3339(0)).min(now.wall());
         let gap = |lost, why| {
             let (from, to) = (from.clone(), now.wall());
             Line::Gap(Gap { from, to, zone: None, lost, why, total: 0 })
@@ -240,7 +243,10 @@ impl Store {
         } else {
             self.lost.clear();
             let (time, ring, position) = (now.wall(), self.ring.clone(), self.position);
+            // Until the gap is there a segment that is begun is of the ring before.
+            self.ring = found.ring;
             self.append(&gap(None, GapWhy::NewRing), now)?;
+            self.ring.clone_from(&ring);
             self.append(&Line::Ring { time, ring, position }, now)?;
         }
         if cut_off > 0 {
@@ -342,6 +348,7 @@ impl Store {
         let Some(active) = &mut self.active else { return Err(io::Error::other("no segment")) };
         active.put(bytes)?;
         active.length += bytes.len() as u64;
+        active.ended = false;
         active.hasher.update(bytes);
         self.dirty = true;
         Ok(())
@@ -379,13 +386,17 @@ impl Store {
 
     /// Closes the segment that is written to, if it has records.
     pub(super) fn close(&mut self, now: Now) -> io::Result<()> {
-        let Some(active) = self.active.as_ref().filter(|active| active.seen.records > 0) else {
+        let is_full = !self.has_room(0);
+        let Some(active) = self.active.as_mut().filter(|it| is_full || it.seen.records > 0) else {
             return Ok(());
         };
         let Seen { records, span } = active.seen;
-        let mut bytes = serde_json::to_vec(&Line::End { time: now.wall(), records })?;
-        bytes.push(b'\n');
-        self.write(&bytes)?;
+        if !active.ended {
+            let mut bytes = serde_json::to_vec(&Line::End { time: now.wall(), records })?;
+            bytes.push(b'\n');
+            self.write(&bytes)?;
+            self.active.iter_mut().for_each(|active| active.ended = true);
+        }
         self.sync()?;
         if let Some(active) = self.active.take() {
             let sha256 = text::hex(active.hasher.finish().as_ref());
@@ -429,10 +440,13 @@ impl Store {
     fn summarise(&mut self, number: u64) -> io::Result<()> {
         let path = segment::path(&self.dir, number);
         // It is in the sums already if only removing it failed the last time.
-        if number > self.summary.through {
-            self.sum_up(number, &path)?;
+        let summed =
+            if number > self.summary.through { self.sum_up(number, &path) } else { Ok(()) };
+        match summed.and_then(|()| fs::remove_file(&path)) {
+            // Somebody has removed it: `verify` says so.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            outcome => outcome?,
         }
-        fs::remove_file(&path)?;
         self.closed.pop_front();
         Ok(())
     }
@@ -441,7 +455,7 @@ impl Store {
         let (sha256, _) = digest(path)?;
         let mut summary = self.summary.clone();
         let mut taking = summary.take_in();
-        let (mut files, mut bytes) = (0_u64, 0_u64);
+        let (mut records, mut files, mut bytes) = (0_u64, 0_u64, 0_u64);
         let found = scan(path, &mut |line| {
             taking.line(&line);
             match line {
@@ -450,17 +464,24 @@ impl Store {
                     bytes = bytes.saturating_sub(record.bytes);
                 }
                 Line::Gone(record) => {
+                    records += 1;
                     files += record.files;
                     bytes = bytes.saturating_add(record.bytes);
                 }
                 _ => {}
             }
         })?;
+        if found.unreadable > 0 {
+            let (from, to) = (found.began.unwrap_or_else(|| rfc3339(0)), found.time);
+            let to = to.unwrap_or_else(|| rfc3339(i64::MAX));
+            let (lost, why) = (Some(found.unreadable), GapWhy::Unreadable);
+            let gap = Line::Gap(Gap { from, to, zone: None, lost, why, total: 0 });
+            summary.take_in().line(&gap);
+        }
         (summary.through, summary.sha256) = (number, Some(sha256.clone()));
         summary.fit((self.max_bytes / SUMS) as usize)?;
         self.summary_bytes = summary.write(&self.dir)?;
         self.summary = summary;
-        let records = found.records;
         let gone = Summarised { segment: number, sha256, records, files, bytes };
         self.changes.push(Change::Summarised(gone));
         Ok(())
@@ -478,6 +499,11 @@ impl Store {
     /// Another bound.
     pub(super) fn set_limit(&mut self, max_bytes: u64, now: Now) -> io::Result<()> {
         self.max_bytes = max_bytes;
+        let most = max_bytes / SUMS;
+        if self.summary_bytes > most {
+            self.summary.fit(most as usize)?;
+            self.summary_bytes = self.summary.write(&self.dir)?;
+        }
         if self.active.as_ref().is_some_and(|active| active.length > self.segment_limit()) {
             self.close(now)?;
         }

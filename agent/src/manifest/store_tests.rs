@@ -451,3 +451,202 @@ fn what_is_taken_back_counts_nowhere() {
     let sums: u64 = read(dir.path()).1.summary.rows.iter().map(|row| row.files).sum();
     assert_eq!(sums, 4);
 }
+
+/// An audit log that was told of these changes.
+fn audit_log(dir: &Path, changes: &[Change]) -> std::path::PathBuf {
+    let audit = dir.join("audit");
+    fs::create_dir_all(&audit).unwrap();
+    let line = |(seq, change): (usize, &Change)| {
+        let (mut line, kind) = match change {
+            Change::Sealed(it) => (serde_json::to_value(it).unwrap(), "manifest_seal"),
+            Change::Summarised(it) => (serde_json::to_value(it).unwrap(), "manifest_summarise"),
+        };
+        (line["type"], line["seq"]) = (kind.into(), (seq + 1).into());
+        line["time"] = "2026-07-01T20:00:00.000Z".into();
+        format!("{line}\n")
+    };
+    let lines: String = changes.iter().enumerate().map(line).collect();
+    fs::write(audit.join("audit-000001.jsonl"), lines).unwrap();
+    audit
+}
+
+fn not_ok(dir: &Path, changes: &[Change]) -> Vec<(u64, &'static str, String)> {
+    let tmp = tempfile::tempdir().unwrap();
+    let found = verify(dir, &audit_log(tmp.path(), changes)).unwrap();
+    let bad = found.into_iter().filter(|found| !found.ok);
+    bad.map(|found| (found.segment, found.state, found.says)).collect()
+}
+
+#[test]
+fn sums_with_taken_back_records_verify() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = open(dir.path());
+    fill(&mut store, 0..6);
+    put_flagged(&mut store, 5, abi::GONE_UNDONE).unwrap();
+    store.close(NOW).unwrap();
+    store.summarise(1).unwrap();
+    assert_eq!(not_ok(dir.path(), &store.take_changes()), []);
+}
+
+fn summed(dir: &Path) -> u64 {
+    read(dir).1.summary.rows.iter().map(|row| row.files).sum()
+}
+
+#[test]
+fn sums_lose_what_is_taken_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = open(dir.path());
+    fill(&mut store, 0..6);
+    store.close(NOW).unwrap();
+    store.summarise(1).unwrap();
+    put_flagged(&mut store, 5, abi::GONE_UNDONE).unwrap();
+    assert_eq!(summed(dir.path()), 5);
+}
+
+#[test]
+fn merged_sums_lose_it_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = open(dir.path());
+    fill(&mut store, 0..6);
+    store.close(NOW).unwrap();
+    store.summarise(1).unwrap();
+    store.summary.fit(10).unwrap();
+    put_flagged(&mut store, 5, abi::GONE_UNDONE).unwrap();
+    store.close(NOW).unwrap();
+    store.summarise(2).unwrap();
+    assert_eq!(summed(dir.path()), 5);
+}
+
+#[test]
+fn unreadable_lines_become_a_gap() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = open(dir.path());
+    fill(&mut store, 0..6);
+    store.close(NOW).unwrap();
+    let path = segment::path(dir.path(), 1);
+    let text = fs::read_to_string(&path).unwrap().replacen("{\"d\":", "\0\0\0\0\0", 3);
+    fs::write(&path, text).unwrap();
+    assert_eq!(read(dir.path()).1.unreadable, 3);
+    store.summarise(1).unwrap();
+    let found = read(dir.path()).1;
+    assert!(found.unreadable > 0 || !found.summary.gaps.is_empty(), "{found:?}");
+}
+
+#[test]
+fn first_segment_lost_is_a_gap() {
+    for left in [&b""[..], &[0; 4096], b"{\"head\":{\"ver"] {
+        let dir = tempfile::tempdir().unwrap();
+        fill(&mut open(dir.path()), 0..3);
+        fs::write(segment::path(dir.path(), 1), left).unwrap();
+        let mut store = Store::open(dir.path(), MIB, ("boot/2", 0), NOW).unwrap();
+        fill(&mut store, 0..1);
+        assert_eq!(gaps(dir.path()), [(GapWhy::NewRing, None)]);
+    }
+}
+
+#[test]
+fn new_ring_is_said_after_kills() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = open(dir.path());
+    fill(&mut store, 0..3);
+    store.close(NOW).unwrap();
+    drop(Store::open(dir.path(), MIB, ("boot/2", 0), NOW).unwrap());
+    let path = segment::path(dir.path(), 2);
+    let whole = fs::read(&path).unwrap();
+    let mut silent = Vec::new();
+    for length in 0..=whole.len() {
+        fs::write(&path, &whole[..length]).unwrap();
+        drop(Store::open(dir.path(), MIB, ("boot/2", 0), NOW).unwrap());
+        if !gaps(dir.path()).contains(&(GapWhy::NewRing, None)) {
+            silent.push(length);
+        }
+    }
+    assert!(silent.is_empty(), "{silent:?} of {} bytes", whole.len());
+}
+
+#[test]
+fn lines_without_records_stay_bounded() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = open(dir.path());
+    for n in 0..20_000 {
+        let (time, zone) = (NOW.wall(), "z".to_owned());
+        store.append(&Line::Switch { time, zone, manifest: n % 2 == 0 }, NOW).unwrap();
+    }
+    let disk = on_disk(dir.path());
+    assert!(disk <= MIB, "{disk}");
+}
+
+#[test]
+fn removed_segment_stops_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = open(dir.path());
+    fill(&mut store, 0..2000);
+    fs::remove_file(segment::path(dir.path(), 1)).unwrap();
+    for n in 2000..20_000 {
+        if let Err(error) = put(&mut store, n) {
+            let again = put(&mut store, n).map_err(|error| error.to_string());
+            panic!("record {n}: {error}; again: {again:?}");
+        }
+    }
+}
+
+#[test]
+fn records_without_clock_are_unreadable() {
+    let dir = tempfile::tempdir().unwrap();
+    fill(&mut open(dir.path()), 0..3);
+    let right = |line: &Line| !matches!(line, Line::Gone(record) if record.time.as_str() < "2012");
+    assert!(read(dir.path()).0.iter().all(right));
+    let path = segment::path(dir.path(), 1);
+    let text = fs::read_to_string(&path).unwrap().replacen("{\"clock\":", "\0\0\0\0\0\0\0\0\0", 1);
+    fs::write(&path, text).unwrap();
+    assert!(read(dir.path()).0.iter().all(right), "{:?}", read(dir.path()).0.last());
+}
+
+#[test]
+fn gaps_outlive_a_clock_set_back() {
+    let dir = tempfile::tempdir().unwrap();
+    fill(&mut open(dir.path()), 0..3);
+    let back = Now { boot_ns: 1, wall_ns: NOW.wall_ns - 3_600_000_000_000 };
+    drop(Store::open(dir.path(), MIB, ("boot/2", 0), back).unwrap());
+    for line in read(dir.path()).0 {
+        if let Line::Gap(gap) = line {
+            assert!(gap.from <= gap.to, "{gap:?}");
+        }
+    }
+}
+
+/// The disk takes what is written and fails when it is to be kept for good.
+#[test]
+fn failed_sync_ends_a_segment_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = open(dir.path());
+    fill(&mut store, 0..2);
+    let null = OpenOptions::new().write(true).open("/dev/null").unwrap();
+    let active = store.active.as_mut().unwrap();
+    active.file = null;
+    let before = active.length;
+    for _ in 0..100 {
+        assert!(store.close(NOW).is_err());
+    }
+    let more = store.active.as_ref().unwrap().length - before;
+    assert!(more <= END_ROOM, "{more}");
+}
+
+#[test]
+fn smaller_bound_holds_for_sums() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = Store::open(dir.path(), 64 * MIB, ("boot/1", 0), NOW).unwrap();
+    let mut summary = Summary { through: 1, ..Summary::default() };
+    let mut sums = summary.take_in();
+    for n in 0..20_000 {
+        let record = crate::manifest::example(&format!("tenant-{n}"), b"f", n);
+        sums.line(&Line::Gone(Box::new(record)));
+    }
+    store.summary_bytes = summary.write(dir.path()).unwrap();
+    store.summary = summary;
+    fill(&mut store, 0..10);
+    store.set_limit(MIB, NOW).unwrap();
+    fill(&mut store, 10..20);
+    let disk = on_disk(dir.path());
+    assert!(disk <= MIB, "{disk}");
+}

@@ -103,7 +103,7 @@ pub(crate) struct SummaryRow {
     /// The zone's root.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) root: Option<Name>,
-    /// The tenant, as in [`Record::tenant`].
+    /// The tenant, as in [`super::Place::tenant`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) tenant: Option<Name>,
     /// It stands for several rows of the zone that were put together.
@@ -247,9 +247,11 @@ impl TakeIn<'_> {
     }
 
     fn take_back(&mut self, row: &SummaryRow) {
-        if let Some(&known) = self.index.get(&row.key()) {
+        let several =
+            RowKey { root: None, tenant: None, several: true, unknown: false, ..row.key() };
+        let known = self.index.get(&row.key()).or_else(|| self.index.get(&several));
+        if let Some(&known) = known {
             let known = &mut self.summary.rows[known];
-            known.records = known.records.saturating_sub(1);
             known.files = known.files.saturating_sub(row.files);
             known.bytes = known.bytes.saturating_sub(row.bytes);
         }

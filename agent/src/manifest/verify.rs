@@ -28,11 +28,12 @@ pub(crate) struct Finding {
 pub(crate) fn verify(dir: &Path, audit: &Path) -> io::Result<Vec<Finding>> {
     let told = Told::read(audit)?;
     let seals = &told.seals;
-    let summary = Summary::read(dir)?;
+    // In this order: a segment that becomes sums meanwhile is in one of both.
     let numbers = match segment::list(dir) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
         numbers => numbers?,
     };
+    let summary = Summary::read(dir)?;
     let mut findings = Vec::new();
     let mut previous = summary.sha256.clone();
     let mut expected = summary.through + 1;
