@@ -103,7 +103,7 @@ pub(crate) struct SummaryRow {
     /// The zone's root.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) root: Option<Name>,
-    /// The tenant, as in [`Record::tenant`].
+    /// The tenant, as in [`super::Place::tenant`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) tenant: Option<Name>,
     /// It stands for several rows of the zone that were put together.
