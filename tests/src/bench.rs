@@ -116,7 +116,12 @@ fn files(dir: &Path, tenants: u64) -> Result<Vec<PathBuf>> {
     };
     (0..tenants).try_for_each(|tenant| fs::create_dir_all(dir(tenant)))?;
     let paths = (0..FILES).map(|n| dir(n % tenants).join(format!("f{n:04}")));
-    paths.map(|path| fs::write(&path, "x").map(|()| path).map_err(Into::into)).collect()
+    // Those that were denied are still there.
+    let make = |path: PathBuf| match path.exists() {
+        true => Ok(path),
+        false => fs::write(&path, "x").map(|()| path).map_err(Into::into),
+    };
+    paths.map(make).collect()
 }
 
 /// The shipped policy's first zone on both filesystems, as one of so many; `roomy` gives it a
@@ -134,6 +139,7 @@ fn policy(roomy: bool, mode: &str, zones: usize) -> Result<String> {
     zone_table.insert("paths".into(), paths.into());
     zone_table.insert("mode".into(), mode.into());
     zone_table.insert("on_trip".into(), "deny".into());
+    zone_table.remove("hold_timeout");
     let budgets =
         zone_table.get_mut("budget").and_then(Value::as_array_mut).context("no budgets")?;
     for budget in budgets.iter_mut().filter_map(Value::as_table_mut).filter(|_| roomy) {
