@@ -267,7 +267,8 @@ unsafe fn truncate(dentry: *const Dentry, attr: *const Iattr) -> i32 {
     if nlink == 0 || new_size >= victim.size() {
         return 0;
     }
-    let mut place = fs.recall_or_walk(Dentry::parent(dentry));
+    // The file is locked, so that no rename takes the name out of its directory meanwhile.
+    let mut place = fs.locate(Dentry::parent(dentry));
     // An inode that was reached by a handle can have been reached by its name since.
     if place.is_strict() || place.is_outside() && nlink > 1 && fs.conf().is_some() {
         place = fs.locate_alias(inode);
