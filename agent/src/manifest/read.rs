@@ -73,7 +73,8 @@ impl Records {
             }
         }
         // What they take back is in sums already.
-        taken_back.into_values().for_each(|record| found.summary.take_in().line(&record));
+        let mut sums = found.summary.take_in();
+        taken_back.values().for_each(|record| sums.line(record));
         found.off = found.summary.off.clone();
         // Some may have been summarised since they were read.
         for (_, zone, time, manifest) in

@@ -260,8 +260,7 @@ impl Store {
     /// Adds a line that is no record's, between batches. When this returns it is in the file; if it
     /// fails nothing of it is.
     pub(super) fn append(&mut self, line: &Line, now: Now) -> io::Result<()> {
-        let mut bytes = serde_json::to_vec(line)?;
-        bytes.push(b'\n');
+        let bytes = bytes(line)?;
         if !self.has_room(bytes.len()) {
             self.close(now)?;
         }
@@ -375,9 +374,7 @@ impl Store {
             position: self.position,
             lost: self.lost.clone(),
         };
-        let mut bytes = serde_json::to_vec(&head)?;
-        bytes.push(b'\n');
-        let outcome = self.write(&bytes);
+        let outcome = bytes(&head).and_then(|bytes| self.write(&bytes));
         if outcome.is_err() {
             self.active = None;
         }
@@ -392,10 +389,10 @@ impl Store {
         };
         let Seen { records, span } = active.seen;
         if !active.ended {
-            let mut bytes = serde_json::to_vec(&Line::End { time: now.wall(), records })?;
-            bytes.push(b'\n');
-            self.write(&bytes)?;
-            self.active.iter_mut().for_each(|active| active.ended = true);
+            self.write(&bytes(&Line::End { time: now.wall(), records })?)?;
+        }
+        if let Some(active) = &mut self.active {
+            active.ended = true;
         }
         self.sync()?;
         if let Some(active) = self.active.take() {
@@ -476,14 +473,20 @@ impl Store {
             let to = to.unwrap_or_else(|| rfc3339(i64::MAX));
             let (lost, why) = (Some(found.unreadable), GapWhy::Unreadable);
             let gap = Line::Gap(Gap { from, to, zone: None, lost, why, total: 0 });
-            summary.take_in().line(&gap);
+            taking.line(&gap);
         }
         (summary.through, summary.sha256) = (number, Some(sha256.clone()));
+        self.keep_sums(summary)?;
+        let gone = Summarised { segment: number, sha256, records, files, bytes };
+        self.changes.push(Change::Summarised(gone));
+        Ok(())
+    }
+
+    /// Writes other sums, as short as they have to be.
+    fn keep_sums(&mut self, mut summary: Summary) -> io::Result<()> {
         summary.fit((self.max_bytes / SUMS) as usize)?;
         self.summary_bytes = summary.write(&self.dir)?;
         self.summary = summary;
-        let gone = Summarised { segment: number, sha256, records, files, bytes };
-        self.changes.push(Change::Summarised(gone));
         Ok(())
     }
 
@@ -499,10 +502,8 @@ impl Store {
     /// Another bound.
     pub(super) fn set_limit(&mut self, max_bytes: u64, now: Now) -> io::Result<()> {
         self.max_bytes = max_bytes;
-        let most = max_bytes / SUMS;
-        if self.summary_bytes > most {
-            self.summary.fit(most as usize)?;
-            self.summary_bytes = self.summary.write(&self.dir)?;
+        if self.summary_bytes > max_bytes / SUMS {
+            self.keep_sums(self.summary.clone())?;
         }
         if self.active.as_ref().is_some_and(|active| active.length > self.segment_limit()) {
             self.close(now)?;
@@ -546,6 +547,13 @@ impl Store {
     pub(super) fn take_changes(&mut self) -> Vec<Change> {
         std::mem::take(&mut self.changes)
     }
+}
+
+/// A line as it is in the file.
+fn bytes(line: &Line) -> io::Result<Vec<u8>> {
+    let mut bytes = serde_json::to_vec(line)?;
+    bytes.push(b'\n');
+    Ok(bytes)
 }
 
 /// Kept free in a segment for its last line, and in a batch for its own.
