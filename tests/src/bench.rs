@@ -82,7 +82,7 @@ pub(crate) fn run() -> Result<()> {
         ops::print(&format!("{}, the calling thread", fs.name()), table, |cost| cost.thread);
         ops::print(&format!("{}, the whole machine", fs.name()), table, |cost| cost.machine);
     }
-    ops::print("tmpfs, the whole machine", &jobs, |cost| cost.machine);
+    ops::print("jobs on tmpfs, the whole machine", &jobs, |cost| cost.machine);
     print_rows(&rows);
     let ratio = guarded_thread as f64 / free_thread as f64;
     println!("\n| | |\n|---|---|");

@@ -49,7 +49,7 @@ pub struct Day {
 impl Demo {
     /// Exits with 0 only if the promise held.
     pub fn run(&self) -> Result<i32> {
-        run(boot(&self.kernel, &["demo"])?, self.timeout)
+        run(boot(&self.kernel, &["demo"])?, self.timeout, &mut vm::terminal)
     }
 }
 
@@ -62,15 +62,13 @@ impl Bench {
         };
         let mut found = Vec::new();
         for kernel in kernels {
-            let mut boot = counted(boot(kernel, &["bench"])?);
-            boot.limit = Duration::from_secs(self.timeout);
-            let outcome = boot.run(&mut |stream, bytes| {
+            let boot = counted(boot(kernel, &["bench"])?);
+            let status = run(boot, self.timeout, &mut |stream, bytes| {
                 if stream == Stream::Out {
                     found.extend_from_slice(bytes);
                 }
                 vm::terminal(stream, bytes);
             })?;
-            let status = vm::exit_status(&outcome);
             if status != 0 {
                 return Ok(status);
             }
@@ -92,7 +90,7 @@ impl Day {
         let mut boot = counted(boot(&self.kernel, &["day", "--hours", &self.hours.to_string()])?);
         // The emulator goes on with that timer once the kernel has set it, needed or not: a day would take an hour.
         boot.append.push("hpet=disable".to_owned());
-        run(boot, self.timeout)
+        run(boot, self.timeout, &mut vm::terminal)
     }
 }
 
@@ -118,7 +116,7 @@ fn counted(boot: Boot) -> Boot {
     Boot { counted: true, ..boot }
 }
 
-fn run(mut boot: Boot, seconds: u64) -> Result<i32> {
+fn run(mut boot: Boot, seconds: u64, on_output: &mut dyn FnMut(Stream, &[u8])) -> Result<i32> {
     boot.limit = Duration::from_secs(seconds);
-    Ok(vm::exit_status(&boot.run(&mut vm::terminal)?))
+    Ok(vm::exit_status(&boot.run(on_output)?))
 }

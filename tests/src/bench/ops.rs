@@ -60,7 +60,8 @@ const OPS: [(&str, Step, Step); 11] = [
 /// Calls of each.
 const CALLS: usize = 1000;
 
-/// Jobs in a directory of their own, by the shell. The clock is the machine's: they have threads of their own.
+/// Jobs in a directory of their own, by the shell. The clock is the machine's: they have threads of
+/// their own.
 const JOBS: [(&str, &str, &str); 4] = [
     ("tar x, 1,000 files", PACK, "tar -xf p.tar"),
     ("rm -rf, 1,000 files", TREE, "rm -rf tree"),
@@ -94,7 +95,7 @@ fn both(path: &Path) -> Result<()> {
 /// A column of a table: where, and what each row costs there.
 pub(super) struct Column {
     place: &'static str,
-    costs: Vec<Cost>,
+    costs: Vec<(&'static str, Cost)>,
 }
 
 /// Measures all ops in one directory.
@@ -102,15 +103,16 @@ pub(super) fn ops(place: &'static str, dir: &Path) -> Result<Column> {
     let mut costs = Vec::new();
     for (name, prepare, op) in OPS {
         let dir = dir.join(name.replace(' ', "-"));
-        costs.push(best(|| {
+        let cost = best(|| {
             fs::create_dir_all(&dir)?;
             let paths: Vec<_> = (0..CALLS).map(|n| dir.join(format!("f{n:05}"))).collect();
             paths.iter().try_for_each(|path| prepare(path))?;
             let cost = Cost::of(CALLS, || paths.iter().try_for_each(|path| op(path)))?;
             fs::remove_dir_all(&dir)?;
             Ok(cost)
-        })?);
-        eprintln!("  {name}, {place}, {}: {}", dir.display(), costs[costs.len() - 1].thread);
+        })?;
+        eprintln!("  {name}, {place}, {}: {}", dir.display(), cost.thread);
+        costs.push((name, cost));
     }
     Ok(Column { place, costs })
 }
@@ -120,15 +122,16 @@ pub(super) fn jobs(place: &'static str, dir: &Path) -> Result<Column> {
     let dir = dir.join("job");
     let mut costs = Vec::new();
     for (name, prepare, job) in JOBS {
-        costs.push(best(|| {
+        let cost = best(|| {
             fs::create_dir_all(&dir)?;
             let run = |script| Tool::new("sh").args(["-c", script]).cwd(&dir).ok().map(drop);
             run(prepare)?;
             let cost = Cost::of(1, || run(job))?;
             fs::remove_dir_all(&dir)?;
             Ok(cost)
-        })?);
-        eprintln!("  {name}, {place}: {}", costs[costs.len() - 1].machine);
+        })?;
+        eprintln!("  {name}, {place}: {}", cost.machine);
+        costs.push((name, cost));
     }
     Ok(Column { place, costs })
 }
@@ -155,22 +158,15 @@ fn best(round: impl Fn() -> Result<Cost>) -> Result<Cost> {
 /// A table in Markdown of what ops cost, or jobs. The first column is what the others are compared
 /// with.
 pub(super) fn print(title: &str, columns: &[Column], clock: fn(&Cost) -> u64) {
-    let names: Vec<_> = match columns[0].costs.len() {
-        JOBS_COUNT => JOBS.iter().map(|(name, ..)| *name).collect(),
-        _ => OPS.iter().map(|(name, ..)| *name).collect(),
-    };
     print!("\n| {title} |");
     columns.iter().for_each(|column| print!(" {} | |", column.place));
     println!("\n|---|{}", "---:|---:|".repeat(columns.len()));
-    for (row, name) in names.iter().enumerate() {
+    for (row, (name, bare)) in columns[0].costs.iter().enumerate() {
         print!("| {name} |");
-        let bare = clock(&columns[0].costs[row]);
         for column in columns {
-            let figure = clock(&column.costs[row]);
+            let (figure, bare) = (clock(&column.costs[row].1), clock(bare));
             print!(" {figure} | {:.3} |", figure as f64 / bare as f64);
         }
         println!();
     }
 }
-
-const JOBS_COUNT: usize = JOBS.len();
