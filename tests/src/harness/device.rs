@@ -28,11 +28,8 @@ impl Disk {
         bytes: u64,
         place: &Path,
     ) -> Result<Self> {
-        for module in ["loop", "dm-mod"] {
-            Tool::new("modprobe").arg(module).ok()?;
-        }
-        File::create(image)?.set_len(bytes)?;
-        Tool::new("mke2fs").args(["-q", "-F", "-t", "ext4", "-b", "1024"]).arg(image).ok()?;
+        Tool::new("modprobe").arg("dm-mod").ok()?;
+        make_ext4(image, bytes, &["-b", "1024"])?;
         let looped = Tool::new("losetup").args(["--find", "--show"]).arg(image).ok()?;
         let looped = looped.stdout.trim().to_owned();
         let control = File::options().read(true).write(true).open("/dev/mapper/control");
@@ -64,6 +61,18 @@ impl Disk {
     }
 }
 
+/// Makes an image of so many bytes with an ext4.
+pub(crate) fn make_ext4(image: &Path, bytes: u64, options: &[&str]) -> Result<()> {
+    Tool::new("modprobe").arg("loop").ok()?;
+    File::create(image)?.set_len(bytes)?;
+    Tool::new("mke2fs").args(["-q", "-F", "-t", "ext4"]).args(options).arg(image).ok().map(drop)
+}
+
+/// Mounts such an image.
+pub(crate) fn mount_ext4(image: &Path, place: &Path) -> Result<()> {
+    Tool::new("mount").args(["-o", "loop", "-t", "ext4"]).arg(image).arg(place).ok().map(drop)
+}
+
 /// Mounts what a disk held, as a machine does that starts again, and hands it to `look`.
 pub(crate) fn after_a_cut<T>(
     image: &[u8],
@@ -73,7 +82,7 @@ pub(crate) fn after_a_cut<T>(
 ) -> Result<T> {
     fs::write(file, image)?;
     fs::create_dir_all(place)?;
-    Tool::new("mount").args(["-o", "loop", "-t", "ext4"]).arg(file).arg(place).ok()?;
+    mount_ext4(file, place)?;
     let outcome = look();
     Tool::new("umount").arg(place).ok()?;
     outcome

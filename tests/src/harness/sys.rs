@@ -39,7 +39,7 @@ pub(crate) fn ptrace(request: Trace, pid: i32) -> io::Result<()> {
     let outcome = unsafe {
         libc::ptrace(request, pid, ptr::null_mut::<libc::c_void>(), libc::c_long::from(data))
     };
-    if outcome == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    checked(outcome)
 }
 
 /// A pinned BPF map: bpf(2), with the commands and the shape of `union bpf_attr` that include/uapi/linux/bpf.h has.
@@ -129,7 +129,7 @@ impl PinnedMap {
         let outcome = unsafe {
             libc::syscall(libc::SYS_bpf, command, &raw const element, size_of::<Element>())
         };
-        if outcome == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
+        checked(outcome)
     }
 }
 
@@ -138,7 +138,7 @@ pub(crate) fn truncate(path: &Path, size: u64) -> io::Result<()> {
     let path = CString::new(path.as_os_str().as_bytes())?;
     // SAFETY: the path is a string with an end, and lives until after the call.
     let outcome = unsafe { libc::truncate(path.as_ptr(), size.cast_signed()) };
-    if outcome == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    checked(outcome)
 }
 
 /// Starts `true` with a file emptied for its standard output. The child opens the file in its parent's memory, between
@@ -181,7 +181,7 @@ pub(crate) fn adjtimex_offset(seconds: i64) -> io::Result<()> {
     timex.time.tv_sec = seconds;
     // SAFETY: the kernel reads and fills in this struct, which lives until after the call.
     let outcome = unsafe { libc::adjtimex(&raw mut timex) };
-    if outcome == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    checked(outcome)
 }
 
 /// What device-mapper is asked for (linux/dm-ioctl.h, 6.1).
@@ -239,14 +239,17 @@ pub(crate) fn mapper(
     let code = (3 << 30) | ((DM_IOCTL_LEN as u64) << 16) | (0xfd << 8) | number;
     // SAFETY: the kernel reads and writes at most as many bytes as the buffer says that it has, and it lives until after the call.
     let outcome = unsafe { libc::ioctl(control.as_raw_fd(), code, data.as_mut_ptr()) };
-    if outcome == -1 {
-        return Err(io::Error::last_os_error());
-    }
+    checked(outcome)?;
     let mut dev = [0; 8];
     dev.copy_from_slice(&data[40..48]);
     // new_encode_dev: the low byte of the minor, 12 bits of the major, the rest of the minor.
     let dev = u64::from_ne_bytes(dev);
     Ok(((dev & 0xff) | ((dev >> 12) & 0xf_ff00)) as u32)
+}
+
+/// What became of a system call.
+fn checked(status: impl Into<i64>) -> io::Result<()> {
+    if status.into() == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
 /// The generation of an inode, which its owner can change (on ext4 without `metadata_csum`).
@@ -255,10 +258,8 @@ pub(crate) fn generation(file: &std::fs::File, new: Option<u64>) -> io::Result<u
     let code: libc::c_ulong = if new.is_some() { 0x4008_7602 } else { 0x8008_7601 };
     let mut value = new.unwrap_or(0);
     // SAFETY: the kernel reads or writes at most eight bytes, which live until after the call.
-    match unsafe { libc::ioctl(file.as_raw_fd(), code, &raw mut value) } {
-        -1 => Err(io::Error::last_os_error()),
-        _ => Ok(value),
-    }
+    checked(unsafe { libc::ioctl(file.as_raw_fd(), code, &raw mut value) })?;
+    Ok(value)
 }
 
 /// A filesystem whose disk is gone: everything that would write fails from now on.
@@ -267,10 +268,7 @@ pub(crate) fn shut_down(dir: &std::fs::File) -> io::Result<()> {
     const SHUTDOWN: libc::c_ulong = 0x8004_587d;
     let without_log = 2_u32;
     // SAFETY: the kernel reads four bytes, which live until after the call.
-    match unsafe { libc::ioctl(dir.as_raw_fd(), SHUTDOWN, &raw const without_log) } {
-        -1 => Err(io::Error::last_os_error()),
-        _ => Ok(()),
-    }
+    checked(unsafe { libc::ioctl(dir.as_raw_fd(), SHUTDOWN, &raw const without_log) })
 }
 
 /// Which of a process's users.

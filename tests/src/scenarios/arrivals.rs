@@ -13,6 +13,7 @@ use rustix::mount::{
 };
 
 use crate::harness::agent::age_files;
+use crate::harness::device::make_ext4;
 use crate::harness::tree::{count, make_files};
 use crate::harness::{Budget, Ctx, Tool, Zone, check, check_eq, cli, until};
 use crate::runner::Scenario;
@@ -147,12 +148,10 @@ fn disk_then_delete(ctx: &mut Ctx<'_>) -> Result<()> {
     let root = ctx.base.join("zone");
     fs::create_dir_all(&root)?;
     let outside = ctx.outside()?;
-    Tool::new("modprobe").arg("loop").ok()?;
     let mut devices = Vec::new();
     for n in 0..DISKS {
         let image = outside.join(format!("image{n}"));
-        fs::File::create(&image)?.set_len(4 << 20)?;
-        Tool::new("mke2fs").args(["-q", "-F", "-t", "ext4"]).arg(&image).ok()?;
+        make_ext4(&image, 4 << 20, &[])?;
         let looped = Tool::new("losetup").args(["--find", "--show"]).arg(&image).ok()?;
         devices.push(looped.stdout.trim().to_owned());
     }

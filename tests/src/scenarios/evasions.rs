@@ -183,7 +183,8 @@ fn hook_gone(ctx: &mut Ctx<'_>) -> Result<()> {
 }
 
 /// Without the programs at the exit of truncate, what fails spends budgets and the deletion log has
-/// gaps; and without the second of the two, where the first is preempted. Nothing was said of either.
+/// gaps; and without the second of the two, where the first is preempted. Nothing was said of
+/// either.
 fn exit_gone(ctx: &mut Ctx<'_>) -> Result<()> {
     without_program(ctx, "hf_truncate_exit-")?;
     without_program(ctx, "hf_truncate_exit_again-")

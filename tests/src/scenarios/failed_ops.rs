@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use rustix::thread::{CpuSet, MembarrierCommand, membarrier, sched_setaffinity};
 
+use crate::harness::device::{make_ext4, mount_ext4};
 use crate::harness::sys::{User, as_user, generation, shut_down, truncate};
 use crate::harness::tree::{count, make_files};
 use crate::harness::{Budget, Ctx, Tool, Tree, check, check_eq, cli, sh};
@@ -136,8 +137,8 @@ fn same_file(ctx: &mut Ctx<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Nobody sees how an unlink ends: one that fails after its hook, as on a disk that is gone, is given
-/// back by the thread's next op, or by its end. So is what was said of it.
+/// Nobody sees how an unlink ends: one that fails after its hook, as on a disk that is gone, is
+/// given back by the thread's next op, or by its end. So is what was said of it.
 fn failed_unlinks(ctx: &mut Ctx<'_>) -> Result<()> {
     const FAILING: u64 = 20;
     let root = disk(ctx, &[])?;
@@ -178,10 +179,8 @@ fn failed_unlinks(ctx: &mut Ctx<'_>) -> Result<()> {
 fn disk(ctx: &Ctx<'_>, options: &[&str]) -> Result<PathBuf> {
     let (root, image) = (ctx.base.join("zone"), ctx.outside()?.join("image"));
     fs::create_dir(&root)?;
-    fs::File::create(&image)?.set_len(16 << 20)?;
-    Tool::new("modprobe").arg("loop").ok()?;
-    Tool::new("mke2fs").args(["-q", "-F", "-t", "ext4"]).args(options).arg(&image).ok()?;
-    Tool::new("mount").args(["-o", "loop"]).arg(&image).arg(&root).ok()?;
+    make_ext4(&image, 16 << 20, options)?;
+    mount_ext4(&image, &root)?;
     Ok(root)
 }
 

@@ -10,6 +10,7 @@ use holdfast_abi::Per;
 use serde_json::Value;
 
 use crate::harness::agent::STATE_DIR;
+use crate::harness::device::{make_ext4, mount_ext4};
 use crate::harness::tool::Running;
 use crate::harness::{Budget, Ctx, Tool, Tree, Unit, check, check_eq, cli, hold, until};
 use crate::runner::Scenario;
@@ -31,10 +32,8 @@ fn on_a_disk(ctx: &mut Ctx<'_>, scenario: fn(&mut Ctx<'_>) -> Result<()>) -> Res
     ctx.lab.stop()?;
     let image = ctx.base.join("state.img");
     fs::create_dir_all(&ctx.base)?;
-    File::create(&image)?.set_len(96 << 20)?;
-    Tool::new("modprobe").arg("loop").ok()?;
-    Tool::new("mke2fs").args(["-q", "-F", "-t", "ext4"]).arg(&image).ok()?;
-    Tool::new("mount").args(["-o", "loop", "-t", "ext4"]).arg(&image).arg(STATE_DIR).ok()?;
+    make_ext4(&image, 96 << 20, &[])?;
+    mount_ext4(&image, Path::new(STATE_DIR))?;
     let outcome = ctx.lab.start(ctx.trace).and_then(|()| scenario(ctx));
     // Unless that has been done.
     drop(Tool::new("fsfreeze").args(["-u", STATE_DIR]).run());
