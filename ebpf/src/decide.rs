@@ -42,7 +42,8 @@ pub struct Request {
     pub now: u64,
     /// The dentry the op is about, for the path in the event.
     pub dentry: u64,
-    /// What it is about: inode number, generation and, to be read by probes, the inode itself.
+    /// What it is about: inode number, the inode itself (to be read by probes), and when that was
+    /// last changed ([`Victim::ctime`]).
     pub ino: u64,
     pub inode: u64,
     pub ctime: u64,

@@ -42,7 +42,8 @@ unsafe fn made(inode: *const Inode) {
     let key =
         InodeKey { ino: Inode::ino(inode), dev: fs.dev, generation: Inode::generation(inode) };
     let Some(made) = FRESH.get_ptr_mut(key.slot()) else { return };
-    // One writer at a time: two would leave a mixture. Without an entry it is a file like any other.
+    // One writer at a time: two would leave a mixture. Without an entry it is a file like any
+    // other.
     if next_number(&raw mut (*made).writers) == 1 {
         write_volatile(&raw mut (*made).unit, 0);
         write_volatile(&raw mut (*made).inode.ino, key.ino);

@@ -154,7 +154,8 @@ impl InFlight {
         }
     }
 
-    /// The same at the start of a rename. Returns [`Self::exchange`]: the second call of two goes on.
+    /// The same at the start of a rename. Returns [`Self::exchange`]: the second call of two goes
+    /// on.
     #[inline(always)]
     pub unsafe fn start_rename() -> u32 {
         let Some(inflight) = Self::current() else { return 0 };

@@ -334,8 +334,9 @@ impl Filesystem {
     }
 }
 
-/// Has the verifier forget what it knows about a place: it would otherwise follow every way in which
-/// it can be found through the rest of the program, and a rename finds three. A global function.
+/// Has the verifier forget what it knows about a place: it would otherwise follow every way in
+/// which it can be found through the rest of the program, and a rename finds three. A global
+/// function.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub unsafe extern "C" fn hf_forget(place: *mut Place) -> u32 {
@@ -369,7 +370,8 @@ unsafe fn recall(dir: *const Dentry, stamp: u64, place: *mut Place) -> bool {
     false
 }
 
-/// Remembers where a directory is, if that is known. Where there is no memory it is looked up again.
+/// Remembers where a directory is, if that is known. Where there is no memory it is looked up
+/// again.
 #[inline(never)]
 unsafe fn remember(dir: *const Dentry, stamp: u64, place: *const Place) {
     let inode = Dentry::inode(dir);
