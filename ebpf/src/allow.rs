@@ -14,14 +14,14 @@ use aya_ebpf::{
 };
 use holdfast_abi::{
     AllowanceConf, BindKey, GrantAccount, GrantKey, GrantTenant, GrantTenantKey, MAX_DEPTH,
-    MAX_GRANTS, Mark, Reason, SubtreeKey, zone_index,
+    MAX_GRANTS, Mark, NUMBER_MARKS_LOST, Reason, SubtreeKey, zone_index,
 };
 
 use crate::{
     decide::Request,
     inflight::InFlight,
     kernel::{add, offset, opaque, probe},
-    maps::{ALLOWANCES, BINDS, GRANT_TENANTS, GRANTS, MARKS, MARKS_LOST, SUBTREES, ZONES},
+    maps::{ALLOWANCES, BINDS, GRANT_TENANTS, GRANTS, MARKS, NUMBERS, SUBTREES, ZONES},
 };
 
 /// Where an op looks for an allowance, in this order: its process tree's, its unit's, its user's, its zone's.
@@ -288,7 +288,7 @@ pub fn hf_inherit(ctx: LsmContext) -> i32 {
                 Some(mark) => mark.serial = serial,
                 // It falls back to the budgets.
                 None => {
-                    if let Some(lost) = MARKS_LOST.get_ptr_mut(0) {
+                    if let Some(lost) = NUMBERS.get_ptr_mut(NUMBER_MARKS_LOST) {
                         add(lost, 1);
                     }
                 }

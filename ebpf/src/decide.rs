@@ -20,10 +20,10 @@ use crate::{
     fresh::hf_is_fresh,
     hold::{ERESTARTNOINTR, goes_on, hf_consult, hf_must_wait, hf_remember, stop},
     inflight::{Call, InFlight, Outcome, count, known_account},
-    kernel::{Caller, Fields, Victim, add, opaque},
+    kernel::{Caller, Dentry, Fields, Victim, add, opaque},
     maps::{ACCOUNTS, EMPTY_ACCOUNT, EMPTY_TENANT, OVERFLOW, TENANTS, ZONE_COUNTERS, ZONES},
     place::{Filesystem, Place},
-    report::hf_report,
+    report::{hf_report, is_told},
     vain::hf_is_vain,
 };
 
@@ -40,8 +40,9 @@ pub const KEEPS_ALL: u64 = u64::MAX;
 pub struct Request {
     pub cost: Cost,
     pub now: u64,
-    /// The dentry the op is about, for the path in the event.
+    /// The dentry the op is about, for the path in the event, and where its name is.
     pub dentry: u64,
+    pub name: u64,
     /// What it is about: inode number, the inode itself (to be read by probes), and when that was
     /// last changed ([`Victim::ctime`]).
     pub ino: u64,
@@ -59,6 +60,9 @@ pub struct Request {
     /// Owner and `i_mode` of what the op is about.
     pub owner: u32,
     pub generation: u32,
+    /// [`Place::label`].
+    pub label: u32,
+    pub pad: u32,
     pub file_mode: u16,
     /// A [`Call`].
     pub call: u8,
@@ -102,7 +106,7 @@ impl Request {
         call: Call,
         fs: &Filesystem,
         place: &Place,
-        (dentry, victim): (u64, Victim<F>),
+        (dentry, victim): (*const Dentry, Victim<F>),
         kept: u64,
     ) {
         let owner = victim.uid();
@@ -112,7 +116,8 @@ impl Request {
         self.cost.bytes = victim.bytes_beyond(kept);
         self.cost.tenant = place.tenant;
         self.now = bpf_ktime_get_boot_ns();
-        self.dentry = dentry;
+        self.dentry = dentry as u64;
+        self.name = Dentry::name(dentry);
         self.ino = victim.ino();
         self.inode = victim.address();
         self.ctime = victim.ctime();
@@ -126,6 +131,7 @@ impl Request {
         self.uid = caller.uid;
         self.login_uid = caller.login_uid;
         self.owner = owner;
+        self.label = place.label;
         self.file_mode = victim.mode();
         self.call = call as u8;
         self.op = op as u8;
@@ -191,8 +197,11 @@ pub unsafe extern "C" fn hf_decide(inflight: *mut InFlight) -> i32 {
     }
     let covered = is_covered(request.reason);
     if !covered {
-        request.waits = hf_must_wait(inflight) as u8;
-        if request.waits == 0 && hf_is_vain(zone, inflight) != 0 {
+        if inflight.held_ns != 0 {
+            request.waits = hf_must_wait(inflight) as u8;
+        }
+        let is_rmdir = request.call == Call::Rmdir as u8;
+        if request.waits == 0 && is_rmdir && hf_is_vain(zone, inflight) != 0 {
             return 0;
         }
     }
@@ -250,7 +259,9 @@ pub unsafe extern "C" fn hf_decide(inflight: *mut InFlight) -> i32 {
         if let Some(counters) = ZONE_COUNTERS.get_ptr_mut(request.zone) {
             note(counters, request);
         }
-        hf_report(inflight);
+        if is_told(request) {
+            hf_report(inflight);
+        }
     }
     if pauses {
         ERESTARTNOINTR

@@ -1,4 +1,4 @@
-//! Records of what was really destroyed, for the manifest.
+//! Records of what was really destroyed, for the deletion log: see [`Destroyed`] and [`GoneDir`].
 //!
 //! A record is made when an op is let through, while its names are still what they were, and kept
 //! with the running task. It is sent when the call has ended well, and dropped when it has failed.
@@ -6,29 +6,61 @@
 //! failed after all. Where nobody sees the call end, the record says so.
 
 use aya_ebpf::{
-    bindings::BPF_RB_NO_WAKEUP,
+    bindings::{BPF_RB_NO_WAKEUP, BPF_RB_PROD_POS},
     helpers::{
         bpf_get_current_pid_tgid,
         generated::{
             bpf_get_current_comm, bpf_ktime_get_boot_ns, bpf_loop, bpf_probe_read_kernel_str,
+            bpf_ringbuf_query,
         },
     },
 };
 use holdfast_abi::{
-    Destroyed, GONE_CUT, GONE_OBSERVED, GONE_STRICT, GONE_UNDONE, GONE_UNSEEN, MAX_DEPTH,
-    MAX_RECORDS, MAX_TENANT_DEPTH, NAMES_LEVELS, NAMES_ROOM, Verdict, ZoneConf,
+    Destroyed, GONE_CUT, GONE_DIR, GONE_FILE, GONE_OBSERVED, GONE_REACH, GONE_STRICT, GONE_UNDONE,
+    GONE_UNSEEN, GoneDir, MAX_DEPTH, MAX_RECORDS, MAX_TENANT_DEPTH, NAME_ROOM as FILE_NAME_ROOM,
+    NAMES_LEVELS, NAMES_ROOM, NUMBER_DIR, Verdict, ZoneConf,
 };
 
 use crate::{
     inflight::{Call, InFlight},
-    kernel::{add, offset, opaque, probe},
-    maps::{DESTROYED, ZONE_COUNTERS},
+    kernel::{S_IFDIR, S_IFMT, add, next_number, offset, opaque, probe},
+    maps::{DESTROYED, NUMBERS, ZONE_COUNTERS},
 };
 
 const NAME_ROOM: u32 = 256;
 
-/// Makes the record of the op, which is about to be let through. Returns 1 if its names do not reach up to the zone's root: then
-/// [`hf_tenant_names`] has to be called. (It would be too deep in the stack here.) A global function, like
+/// A directory as the running task has told it, or is about to.
+#[repr(C)]
+pub struct Told {
+    /// Behind the beginning of its record in the ring, or before; 0 while it has none there.
+    at: u64,
+    /// Inode number of the zone's root above it; 0 if unknown.
+    root: u64,
+    dir: GoneDir,
+}
+
+impl InFlight {
+    /// The record of the first op of a call or the second, and its directory.
+    #[inline(always)]
+    fn record(&mut self, index: u32) -> (&mut Destroyed, &mut Told) {
+        match index {
+            0 => (&mut self.records[0], &mut self.told_dirs[0]),
+            _ => (&mut self.records[1], &mut self.told_dirs[1]),
+        }
+    }
+}
+
+/// A number that no other directory has, until four billion more were given one.
+#[inline(always)]
+pub unsafe fn next_dir() -> u32 {
+    match NUMBERS.get_ptr_mut(NUMBER_DIR) {
+        Some(number) => next_number(number) as u32,
+        None => 0,
+    }
+}
+
+/// Makes the record of the op, which is about to be let through. Returns 1 if the names of its directory do not reach up to
+/// the zone's root: then [`hf_tenant_names`] has to be called. (It would be too deep in the stack here.) A global function, like
 /// [`crate::decide::hf_decide`].
 #[unsafe(no_mangle)]
 #[inline(never)]
@@ -37,22 +69,30 @@ pub unsafe extern "C" fn hf_destroyed(zone: *const ZoneConf, inflight: *mut InFl
         return 0;
     }
     let (zone, inflight) = (&*zone, &mut *inflight);
-    let request = &inflight.request;
     let index = inflight.counted;
     if index >= MAX_RECORDS as u32 {
-        lost(request.zone, request.now);
+        lost(inflight.request.zone, inflight.request.now);
         return 0;
     }
-    let record = if index == 0 { &mut inflight.records[0] } else { &mut inflight.records[1] };
+    let is_covered = crate::allow::is_covered(inflight.request.reason);
+    let allowance = if is_covered { inflight.outcome.allowance } else { 0 };
+    if index == 0 {
+        inflight.pending[0] = 1;
+    } else {
+        inflight.pending[1] = 1;
+    }
+    let request = &raw const inflight.request;
+    let request = &*request;
+    let (record, told) = inflight.record(index);
     let ids = bpf_get_current_pid_tgid();
+    record.kind = GONE_FILE;
     record.time_ns = request.now;
     record.files = request.cost.files;
     record.bytes = request.cost.bytes;
     record.tenant = request.cost.tenant;
-    let root: u64 = probe(request.root, offset!(dentry_inode), 0);
-    record.root = probe(root, offset!(inode_ino), 0);
     record.ino = request.ino;
     record.unit = request.unit;
+    record.allowance = allowance;
     record.zone = zone.id;
     record.dev = request.dev;
     record.pid = (ids >> 32) as u32;
@@ -65,8 +105,6 @@ pub unsafe extern "C" fn hf_destroyed(zone: *const ZoneConf, inflight: *mut InFl
     record.tenant_depth = zone.tenant_depth;
     record.slot = request.zone;
     bpf_get_current_comm((&raw mut record.comm).cast(), 16);
-    let is_covered = crate::allow::is_covered(request.reason);
-    record.allowance = if is_covered { inflight.outcome.allowance } else { 0 };
     let mut flags = 0;
     if request.verdict == Verdict::Observe as u8 {
         flags |= GONE_OBSERVED;
@@ -77,29 +115,57 @@ pub unsafe extern "C" fn hf_destroyed(zone: *const ZoneConf, inflight: *mut InFl
     if request.is_thread != 0 && request.call == Call::Setattr as u8 {
         flags |= GONE_UNSEEN;
     }
-    let record: *mut Destroyed = record;
-    hf_names(record, request.dentry, request.root);
-    (*record).flags |= flags;
-    if index == 0 {
-        inflight.pending[0] = 1;
-    } else {
-        inflight.pending[1] = 1;
+    record.flags = flags;
+    // Where its directory has no label, or its name is too long, all names are the directory's. The
+    // place of a directory that is moved is its own.
+    let is_moved_dir = request.call == Call::Rename as u8 && request.file_mode & S_IFMT == S_IFDIR;
+    let mut label = if is_moved_dir { 0 } else { request.label };
+    record.name_len = opaque(0) as u32;
+    if label != 0 {
+        let name = (&raw mut record.name).cast();
+        let written =
+            bpf_probe_read_kernel_str(name, FILE_NAME_ROOM as u32, request.name as *const _);
+        match written {
+            1.. if written < FILE_NAME_ROOM as i64 => record.name_len = written as u32,
+            1.. => label = 0,
+            // It cannot be read. An empty name, which no file has, keeps its level.
+            _ => record.name_len = 1,
+        }
     }
-    ((*record).flags & GONE_CUT != 0 && request.root != 0) as u32
+    let is_new = label == 0 || told.dir.id != label;
+    if is_new {
+        told.at = opaque(0);
+        told.dir.kind = GONE_DIR;
+        told.dir.tid = ids as u32;
+        told.dir.pad = opaque(0) as u32;
+        told.dir.id = if label == 0 { next_dir() } else { label };
+        let root: u64 = probe(request.root, offset!(dentry_inode), 0);
+        told.root = probe(root, offset!(inode_ino), 0);
+        hf_names(&raw mut told.dir, start(request.dentry, label), request.root);
+    }
+    record.dir = told.dir.id;
+    record.root = told.root;
+    (is_new && told.dir.flags & GONE_CUT as u32 != 0 && request.root != 0) as u32
+}
+
+/// Where the names of a directory's record begin, for what is at `dentry`.
+#[inline(always)]
+fn start(dentry: u64, label: u32) -> u64 {
+    if label == 0 { dentry } else { probe(dentry, offset!(dentry_parent), 0) }
 }
 
 /// Writes the names from `dentry` up to the zone's `root`, as far as there is room. A global function, like
 /// [`crate::decide::hf_decide`].
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub unsafe extern "C" fn hf_names(record: *mut Destroyed, dentry: u64, root: u64) -> u32 {
-    if record.is_null() {
+pub unsafe extern "C" fn hf_names(dir: *mut GoneDir, dentry: u64, root: u64) -> u32 {
+    if dir.is_null() {
         return 0;
     }
-    let (used, complete) = names(record, 0, dentry, root, NAMES_LEVELS as u32);
-    (*record).names_len = used as u16;
-    (*record).tenant_len = 0;
-    (*record).flags = if complete { 0 } else { GONE_CUT };
+    let (used, complete) = names(dir, 0, dentry, root, NAMES_LEVELS as u32);
+    (*dir).names_len = used as u16;
+    (*dir).tenant_len = 0;
+    (*dir).flags = if complete { 0 } else { GONE_CUT as u32 };
     0
 }
 
@@ -121,9 +187,8 @@ pub unsafe extern "C" fn hf_tenant_names(inflight: *mut InFlight, depth: u32) ->
     }
     let inflight = &mut *inflight;
     let (dentry, root) = (inflight.request.dentry, inflight.request.root);
-    let first = inflight.counted == 0;
-    let record: *mut Destroyed =
-        if first { &raw mut inflight.records[0] } else { &raw mut inflight.records[1] };
+    let (_, told) = inflight.record(inflight.counted);
+    let dir = &raw mut told.dir;
     let zero = opaque(0);
     let mut climb = Climb { dentry, root, below: [zero, zero, zero, zero] };
     bpf_loop(MAX_DEPTH, climb_step as *mut _, (&raw mut climb).cast(), 0);
@@ -134,10 +199,10 @@ pub unsafe extern "C" fn hf_tenant_names(inflight: *mut InFlight, depth: u32) ->
         4 => climb.below[3],
         _ => zero,
     };
-    let used = (*record).names_len as u32;
+    let used = (*dir).names_len as u32;
     if climb.dentry == root && tenant != 0 && used < NAMES_ROOM as u32 + NAME_ROOM {
-        let (end, _) = names(record, used, tenant, root, MAX_TENANT_DEPTH);
-        (*record).tenant_len = (end - used) as u16;
+        let (end, _) = names(dir, used, tenant, root, MAX_TENANT_DEPTH);
+        (*dir).tenant_len = (end - used) as u16;
     }
     0
 }
@@ -162,38 +227,48 @@ unsafe extern "C" fn climb_step(_index: u32, climb: *mut Climb) -> u64 {
     0
 }
 
-/// Writes names from `start` on. Returns where they end, and whether they reach up to the root.
-#[inline(always)]
-unsafe fn names(
-    record: *mut Destroyed,
-    start: u32,
+/// Names on their way into a directory's record.
+#[repr(C)]
+struct Naming {
     dentry: u64,
     root: u64,
-    levels: u32,
-) -> (u32, bool) {
+    dir: *mut GoneDir,
+    used: u32,
+    room: u32,
+}
+
+/// Writes names from `start` on. Returns where they end, and whether they reach up to the root.
+#[inline(always)]
+unsafe fn names(dir: *mut GoneDir, start: u32, dentry: u64, root: u64, levels: u32) -> (u32, bool) {
     let room = if start == 0 { NAMES_ROOM as u32 } else { NAMES_ROOM as u32 + NAME_ROOM };
-    let (mut dentry, mut used) = (dentry, start);
-    for _ in 0..levels {
-        if dentry == root {
-            return (used, true);
-        }
-        if used >= room {
-            break;
-        }
-        let parent: u64 = probe(dentry, offset!(dentry_parent), 0);
-        if parent == dentry {
-            break;
-        }
-        let name: u64 = probe(dentry, offset!(dentry_name), 0);
-        let target = (&raw mut (*record).names).cast::<u8>().add(used as usize);
-        let written = bpf_probe_read_kernel_str(target.cast(), NAME_ROOM, name as *const _);
-        // At most NAME_ROOM. Where the name cannot be read (a negative number) the helper has written zeros: an empty name,
-        // which no file has, keeps its level. Without a branch, as the verifier would follow both ways at each of 64 levels.
-        let failed = opaque((written >> 63) as u64);
-        used += (written as u64 & !failed | failed & 1) as u32 & (2 * NAME_ROOM - 1);
-        dentry = parent;
+    // By way of memory, so that the verifier does not know it: it would follow each number.
+    (*dir).names_len = start as u16;
+    let used = core::ptr::read_volatile(&raw const (*dir).names_len) as u32;
+    let mut naming = Naming { dentry, root, dir, used, room };
+    bpf_loop(levels, name_step as *mut _, (&raw mut naming).cast(), 0);
+    (naming.used, naming.dentry == root)
+}
+
+/// One level of it. Returns 1 to end it.
+unsafe extern "C" fn name_step(_index: u32, naming: *mut Naming) -> u64 {
+    let naming = &mut *naming;
+    let (dentry, used) = (naming.dentry, naming.used);
+    // The second bound is the one that the verifier sees.
+    if dentry == naming.root || used >= naming.room || used >= NAMES_ROOM as u32 + NAME_ROOM {
+        return 1;
     }
-    (used, dentry == root)
+    let parent: u64 = probe(dentry, offset!(dentry_parent), 0);
+    if parent == dentry {
+        return 1;
+    }
+    let name: u64 = probe(dentry, offset!(dentry_name), 0);
+    let target = (&raw mut (*naming.dir).names).cast::<u8>().add(used as usize);
+    let written = bpf_probe_read_kernel_str(target.cast(), NAME_ROOM, name as *const _);
+    // Where the name cannot be read the helper has written zeros: an empty name, which no file has,
+    // keeps its level.
+    naming.used += if written > 0 { written as u32 } else { 1 };
+    naming.dentry = parent;
+    0
 }
 
 /// Sends what the running task has recorded: the call has ended well, or it will.
@@ -201,11 +276,11 @@ unsafe fn names(
 pub unsafe fn tell(inflight: &mut InFlight) {
     if inflight.pending[0] != 0 {
         inflight.pending[0] = 0;
-        inflight.told = hf_tell(&raw const inflight.records[0]);
+        inflight.told = hf_tell(inflight, 0);
     }
     if inflight.pending[1] != 0 {
         inflight.pending[1] = 0;
-        hf_tell(&raw const inflight.records[1]);
+        hf_tell(inflight, 1);
     }
 }
 
@@ -225,37 +300,88 @@ pub unsafe fn undo_told(inflight: &mut InFlight) {
     if inflight.told != 0 {
         inflight.told = 0;
         inflight.records[0].flags |= GONE_UNDONE;
-        hf_tell(&raw const inflight.records[0]);
+        hf_tell(inflight, 0);
     }
 }
 
-/// Sends one record. Returns 1 if there was room. A global function, like
+/// Sends one record, after its directory's. Returns 1 if there was room. A global function, like
 /// [`crate::decide::hf_decide`].
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub unsafe extern "C" fn hf_tell(record: *const Destroyed) -> u32 {
-    if record.is_null() {
+pub unsafe extern "C" fn hf_tell(inflight: *mut InFlight, index: u32) -> u32 {
+    if inflight.is_null() {
         return 0;
     }
-    let record = &*record;
-    let length = record.length();
-    if length > size_of::<Destroyed>() {
-        return 0;
+    let (record, told) = (*inflight).record(index);
+    if told.at == 0 && hf_tell_dir(told) == 0 {
+        return lost(record.slot, bpf_ktime_get_boot_ns());
     }
-    let bytes = core::slice::from_raw_parts(core::ptr::from_ref(record).cast::<u8>(), length);
+    let Some(mut entry) = DESTROYED.reserve(0) else {
+        return lost(record.slot, bpf_ktime_get_boot_ns());
+    };
+    if is_out_of_reach(told) {
+        entry.discard(BPF_RB_NO_WAKEUP.into());
+        if hf_tell_dir(told) == 0 {
+            return lost(record.slot, bpf_ktime_get_boot_ns());
+        }
+        let Some(again) = DESTROYED.reserve(0) else {
+            return lost(record.slot, bpf_ktime_get_boot_ns());
+        };
+        entry = again;
+        // The ring went round while this thread was kept from running.
+        if is_out_of_reach(told) {
+            entry.discard(BPF_RB_NO_WAKEUP.into());
+            return lost(record.slot, bpf_ktime_get_boot_ns());
+        }
+    }
+    let to: *mut Destroyed = entry.as_mut_ptr();
+    core::ptr::copy_nonoverlapping(&raw const *record, to, 1);
     // Nobody is woken for it: the agent looks several times a second, and the op does not pay for that.
-    if DESTROYED.output_untyped::<[u8]>(bytes, BPF_RB_NO_WAKEUP.into()).is_err() {
-        lost(record.slot, bpf_ktime_get_boot_ns());
-        return 0;
-    }
+    entry.submit(BPF_RB_NO_WAKEUP.into());
     1
 }
 
-/// Counts a record that is missing.
+/// Whether a record that has its place in the ring already may not refer to what was told of its
+/// directory.
 #[inline(always)]
-unsafe fn lost(zone: u32, now: u64) {
+unsafe fn is_out_of_reach(told: &Told) -> bool {
+    ring_end().wrapping_sub(told.at) >= GONE_REACH
+}
+
+/// Up to where the ring is filled.
+#[inline(always)]
+unsafe fn ring_end() -> u64 {
+    bpf_ringbuf_query((&raw const DESTROYED).cast_mut().cast(), BPF_RB_PROD_POS.into())
+}
+
+/// Sends a directory's record. Returns 1 if there was room. A global function, like
+/// [`crate::decide::hf_decide`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub unsafe extern "C" fn hf_tell_dir(told: *mut Told) -> u32 {
+    if told.is_null() {
+        return 0;
+    }
+    let told = &mut *told;
+    let length = told.dir.length();
+    if length > size_of::<GoneDir>() {
+        return 0;
+    }
+    let bytes = core::slice::from_raw_parts((&raw const told.dir).cast::<u8>(), length);
+    let end = ring_end();
+    if DESTROYED.output_untyped::<[u8]>(bytes, BPF_RB_NO_WAKEUP.into()).is_err() {
+        return 0;
+    }
+    told.at = end + 1;
+    1
+}
+
+/// Counts a record that is missing. Returns 0.
+#[inline(always)]
+unsafe fn lost(zone: u32, now: u64) -> u32 {
     if let Some(counters) = ZONE_COUNTERS.get_ptr_mut(zone) {
         add(&raw mut (*counters).manifest_lost, 1);
         (*counters).manifest_lost_ns = now;
     }
+    0
 }

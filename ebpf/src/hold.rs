@@ -13,14 +13,14 @@ use aya_ebpf::{
 };
 use holdfast_abi::{
     FLAG_AGENT_GONE, FLAG_NOT_STOPPED, FLAG_TOO_LARGE, HEARTBEAT_HOLDS_NS, Held, Hold, HoldKey,
-    OnTrip, Op, Reason, TaskKey, Verdict, bpf_spin_lock as SpinLock,
+    NUMBER_HOLD, OnTrip, Op, Reason, TaskKey, Verdict, bpf_spin_lock as SpinLock,
 };
 
 use crate::{
     decide::Request,
     inflight::InFlight,
     kernel::{next_number, task_start},
-    maps::{EMPTY_HELD, HEARTBEAT, HELD, HOLD_IDS, HOLDS, RELEASES},
+    maps::{EMPTY_HELD, HEARTBEAT, HELD, HOLDS, NUMBERS, RELEASES},
     report::hf_describe,
 };
 
@@ -31,7 +31,8 @@ const SIGSTOP: u32 = 19;
 /// The process that must not stop.
 const INIT: u32 = 1;
 
-/// Whether the running task is held in this zone and nobody has released it since. Returns 1 if so.
+/// Whether the running task, which was held, is so in this zone and nobody has released it since.
+/// Returns 1 if so.
 ///
 /// It does not matter that the window may have drained meanwhile: a person decides. A task that the agent has forgotten, because
 /// it was seen to go on, is not held.
@@ -43,10 +44,7 @@ pub unsafe extern "C" fn hf_must_wait(inflight: *const InFlight) -> u32 {
     }
     let inflight = &*inflight;
     let request = &inflight.request;
-    if request.on_trip != OnTrip::Hold as u8
-        || inflight.held_ns == 0
-        || inflight.held_zone != request.zone
-    {
+    if request.on_trip != OnTrip::Hold as u8 || inflight.held_zone != request.zone {
         return 0;
     }
     let Some(held) = HELD.get_ptr(running_task()) else { return 0 };
@@ -220,7 +218,7 @@ unsafe fn hold_id(request: &Request) -> Option<u64> {
     if let Some(hold) = HOLDS.get_ptr(key) {
         return Some((*hold).id);
     }
-    let id = next_number(HOLD_IDS.get_ptr_mut(0)?);
+    let id = next_number(NUMBERS.get_ptr_mut(NUMBER_HOLD)?);
     let hold = Hold { lock: SpinLock { val: 0 }, pad: 0, id, since_ns: request.now, used: 0 };
     // A concurrent caller may have made it: either way it is there afterwards, unless the table is full.
     let _ = HOLDS.insert(key, hold, BPF_NOEXIST.into());

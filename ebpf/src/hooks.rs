@@ -13,7 +13,9 @@ use crate::{
     destroyed::tell,
     hold::ERESTARTNOINTR,
     inflight::{Call, InFlight, begin_move, end_moves, settle, settle_rename},
-    kernel::{Dentry, Fields, File, Iattr, Inode, RenameData, Victim, instance, offset, probe},
+    kernel::{
+        Dentry, Fields, File, Iattr, Inode, RenameData, Victim, instance, offset, opaque, probe,
+    },
     maps::{CONTROL, LEARNED},
     place::{Filesystem, Place},
 };
@@ -56,10 +58,12 @@ unsafe fn remove(dir: *const Inode, dentry: *const Dentry, call: Call) -> i32 {
     }
     let fs = Filesystem::of(Inode::sb(dir), control);
     let is_dir = call == Call::Rmdir;
-    let place = match is_dir {
-        true => fs.locate_victim(dentry, inode),
-        false => fs.locate(Dentry::parent(dentry)),
-    };
+    let mut place = Place::outside();
+    if is_dir {
+        fs.locate_victim(dentry, inode, &mut place);
+    } else {
+        fs.locate(Dentry::parent(dentry), &mut place);
+    }
     if place.is_outside() {
         return 0;
     }
@@ -69,7 +73,7 @@ unsafe fn remove(dir: *const Inode, dentry: *const Dentry, call: Call) -> i32 {
         return 0;
     }
     let op = if is_dir && place.is_root() { Op::Detach } else { Op::Remove };
-    decide_at(op, call, &fs, &place, (dentry as u64, victim), 0)
+    decide_at(op, call, &fs, &place, (dentry, victim), 0)
 }
 
 /// `security_inode_rename(old_dir, old_dentry, new_dir, new_dentry)`, from `vfs_rename`; called twice, with the
@@ -104,9 +108,12 @@ unsafe fn rename(
         begin_move(fs.dev);
     }
     let start = if moves_dir { old_dentry } else { Dentry::parent(old_dentry) };
-    let source = fs.locate(start);
-    let stays = !moves_dir && old_dir == new_dir;
-    let mut destination = if stays { source } else { fs.locate(Dentry::parent(new_dentry)) };
+    let mut source = Place::outside();
+    fs.locate(start, &mut source);
+    let mut destination = source;
+    if moves_dir || old_dir != new_dir {
+        fs.locate(Dentry::parent(new_dentry), &mut destination);
+    }
     if !moves_dir {
         if source.is_outside() && destination.is_outside() {
             return 0;
@@ -130,7 +137,7 @@ unsafe fn rename(
             op = Some(Op::MoveOut);
         }
         if let Some(op) = op {
-            let victim = (old_dentry as u64, moved);
+            let victim = (old_dentry, moved);
             let status = decide_at(op, Call::Rename, &fs, &source, victim, kept);
             if status != 0 {
                 return status;
@@ -144,7 +151,7 @@ unsafe fn rename(
     let mut op = Op::Replace;
     if victim.is_dir() {
         // Only an empty directory can be replaced. That costs nothing, unless it is a root.
-        destination = fs.locate(new_dentry);
+        fs.locate(new_dentry, &mut destination);
         if destination.is_outside() || !destination.is_root() {
             return 0;
         }
@@ -154,7 +161,7 @@ unsafe fn rename(
     }
     // A file is charged whatever its link count is: it is not locked yet, and somebody else may be removing its other links.
     // If one is left when the rename is done, the exit gives the charge back.
-    decide_at(op, Call::Rename, &fs, &destination, (new_dentry as u64, victim), 0)
+    decide_at(op, Call::Rename, &fs, &destination, (new_dentry, victim), 0)
 }
 
 /// Whether a dentry is one of those that overlayfs makes for itself, in the directory `work` below its working directory.
@@ -205,13 +212,17 @@ unsafe fn link(old_dentry: *const Dentry, new_dentry: *const Dentry) -> i32 {
         return 0;
     }
     let fs = Filesystem::of(Inode::sb(inode), control);
-    let source = fs.recall_or_walk(Dentry::parent(old_dentry));
+    let mut source = Place::outside();
+    fs.recall_or_walk(Dentry::parent(old_dentry), &mut source);
+    // Nothing is locked: the file may be in another directory by now.
+    source.label = opaque(0) as u32;
     let victim = Victim::loaded(inode);
     // A file that has no name yet (O_TMPFILE) is in no zone.
     if source.is_outside() || victim.nlink() == 0 {
         return 0;
     }
-    let destination = fs.locate(Dentry::parent(new_dentry));
+    let mut destination = Place::outside();
+    fs.locate(Dentry::parent(new_dentry), &mut destination);
     let mut kept = 0;
     if destination.zone == source.zone {
         if !changes_tenant(&source, &destination, &victim) {
@@ -219,7 +230,7 @@ unsafe fn link(old_dentry: *const Dentry, new_dentry: *const Dentry) -> i32 {
         }
         kept = KEEPS_ALL;
     }
-    decide_at(Op::MoveOut, Call::Link, &fs, &source, (old_dentry as u64, victim), kept)
+    decide_at(Op::MoveOut, Call::Link, &fs, &source, (old_dentry, victim), kept)
 }
 
 /// `security_inode_setattr(idmap, dentry, attr)`, from `notify_change`: every way to change a size by name or
@@ -268,15 +279,16 @@ unsafe fn truncate(dentry: *const Dentry, attr: *const Iattr) -> i32 {
         return 0;
     }
     // The file is locked, so that no rename takes the name out of its directory meanwhile.
-    let mut place = fs.locate(Dentry::parent(dentry));
+    let mut place = Place::outside();
+    fs.locate(Dentry::parent(dentry), &mut place);
     // An inode that was reached by a handle can have been reached by its name since.
     if place.is_strict() || place.is_outside() && nlink > 1 && fs.conf().is_some() {
-        place = fs.locate_alias(inode);
+        fs.locate_alias(inode, &mut place);
     }
     if place.is_outside() {
         return 0;
     }
-    decide_at(Op::Truncate, Call::Setattr, &fs, &place, (dentry as u64, victim), new_size)
+    decide_at(Op::Truncate, Call::Setattr, &fs, &place, (dentry, victim), new_size)
 }
 
 /// Remembers whether a rename exchanges names: the hook is not told.
@@ -388,7 +400,7 @@ unsafe fn decide_at<F: Fields>(
     call: Call,
     fs: &Filesystem,
     place: &Place,
-    victim: (u64, Victim<F>),
+    victim: (*const Dentry, Victim<F>),
     kept: u64,
 ) -> i32 {
     let status = match InFlight::create() {

@@ -18,7 +18,7 @@ use holdfast_abi::{
 use crate::{
     allow::return_grant,
     decide::Request,
-    destroyed::{tell, tell_unseen, undo_told},
+    destroyed::{Told, tell, tell_unseen, undo_told},
     kernel::{Victim, add, has_links, inode_of, offset, opaque, probe},
     maps::{ACCOUNTS, COUNTERS, HOLDS, IN_FLIGHT, MOVES, OVERFLOW, TENANTS},
 };
@@ -124,6 +124,8 @@ pub struct InFlight {
     pub told: u32,
     pad: u32,
     pub records: [Destroyed; MAX_RECORDS],
+    /// Their directories.
+    pub told_dirs: [Told; MAX_RECORDS],
 }
 
 impl InFlight {

@@ -119,6 +119,12 @@ impl Dentry {
         load(this.cast(), offset!(dentry_parent))
     }
 
+    /// Where its name is.
+    #[inline(always)]
+    pub unsafe fn name(this: *const Self) -> u64 {
+        load(this.cast(), offset!(dentry_name))
+    }
+
     /// For a dentry known to be positive (a directory on the way up, the victim of an unlink).
     #[inline(always)]
     pub unsafe fn inode(this: *const Self) -> *const Inode {

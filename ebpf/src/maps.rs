@@ -10,9 +10,10 @@ use holdfast_abi::{
     Destroyed, Event, FsConf, FsKey, GrantAccount, GrantKey, GrantTenant, GrantTenantKey,
     Heartbeat, Held, Hold, HoldKey, Learned, MAX_ACCOUNTS, MAX_FILESYSTEMS, MAX_FRESH,
     MAX_GRANT_TENANTS, MAX_GRANTS, MAX_HELD, MAX_HOLDS, MAX_NAMES, MAX_OPEN, MAX_PATTERNS,
-    MAX_ROOTS, MAX_SUBTREES, MAX_TENANT_SPENDS, MAX_ZONES, MOVE_SLOTS, Made, Mark, Moves, NameConf,
-    OVERFLOW_ACCOUNTS, PatternConf, PatternKey, Release, RootConf, RootKey, Subtree, SubtreeKey,
-    TaskKey, TenantKey, TenantSpend, ZoneConf, ZoneCounters,
+    MAX_ROOTS, MAX_SUBTREES, MAX_TENANT_SPENDS, MAX_ZONES, MOVE_SLOTS, Made, Mark, Moves,
+    NUMBERS as NUMBER_COUNT, NameConf, OVERFLOW_ACCOUNTS, PatternConf, PatternKey, Release,
+    RootConf, RootKey, Subtree, SubtreeKey, TaskKey, TenantKey, TenantSpend, ZoneConf,
+    ZoneCounters,
 };
 
 use crate::{inflight::InFlight, place::Label};
@@ -65,7 +66,8 @@ pub static LEARNED: Array<Learned, 1> = Array::new();
 #[btf_map]
 pub static EVENTS: RingBuf<Event, { 1 << 20 }> = RingBuf::new();
 
-/// What was destroyed, for the manifest. It fills while no agent is there: about 90,000 ops, depending on the length of names.
+/// What was destroyed, and where, for the manifest. It fills while no agent is there: about 70,000
+/// ops, depending on the number of directories.
 #[btf_map]
 pub static DESTROYED: RingBuf<Destroyed, { 16 << 20 }> = RingBuf::new();
 
@@ -81,9 +83,6 @@ pub static EMPTY_HELD: Array<[u8; size_of::<Held>()], 1> = Array::new();
 #[btf_map]
 pub static HOLDS: HashMap<HoldKey, Hold, { MAX_HOLDS as usize }, { BPF_F_NO_PREALLOC as usize }> =
     HashMap::new();
-/// The number of the last hold.
-#[btf_map]
-pub static HOLD_IDS: Array<u64, 1> = Array::new();
 #[btf_map]
 pub static RELEASES: HashMap<
     HoldKey,
@@ -133,9 +132,9 @@ pub static NAMES: HashMap<u64, NameConf, { MAX_NAMES as usize }, { BPF_F_NO_PREA
 /// Who made the files and directories that are new on filesystems that host zones.
 #[btf_map]
 pub static FRESH: Array<Made, { MAX_FRESH as usize }, { BPF_F_MMAPABLE as usize }> = Array::new();
-/// How many new processes could not be given the mark of who made them.
+/// Single numbers: see [`holdfast_abi::NUMBER_HOLD`] and those after it.
 #[btf_map]
-pub static MARKS_LOST: Array<u64, 1> = Array::new();
+pub static NUMBERS: Array<u64, { NUMBER_COUNT as usize }> = Array::new();
 
 /// Local storage, which aya-ebpf has no type for: memory of a task or an inode that goes when that
 /// goes.

@@ -17,6 +17,7 @@ use holdfast_abi::{
 };
 
 use crate::{
+    destroyed::next_dir,
     kernel::{Dentry, Inode, SuperBlock, inode_of, is_hashed, next_number, offset, opaque, probe},
     maps::{FILESYSTEMS, LABELS, MOVES, ROOTS},
     pattern::Search,
@@ -41,7 +42,8 @@ pub struct Place {
     /// Levels below the protected path.
     pub level: u32,
     flags: u32,
-    pad: u32,
+    /// Number of the label it is from; 0 for none. At a base its [`RootConf::depth`].
+    pub label: u32,
 }
 
 /// The dentry the walk started from is itself a root of the zone.
@@ -59,7 +61,7 @@ impl Place {
         // Not a literal: the compiler would call memset.
         let zero = opaque(0);
         let none = zero as u32;
-        Self { tenant: zero, root: zero, zone: OUTSIDE, level: none, flags: none, pad: none }
+        Self { tenant: zero, root: zero, zone: OUTSIDE, level: none, flags: none, label: none }
     }
 
     /// In no zone, and not to be charged to any.
@@ -110,6 +112,7 @@ impl Place {
         write_volatile(&raw mut self.zone, read_volatile(&raw const to.zone));
         write_volatile(&raw mut self.level, read_volatile(&raw const to.level));
         write_volatile(&raw mut self.flags, read_volatile(&raw const to.flags));
+        write_volatile(&raw mut self.label, read_volatile(&raw const to.label));
     }
 
     /// At a base: what is needed to compare names takes the place of the rest.
@@ -120,7 +123,7 @@ impl Place {
         self.level = level;
         self.tenant = base.tenant;
         self.flags = base.level;
-        self.pad = base.depth;
+        self.label = base.depth;
     }
 
     /// Fills in the place of a walk from the first to the second dentry, which is at `root` and `level` levels up.
@@ -256,70 +259,72 @@ impl Filesystem {
     /// that was reached by a name that is in none, or by a handle. In no zone if all its names in
     /// memory are in none; unknown if there are none.
     #[inline(always)]
-    pub unsafe fn locate_alias(&self, inode: *const Inode) -> Place {
+    pub unsafe fn locate_alias(&self, inode: *const Inode, place: &mut Place) {
         let ends = Ends { start: inode as u64, top: SuperBlock::root(self.sb) as u64 };
-        let mut place = Place::outside();
-        hf_walk_aliases(&raw const ends, self.dev, self.bank, &raw mut place);
-        self.or_strict(place)
+        *place = Place::outside();
+        hf_walk_aliases(&raw const ends, self.dev, self.bank, place);
+        place.label = opaque(0) as u32;
+        self.or_strict(place);
     }
 
     /// The place that was found, or the strict zone if it is not known.
     #[inline(always)]
-    unsafe fn or_strict(&self, mut place: Place) -> Place {
+    unsafe fn or_strict(&self, place: &mut Place) {
         if place.zone == UNKNOWN || place.zone == TOO_DEEP {
             place.zone = self.conf().map_or(OUTSIDE, |conf| conf.strict_zone);
             place.flags = IS_STRICT;
             place.root = 0;
             place.tenant = 0;
         }
-        place
     }
 
     /// Where the directory `dir` is. The op holds it: else there is [`Self::recall_or_walk`].
     #[inline(always)]
-    pub unsafe fn locate(&self, dir: *const Dentry) -> Place {
-        self.find::<true>(dir)
+    pub unsafe fn locate(&self, dir: *const Dentry, place: &mut Place) {
+        self.find::<true>(dir, place);
     }
 
     /// The same for a directory that can go meanwhile: nothing is remembered with its inode.
     #[inline(always)]
-    pub unsafe fn recall_or_walk(&self, dir: *const Dentry) -> Place {
-        self.find::<false>(dir)
+    pub unsafe fn recall_or_walk(&self, dir: *const Dentry, place: &mut Place) {
+        self.find::<false>(dir, place);
     }
 
     #[inline(always)]
-    unsafe fn find<const STAYS: bool>(&self, dir: *const Dentry) -> Place {
-        let mut place = Place::outside();
-        let is_new = !recall(dir, self.stamp, &raw mut place) && self.conf().is_some();
-        if is_new {
-            self.look_up(dir, &raw mut place);
+    unsafe fn find<const STAYS: bool>(&self, dir: *const Dentry, place: &mut Place) {
+        *place = Place::outside();
+        if !recall(dir, self.stamp, place) && self.conf().is_some() {
+            self.look_up(dir, place);
+            hf_forget(place);
+            place.label = opaque(0) as u32;
+            if STAYS {
+                remember(dir, self.stamp, place);
+            }
         }
-        hf_forget(&raw mut place);
-        if STAYS && is_new {
-            remember(dir, self.stamp, &raw const place);
-        }
-        self.or_strict(place)
+        hf_forget(place);
+        self.or_strict(place);
     }
 
     /// Where a directory is that goes: by where it is in, if that is enough. Nothing is remembered
     /// of it.
     #[inline(always)]
-    pub unsafe fn locate_victim(&self, dir: *const Dentry, inode: *const Inode) -> Place {
-        let mut place = self.locate(Dentry::parent(dir));
+    pub unsafe fn locate_victim(&self, dir: *const Dentry, inode: *const Inode, place: &mut Place) {
+        self.locate(Dentry::parent(dir), place);
         let is_plain = place.tenant == 0 && place.is_outside()
             || place.is_in_zone() && place.flags & (IS_STRICT | IS_ABOVE_TENANTS) == 0;
         let key = RootKey { ino: Inode::ino(inode), dev: self.dev, bank: self.bank };
         if is_plain && ROOTS.get(key).is_none() {
             place.level += 1;
             place.flags = opaque(0) as u32;
-            return place;
+            return;
         }
-        place = Place::outside();
+        *place = Place::outside();
         if self.conf().is_some() {
-            self.look_up(dir, &raw mut place);
+            self.look_up(dir, place);
         }
-        hf_forget(&raw mut place);
-        self.or_strict(place)
+        place.label = opaque(0) as u32;
+        hf_forget(place);
+        self.or_strict(place);
     }
 
     /// The same by a walk.
@@ -373,7 +378,7 @@ unsafe fn recall(dir: *const Dentry, stamp: u64, place: *mut Place) -> bool {
 /// Remembers where a directory is, if that is known. Where there is no memory it is looked up
 /// again.
 #[inline(never)]
-unsafe fn remember(dir: *const Dentry, stamp: u64, place: *const Place) {
+unsafe fn remember(dir: *const Dentry, stamp: u64, place: *mut Place) {
     let inode = Dentry::inode(dir);
     let is_known = (*place).zone < MAX_ZONES as u32 || (*place).zone == OUTSIDE;
     if inode.is_null() || stamp == 0 || !is_known {
@@ -390,6 +395,7 @@ unsafe fn remember(dir: *const Dentry, stamp: u64, place: *const Place) {
         let is_in_zone = (*place).zone != OUTSIDE;
         let root = if is_in_zone { inode_of((*place).root) } else { 0 };
         write_volatile(&raw mut label.root, root);
+        (*place).label = next_dir();
         label.place.set(&*place);
         write_volatile(&raw mut label.stamp, stamp);
         write_volatile(&raw mut label.writers, 0);
@@ -487,7 +493,7 @@ pub unsafe extern "C" fn hf_match(ends: *const Ends, dev: u32, place: *mut Place
         return 0;
     }
     let place = &mut *place;
-    let (mask, skip) = (place.flags, place.pad & !RootConf::PROVISIONAL);
+    let (mask, skip) = (place.flags, place.label & !RootConf::PROVISIONAL);
     let mut search = Search::new((*ends).start, place.tenant, place.level, mask, skip);
     place.flags = 0;
     search.run();
@@ -501,7 +507,7 @@ pub unsafe extern "C" fn hf_match(ends: *const Ends, dev: u32, place: *mut Place
     let inode: u64 = probe(tenant, offset!(dentry_inode), 0);
     let ino: u64 = probe(inode, offset!(inode_ino), 0);
     // Of a filesystem that was mounted just now nobody knows yet how its tenants are told apart.
-    let salt = if place.pad & RootConf::PROVISIONAL == 0 { 0 } else { salt(dev as u64) };
+    let salt = if place.label & RootConf::PROVISIONAL == 0 { 0 } else { salt(dev as u64) };
     place.tenant = if ino == 0 { 0 } else { ino ^ pattern.tenant ^ salt };
     place.root = search.root;
     place.zone = pattern.zone;

@@ -1,8 +1,10 @@
 //! Events for the agent. Off the decision path: if the ring buffer is full the event is counted as lost.
 
+use core::ptr::read_volatile;
+
 use aya_ebpf::helpers::{
     bpf_get_current_pid_tgid,
-    generated::{bpf_get_current_comm, bpf_probe_read_kernel_str},
+    generated::{bpf_get_current_comm, bpf_loop, bpf_probe_read_kernel_str},
 };
 use holdfast_abi::{
     Event, FLAG_FIRST, FLAG_KTHREAD, FLAG_PACED, FLAG_PATH_CUT, FLAG_STRICT, FLAG_TRACE, PATH_ROOM,
@@ -10,44 +12,42 @@ use holdfast_abi::{
 
 use crate::{
     allow::is_covered,
-    decide::is_within,
+    decide::{Request, is_within},
     inflight::InFlight,
-    kernel::{add, offset, probe},
+    kernel::{add, offset, opaque, probe},
     maps::{EVENTS, ZONE_COUNTERS},
 };
 
 /// Levels of a path that an event can show.
-const PATH_LEVELS: usize = 24;
+const PATH_LEVELS: u32 = 24;
 const NAME_ROOM: u32 = 256;
 const TENANT_ROOM: u32 = 64;
 
-/// Sends an event for the op, if it is one to tell. A global function, like [`crate::decide::hf_charge`].
+/// Whether there is an event to tell of the op.
+#[inline(always)]
+pub fn is_told(request: &Request) -> bool {
+    let is_allowed = is_within(request.reason) || is_covered(request.reason);
+    let is_quiet = request.quiet != 0 || (is_allowed && request.paced == 0);
+    !is_quiet || request.flags & FLAG_TRACE != 0
+}
+
+/// Sends an event for the op. A global function, like [`crate::decide::hf_charge`].
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub unsafe extern "C" fn hf_report(inflight: *const InFlight) -> u32 {
     if inflight.is_null() {
         return 0;
     }
-    let request = &(*inflight).request;
-    let is_allowed = is_within(request.reason) || is_covered(request.reason);
-    let is_quiet = request.quiet != 0 || (is_allowed && request.paced == 0);
-    if !is_quiet || request.flags & FLAG_TRACE != 0 {
-        send(&*inflight);
-    }
-    0
-}
-
-#[inline(always)]
-unsafe fn send(inflight: &InFlight) {
     let Some(mut entry) = EVENTS.reserve(0) else {
-        if let Some(counters) = ZONE_COUNTERS.get_ptr_mut(inflight.request.zone) {
+        if let Some(counters) = ZONE_COUNTERS.get_ptr_mut((*inflight).request.zone) {
             add(&raw mut (*counters).events_lost, 1);
         }
-        return;
+        return 0;
     };
     let event: *mut Event = entry.as_mut_ptr();
     hf_describe(event, inflight);
     entry.submit(0);
+    0
 }
 
 /// Fills in an event, all of it. A global function, like [`crate::decide::hf_charge`].
@@ -116,31 +116,51 @@ pub unsafe extern "C" fn hf_describe(event: *mut Event, inflight: *const InFligh
     0
 }
 
+/// Names on their way into an event.
+#[repr(C)]
+struct Naming {
+    dentry: u64,
+    event: *mut Event,
+    tenant: u64,
+    used: u32,
+    /// Whether that was all of them.
+    complete: u32,
+}
+
 /// Writes the names from `dentry` up to the filesystem's root, each ended by NUL, and the name of the tenant's
 /// directory when it comes by. Returns the bytes used and whether that was all of them.
 #[inline(always)]
 unsafe fn write_path(event: *mut Event, dentry: u64, tenant: u64) -> (u32, bool) {
-    let mut dentry = dentry;
-    let mut used: u32 = 0;
-    for _ in 0..PATH_LEVELS {
-        let parent: u64 = probe(dentry, offset!(dentry_parent), 0);
-        if parent == dentry {
-            return (used, true);
-        }
-        if used > PATH_ROOM as u32 {
-            break;
-        }
-        let name: u64 = probe(dentry, offset!(dentry_name), 0);
-        let target = (&raw mut (*event).path).cast::<u8>().add(used as usize);
-        let written = bpf_probe_read_kernel_str(target.cast(), NAME_ROOM, name as *const _);
-        // At most NAME_ROOM; an error counts as nothing written.
-        used += if written > 0 { written as u32 & (2 * NAME_ROOM - 1) } else { 0 };
-        let inode: u64 = probe(dentry, offset!(dentry_inode), 0);
-        if probe(inode, offset!(inode_ino), 0u64) == tenant {
-            let target = (&raw mut (*event).tenant_name).cast();
-            bpf_probe_read_kernel_str(target, TENANT_ROOM, name as *const _);
-        }
-        dentry = parent;
+    // By way of memory, so that the verifier does not know it: it would follow each number.
+    (*event).path_len = opaque(0) as u32;
+    let used = read_volatile(&raw const (*event).path_len);
+    let mut naming = Naming { dentry, event, tenant, used, complete: opaque(0) as u32 };
+    bpf_loop(PATH_LEVELS, name_step as *mut _, (&raw mut naming).cast(), 0);
+    (naming.used, naming.complete != 0)
+}
+
+/// One level of it. Returns 1 to end it.
+unsafe extern "C" fn name_step(_index: u32, naming: *mut Naming) -> u64 {
+    let naming = &mut *naming;
+    let (dentry, used) = (naming.dentry, naming.used);
+    let parent: u64 = probe(dentry, offset!(dentry_parent), 0);
+    if parent == dentry {
+        naming.complete = 1;
+        return 1;
     }
-    (used, false)
+    if used > PATH_ROOM as u32 {
+        return 1;
+    }
+    let name: u64 = probe(dentry, offset!(dentry_name), 0);
+    let target = (&raw mut (*naming.event).path).cast::<u8>().add(used as usize);
+    let written = bpf_probe_read_kernel_str(target.cast(), NAME_ROOM, name as *const _);
+    // An error counts as nothing written.
+    naming.used += if written > 0 { written as u32 } else { 0 };
+    let inode: u64 = probe(dentry, offset!(dentry_inode), 0);
+    if probe(inode, offset!(inode_ino), 0u64) == naming.tenant {
+        let target = (&raw mut (*naming.event).tenant_name).cast();
+        bpf_probe_read_kernel_str(target, TENANT_ROOM, name as *const _);
+    }
+    naming.dentry = parent;
+    0
 }

@@ -8,7 +8,7 @@ use holdfast_abi::{AccountKey, Op, ZoneConf};
 
 use crate::{
     decide::{Request, actor},
-    inflight::{Call, InFlight},
+    inflight::InFlight,
     kernel::{is_hashed, offset, probe},
     maps::ACCOUNTS,
 };
@@ -18,7 +18,7 @@ const MAX_CHILDREN: u32 = 1024;
 /// Links of a directory without others in it: its name and its own `.`.
 const LINKS_OF_EMPTY: u32 = 2;
 
-/// Whether the op is such a removal and a budget might refuse it. Returns 1 if so. (Away from the limit it is charged, and given
+/// Whether the op, the removal of a directory, is such and a budget might refuse it. Returns 1 if so. (Away from the limit it is charged, and given
 /// back when it fails: that costs less than to look.) A global function, like [`crate::decide::hf_decide`].
 #[unsafe(no_mangle)]
 #[inline(never)]
@@ -27,8 +27,7 @@ pub unsafe extern "C" fn hf_is_vain(zone: *const ZoneConf, inflight: *const InFl
         return 0;
     }
     let (zone, request) = (&*zone, &(*inflight).request);
-    let is_vain = request.call == Call::Rmdir as u8
-        && (request.op == Op::Detach as u8 || may_refuse(zone, request))
+    let is_vain = (request.op == Op::Detach as u8 || may_refuse(zone, request))
         && hf_is_filled(request.dentry) != 0;
     is_vain as u32
 }

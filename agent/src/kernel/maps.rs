@@ -28,7 +28,6 @@ pub(super) const PINNED: &[(&str, u32)] = &[
     ("HELD", size_of::<abi::Held>() as u32),
     ("EMPTY_HELD", size_of::<abi::Held>() as u32),
     ("HOLDS", size_of::<abi::Hold>() as u32),
-    ("HOLD_IDS", size_of::<u64>() as u32),
     ("RELEASES", size_of::<abi::Release>() as u32),
     ("ALLOWANCES", size_of::<abi::AllowanceConf>() as u32),
     ("BINDS", size_of::<u64>() as u32),
@@ -40,7 +39,7 @@ pub(super) const PINNED: &[(&str, u32)] = &[
     ("FRESH", size_of::<abi::Made>() as u32),
     ("MOVES", size_of::<abi::Moves>() as u32),
     ("MARKS", size_of::<abi::Mark>() as u32),
-    ("MARKS_LOST", size_of::<u64>() as u32),
+    ("NUMBERS", size_of::<u64>() as u32),
 ];
 
 /// The maps the agent reads and writes.
@@ -66,7 +65,7 @@ pub(super) struct Maps {
     pub(super) subtrees: HashMap<MapData, abi::SubtreeKey, abi::Subtree>,
     pub(super) grant_tenants: HashMap<MapData, abi::GrantTenantKey, abi::GrantTenant>,
     pub(super) marks: MapData,
-    pub(super) marks_lost: Array<MapData, u64>,
+    pub(super) numbers: Array<MapData, u64>,
 }
 
 impl Maps {
@@ -101,7 +100,7 @@ impl Maps {
             subtrees: typed!("SUBTREES"),
             grant_tenants: typed!("GRANT_TENANTS"),
             marks: pinned(dir, "MARKS")?,
-            marks_lost: typed!("MARKS_LOST"),
+            numbers: typed!("NUMBERS"),
         })
     }
 

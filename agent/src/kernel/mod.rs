@@ -594,7 +594,7 @@ impl Guard {
 
     /// How many new processes could not be given the mark of who made them: they fell back to the budgets.
     pub fn marks_lost(&self) -> Result<u64, KernelError> {
-        let lost = self.maps.marks_lost.get(&0, 0);
+        let lost = self.maps.numbers.get(&abi::NUMBER_MARKS_LOST, 0);
         lost.map_err(|error| KernelError::refused("read the count of lost marks", error))
     }
 

@@ -83,16 +83,17 @@ impl Ring {
 
     /// Whether there is a record from position `start` on that `is_it`, whatever was taken off.
     pub(super) fn has(&self, start: u64, is_it: impl Fn(&abi::Destroyed) -> bool) -> bool {
-        let (mut at, end, mut head) = (start, self.end(), destroyed::blank());
+        let (mut at, end) = (start, self.end());
         while at < end {
-            let (_, record, length) = self.look(at);
+            let (header, record, length) = self.look(at);
             let mut copy = vec![0; length];
             // SAFETY: within the mapping, see `look`. A copy: the kernel may write there again.
             #[expect(unsafe_code, reason = "reads the kernel's ring buffer")]
             unsafe {
                 ptr::copy_nonoverlapping(record, copy.as_mut_ptr(), length);
             }
-            if destroyed::read(&copy, &mut head).is_some() && is_it(&head) {
+            let is_one = header & DISCARD == 0;
+            if is_one && destroyed::file(&copy).is_some_and(|file| is_it(&file)) {
                 return true;
             }
             at += (HEADER + length).next_multiple_of(8) as u64;

@@ -20,7 +20,7 @@ use crate::clock::Now;
 use crate::kernel::{DestroyedStream, Lost};
 use crate::units::Units;
 
-/// How often the ring is looked at. It holds some 90,000 records: 1,800,000 in a second.
+/// How often the ring is looked at. It holds some 70,000 records: 1,400,000 in a second.
 const POLL: Duration = Duration::from_millis(50);
 /// Bytes that make a batch full: it is then put into the file, though there are more records.
 const BATCH: usize = 256 * 1024;
@@ -293,11 +293,11 @@ impl<R: Ring> Work<R> {
     }
 
     fn open(&mut self, now: Now) -> std::io::Result<()> {
-        let ring = (self.stream.id(), self.stream.taken());
+        let ring = (self.stream.id(), self.stream.kept());
         let store = Store::open(&self.dir, self.max_bytes, ring, now)?;
         info!(bytes = store.bytes(), dir = %self.dir.display(), "the manifest is kept");
         // An earlier agent was killed when it had kept them, and before it took them off.
-        self.stream.take(store.position());
+        self.stream.keep(store.position());
         self.resumed = store.time().map(str::to_owned);
         self.store = Some(store);
         match roots::read(&self.dir, self.stream.id()) {
@@ -346,7 +346,7 @@ impl<R: Ring> Work<R> {
             store.forget_names();
             *unnamed = None;
         }
-        let (mut to, mut unreadable) = (stream.taken(), None);
+        let (mut to, mut unreadable) = (stream.kept(), None);
         let more = loop {
             let mut at = to;
             let gone = match stream.next(&mut at) {
@@ -381,13 +381,13 @@ impl<R: Ring> Work<R> {
             }
         };
         self.stats.records.fetch_add(store.commit(to)?, Ordering::Relaxed);
-        stream.take(to);
+        stream.keep(to);
         if let Some(to) = unreadable {
             let (from, to_time) = (since.min(now.wall()), now.wall());
             let (lost, why) = (Some(1), GapWhy::Unreadable);
             let gap = Gap { from, to: to_time, zone: None, lost, why, total: 0 };
             store.append(&Line::Gap(gap), now)?;
-            stream.take(to);
+            stream.keep(to);
         }
         Ok(more)
     }

@@ -26,7 +26,7 @@ impl Ring for Fake {
         "boot/1"
     }
 
-    fn taken(&self) -> u64 {
+    fn kept(&self) -> u64 {
         self.taken
     }
 
@@ -36,7 +36,7 @@ impl Ring for Fake {
         Some(Some(Gone { head, names: b"f\0alice\0", tenant: b"" }))
     }
 
-    fn take(&mut self, to: u64) {
+    fn keep(&mut self, to: u64) {
         if !self.stuck {
             self.records.drain(..(to - self.taken) as usize);
             self.taken = to;
@@ -235,7 +235,7 @@ impl Ring for Many {
         "boot/1"
     }
 
-    fn taken(&self) -> u64 {
+    fn kept(&self) -> u64 {
         self.at
     }
 
@@ -253,7 +253,7 @@ impl Ring for Many {
         (n < self.most).then_some(Some(Gone { head: &self.head, names: &self.names, tenant: b"" }))
     }
 
-    fn take(&mut self, to: u64) {
+    fn keep(&mut self, to: u64) {
         self.at = to;
     }
 
@@ -329,7 +329,7 @@ impl Ring for Unreadable {
         "boot/1"
     }
 
-    fn taken(&self) -> u64 {
+    fn kept(&self) -> u64 {
         self.taken.load(Ordering::Relaxed)
     }
 
@@ -339,8 +339,8 @@ impl Ring for Unreadable {
         is_there.then_some(None)
     }
 
-    fn take(&mut self, to: u64) {
-        if to > self.taken() {
+    fn keep(&mut self, to: u64) {
+        if to > self.kept() {
             self.taken.store(to, Ordering::Relaxed);
             assert!(!self.kills, "killed");
         }

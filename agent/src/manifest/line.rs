@@ -373,6 +373,8 @@ pub(crate) mod tests {
 
     pub(crate) fn head() -> abi::Destroyed {
         abi::Destroyed {
+            kind: abi::GONE_FILE,
+            dir: 1,
             time_ns: 4_000_000_000,
             files: 1,
             bytes: 12,
@@ -391,12 +393,11 @@ pub(crate) mod tests {
             mode: 0o100_640,
             op: Op::Remove as u8,
             flags: abi::GONE_OBSERVED,
-            names_len: 0,
-            tenant_len: 0,
             tenant_depth: 1,
             slot: 1,
+            name_len: 0,
             comm: *b"rm\0garbage\0\0\0\0\0\0",
-            names: [0; abi::NAMES_ROOM + 512],
+            name: [0; abi::NAME_ROOM],
         }
     }
 

@@ -9,14 +9,14 @@ pub(super) trait Ring: Send + 'static {
     /// Names it: another one has another name.
     fn id(&self) -> &str;
 
-    /// Up to where records were taken off.
-    fn taken(&self) -> u64;
+    /// Up to where records are kept.
+    fn kept(&self) -> u64;
 
     /// See [`DestroyedStream::next`].
     fn next(&mut self, at: &mut u64) -> Option<Option<Gone<'_>>>;
 
-    /// Takes everything before a position off.
-    fn take(&mut self, to: u64);
+    /// Everything before a position is kept.
+    fn keep(&mut self, to: u64);
 
     /// What could not be sent, zone by zone.
     fn lost(&self) -> io::Result<Vec<Lost>>;
@@ -27,16 +27,16 @@ impl Ring for DestroyedStream {
         self.id()
     }
 
-    fn taken(&self) -> u64 {
-        self.taken()
+    fn kept(&self) -> u64 {
+        self.kept()
     }
 
     fn next(&mut self, at: &mut u64) -> Option<Option<Gone<'_>>> {
         self.next(at)
     }
 
-    fn take(&mut self, to: u64) {
-        self.take(to);
+    fn keep(&mut self, to: u64) {
+        self.keep(to);
     }
 
     fn lost(&self) -> io::Result<Vec<Lost>> {

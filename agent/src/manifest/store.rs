@@ -26,7 +26,7 @@ const SUMS: u64 = 16;
 /// The names of roots are at most such a share.
 pub(super) const ROOTS: u64 = 32;
 /// The largest segment, whatever the bound: some 50,000 records. While it is summed up the kernel's
-/// ring fills, and that has room for 90,000.
+/// ring fills, and that has room for 70,000.
 const MAX_SEGMENT: u64 = 4 << 20;
 
 /// What the audit log has to know.

@@ -28,8 +28,9 @@ pub use config::{
     RootKey, TaskKey, ZoneConf, ZoneCounters, counter_index, zone_index,
 };
 pub use destroyed::{
-    Destroyed, GONE_CUT, GONE_OBSERVED, GONE_STRICT, GONE_UNDONE, GONE_UNSEEN, MAX_RECORDS,
-    NAMES_LEVELS, NAMES_ROOM,
+    Destroyed, GONE_CUT, GONE_DIR, GONE_FILE, GONE_OBSERVED, GONE_REACH, GONE_STRICT, GONE_UNDONE,
+    GONE_UNSEEN, GoneDir, MAX_RECORDS, NAME_ROOM, NAMES_LEVELS, NAMES_ROOM, NUMBER_DIR,
+    NUMBER_HOLD, NUMBER_KEPT, NUMBER_MARKS_LOST, NUMBERS,
 };
 pub use event::{
     Event, FLAG_AGENT_GONE, FLAG_FIRST, FLAG_KTHREAD, FLAG_NOT_STOPPED, FLAG_PACED, FLAG_PATH_CUT,
@@ -50,7 +51,7 @@ pub use window::{
 
 /// Version of everything in this crate. Pins live in a directory named for it, so that an agent never
 /// reads a map laid out by another version.
-pub const ABI_VERSION: u32 = 9;
+pub const ABI_VERSION: u32 = 10;
 /// How many zones one host can have, slot 0 (the canary) included.
 pub const MAX_ZONES: usize = 64;
 /// How many budgets one zone can have.

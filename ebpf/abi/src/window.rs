@@ -652,8 +652,10 @@ impl Window {
         // numbers through the rest of the program, and take minutes. (Not by adding: kernels from 6.10 on remember
         // that two numbers differ by a constant.)
         let zero = self.zero;
-        let none = zero ^ u64::from(NO_SLOT);
-        let (mut own, mut free, mut active) = (none, none, zero);
+        // From two words: it would also remember that two numbers were the same once.
+        let mut own = zero ^ u64::from(NO_SLOT);
+        let mut free = u64::from(self.pad ^ NO_SLOT);
+        let mut active = zero;
         for slot in 0..MAX_TENANTS {
             let entry = &self.tenants[slot];
             if !slot_is_active(entry.last, now, limit.window_ns) {

@@ -3,6 +3,7 @@
 use std::ffi::OsStr;
 use std::fs;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context as _, Result};
 
@@ -15,6 +16,8 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     Scenario::each("manifest_is_exact_although_the_agent_is_killed", killed),
     Scenario::once("manifest_is_exact_although_no_agent_was_there", away),
     Scenario::once("manifest_says_what_the_ring_had_no_room_for", overflow),
+    Scenario::once("removed_segments_are_not_written_again", removed),
+    Scenario::once("links_and_moves_keep_names_apart", links_and_moves),
 ];
 
 /// Killed three times while eight processes delete.
@@ -93,23 +96,29 @@ fn away(ctx: &mut Ctx<'_>) -> Result<()> {
     cli::holdfast(["manifest", "verify"])?.ok().map(drop)
 }
 
-/// Names as long as can be, so that fewer ops fill the ring.
+/// Names as long as can be, so that fewer ops fill the ring. A thread tells a directory's names once
+/// as long as it stays there: it goes from one to the other.
 const NAMES: usize = 6;
 const FILES: usize = 13_000;
 
 fn overflow(ctx: &mut Ctx<'_>) -> Result<()> {
     let root = ctx.base.join("zone");
     let dir = (0..NAMES).fold(root.join("customer"), |dir, _| dir.join("n".repeat(230)));
-    fs::create_dir_all(&dir)?;
-    let handle = rustix::fs::open(&dir, rustix::fs::OFlags::PATH, rustix::fs::Mode::empty())?;
+    let open = |name: &str| -> Result<_> {
+        fs::create_dir_all(dir.join(name))?;
+        let (flags, mode) = (rustix::fs::OFlags::PATH, rustix::fs::Mode::empty());
+        Ok(rustix::fs::open(dir.join(name), flags, mode)?)
+    };
+    let handles = [open("even")?, open("odd")?];
     let create = rustix::fs::OFlags::CREATE | rustix::fs::OFlags::WRONLY;
     for n in 0..FILES {
-        rustix::fs::openat(&handle, format!("f{n:05}"), create, 0o600.into())?;
+        rustix::fs::openat(&handles[n % 2], format!("f{n:05}"), create, 0o600.into())?;
     }
     ctx.enforce(&root, Budget::files(1_000_000))?;
     ctx.lab.stop()?;
     for n in 0..FILES {
-        rustix::fs::unlinkat(&handle, format!("f{n:05}"), rustix::fs::AtFlags::empty())?;
+        let none = rustix::fs::AtFlags::empty();
+        rustix::fs::unlinkat(&handles[n % 2], format!("f{n:05}"), none)?;
     }
     ctx.lab.start(ctx.trace)?;
     let told = document(&manifest(&ctx.zone, ["--json"])?.ok()?)?;
@@ -135,5 +144,57 @@ fn overflow(ctx: &mut Ctx<'_>) -> Result<()> {
     ctx.lab.start(ctx.trace)?;
     let again = document(&manifest(&ctx.zone, ["--json"])?.ok()?)?;
     check_eq!(again["gaps"], told["gaps"], "gaps after another start");
+    Ok(())
+}
+
+/// The records of segments that somebody has removed are in the ring still, and stay out of the log.
+fn removed(ctx: &mut Ctx<'_>) -> Result<()> {
+    let tree = ctx.guarded(1, 60, 10_000)?;
+    for file in 0..50 {
+        fs::remove_file(tree.file(0, file))?;
+    }
+    of(&ctx.zone, OsStr::new("customer-000"))?;
+    ctx.lab.stop()?;
+    fs::remove_dir_all(Path::new(STATE_DIR).join("manifest"))?;
+    ctx.lab.start(ctx.trace)?;
+    for file in 50..60 {
+        fs::remove_file(tree.file(0, file))?;
+    }
+    let known = of(&ctx.zone, OsStr::new("customer-000"))?;
+    check_eq!(records(&known)?.len(), 10, "records");
+    Ok(())
+}
+
+/// A file goes to and fro between two directories while a thread links to it: what that thread
+/// deletes next is listed where it was.
+fn links_and_moves(ctx: &mut Ctx<'_>) -> Result<()> {
+    const FILES: u64 = 1_500;
+    let tree = ctx.guarded(3, FILES, 1_000_000)?;
+    let [here, there, beyond] = [0, 1, 2].map(|n| tree.tenant(n));
+    let before = snapshot(&here)?;
+    let [file, moved, link] = [here.join("moved"), there.join("moved"), beyond.join("link")];
+    fs::write(&file, "it moves")?;
+    let (end, mut links) = (AtomicBool::new(false), 0);
+    std::thread::scope(|scope| -> Result<()> {
+        scope.spawn(|| {
+            while !end.load(Ordering::Relaxed) {
+                let _ = fs::rename(&file, &moved).and_then(|()| fs::rename(&moved, &file));
+            }
+        });
+        let all = (0..FILES).try_for_each(|n| {
+            // From here on the thread has to tell the other directory again.
+            fs::remove_file(tree.file(2, n))?;
+            if fs::hard_link(&file, &link).is_ok() {
+                links += 1;
+                fs::remove_file(&link)?;
+            }
+            fs::remove_file(tree.file(0, n)).map_err(Into::into)
+        });
+        end.store(true, Ordering::Relaxed);
+        all
+    })?;
+    check!(links > 100, "{links} links");
+    let document = of(&ctx.zone, OsStr::new("customer-000"))?;
+    check_eq!(matches(&document, &before, &snapshot(&here)?)?, FILES as usize, "files");
     Ok(())
 }
