@@ -77,7 +77,7 @@ pub(super) fn refuse_another(pin_dir: &Path) -> Result<(), KernelError> {
         let ours = load::pinned_programs(pin_dir)?;
         let others: Vec<ProgramInfo> = loaded_programs()
             .filter_map(Result::ok)
-            .filter(|program| is_guard(program) && !ours.contains(&program.id()))
+            .filter(|program| is_guard(program) && !ours.contains_key(&program.id()))
             .collect();
         if others.is_empty() {
             return Ok(());

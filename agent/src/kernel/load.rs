@@ -4,10 +4,10 @@
 //! them counts (`Control::instance`). A start that fails half-way leaves what was there in force.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
+    ffi::OsString,
     fs,
     hash::{DefaultHasher, Hash, Hasher},
-    os::fd::{AsFd as _, AsRawFd as _},
     path::{Path, PathBuf},
     thread,
     time::{Duration, Instant},
@@ -30,6 +30,7 @@ use super::{
     grace,
     maps::{self, Maps, PINNED},
     offsets::{self, Layout},
+    programs,
 };
 
 /// The kernel programs, in the binary. Empty in a build without them.
@@ -124,18 +125,26 @@ impl Pins {
         Ok(removed)
     }
 
-    /// Kernel ids of the programs that these pins keep attached.
-    fn programs(&self) -> BTreeSet<u32> {
-        let Ok(entries) = fs::read_dir(&self.links) else { return BTreeSet::new() };
-        let program = |path: PathBuf| FdLink::from(PinnedLink::from_pin(path).ok()?).info().ok();
-        let links = entries.flatten().filter_map(|entry| program(entry.path()));
-        links.map(|link| link.program_id()).collect()
+    /// The programs that these pins keep attached: their kernel ids and names.
+    fn programs(&self) -> BTreeMap<u32, String> {
+        let Ok(entries) = fs::read_dir(&self.links) else { return BTreeMap::new() };
+        let program = |path: PathBuf| {
+            let name = program_of(path.file_name()?.to_str()?)?.to_owned();
+            let (_, id) = link_ids(&path).ok()?;
+            Some((id, name))
+        };
+        entries.flatten().filter_map(|entry| program(entry.path())).collect()
     }
 
     fn link(&self, program: &str, instance: u64) -> PathBuf {
         // bpffs takes no dots in names.
         self.links.join(format!("{program}-{instance:016x}"))
     }
+}
+
+/// The program of such a pin.
+fn program_of(link: &str) -> Option<&str> {
+    link.rsplit_once('-').map(|(program, _)| program)
 }
 
 /// One program that is attached.
@@ -220,22 +229,12 @@ pub(super) fn check_attached(attached: &[Attached], pins: &Pins) -> Result<(), S
 /// How many runs of each program the kernel has skipped, as the program was running on that CPU already. None are known
 /// without CAP_SYS_ADMIN.
 pub(super) fn skipped_runs(attached: &[Attached]) -> Result<Vec<(&'static str, u64)>, KernelError> {
-    let refused = |error| KernelError::refused("look at a program", error);
     let mut skipped = Vec::new();
-    for info in loaded_programs() {
-        // One that is unloaded meanwhile is none of ours.
-        let Ok(info) = info else { continue };
-        let Some(program) = attached.iter().find(|program| program.ids.1 == info.id()) else {
-            continue;
-        };
-        let fd = info.fd().map_err(refused)?;
-        let path = format!("/proc/self/fdinfo/{}", fd.as_fd().as_raw_fd());
-        let text = fs::read_to_string(&path)
-            .map_err(|error| KernelError::io(format!("read {path}"), error))?;
-        let runs = text.lines().find_map(|line| line.strip_prefix("recursion_misses:"));
-        // Kernels before 5.12 do not count them.
-        let runs = runs.and_then(|runs| runs.trim().parse().ok());
-        skipped.extend(runs.map(|runs| (program.name, runs)));
+    // One that is unloaded meanwhile is none of ours.
+    for info in loaded_programs().filter_map(Result::ok) {
+        if let Some(program) = attached.iter().find(|program| program.ids.1 == info.id()) {
+            skipped.extend(programs::skipped_runs(&info)?.map(|runs| (program.name, runs)));
+        }
     }
     Ok(skipped)
 }
@@ -410,18 +409,28 @@ pub(super) fn is_lsm_program(name: &str) -> bool {
     hooks.any(|(program, ..)| program.get(..KEPT).unwrap_or(program) == name)
 }
 
+/// How that program is attached and to what, such as `lsm inode_unlink`.
+pub(super) fn hook(program: &str) -> Option<String> {
+    let (_, kind, target) = PROGRAMS.iter().find(|(name, ..)| *name == program)?;
+    let kind = match kind {
+        Kind::Lsm | Kind::LsmIdmap | Kind::LsmNoIdmap => "lsm",
+        Kind::Enter => "fentry",
+        Kind::Exit => "fexit",
+        Kind::Mount => return Some(format!("fentry {}", offsets::read().ok()?.attaches_mount?)),
+    };
+    Some(format!("{kind} {target}"))
+}
+
 /// Whether a guard that is pinned has this program; `None` if none is.
 pub(super) fn is_pinned(pin_dir: &Path, program: &str) -> Option<bool> {
     let names = fs::read_dir(Pins::new(pin_dir).links).ok()?.flatten();
     let names: Vec<_> = names.map(|entry| entry.file_name()).collect();
-    let is_it = |name: &std::ffi::OsString| {
-        name.to_str().and_then(|name| name.rsplit_once('-')).is_some_and(|(it, _)| it == program)
-    };
+    let is_it = |name: &OsString| name.to_str().and_then(program_of) == Some(program);
     (!names.is_empty()).then(|| names.iter().any(is_it))
 }
 
-/// Kernel ids of the programs that are pinned, by every ABI version.
-pub(super) fn pinned_programs(pin_dir: &Path) -> Result<BTreeSet<u32>, KernelError> {
+/// Kernel ids and names of the programs that are pinned, by every ABI version.
+pub(super) fn pinned_programs(pin_dir: &Path) -> Result<BTreeMap<u32, String>, KernelError> {
     Ok(versions(pin_dir)?.iter().flat_map(Pins::programs).collect())
 }
 
@@ -501,7 +510,9 @@ pub(super) fn unpin(pin_dir: &Path, patience: Duration) -> Result<Unpinned, Kern
 }
 
 /// Whether the kernel still has one of these programs. Where it does not say, nobody is kept waiting.
-fn is_any_loaded(programs: &BTreeSet<u32>) -> bool {
+fn is_any_loaded(programs: &BTreeMap<u32, String>) -> bool {
     !programs.is_empty()
-        && loaded_programs().map_while(Result::ok).any(|program| programs.contains(&program.id()))
+        && loaded_programs()
+            .map_while(Result::ok)
+            .any(|program| programs.contains_key(&program.id()))
 }

@@ -18,12 +18,13 @@ mod load;
 mod maps;
 mod offsets;
 mod probe;
+mod programs;
 mod prove;
 mod ring;
 mod task_storage;
 
 use std::{
-    os::fd::BorrowedFd,
+    os::fd::{BorrowedFd, OwnedFd},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -41,6 +42,7 @@ pub use events::EventStream;
 pub use holds::{Heart, HoldRow};
 use load::Pins;
 use maps::Maps;
+pub use programs::Program;
 
 /// How to start the guard.
 #[derive(Clone, Debug)]
@@ -260,6 +262,17 @@ pub fn spent(pin_dir: &Path) -> Result<Spent, KernelError> {
     }
     let maps = Maps::open(&pins.maps)?;
     Ok((maps.budgets()?, (collect::accounts(&maps)?, collect::tenant_spends(&maps)?)))
+}
+
+/// Every program of the guard that is pinned; none if none is.
+pub fn programs(pin_dir: &Path) -> Result<Vec<Program>, KernelError> {
+    programs::programs(pin_dir)
+}
+
+/// Has the kernel count the runs of every BPF program on this host until what is returned is
+/// dropped, or this process ends.
+pub fn count_runs() -> Result<OwnedFd, KernelError> {
+    programs::count_runs()
 }
 
 /// The attached kernel programs and their maps.

@@ -70,12 +70,7 @@ impl PinnedMap {
         // SAFETY: the path is a string with an end, and lives until after the call, as does what leads to it.
         let fd =
             unsafe { libc::syscall(libc::SYS_bpf, BPF_OBJ_GET, &raw const pin, size_of::<Pin>()) };
-        let fd = i32::try_from(fd).map_err(io::Error::other)?;
-        if fd == -1 {
-            return Err(io::Error::last_os_error());
-        }
-        // SAFETY: the kernel has just made this descriptor, and nobody else has it.
-        Ok(Self(unsafe { OwnedFd::from_raw_fd(fd) }))
+        made(fd).map(Self)
     }
 
     /// Adds an entry that is not there. Key and value have to be as long as the map's.
@@ -131,6 +126,25 @@ impl PinnedMap {
         };
         checked(outcome)
     }
+}
+
+/// The BPF program that has this number.
+pub(crate) fn program(id: u32) -> io::Result<OwnedFd> {
+    const BPF_PROG_GET_FD_BY_ID: libc::c_long = 13;
+    let id = [id, 0, 0];
+    // SAFETY: number, next number and flags, as `union bpf_attr` has them; they live until after the call.
+    let fd = unsafe {
+        libc::syscall(libc::SYS_bpf, BPF_PROG_GET_FD_BY_ID, id.as_ptr(), size_of_val(&id))
+    };
+    made(fd)
+}
+
+/// The descriptor that a system call has made.
+fn made(fd: libc::c_long) -> io::Result<OwnedFd> {
+    let fd = i32::try_from(fd).map_err(io::Error::other)?;
+    checked(fd)?;
+    // SAFETY: the kernel has just made this descriptor, and nobody else has it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
 /// truncate(2), which takes a path.

@@ -28,6 +28,7 @@ mod mounts;
 mod names;
 mod ordinary;
 mod policies;
+mod programs;
 mod proof;
 mod reboots;
 mod remove;
@@ -73,6 +74,7 @@ pub(crate) const OF_THE_KERNEL: &[&[Scenario]] = &[
     cases::SCENARIOS,
     lifecycle::SCENARIOS,
     proof::SCENARIOS,
+    programs::SCENARIOS,
     differential::SCENARIOS,
     evasions::SCENARIOS,
     holds::release::SCENARIOS,
