@@ -4,11 +4,14 @@
 //! them counts (`Control::instance`). A start that fails half-way leaves what was there in force.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     ffi::OsString,
     fs,
     hash::{DefaultHasher, Hash, Hasher},
+    num::NonZero,
+    panic::resume_unwind,
     path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
     thread,
     time::{Duration, Instant},
 };
@@ -17,7 +20,7 @@ use aya::{
     Btf, Ebpf, EbpfLoader,
     maps::MapInfo,
     programs::{
-        FEntry, FExit, Lsm,
+        FEntry, FExit, Lsm, Program,
         links::{FdLink, PinnedLink},
         loaded_programs,
     },
@@ -54,12 +57,15 @@ enum Kind {
     LsmNoIdmap,
 }
 
+/// A program, how it is attached, and to what.
+type Target = (&'static str, Kind, &'static str);
+
 /// The program that sees mounts before they are there.
 pub(super) const ON_MOUNT: &str = "hf_mount";
 
 /// Every program with the hook or function it goes on. Exits come first: a hook never charges what nobody would
-/// give back.
-const PROGRAMS: &[(&str, Kind, &str)] = &[
+/// give back. The one that takes the verifier longest comes last: see [`take_all`].
+const PROGRAMS: &[Target] = &[
     ("hf_rmdir_exit", Kind::Exit, "vfs_rmdir"),
     ("hf_rmdir_exit_again", Kind::Exit, "vfs_rmdir"),
     ("hf_rename_exit", Kind::Exit, "vfs_rename"),
@@ -76,10 +82,10 @@ const PROGRAMS: &[(&str, Kind, &str)] = &[
     ("hf_inherit", Kind::Lsm, "task_alloc"),
     ("hf_unlink", Kind::Lsm, "inode_unlink"),
     ("hf_rmdir", Kind::Lsm, "inode_rmdir"),
-    ("hf_rename", Kind::Lsm, "inode_rename"),
     ("hf_link", Kind::Lsm, "inode_link"),
     ("hf_setattr", Kind::LsmIdmap, "inode_setattr"),
     ("hf_setattr_old", Kind::LsmNoIdmap, "inode_setattr"),
+    ("hf_rename", Kind::Lsm, "inode_rename"),
 ];
 
 /// Where things are pinned.
@@ -328,28 +334,68 @@ fn load(pins: &Pins, instance: u64) -> Result<Vec<(&'static str, FdLink)>, Kerne
     }
     let mut ebpf =
         loader.load(OBJECT).map_err(|error| KernelError::refused("make the maps", error))?;
+    let wanted = PROGRAMS.iter().filter(|(_, kind, _)| fits(*kind, setattr_has_idmap));
+    let wanted: Vec<Target> = wanted
+        .filter_map(|&(name, kind, target)| match kind {
+            Kind::Mount => Some((name, kind, attaches_mount?)),
+            _ => Some((name, kind, target)),
+        })
+        .collect();
+    let mut taken = take_all(&mut ebpf, &wanted, &btf);
     let mut links = Vec::new();
-    for &(name, kind, target) in
-        PROGRAMS.iter().filter(|(_, kind, _)| fits(*kind, setattr_has_idmap))
-    {
-        if !matches!(kind, Kind::Mount) {
-            links.push((name, attach(&mut ebpf, name, kind, target, &btf)?));
-            continue;
-        }
-        let found = attaches_mount.ok_or_else(|| "it has none of the functions".to_owned());
-        let attached = found.and_then(|target| {
-            attach(&mut ebpf, name, kind, target, &btf).map_err(|error| error.to_string())
-        });
-        match attached {
-            Ok(link) => links.push((name, link)),
-            Err(error) => tracing::error!(
-                error = end_of(&error),
-                "the kernel does not tell of mounts before they are there: a filesystem that is mounted below a \
-                 protected path is guarded only when the agent has seen it, milliseconds later"
-            ),
+    let mut sees_mounts = attaches_mount.map(drop).ok_or("it has none of the functions".to_owned());
+    for target in &wanted {
+        let program = ebpf.program_mut(target.0).ok_or(KernelError::NotBuilt)?;
+        let taken = taken.remove(target.0).ok_or(KernelError::NotBuilt)?;
+        match taken.and_then(|()| attach(program, target)) {
+            Ok(link) => links.push((target.0, link)),
+            Err(error) if matches!(target.1, Kind::Mount) => sees_mounts = Err(error.to_string()),
+            Err(error) => return Err(error),
         }
     }
+    if let Err(error) = sees_mounts {
+        tracing::error!(
+            error = end_of(&error),
+            "the kernel does not tell of mounts before they are there: a filesystem that is mounted \
+             below a protected path is guarded only when the agent has seen it, milliseconds later"
+        );
+    }
     Ok(links)
+}
+
+/// Has the kernel take the programs, as many at a time as there are processors: it verifies them for
+/// most of a start.
+fn take_all(
+    ebpf: &mut Ebpf,
+    wanted: &[Target],
+    btf: &Btf,
+) -> HashMap<&'static str, Result<(), KernelError>> {
+    let mut jobs: Vec<_> = ebpf
+        .programs_mut()
+        .filter_map(|(name, program)| {
+            Some((wanted.iter().position(|target| target.0 == name)?, program))
+        })
+        .collect();
+    // The last is taken first: one that takes long and began late would be waited for alone.
+    jobs.sort_by_key(|(place, _)| *place);
+    let jobs = Mutex::new(jobs);
+    let next = || jobs.lock().unwrap_or_else(PoisonError::into_inner).pop();
+    let work = || {
+        let mut taken = Vec::new();
+        while let Some((place, program)) = next() {
+            let target = &wanted[place];
+            taken.push((target.0, take(program, target, btf)));
+        }
+        taken
+    };
+    let threads = thread::available_parallelism().map_or(1, NonZero::get);
+    thread::scope(|scope| {
+        let threads: Vec<_> = (0..threads.min(wanted.len())).map(|_| scope.spawn(work)).collect();
+        threads
+            .into_iter()
+            .flat_map(|thread| thread.join().unwrap_or_else(|e| resume_unwind(e)))
+            .collect()
+    })
 }
 
 /// What the verifier said last: its log can be megabytes.
@@ -368,35 +414,40 @@ fn fits(kind: Kind, setattr_has_idmap: bool) -> bool {
     }
 }
 
-fn attach(
-    ebpf: &mut Ebpf,
-    name: &str,
-    kind: Kind,
-    target: &str,
+/// Has the kernel verify and keep one program.
+fn take(
+    program: &mut Program,
+    &(name, kind, target): &Target,
     btf: &Btf,
-) -> Result<FdLink, KernelError> {
+) -> Result<(), KernelError> {
     tracing::debug!(program = name, target, "loading");
-    let program = ebpf.program_mut(name).ok_or(KernelError::NotBuilt)?;
+    let loaded = match kind {
+        Kind::Lsm | Kind::LsmIdmap | Kind::LsmNoIdmap => {
+            <&mut Lsm>::try_from(program).and_then(|program| program.load(target, btf))
+        }
+        Kind::Enter | Kind::Mount => {
+            <&mut FEntry>::try_from(program).and_then(|program| program.load(target, btf))
+        }
+        Kind::Exit => <&mut FExit>::try_from(program).and_then(|program| program.load(target, btf)),
+    };
+    loaded.map_err(|error| KernelError::refused(format!("load {name} for {target}"), error))
+}
+
+fn attach(program: &mut Program, &(name, kind, target): &Target) -> Result<FdLink, KernelError> {
     macro_rules! attach {
-        ($type:ty) => {{
-            let program: &mut $type = program
-                .try_into()
-                .map_err(|error| KernelError::refused(format!("take {name}"), error))?;
-            program.load(target, btf).map_err(|error| {
-                KernelError::refused(format!("load {name} for {target}"), error)
-            })?;
-            let link =
-                program.attach().and_then(|link| program.take_link(link)).map_err(|error| {
-                    KernelError::refused(format!("attach {name} to {target}"), error)
-                })?;
-            FdLink::from(link)
-        }};
+        ($type:ty) => {
+            <&mut $type>::try_from(program).and_then(|program| {
+                let link = program.attach()?;
+                program.take_link(link).map(FdLink::from)
+            })
+        };
     }
-    Ok(match kind {
+    let link = match kind {
         Kind::Lsm | Kind::LsmIdmap | Kind::LsmNoIdmap => attach!(Lsm),
         Kind::Enter | Kind::Mount => attach!(FEntry),
         Kind::Exit => attach!(FExit),
-    })
+    };
+    link.map_err(|error| KernelError::refused(format!("attach {name} to {target}"), error))
 }
 
 /// Whether an LSM program of that name, as far as the kernel keeps names, is one of a guard.
