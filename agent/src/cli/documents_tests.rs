@@ -180,3 +180,26 @@ fn what_is_run_is_found_in_a_line() {
     assert!(wrong(&words("holdfast hold lst"), false).is_some());
     assert_eq!(wrong(&words("holdfast break-glass open … -- CMD"), true), None);
 }
+
+/// Each function that the walk in docs/kernel.md leads through is in the file that it names.
+#[test]
+fn walk_leads_through_existing_functions() {
+    let text = std::fs::read_to_string(root().join("docs/kernel.md")).unwrap();
+    let mut steps = 0;
+    for line in text.lines().filter(|line| line.starts_with("| `")) {
+        let names: Vec<&str> = line.split('`').skip(1).step_by(2).collect();
+        if !names[0].ends_with(".rs") {
+            continue;
+        }
+        let file = match names[0].split_once('/') {
+            Some(("abi", file)) => format!("ebpf/abi/src/{file}"),
+            Some(("agent", file)) => format!("agent/src/{file}"),
+            _ => format!("ebpf/src/{}", names[0]),
+        };
+        let code = std::fs::read_to_string(root().join(&file)).unwrap();
+        let is_there = ["(", "<"].iter().any(|end| code.contains(&format!("fn {}{end}", names[1])));
+        assert!(is_there, "{file} has no function {}", names[1]);
+        steps += 1;
+    }
+    assert!(steps > 30, "{steps}");
+}
