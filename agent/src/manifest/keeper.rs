@@ -296,7 +296,7 @@ impl<R: Ring> Work<R> {
         let ring = (self.stream.id(), self.stream.kept());
         let store = Store::open(&self.dir, self.max_bytes, ring, now)?;
         info!(bytes = store.bytes(), dir = %self.dir.display(), "the manifest is kept");
-        // An earlier agent was killed when it had kept them, and before it took them off.
+        // An earlier agent may have been killed when it had kept them, and before it said so.
         self.stream.keep(store.position());
         self.resumed = store.time().map(str::to_owned);
         self.store = Some(store);

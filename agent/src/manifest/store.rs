@@ -1,8 +1,8 @@
 //! The manifest on the disk: append-only segments, closed when they are full, summarised when there is no more room.
 //!
 //! What it takes of the disk never exceeds its bound. A batch is in the file, and the ring's
-//! position with it, before its records leave the ring: the next agent takes off what an earlier
-//! one has kept. A batch that a crash cut short is cut off, as all of it is still in the ring.
+//! position with it, before its records leave the ring: the next agent goes on behind what an
+//! earlier one has kept. A batch that a crash cut short is cut off, as all of it is still in the ring.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::{self, File, OpenOptions};
@@ -136,7 +136,7 @@ pub(super) struct Store {
 
 impl Store {
     /// Opens what is in `dir`, and makes it if it is not there. `ring`: the kernel's ring, and up
-    /// to where its records were taken off.
+    /// to where its records are kept, as far as the kernel was told.
     pub(super) fn open(
         dir: &Path,
         max_bytes: u64,
