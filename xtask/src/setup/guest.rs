@@ -1,5 +1,5 @@
-//! The root disks of the guests: a small Debian 12 with the real tools that real scripts use, one with systemd and apt, and one that
-//! something is rolled out to.
+//! The root disks of the guests: a small Debian 12 with the real tools that real scripts use, one with systemd and apt, one that
+//! something is rolled out to, and one with the tools that the guard is compared with.
 //!
 //! An image is never written to by a guest. Its name carries a digest of its recipe: a change makes a new one.
 
@@ -123,6 +123,30 @@ const FLEET: Recipe = Recipe {
     quiet: &["ssh.service"],
 };
 
+/// Where the benchmark runs: the bare guest's shell and tools, and the peers that are measured beside
+/// the guard. It has a disk of its own, so that no test waits for the LLVM that bpftrace needs.
+const BENCH: Recipe = Recipe {
+    dir: "guest-bench",
+    packages: &[
+        "apparmor",
+        "auditd",
+        "bash",
+        "bpftrace",
+        "coreutils",
+        "e2fsprogs",
+        "fatrace",
+        "findutils",
+        "grep",
+        "inotify-tools",
+        "kmod",
+        "mount",
+        "sed",
+        "tar",
+        "util-linux",
+    ],
+    ..BARE
+};
+
 /// What a guest needs besides a kernel.
 #[derive(Clone, Debug)]
 pub struct Guest {
@@ -145,6 +169,11 @@ pub fn ensure_systemd() -> Result<Guest> {
 /// The files of a host of a fleet, made if they are not there yet.
 pub fn ensure_fleet() -> Result<Guest> {
     ensure_of(&FLEET)
+}
+
+/// The files of the benchmark's guest, made if they are not there yet.
+pub fn ensure_bench() -> Result<Guest> {
+    ensure_of(&BENCH)
 }
 
 fn ensure_of(recipe: &Recipe) -> Result<Guest> {

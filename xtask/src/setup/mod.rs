@@ -39,6 +39,7 @@ pub fn everything(refresh: bool) -> Result<()> {
     }
     for_systemd_vm(kernels::TESTED[0])?;
     for_fleet()?;
+    for_bench()?;
     for_ci()?;
     for_host_tests()?;
     for_fuzz()?;
@@ -90,6 +91,13 @@ pub fn for_systemd_vm(kernel: &str) -> Result<(Kernel, Guest, Emulator)> {
     let (kernel, _, emulator) = for_vm(kernel, false)?;
     let _alone = alone()?;
     Ok((kernel, guest::ensure_systemd()?, emulator))
+}
+
+/// The guest of the benchmark.
+pub fn for_bench() -> Result<Guest> {
+    let _alone = alone()?;
+    ensure_programs()?;
+    guest::ensure_bench()
 }
 
 /// What booting a host of a fleet needs, and what rolls out to it: where Ansible is.
