@@ -5,7 +5,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 
 use crate::harness::agent::RUN_DIR;
 use crate::harness::hold::{self, Hold};
@@ -24,6 +24,10 @@ pub(super) struct Latency {
     pub(super) command: Spread,
     /// From sending the request to the control socket.
     pub(super) socket: Spread,
+    /// Processor time of an op's thread until it is stopped.
+    pub(super) held: u128,
+    /// The same of one that is within budget, until it is done.
+    pub(super) within: u128,
 }
 
 /// Some of the rounds' times.
@@ -35,35 +39,55 @@ pub(super) struct Spread {
 
 /// Holds an op and releases it, again and again. The agent has to be running.
 pub(super) fn measure(lab: &mut Lab, dir: &Path) -> Result<Latency> {
-    let files = make_files(&dir.join("held"), "file", 1 + 2 * ROUNDS as u64, 1)?;
-    lab.apply(&[Zone::new("bench-hold", dir).hold().budget(Budget::files(1))])?;
+    let files = make_files(&dir.join("held"), "file", 3 * ROUNDS as u64, 1)?;
+    lab.apply(&[Zone::new("bench-hold", dir).hold().budget(Budget::files(ROUNDS as u64))])?;
     let unit = Unit::new("bench-hold")?;
     let mut worker = Worker::start(&unit, 0)?;
     let mut files = files.into_iter().map(Step::Unlink);
-    let first = files.next().context("no file")?;
-    ensure!(worker.step(&first)? == 0, "the op within budget failed");
+    let (mut within, mut held) = (Vec::new(), Vec::new());
+    for step in files.by_ref().take(ROUNDS) {
+        let before = proc::busy(worker.pid())?;
+        ensure!(worker.step(&step)? == 0, "an op within budget failed");
+        std::thread::sleep(IDLE);
+        within.push(proc::busy(worker.pid())? - before);
+    }
     let mut measure = |release: fn(&Hold) -> Result<()>| {
-        let times = files.by_ref().take(ROUNDS).map(|step| round(&mut worker, &step, release));
-        times.collect::<Result<Vec<_>>>().and_then(Spread::of)
+        let mut times = Vec::new();
+        for step in files.by_ref().take(ROUNDS) {
+            let (busy, time) = round(&mut worker, &step, release)?;
+            held.push(busy);
+            times.push(time);
+        }
+        Spread::of(times)
     };
     let command = measure(|held| held.release(1).map(drop))?;
     let socket = measure(release_by_socket)?;
-    Ok(Latency { command, socket })
+    let median = |times| Spread::of(times).map(|spread| spread.median.as_nanos());
+    Ok(Latency { command, socket, held: median(held)?, within: median(within)? })
 }
 
-fn round(worker: &mut Worker, step: &Step, release: fn(&Hold) -> Result<()>) -> Result<Duration> {
-    worker.begin(step)?;
+/// For how long the worker had the processor until it was held, and the time from its release.
+fn round(
+    worker: &mut Worker,
+    step: &Step,
+    release: fn(&Hold) -> Result<()>,
+) -> Result<(Duration, Duration)> {
     let pid = worker.pid();
+    let before = proc::busy(pid)?;
+    worker.begin(step)?;
     let held = until("the op is held", PATIENCE, || {
         let holds = if proc::is_stopped(pid)? { hold::all()? } else { Vec::new() };
         Ok(holds.into_iter().find(|hold| hold.pids().contains(&pid)))
     })?;
+    let busy = proc::busy(pid)? - before;
     std::thread::sleep(IDLE);
     let released = Instant::now();
     release(&held)?;
     let answer = worker.answer()?;
     ensure!(answer.errno == 0, "the released op failed with error {}", answer.errno);
-    Ok(answer.at.saturating_duration_since(released))
+    // What it does after its answer is not the next op's.
+    std::thread::sleep(IDLE);
+    Ok((busy, answer.at.saturating_duration_since(released)))
 }
 
 /// What `holdfast hold release ID --files 1` asks the agent, without the start of a program.

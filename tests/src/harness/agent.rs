@@ -102,20 +102,14 @@ impl Lab {
 
     /// Starts the agent without waiting.
     fn spawn(&mut self, trace: bool) -> Result<()> {
-        let log = match &self.log {
-            Some(log) => log.try_clone()?,
-            None => File::options().create(true).append(true).open(LOG)?,
-        };
-        let mut command = Command::new(BINARY);
-        command.args(["agent", "--policy", POLICY, "--state-dir", STATE_DIR]);
-        command.args(["--run-dir", RUN_DIR, "--pin-dir", PIN_DIR, "--metrics", METRICS]);
+        let log = self.log.as_ref().map(File::try_clone).transpose()?;
+        let mut command = command(log)?;
         if trace {
             command.arg("--trace-ops");
         }
         if let Some(size) = self.segment {
             command.args(["--audit-segment", size]);
         }
-        command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         self.agent = Some(command.spawn().with_context(|| format!("cannot start {BINARY}"))?);
         self.trace = trace;
         Ok(())
@@ -227,6 +221,19 @@ impl Lab {
         }
         Ok(())
     }
+}
+
+/// An agent that is not started yet. Its log goes there, or to the usual file.
+pub(crate) fn command(log: Option<File>) -> Result<Command> {
+    let log = match log {
+        Some(log) => log,
+        None => File::options().create(true).append(true).open(LOG)?,
+    };
+    let mut command = Command::new(BINARY);
+    command.args(["agent", "--policy", POLICY, "--state-dir", STATE_DIR]);
+    command.args(["--run-dir", RUN_DIR, "--pin-dir", PIN_DIR, "--metrics", METRICS]);
+    command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+    Ok(command)
 }
 
 /// A policy that guards nothing that exists.
