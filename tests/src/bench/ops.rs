@@ -224,3 +224,27 @@ pub(super) fn print(title: &str, columns: &[&Column], clock: fn(&Cost) -> u64) {
         println!();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What `steady` makes of rounds that cost so much, in turn: the best, its spread, the rounds.
+    fn of(costs: &[u64]) -> (u64, u64, u64) {
+        let mut costs = costs.iter().copied().cycle();
+        let round = |thread| Cost { thread, machine: thread, spread: 0, rounds: 1 };
+        let cost = steady(|| Ok(round(costs.next().unwrap()))).unwrap();
+        (cost.thread, cost.spread, cost.rounds)
+    }
+
+    #[test]
+    fn rounds_go_on_until_they_agree() {
+        assert_eq!(of(&[1000]), (1000, 0, 3));
+        assert_eq!(of(&[3000, 2000, 1009, 1000, 1005, 1000]), (1000, 9, 5));
+    }
+
+    #[test]
+    fn rounds_that_never_agree_show_it() {
+        assert_eq!(of(&[1000, 1100]), (1000, 100, 10));
+    }
+}
