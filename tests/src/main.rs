@@ -38,6 +38,9 @@ enum Command {
         /// Run only this part of them; can be repeated.
         #[arg(long, value_enum)]
         part: Vec<runner::Part>,
+        /// Run long scenarios in full.
+        #[arg(long)]
+        nightly: bool,
     },
     /// Install, restart, upgrade and remove the package in /run/payload (needs a VM with systemd and apt).
     Package {
@@ -70,7 +73,9 @@ enum Command {
 
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
-        Command::Run { boot, filter, part } => Ok(runner::run(boot, filter.as_deref(), &part)),
+        Command::Run { boot, filter, part, nightly } => {
+            Ok(runner::run(boot, filter.as_deref(), &part, nightly))
+        }
         Command::Package { go_on } => Ok(package::run(go_on)),
         Command::List => Ok(runner::list()),
         Command::Demo => demo::run(),

@@ -58,15 +58,15 @@ impl Fs {
     }
 }
 
-/// What a run can consist of.
+/// Which of several kernels a test is run on. A run that names none of these has all tests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Part {
-    /// What the kernel programs do.
-    Kernel,
-    /// What the agent and the commands do: one kernel is enough.
-    Agent,
-    /// What keeps a CPU busy for minutes: one kernel is enough.
-    Heavy,
+    /// On each: what the kernel programs do.
+    Each,
+    /// On the first alone: what the agent and the commands do, and one half of what is shared.
+    First,
+    /// On the last alone: what keeps a CPU busy for minutes, and the other half.
+    Last,
 }
 
 /// One thing to show, on one kernel.
@@ -77,20 +77,20 @@ pub(crate) struct Scenario {
     pub(crate) on: &'static [Fs],
     /// Whether the agent must report every op, also those within budget.
     pub(crate) trace: bool,
-    /// Whether it is in [`Part::Heavy`].
-    heavy: bool,
+    /// Chooses the kernels for one of its filesystems; by default its table does.
+    part: Option<fn(Fs) -> Part>,
     pub(crate) run: fn(&mut Ctx<'_>) -> Result<()>,
 }
 
 impl Scenario {
     /// Runs on every filesystem.
     pub(crate) const fn each(name: &'static str, run: fn(&mut Ctx<'_>) -> Result<()>) -> Self {
-        Self { name, boot: Boot::Normal, on: &Fs::ALL, trace: false, heavy: false, run }
+        Self { name, boot: Boot::Normal, on: &Fs::ALL, trace: false, part: None, run }
     }
 
     /// Runs once, on ext4: the filesystem makes no difference to what it shows.
     pub(crate) const fn once(name: &'static str, run: fn(&mut Ctx<'_>) -> Result<()>) -> Self {
-        Self { name, boot: Boot::Normal, on: &[Fs::Ext4], trace: false, heavy: false, run }
+        Self { name, boot: Boot::Normal, on: &[Fs::Ext4], trace: false, part: None, run }
     }
 
     /// Runs on these filesystems only.
@@ -106,7 +106,22 @@ impl Scenario {
 
     /// It keeps a CPU busy for minutes, with a job as large as a real one.
     pub(crate) const fn heavy(mut self) -> Self {
-        self.heavy = true;
+        self.part = Some(|_| Part::Last);
+        self
+    }
+
+    /// It shows what the agent does: one kernel is enough.
+    pub(crate) const fn of_the_agent(mut self) -> Self {
+        self.part = Some(|_| Part::First);
+        self
+    }
+
+    /// The kernels share its filesystems, so that each kernel and each filesystem has it once.
+    pub(crate) const fn shared(mut self) -> Self {
+        self.part = Some(|fs| match fs {
+            Fs::Ext4 => Part::First,
+            Fs::Tmpfs => Part::Last,
+        });
         self
     }
 
@@ -139,14 +154,15 @@ impl Scenario {
 /// Every scenario with each of its filesystems, those that trace last (the agent is restarted in between).
 fn all() -> Vec<(&'static Scenario, Fs, String, Part)> {
     let of = |tables: &'static [&[Scenario]], part| {
-        let scenarios = tables.iter().flat_map(|table| table.iter());
-        scenarios.map(move |s| (s, if s.heavy { Part::Heavy } else { part }))
+        tables.iter().flat_map(|table| table.iter()).map(move |scenario| (scenario, part))
     };
     // What comes last starts a break-glass that outlives a reboot: another policy would close it.
     let scenarios =
-        of(scenarios::OF_THE_AGENT, Part::Agent).chain(of(scenarios::OF_THE_KERNEL, Part::Kernel));
+        of(scenarios::OF_THE_AGENT, Part::First).chain(of(scenarios::OF_THE_KERNEL, Part::Each));
     let mut tests: Vec<_> = scenarios
-        .flat_map(|(s, part)| s.on.iter().map(move |&fs| (s, fs, s.title(fs), part)))
+        .flat_map(|(s, part)| {
+            s.on.iter().map(move |&fs| (s, fs, s.title(fs), s.part.map_or(part, |part| part(fs))))
+        })
         .collect();
     tests.sort_by_key(|(scenario, ..)| scenario.trace);
     tests
@@ -168,9 +184,10 @@ pub(crate) fn list() -> bool {
 
 /// Runs what was asked for; true if all passed and, unless a filter left none for this boot, at least one ran.
 ///
-/// `parts`: those that it is to consist of; all if there are none.
-pub(crate) fn run(boot: Boot, filter: Option<&str>, parts: &[Part]) -> bool {
-    let mut lab = Lab::default();
+/// `parts`: those that it is to consist of; all if there are none. `nightly`: long scenarios are
+/// run in full.
+pub(crate) fn run(boot: Boot, filter: Option<&str>, parts: &[Part], nightly: bool) -> bool {
+    let mut lab = Lab::new(nightly);
     let (mut passed, mut failed) = (0_u32, 0_u32);
     let chosen = |(scenario, _, title, part): &(&Scenario, Fs, String, Part)| {
         scenario.boot == boot

@@ -26,6 +26,8 @@ const LOG: &str = "/tmp/holdfast-agent.log";
 /// The one agent of this machine and what scenarios left behind.
 #[derive(Debug, Default)]
 pub(crate) struct Lab {
+    /// Whether long scenarios are run in full.
+    pub(crate) nightly: bool,
     agent: Option<Child>,
     trace: bool,
     serial: u32,
@@ -41,6 +43,10 @@ pub(crate) struct Lab {
 }
 
 impl Lab {
+    pub(crate) fn new(nightly: bool) -> Self {
+        Self { nightly, ..Self::default() }
+    }
+
     /// A number no other scenario of this run has.
     pub(crate) fn next_serial(&mut self) -> u32 {
         self.serial += 1;

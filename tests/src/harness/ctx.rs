@@ -43,6 +43,11 @@ impl<'a> Ctx<'a> {
         Ok(Self { lab, zone, base, fs, trace, pauses: false })
     }
 
+    /// How much of something a long scenario does: in every run, and in a nightly one.
+    pub(crate) fn usual_or_nightly<T>(&self, usual: T, nightly: T) -> T {
+        if self.lab.nightly { nightly } else { usual }
+    }
+
     /// Ends what the scenario left paused, unmounts what it left mounted and gives its directory to the bin.
     pub(crate) fn close(self) -> Result<()> {
         if self.pauses {

@@ -31,14 +31,18 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario::once("what_matches_no_pattern_is_free", no_match),
     Scenario::each("own_new_matches_can_be_removed", own_match),
     Scenario::each("known_outsiders_come_into_the_zone", outsiders),
-    Scenario::each("moves_race_with_deletions", racing_moves),
+    Scenario::each("moves_race_with_deletions", racing_moves).shared(),
     Scenario::each("deletions_are_charged_where_they_are", racing_zones),
     Scenario::once("names_survive_dropped_caches", dropped_caches),
 ];
 
-const TRIES: u32 = 200;
 const FILES: u64 = 10;
 const BUDGET: u64 = 15;
+
+/// How often each way is tried.
+fn tries(ctx: &Ctx<'_>) -> u32 {
+    ctx.usual_or_nightly(25, 200)
+}
 
 /// Makes so many files, removes as many as it may, and says how many that were.
 fn delete(dir: &Path) -> Result<u64> {
@@ -121,10 +125,11 @@ fn mount_then_delete(ctx: &mut Ctx<'_>) -> Result<()> {
     let doctor = cli::holdfast(["doctor"])?.stdout;
     check!(doctor.contains("ok    mounts"), "{doctor}");
     let outside = ctx.outside()?;
+    let tries = tries(ctx);
     let mut gone = 0;
     for (number, (name, way)) in WAYS.iter().enumerate() {
         let before = gone;
-        for n in 0..TRIES {
+        for n in 0..tries {
             let source = outside.join(format!("{number}-{n}"));
             let at = root.join(format!("{number}-{n}"));
             for dir in [&source, &at] {
@@ -136,7 +141,7 @@ fn mount_then_delete(ctx: &mut Ctx<'_>) -> Result<()> {
             while unmount(&at, UnmountFlags::DETACH).is_ok() {}
             while unmount(&source, UnmountFlags::DETACH).is_ok() {}
         }
-        ctx.lab.note(format!("{name}: {} files gone in {TRIES} tries", gone - before));
+        ctx.lab.note(format!("{name}: {} files gone in {tries} tries", gone - before));
     }
     check_eq!(gone, BUDGET, "files gone of all mounts together");
     Ok(())
@@ -272,7 +277,7 @@ fn match_then_delete(ctx: &mut Ctx<'_>) -> Result<()> {
     let root = ctx.base.join("customers");
     fs::create_dir_all(&root)?;
     ctx.enforce(&root.join(PATTERN), Budget::files(BUDGET))?;
-    let gone = try_matches(ctx, &root, TRIES)?;
+    let gone = try_matches(ctx, &root, tries(ctx))?;
     check_eq!(gone, BUDGET, "files gone of all matches together");
     Ok(())
 }

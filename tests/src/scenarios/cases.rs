@@ -28,13 +28,13 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     case!("case_nfs_owner", "nfs-owner"),
     case!("case_nested_mount", "nested-mount"),
     case!("case_mount_then_delete", "mount-then-delete"),
-    case!("case_second_agent", "second-agent"),
-    case!("case_stalled_stderr", "stalled-stderr"),
+    case!("case_second_agent", "second-agent").of_the_agent(),
+    case!("case_stalled_stderr", "stalled-stderr").of_the_agent(),
     case!("case_rmdir_at_limit", "rmdir-at-limit"),
     case!("case_git_gc", "git-gc").heavy(),
     case!("case_service_account", "service-account"),
     case!("case_backup_lock", "backup-lock"),
-    case!("case_reboot", "reboot"),
+    case!("case_reboot", "reboot").of_the_agent(),
     case!("case_bind_mount_in_rootfs", "bind-mount-in-rootfs"),
 ];
 

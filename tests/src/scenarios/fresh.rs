@@ -12,7 +12,7 @@ use crate::harness::{Budget, Ctx, Tool, Tree, Unit, check_eq, sh, until};
 use crate::runner::Scenario;
 
 pub(super) const SCENARIOS: &[Scenario] = &[
-    Scenario::each("tripped_unit_removes_its_fresh_files", own_files),
+    Scenario::each("tripped_unit_removes_its_fresh_files", own_files).shared(),
     Scenario::each("fresh_files_are_never_paused", never_paused),
     Scenario::each("fresh_files_trip_nobody", no_trip),
     Scenario::each("old_files_do_not_become_fresh", old_files),

@@ -12,10 +12,10 @@ use crate::harness::{Ctx, Tool, check, check_eq, cli, sh};
 use crate::runner::Scenario;
 
 pub(super) const SCENARIOS: &[Scenario] = &[
-    Scenario::each("git_clone_and_gc", |ctx| undisturbed(ctx, git)),
+    Scenario::each("git_clone_and_gc", |ctx| undisturbed(ctx, git)).shared(),
     Scenario::each("atomic_replaces_by_editors", |ctx| undisturbed(ctx, editors)),
     Scenario::each("logrotate", |ctx| undisturbed(ctx, logrotate)),
-    Scenario::each("dpkg_install_upgrade_and_remove", |ctx| undisturbed(ctx, dpkg)),
+    Scenario::each("dpkg_install_upgrade_and_remove", |ctx| undisturbed(ctx, dpkg)).shared(),
     Scenario::each("session_clean_up_by_its_owner", |ctx| undisturbed(ctx, sessions)),
     Scenario::each("restoring_and_syncing_a_backup", |ctx| undisturbed(ctx, backup)),
 ];

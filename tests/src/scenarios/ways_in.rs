@@ -16,8 +16,8 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario::each("mount_namespace", mount_namespace),
     Scenario::each("io_uring_unlink", io_uring),
     Scenario::each("working_directory_and_descriptors", relative),
-    Scenario::each("two_thousand_levels_in_the_zone", deep_inside),
-    Scenario::each("two_thousand_levels_outside_the_zone", deep_outside),
+    Scenario::each("two_thousand_levels_in_the_zone", deep_inside).shared(),
+    Scenario::each("two_thousand_levels_outside_the_zone", deep_outside).shared(),
 ];
 
 const BUDGET: u64 = 23;

@@ -13,7 +13,7 @@ use crate::harness::{Budget, Ctx, Tool, Zone, check_eq};
 use crate::runner::Scenario;
 
 pub(super) const SCENARIOS: &[Scenario] = &[
-    Scenario::each("owners_are_free_of_operators_budgets", owners_free),
+    Scenario::each("owners_are_free_of_operators_budgets", owners_free).shared(),
     Scenario::each("root_is_an_operator", root_operator),
     Scenario::each("a_stranger_is_an_operator", stranger_operator),
     Scenario::each("owners_have_budgets_of_their_own", owners_budget),

@@ -3,6 +3,7 @@
 use std::io::{Write, stdout};
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::Mutex;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -20,32 +21,42 @@ struct Way {
     append: &'static [&'static str],
     /// Whether the guest is the one with systemd and apt. It is a host as one has it, not a kernel to be tested: one is enough.
     systemd: bool,
-    /// Whether its guest runs beside the others: it rarely needs a CPU.
-    beside: bool,
     limit: Duration,
 }
 
 impl Way {
     const fn new(name: &'static str, minutes: u64) -> Self {
         let limit = Duration::from_secs(minutes * 60);
-        Self { name, append: &[], systemd: false, beside: false, limit }
+        Self { name, append: &[], systemd: false, limit }
     }
 }
 
+/// Those that take longest come first.
 const WAYS: [Way; 5] = [
     Way::new("normal", 60),
-    Way { beside: true, ..Way::new("waiting", 60) },
-    // The list of active security modules without `bpf`.
-    Way { append: &["lsm=lockdown,capability,yama"], ..Way::new("no-bpf", 5) },
+    Way::new("waiting", 60),
+    // The package, in its own chain of steps.
+    Way { systemd: true, ..Way::new("package", 15) },
     // The guest asks to be booted again, with the same data disk.
     Way::new("reboot", 15),
-    // The package, in its own chain of steps.
-    Way { systemd: true, beside: true, ..Way::new("package", 15) },
+    // The list of active security modules without `bpf`.
+    Way { append: &["lsm=lockdown,capability,yama"], ..Way::new("no-bpf", 5) },
 ];
+/// So many guests run at a time: one rarely keeps more than one CPU busy, and much of it waits.
+const AT_A_TIME: usize = 4;
+/// A nightly run may take so many times as long.
+const NIGHTLY: u32 = 4;
 
-/// Runs the scenarios on these kernels, in each way to boot them. The kernels run at the same time,
-/// and what waits beside the rest: a scenario rarely keeps more than one CPU busy. What one kernel
-/// is enough for is run on the first or the last of them, unless it is named or it is night.
+/// What all guests of a run have in common.
+struct Run<'a> {
+    filter: Option<&'a str>,
+    nightly: bool,
+    seed: Seed,
+    binaries: Vec<PathBuf>,
+}
+
+/// Runs the scenarios on these kernels, in each way to boot them. What one kernel is enough for is
+/// run on the first or the last of them, unless it is named or it is night.
 pub fn run(
     kernels: &[String],
     filter: Option<&str>,
@@ -53,42 +64,31 @@ pub fn run(
     seed: Seed,
 ) -> Result<Vec<Place>> {
     // Once, and before the clocks start.
-    let binaries = &build::everything(true)?;
-    let listed = &process::output(Command::new(&binaries[1]).arg("list"))?;
-    let wanted: &Vec<&Way> = &WAYS.iter().filter(|way| is_wanted(way, filter, listed)).collect();
-    let packages = &match wanted.iter().any(|way| way.systemd) {
-        true => {
-            let package = package::deb()?;
-            vec![package::next(&package)?, package]
-        }
-        false => Vec::new(),
+    let run = &Run { filter, nightly, seed, binaries: build::everything(true)? };
+    let listed = &process::output(Command::new(&run.binaries[1]).arg("list"))?;
+    let guests = WAYS.iter().filter(|way| is_wanted(way, filter, listed)).flat_map(|way| {
+        let count = if way.systemd { 1 } else { kernels.len() };
+        kernels[..count].iter().enumerate().map(move |(number, kernel)| {
+            let mut parts = vec!["each"];
+            parts.extend((number == 0).then_some("first"));
+            parts.extend((number + 1 == count).then_some("last"));
+            (kernel, way, parts)
+        })
+    });
+    let queue = &Mutex::new(guests.enumerate());
+    let next = || queue.lock().ok()?.next();
+    let work = || -> Result<Vec<(usize, Place)>> {
+        let guests = std::iter::from_fn(next);
+        guests.map(|(n, guest)| Ok((n, run.boot(guest.0, guest.1, &guest.2)?))).collect()
     };
+    let mut places = Vec::new();
     thread::scope(|scope| {
-        let mut threads = Vec::new();
-        for (number, kernel) in kernels.iter().enumerate() {
-            let mut parts = vec!["kernel"];
-            parts.extend((number == 0).then_some("agent"));
-            parts.extend((number + 1 == kernels.len()).then_some("heavy"));
-            if nightly || filter.is_some() {
-                parts.clear();
-            }
-            for beside in [false, true] {
-                let is_here =
-                    move |way: &&&Way| way.beside == beside && (!way.systemd || number == 0);
-                let parts = parts.clone();
-                let each =
-                    move |way: &&Way| boot(kernel, way, (filter, &parts), seed, binaries, packages);
-                threads
-                    .push(scope.spawn(move || wanted.iter().filter(is_here).map(each).collect()));
-            }
+        let workers: Vec<_> = (0..AT_A_TIME).map(|_| scope.spawn(work)).collect();
+        for worker in workers {
+            places.extend(worker.join().map_err(|_| anyhow!("a thread panicked"))??);
         }
-        let mut places = Vec::new();
-        for thread in threads {
-            let outcome: Result<Vec<Place>> =
-                thread.join().map_err(|_| anyhow!("a thread panicked"))?;
-            places.extend(outcome?);
-        }
-        Ok(places)
+        places.sort_by_key(|(number, _)| *number);
+        Ok(places.into_iter().map(|(_, place)| place).collect())
     })
 }
 
@@ -102,56 +102,57 @@ fn is_wanted(way: &Way, filter: Option<&str>, listed: &str) -> bool {
     })
 }
 
-fn boot(
-    kernel: &str,
-    way: &Way,
-    (filter, parts): (Option<&str>, &[&str]),
-    seed: Seed,
-    binaries: &[PathBuf],
-    packages: &[PathBuf],
-) -> Result<Place> {
-    let start = Instant::now();
-    // The steps of a chain stand on each other: all of them or none.
-    let mut words = match way.systemd {
-        true => ["holdfast-tests", "package"].map(str::to_owned).to_vec(),
-        false => ["env", &seed.assignment(), "holdfast-tests", "run", "--boot", way.name]
-            .map(str::to_owned)
-            .to_vec(),
-    };
-    if let (Some(filter), false) = (filter, way.systemd) {
-        words.extend(["--filter".to_owned(), filter.to_owned()]);
+impl Run<'_> {
+    fn boot(&self, kernel: &str, way: &Way, parts: &[&str]) -> Result<Place> {
+        let mut boot = Boot::new(kernel, Task::Run(self.words(way, parts)))?;
+        if way.systemd {
+            boot = boot.with_systemd()?;
+            let package = package::deb()?;
+            // `holdfast` is there when the package has been installed, and not before.
+            boot.payload.extend_from_slice(&self.binaries[1..]);
+            boot.payload.extend([package::next(&package)?, package]);
+        } else {
+            boot.payload.extend_from_slice(&self.binaries);
+            boot.programs = Some(setup::monitoring_disk()?);
+        }
+        boot.append = way.append.iter().map(|word| (*word).to_owned()).collect();
+        boot.limit = way.limit * if self.nightly { NIGHTLY } else { 1 };
+        let start = Instant::now();
+        let mut count = Count::default();
+        let (mut out, mut err) = (Lines::default(), Lines::default());
+        let outcome = boot.run(&mut |stream, bytes| match stream {
+            Stream::Out => out.add(bytes, |line| {
+                count.guest_line(line);
+                show(kernel, line);
+            }),
+            Stream::Err => err.add(bytes, |line| show(kernel, line)),
+        })?;
+        let nothing = count.passed + count.failed == 0 && self.filter.is_none();
+        let problem =
+            problem(&outcome, &count).or_else(|| nothing.then(|| "no test ran".to_owned()));
+        let name = match way.name == WAYS[0].name {
+            true => kernel.to_owned(),
+            false => format!("{kernel}, {}", way.name),
+        };
+        Ok(Place { name, count, problem, time: start.elapsed() })
     }
-    for part in parts.iter().filter(|_| !way.systemd) {
-        words.extend(["--part".to_owned(), (*part).to_owned()]);
+
+    /// The command for the guest.
+    fn words(&self, way: &Way, parts: &[&str]) -> Vec<String> {
+        let seed = self.seed.assignment();
+        let mut words = match way.systemd {
+            // The steps of a chain stand on each other: all of them or none.
+            true => return ["holdfast-tests", "package"].map(str::to_owned).to_vec(),
+            false => vec!["env", &seed, "holdfast-tests", "run", "--boot", way.name],
+        };
+        match self.filter {
+            Some(filter) => words.extend(["--filter", filter]),
+            None if self.nightly => {}
+            None => parts.iter().for_each(|part| words.extend(["--part", *part])),
+        }
+        words.extend(self.nightly.then_some("--nightly"));
+        words.into_iter().map(str::to_owned).collect()
     }
-    let mut boot = Boot::new(kernel, Task::Run(words))?;
-    if way.systemd {
-        boot = boot.with_systemd()?;
-        // `holdfast` is there when the package has been installed, and not before.
-        boot.payload.extend_from_slice(&binaries[1..]);
-        boot.payload.extend_from_slice(packages);
-    } else {
-        boot.payload.extend_from_slice(binaries);
-        boot.programs = Some(setup::monitoring_disk()?);
-    }
-    boot.append = way.append.iter().map(|word| (*word).to_owned()).collect();
-    boot.limit = way.limit;
-    let mut count = Count::default();
-    let (mut out, mut err) = (Lines::default(), Lines::default());
-    let outcome = boot.run(&mut |stream, bytes| match stream {
-        Stream::Out => out.add(bytes, |line| {
-            count.guest_line(line);
-            show(kernel, line);
-        }),
-        Stream::Err => err.add(bytes, |line| show(kernel, line)),
-    })?;
-    let nothing = count.passed + count.failed == 0 && filter.is_none();
-    let problem = problem(&outcome, &count).or_else(|| nothing.then(|| "no test ran".to_owned()));
-    let name = match way.name == WAYS[0].name {
-        true => kernel.to_owned(),
-        false => format!("{kernel}, {}", way.name),
-    };
-    Ok(Place { name, count, problem, time: start.elapsed() })
 }
 
 /// Prints a line of a guest, whole: others print too.
@@ -210,7 +211,7 @@ mod tests {
         let wanted = |filter| -> Vec<&str> {
             WAYS.iter().filter(|way| is_wanted(way, filter, listed)).map(|way| way.name).collect()
         };
-        assert_eq!(wanted(None), ["normal", "waiting", "no-bpf", "reboot", "package"]);
+        assert_eq!(wanted(None), ["normal", "waiting", "package", "reboot", "no-bpf"]);
         assert_eq!(wanted(Some("rm_rf,without")), ["normal", "no-bpf"]);
         assert_eq!(wanted(Some("drains")), ["waiting"]);
         assert_eq!(wanted(Some("codes")), ["reboot"]);

@@ -18,7 +18,7 @@ use seed::Seed;
 /// Options of `test`.
 #[derive(Args, Clone, Debug, Default)]
 pub struct Options {
-    /// Only on this kernel; can be repeated [default: 6.1 and newest]
+    /// Only on this kernel; can be repeated [default: 6.1 and newest; with --nightly also 6.12]
     #[arg(long, value_name = "NAME")]
     kernel: Vec<String>,
     /// Only tests with this in their name, or with one of several texts between commas
@@ -30,8 +30,8 @@ pub struct Options {
     /// Only in VMs
     #[arg(long)]
     vm_only: bool,
-    /// Everything on every kernel, also what is otherwise run on one of them only
-    #[arg(long, conflicts_with_all = ["host_only", "filter"])]
+    /// Everything on every kernel, also what is otherwise run on one of them only, and long scenarios in full: hours
+    #[arg(long, conflicts_with_all = ["host_only"])]
     nightly: bool,
     /// Run the host tests that draw at random so many times, each time with a new seed, and nothing else
     #[arg(long, value_name = "N", conflicts_with_all = ["kernel", "vm_only", "filter"])]
@@ -61,9 +61,10 @@ pub fn run(options: &Options) -> Result<i32> {
         places.push(host::run(filter, seed)?);
     }
     if !options.host_only {
-        let kernels = match options.kernel.is_empty() {
-            true => kernels::TESTED.map(str::to_owned).to_vec(),
-            false => options.kernel.clone(),
+        let kernels = match (options.kernel.is_empty(), options.nightly) {
+            (true, false) => kernels::TESTED.map(str::to_owned).to_vec(),
+            (true, true) => kernels::NIGHTLY.map(str::to_owned).to_vec(),
+            (false, _) => options.kernel.clone(),
         };
         places.extend(guest::run(&kernels, filter, options.nightly, seed)?);
     }

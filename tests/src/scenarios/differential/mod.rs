@@ -28,10 +28,10 @@ use ops::Planned;
 use world::World;
 
 pub(super) const SCENARIOS: &[Scenario] = &[
-    Scenario::each("kernel_and_model_agree", agree).traced(),
-    Scenario::each("kernel_and_model_agree_about_tenants", agree_about_tenants).traced(),
-    Scenario::each("kernel_and_model_agree_about_holds", holds::agree).traced(),
-    Scenario::each("kernel_and_model_agree_about_allowances", allowances::agree).traced(),
+    Scenario::each("kernel_and_model_agree", agree).traced().shared(),
+    Scenario::each("kernel_and_model_agree_about_tenants", agree_about_tenants).traced().shared(),
+    Scenario::each("kernel_and_model_agree_about_holds", holds::agree).traced().shared(),
+    Scenario::each("kernel_and_model_agree_about_allowances", allowances::agree).traced().shared(),
 ];
 
 const OPS: usize = 2800;

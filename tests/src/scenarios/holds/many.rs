@@ -15,7 +15,8 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     Scenario::each("eight_threads_are_held_at_the_budget", threads),
     Scenario::once("threads_that_a_release_does_not_cover_wait_for_the_next", uncovered_threads)
         .waits(),
-    Scenario::each("a_shell_loop_that_calls_rm_5000_times_is_held_at_the_budget", shell_loop),
+    Scenario::each("a_shell_loop_that_calls_rm_5000_times_is_held_at_the_budget", shell_loop)
+        .shared(),
     Scenario::once("a_hundred_processes_are_held_at_once", hundred),
 ];
 

@@ -13,7 +13,7 @@ use crate::harness::{Budget, Ctx, Tool, check, check_eq, cli};
 use crate::runner::Scenario;
 
 pub(crate) const SCENARIOS: &[Scenario] = &[
-    Scenario::each("manifest_is_exact_although_the_agent_is_killed", killed),
+    Scenario::each("manifest_is_exact_although_the_agent_is_killed", killed).shared(),
     Scenario::once("manifest_is_exact_although_no_agent_was_there", away),
     Scenario::once("manifest_says_what_the_ring_had_no_room_for", overflow),
     Scenario::once("removed_segments_are_not_written_again", removed),

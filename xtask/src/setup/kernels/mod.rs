@@ -13,6 +13,8 @@ use crate::{paths, ui};
 
 /// The kernels that tests run on: the oldest supported and the newest offered.
 pub const TESTED: [&str; 2] = ["6.1", "newest"];
+/// The kernels of a nightly run: with the one in between, which Debian 13 has.
+pub const NIGHTLY: [&str; 3] = ["6.1", "6.12", "newest"];
 /// The name that stands for the newest kernel offered.
 pub const NEWEST: &str = "newest";
 
