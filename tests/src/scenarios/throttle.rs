@@ -19,7 +19,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         .on(&[Fs::Tmpfs])
         .traced(),
     Scenario::each("a_foreign_sigcont_does_not_speed_a_throttled_process_up", sigcont).waits(),
-    Scenario::once("a_release_lets_a_throttled_process_go_on_at_once", release),
+    Scenario::once("a_release_lets_a_throttled_process_go_on_at_once", release).waits(),
     Scenario::once("many_throttled_processes_share_one_budget", many).waits(),
     Scenario::once("a_throttled_process_waits_for_the_next_agent", agent_gone).waits(),
     Scenario::once("what_cannot_be_throttled_is_denied", denied),
