@@ -3,6 +3,7 @@
 pub(crate) mod agent;
 pub(crate) mod bounds;
 pub(crate) mod recovery;
+pub(crate) mod volume;
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
