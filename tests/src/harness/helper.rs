@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow};
 
+use super::race::Racer;
 use super::{sys, tracer, uring, worker};
 
 /// What to be.
@@ -40,6 +41,21 @@ pub(crate) enum Helper {
         #[arg(long)]
         raw: bool,
     },
+    /// Make files in these directories and delete them, wherever they are moved.
+    RaceDelete {
+        #[command(flatten)]
+        racer: Racer,
+        dirs: Vec<PathBuf>,
+    },
+    /// Move directories among these places.
+    RaceMove {
+        #[command(flatten)]
+        racer: Racer,
+        /// Their numbers.
+        #[arg(long, value_delimiter = ',')]
+        dirs: Vec<u64>,
+        places: Vec<PathBuf>,
+    },
     /// Unlink every file in a directory through io_uring; print `ok=N eperm=N other=N`.
     Uring { dir: PathBuf },
     /// Keep a directory as this process's working directory until killed.
@@ -58,6 +74,10 @@ pub(crate) fn run(helper: Helper) -> Result<bool> {
         Helper::Enter { procs, uid, login_uid, command } => enter(&procs, uid, login_uid, &command),
         Helper::Worker => worker::serve().map(|()| true),
         Helper::Unlink { dir, go, threads, raw } => unlink(&dir, go.as_deref(), threads, raw),
+        Helper::RaceDelete { racer, dirs } => racer.delete(&dirs).map(|()| true),
+        Helper::RaceMove { racer, dirs, places } => {
+            racer.move_around(&dirs, &places).map(|()| true)
+        }
         Helper::Uring { dir } => {
             let tally = uring::unlink_all(&dir)?;
             println!("ok={} eperm={} other={}", tally.ok, tally.eperm, tally.other);

@@ -16,6 +16,7 @@ pub(crate) mod metrics;
 pub(crate) mod monitoring;
 pub(crate) mod policy;
 pub(crate) mod proc;
+pub(crate) mod race;
 pub(crate) mod random;
 pub(crate) mod signing;
 pub(crate) mod sys;

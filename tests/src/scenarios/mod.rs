@@ -91,6 +91,7 @@ pub(crate) const OF_THE_KERNEL: &[&[Scenario]] = &[
     holds::stalls::SCENARIOS,
     throttle::SCENARIOS,
     manifest::agent::SCENARIOS,
+    manifest::moves::SCENARIOS,
     manifest::volume::SCENARIOS,
     allowances::exact::SCENARIOS,
     allowances::outside::SCENARIOS,

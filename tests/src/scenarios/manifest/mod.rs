@@ -2,6 +2,7 @@
 
 pub(crate) mod agent;
 pub(crate) mod bounds;
+pub(crate) mod moves;
 pub(crate) mod recovery;
 pub(crate) mod volume;
 
