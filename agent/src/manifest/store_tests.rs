@@ -350,15 +350,26 @@ fn what_cannot_be_written_leaves_nothing_behind() {
 /// It was appended to, and what it was worth nobody could tell.
 #[test]
 fn another_versions_segment_is_left_alone() {
-    let dir = tempfile::tempdir().unwrap();
-    fs::create_dir_all(dir.path()).unwrap();
-    let old = "{\"type\":\"head\",\"segment\":1,\"time\":\"t\",\"ring\":\"boot/1\",\"lost\":{}}\n";
-    fs::write(segment::path(dir.path(), 1), old).unwrap();
-    let mut store = open(dir.path());
-    fill(&mut store, 0..1);
-    assert_eq!(fs::read_to_string(segment::path(dir.path(), 1)).unwrap(), old);
-    assert_eq!((records(dir.path()), read(dir.path()).1.unreadable), (vec![0], 1));
-    assert!(store.take_changes().is_empty(), "it was never sealed");
+    let first = "{\"type\":\"head\",\"segment\":1,\"time\":\"t\",\"ring\":\"boot/1\",\"lost\":{}}";
+    let next = Line::Head {
+        version: VERSION + 1,
+        segment: 1,
+        previous: None,
+        time: NOW.wall(),
+        ring: "boot/1".to_owned(),
+        position: 0,
+        lost: BTreeMap::new(),
+    };
+    for other in [first.to_owned(), serde_json::to_string(&next).unwrap()] {
+        let dir = tempfile::tempdir().unwrap();
+        let other = other + "\n";
+        fs::write(segment::path(dir.path(), 1), &other).unwrap();
+        let mut store = open(dir.path());
+        fill(&mut store, 0..1);
+        assert_eq!(fs::read_to_string(segment::path(dir.path(), 1)).unwrap(), other);
+        assert_eq!((records(dir.path()), read(dir.path()).1.unreadable), (vec![0], 1));
+        assert!(store.take_changes().is_empty(), "it was never sealed");
+    }
 }
 
 #[test]
