@@ -14,6 +14,7 @@ use aya_ebpf::{
             bpf_ringbuf_query,
         },
     },
+    maps::ring_buf::RingBufEntry,
 };
 use holdfast_abi::{
     Destroyed, GONE_CUT, GONE_DIR, GONE_FILE, GONE_OBSERVED, GONE_REACH, GONE_STRICT, GONE_UNDONE,
@@ -59,9 +60,9 @@ pub unsafe fn next_dir() -> u32 {
     }
 }
 
-/// Makes the record of the op, which is about to be let through. Returns 1 if the names of its directory do not reach up to
-/// the zone's root: then [`hf_tenant_names`] has to be called. (It would be too deep in the stack here.) A global function, like
-/// [`crate::decide::hf_decide`].
+/// Makes the record of the op, which is about to be let through. Returns 1 if the names of its
+/// directory do not reach up to the zone's root: then [`hf_tenant_names`] has to be called. (It
+/// would be too deep in the stack here.) A global function, like [`crate::decide::hf_decide`].
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub unsafe extern "C" fn hf_destroyed(zone: *const ZoneConf, inflight: *mut InFlight) -> u32 {
@@ -71,8 +72,7 @@ pub unsafe extern "C" fn hf_destroyed(zone: *const ZoneConf, inflight: *mut InFl
     let (zone, inflight) = (&*zone, &mut *inflight);
     let index = inflight.counted;
     if index >= MAX_RECORDS as u32 {
-        lost(inflight.request.zone, inflight.request.now);
-        return 0;
+        return lost(inflight.request.zone);
     }
     let is_covered = crate::allow::is_covered(inflight.request.reason);
     let allowance = if is_covered { inflight.outcome.allowance } else { 0 };
@@ -313,32 +313,36 @@ pub unsafe extern "C" fn hf_tell(inflight: *mut InFlight, index: u32) -> u32 {
         return 0;
     }
     let (record, told) = (*inflight).record(index);
-    if told.at == 0 && hf_tell_dir(told) == 0 {
-        return lost(record.slot, bpf_ktime_get_boot_ns());
-    }
-    let Some(mut entry) = DESTROYED.reserve(0) else {
-        return lost(record.slot, bpf_ktime_get_boot_ns());
-    };
-    if is_out_of_reach(told) {
-        entry.discard(BPF_RB_NO_WAKEUP.into());
-        if hf_tell_dir(told) == 0 {
-            return lost(record.slot, bpf_ktime_get_boot_ns());
-        }
-        let Some(again) = DESTROYED.reserve(0) else {
-            return lost(record.slot, bpf_ktime_get_boot_ns());
-        };
-        entry = again;
-        // The ring went round while this thread was kept from running.
-        if is_out_of_reach(told) {
-            entry.discard(BPF_RB_NO_WAKEUP.into());
-            return lost(record.slot, bpf_ktime_get_boot_ns());
-        }
-    }
+    let Some(mut entry) = reserve(told) else { return lost(record.slot) };
     let to: *mut Destroyed = entry.as_mut_ptr();
     core::ptr::copy_nonoverlapping(&raw const *record, to, 1);
-    // Nobody is woken for it: the agent looks several times a second, and the op does not pay for that.
+    // Nobody is woken for it: the agent looks several times a second, and the op does not pay for
+    // that.
     entry.submit(BPF_RB_NO_WAKEUP.into());
     1
+}
+
+/// A place in the ring for a record, in reach of its directory's, which is told if need be.
+#[inline(always)]
+unsafe fn reserve(told: &mut Told) -> Option<RingBufEntry<Destroyed>> {
+    if told.at == 0 && hf_tell_dir(told) == 0 {
+        return None;
+    }
+    let entry = DESTROYED.reserve(0)?;
+    if !is_out_of_reach(told) {
+        return Some(entry);
+    }
+    entry.discard(BPF_RB_NO_WAKEUP.into());
+    if hf_tell_dir(told) == 0 {
+        return None;
+    }
+    let entry = DESTROYED.reserve(0)?;
+    if is_out_of_reach(told) {
+        // The ring went round while this thread was kept from running.
+        entry.discard(BPF_RB_NO_WAKEUP.into());
+        return None;
+    }
+    Some(entry)
 }
 
 /// Whether a record that has its place in the ring already may not refer to what was told of its
@@ -378,10 +382,10 @@ pub unsafe extern "C" fn hf_tell_dir(told: *mut Told) -> u32 {
 
 /// Counts a record that is missing. Returns 0.
 #[inline(always)]
-unsafe fn lost(zone: u32, now: u64) -> u32 {
+unsafe fn lost(zone: u32) -> u32 {
     if let Some(counters) = ZONE_COUNTERS.get_ptr_mut(zone) {
         add(&raw mut (*counters).manifest_lost, 1);
-        (*counters).manifest_lost_ns = now;
+        (*counters).manifest_lost_ns = bpf_ktime_get_boot_ns();
     }
     0
 }

@@ -18,8 +18,9 @@ const MAX_CHILDREN: u32 = 1024;
 /// Links of a directory without others in it: its name and its own `.`.
 const LINKS_OF_EMPTY: u32 = 2;
 
-/// Whether the op, the removal of a directory, is such and a budget might refuse it. Returns 1 if so. (Away from the limit it is charged, and given
-/// back when it fails: that costs less than to look.) A global function, like [`crate::decide::hf_decide`].
+/// Whether the op, the removal of a directory, is such and a budget might refuse it. Returns 1 if
+/// so. (Away from the limit it is charged, and given back when it fails: that costs less than to
+/// look.) A global function, like [`crate::decide::hf_decide`].
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub unsafe extern "C" fn hf_is_vain(zone: *const ZoneConf, inflight: *const InFlight) -> u32 {

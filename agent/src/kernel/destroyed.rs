@@ -264,7 +264,8 @@ pub(super) fn file(item: &[u8]) -> Option<abi::Destroyed> {
     if item.len() < size_of_val(&file) {
         return None;
     }
-    // SAFETY: `Destroyed` is plain data, for which any bytes are a value, and `item` is long enough.
+    // SAFETY: `Destroyed` is plain data, for which any bytes are a value, and `item` is long
+    // enough.
     #[expect(unsafe_code, reason = "reads plain data from the kernel's ring buffer")]
     unsafe {
         (&raw mut file).cast::<u8>().copy_from_nonoverlapping(item.as_ptr(), size_of_val(&file));
@@ -275,22 +276,24 @@ pub(super) fn file(item: &[u8]) -> Option<abi::Destroyed> {
 
 fn read(item: &[u8]) -> Option<Item<'_>> {
     let (head, names) = item.split_at_checked(abi::GoneDir::HEAD)?;
-    let number = |at: usize| head.get(at..at + 4).and_then(|bytes| bytes.try_into().ok());
-    let number = |at: usize| number(at).map(u32::from_ne_bytes);
+    let number = |at| bytes_at(head, at).map(u32::from_ne_bytes);
+    let length = |at| bytes_at(head, at).map(|bytes| u16::from_ne_bytes(bytes).into());
     if number(mem::offset_of!(abi::GoneDir, kind))? != abi::GONE_DIR {
         return file(item).map(Item::File);
     }
-    let lengths = number(mem::offset_of!(abi::GoneDir, names_len))?.to_ne_bytes();
-    let [names_len, tenant_len] =
-        [[lengths[0], lengths[1]], [lengths[2], lengths[3]]].map(u16::from_ne_bytes);
-    let (names, rest) = names.split_at_checked(names_len.into())?;
+    let (names, rest) =
+        names.split_at_checked(length(mem::offset_of!(abi::GoneDir, names_len))?)?;
     Some(Item::Dir(DirRecord {
         tid: number(mem::offset_of!(abi::GoneDir, tid))?,
         id: number(mem::offset_of!(abi::GoneDir, id))?,
         flags: number(mem::offset_of!(abi::GoneDir, flags))? as u8,
         names,
-        tenant: rest.get(..tenant_len.into())?,
+        tenant: rest.get(..length(mem::offset_of!(abi::GoneDir, tenant_len))?)?,
     }))
+}
+
+fn bytes_at<const N: usize>(head: &[u8], at: usize) -> Option<[u8; N]> {
+    head.get(at..)?.first_chunk().copied()
 }
 
 #[cfg(test)]

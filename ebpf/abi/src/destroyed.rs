@@ -97,9 +97,11 @@ pub struct GoneDir {
     pub id: u32,
     /// Thread that tells it: only its own records refer to it.
     pub tid: u32,
-    /// Bytes used in `names` by the names from the directory up to the zone's root, which is not among them.
+    /// Bytes used in `names` by the names from the directory up to the zone's root, which is not
+    /// among them.
     pub names_len: u16,
-    /// Bytes after those: the names from the tenant's directory up to the zone's root. Only where the others are cut.
+    /// Bytes after those: the names from the tenant's directory up to the zone's root. Only where
+    /// the others are cut.
     pub tenant_len: u16,
     /// [`GONE_CUT`], or 0.
     pub flags: u32,
