@@ -131,7 +131,7 @@ fn on_a_full_disk(ctx: &mut Ctx<'_>, tree: &crate::harness::Tree) -> Result<()> 
     let zone = ctx.new_zone(&tree.root).budget(Budget::files(BUDGET).per(Per::Zone));
     ctx.guard_glass(&[zone])?;
     let codes = break_glass::codes(2)?;
-    fill()?;
+    fill("probe")?;
     // The log has lost what it wanted to write meanwhile; the next record decides.
     until("the agent notices", Duration::from_secs(60), || {
         Ok(fs::write(format!("{STATE_DIR}/probe"), vec![0; 4096]).is_err().then_some(()))
@@ -143,8 +143,7 @@ fn on_a_full_disk(ctx: &mut Ctx<'_>, tree: &crate::harness::Tree) -> Result<()> 
     fs::remove_file(format!("{STATE_DIR}/fill"))?;
     break_glass::close()?;
     // Another night, and nothing is set aside: nothing opens, and the code is as good as before.
-    fs::remove_file(format!("{STATE_DIR}/break-glass.reserve"))?;
-    fill()?;
+    fill("break-glass.reserve")?;
     let refused = Glass::new(&ctx.zone).host_wide(&codes[1]).run()?.code(3)?;
     check!(refused.stderr.contains("cannot be written"), "{}", refused.describe("should say why"));
     fs::remove_file(format!("{STATE_DIR}/fill"))?;
@@ -152,12 +151,13 @@ fn on_a_full_disk(ctx: &mut Ctx<'_>, tree: &crate::harness::Tree) -> Result<()> 
     break_glass::close().map(drop)
 }
 
-/// Leaves no room in the state directory. The agent may be writing there, and give some back when it fails: not for long.
-fn fill() -> Result<()> {
+/// Leaves no room in the state directory, and no file `without`. Over and over: the agent may
+/// give room back when a write of its own fails, and set something aside as a break-glass closes.
+fn fill(without: &str) -> Result<()> {
     let mut full = 0;
     until("the state directory is full", Duration::from_secs(60), || {
-        let fill = "cat /dev/zero >>\"$1/fill\" 2>/dev/null; stat -f -c %f \"$1\"";
-        full = if sh(fill, [STATE_DIR])?.stdout.trim() == "0" { full + 1 } else { 0 };
+        let fill = "rm -f \"$1/$2\"; cat /dev/zero >>\"$1/fill\" 2>/dev/null; stat -f -c %f \"$1\"";
+        full = if sh(fill, [STATE_DIR, without])?.stdout.trim() == "0" { full + 1 } else { 0 };
         Ok((full == 5).then_some(()))
     })
 }
