@@ -1,5 +1,6 @@
 //! Writes to the disk aside of the loop: a disk that stalls must not hold up the agent.
 
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -48,7 +49,7 @@ impl Keeper {
         let shared = Arc::new(Shared::default());
         let own = Arc::clone(&shared);
         let body = move || {
-            let mut written: Option<Document> = None;
+            let mut written: Option<(u64, u64)> = None;
             loop {
                 let mut work = own.lock();
                 while work.next.is_none() {
@@ -58,13 +59,13 @@ impl Keeper {
                 work.busy = true;
                 let is_last = work.last;
                 drop(work);
-                let is_new = is_last || written.as_ref().is_none_or(|before| next.is_news(before));
+                let is_new = is_last || written.is_none_or(|before| next.is_news(before));
                 let outcome = if is_new { next.write(&state_dir) } else { Ok(()) };
                 let mut work = own.lock();
                 work.busy = false;
                 work.error = outcome.as_ref().err().map(ToString::to_string);
                 match outcome {
-                    Ok(()) if is_new => written = Some(next),
+                    Ok(()) if is_new => written = Some(next.gist()),
                     Ok(()) => {}
                     Err(_) => written = None,
                 }
@@ -101,19 +102,42 @@ impl Keeper {
 }
 
 impl Document {
-    /// Whether it says more than the one before.
-    fn is_news(&self, before: &Self) -> bool {
-        let is_old = self.boot_ns.saturating_sub(before.boot_ns) >= REFRESH;
-        self.windows != before.windows || (is_old && !self.windows.is_empty())
+    /// A hash of the windows, and the time.
+    fn gist(&self) -> (u64, u64) {
+        let mut hasher = DefaultHasher::new();
+        self.windows.hash(&mut hasher);
+        (hasher.finish(), self.boot_ns)
+    }
+
+    /// Whether it says more than the one with this gist.
+    fn is_news(&self, before: (u64, u64)) -> bool {
+        let (windows, boot_ns) = self.gist();
+        let is_old = boot_ns.saturating_sub(before.1) >= REFRESH;
+        windows != before.0 || (is_old && !self.windows.is_empty())
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::VERSION;
     use super::*;
 
     fn document(boot_ns: u64) -> Document {
-        Document { boot_id: "first".to_owned(), boot_ns, windows: vec![] }
+        Document { version: VERSION, boot_id: "first".to_owned(), boot_ns, windows: vec![] }
+    }
+
+    /// Only what has changed is written, and anew once it has become old.
+    #[test]
+    fn unchanged_spending_is_no_news() {
+        let first = super::super::tests::document();
+        let gist = first.gist();
+        let later = |after| Document { boot_ns: first.boot_ns + after, ..first.clone() };
+        assert!(!later(REFRESH - 1).is_news(gist));
+        assert!(later(REFRESH).is_news(gist));
+        let mut more = later(1);
+        more.windows[1].window.carry(1);
+        assert!(more.is_news(gist));
+        assert!(!document(REFRESH).is_news(document(0).gist()), "of nobody");
     }
 
     /// The last document is on the disk once the keeper has finished, and a failure is told.

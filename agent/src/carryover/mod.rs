@@ -19,7 +19,6 @@ use std::path::{Path, PathBuf};
 
 use holdfast_abi::{
     Account, AccountKey, BudgetConf, OVERFLOW_ACTOR, Per, TenantKey, TenantSpend, UNKNOWN_PLACE,
-    Window,
 };
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -28,17 +27,16 @@ use crate::files::write_whole;
 use crate::text;
 
 pub(crate) use keeper::Keeper;
-pub(crate) use window::{Losses, merged, merged_losses};
-use window::{Stored, StoredLoss, carried, is_drained, spend_of, store};
+pub(crate) use window::{Losses, Stored, merged, merged_losses};
+use window::{StoredLoss, is_drained, spend_of, store};
 
 /// Its name in the state directory.
 const FILE: &str = "budgets.json";
 /// Nothing that is kept here is larger: the kernel has room for so many accounts.
 const MAX_FILE: u64 = 256 << 20;
 const VERSION: u32 = 1;
-
-/// The kernel's accounts, and what tenants have lost that do not count with their first file.
-pub(crate) type Accounts = (Vec<(AccountKey, Account)>, Vec<(TenantKey, TenantSpend)>);
+/// Length of a SHA-256 in hexadecimal.
+const SUM: usize = 64;
 
 /// Whose window it is.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -55,7 +53,7 @@ pub(crate) enum Spender {
 }
 
 /// One window.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) struct Carried {
     /// The budget.
     pub(crate) budget: u64,
@@ -64,23 +62,33 @@ pub(crate) struct Carried {
     /// Length of the budget's window, nanoseconds.
     pub(crate) window_ns: u64,
     /// Whether the kernel does not have it: it waits for its unit.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) waits: bool,
     /// What was spent, in the boot time of whoever holds it.
-    pub(crate) window: Window,
-    /// What its tenants have lost.
-    pub(crate) losses: Losses,
+    #[serde(flatten)]
+    pub(crate) window: Stored,
+    /// Tenant, and what it has lost.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    losses: Vec<(u64, StoredLoss)>,
 }
 
 impl Carried {
     /// Whether nothing of it counts any more.
     pub(crate) fn is_drained(&self, now_ns: u64) -> bool {
-        is_drained(&self.window, &self.losses, self.window_ns, now_ns)
+        is_drained(&self.window.window(), &self.losses(), self.window_ns, now_ns)
+    }
+
+    /// What its tenants have lost.
+    pub(crate) fn losses(&self) -> Losses {
+        self.losses.iter().map(|(tenant, stored)| (*tenant, spend_of(stored))).collect()
     }
 }
 
-/// Everything that is kept.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// Everything that is kept, as it is on the disk behind a line with the SHA-256 of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct Document {
+    version: u32,
     /// The boot it was written in.
     pub(crate) boot_id: String,
     /// Boot time then.
@@ -119,48 +127,23 @@ impl Known {
     }
 }
 
-/// The document as it is on the disk, behind a line with the SHA-256 of it.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Text {
-    version: u32,
-    boot_id: String,
-    boot_ns: u64,
-    windows: Vec<Row>,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-struct Row {
-    budget: u64,
-    spender: Spender,
-    window_ns: u64,
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    waits: bool,
-    #[serde(flatten)]
-    window: Stored,
-    /// Tenant, and what it has lost.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    losses: Vec<(u64, StoredLoss)>,
-}
-
 impl Document {
     /// What the kernel's accounts have of budgets that are known. `name` gives the path of a unit that is there.
-    pub(crate) fn of(
+    pub(crate) fn of<E>(
         boot_id: &str,
         known: &Known,
-        (accounts, tenants): Accounts,
+        accounts: impl Iterator<Item = Result<(AccountKey, Account), E>>,
+        tenants: Vec<(TenantKey, TenantSpend)>,
         name: &mut dyn FnMut(u64) -> Option<String>,
         boot_ns: u64,
-    ) -> Self {
-        let mut accounts = accounts;
-        accounts.sort_by_key(|(key, _)| (key.budget, key.actor));
-        let mut losses: HashMap<AccountKey, Losses> = HashMap::new();
+    ) -> Result<Self, E> {
+        let mut all_losses: HashMap<AccountKey, Losses> = HashMap::new();
         for (TenantKey { budget, actor, tenant }, spend) in tenants {
-            losses.entry(AccountKey { budget, actor }).or_default().push((tenant, spend));
+            all_losses.entry(AccountKey { budget, actor }).or_default().push((tenant, spend));
         }
-        let carried = accounts.into_iter().filter_map(|(key, Account { window, .. })| {
+        let mut carried = |(key, Account { window, .. }): (AccountKey, Account)| {
             let &(per, window_ns) = known.budgets.get(&key.budget)?;
-            let mut losses = losses.remove(&key).unwrap_or_default();
+            let mut losses = all_losses.remove(&key).unwrap_or_default();
             losses.sort_by_key(|(tenant, _)| *tenant);
             if is_drained(&window, &losses, window_ns, boot_ns) {
                 return None;
@@ -173,38 +156,28 @@ impl Document {
                 Per::User => Spender::User(u32::try_from(key.actor).ok()?),
                 Per::Zone => Spender::Zone,
             };
-            Some(Carried { budget: key.budget, spender, window_ns, waits: false, window, losses })
-        });
-        Self { boot_id: boot_id.to_owned(), boot_ns, windows: carried.collect() }
+            let losses = losses.iter();
+            let losses = losses
+                .map(|(tenant, spend)| (*tenant, store(&window, window_ns, boot_ns, spend)))
+                .filter(|(_, stored)| !stored.is_empty())
+                .collect();
+            let window = Stored::of(&window);
+            let budget = key.budget;
+            Some((key, Carried { budget, spender, window_ns, waits: false, window, losses }))
+        };
+        let rows = accounts.filter_map(|row| row.map(&mut carried).transpose());
+        let mut rows = rows.collect::<Result<Vec<_>, E>>()?;
+        rows.sort_by_key(|(key, _)| (key.budget, key.actor));
+        let windows = rows.into_iter().map(|(_, carried)| carried).collect();
+        Ok(Self { version: VERSION, boot_id: boot_id.to_owned(), boot_ns, windows })
     }
 
     fn encode(&self) -> Vec<u8> {
-        let row = |carried: &Carried| Row {
-            budget: carried.budget,
-            spender: carried.spender.clone(),
-            window_ns: carried.window_ns,
-            waits: carried.waits,
-            window: Stored::of(&carried.window),
-            losses: carried
-                .losses
-                .iter()
-                .map(|(tenant, spend)| {
-                    (*tenant, store(&carried.window, carried.window_ns, self.boot_ns, spend))
-                })
-                .filter(|(_, stored)| !stored.is_empty())
-                .collect(),
-        };
-        let text = Text {
-            version: VERSION,
-            boot_id: self.boot_id.clone(),
-            boot_ns: self.boot_ns,
-            windows: self.windows.iter().map(row).collect(),
-        };
-        // Plain structures: this cannot fail.
-        let body = serde_json::to_vec(&text).unwrap_or_default();
-        let mut bytes = text::hex(&Sha256::digest(&body)).into_bytes();
-        bytes.push(b'\n');
-        bytes.extend(body);
+        let mut bytes = vec![b'\n'; SUM + 1];
+        // Plain structures, and memory to write to: this cannot fail.
+        let _ = serde_json::to_writer(&mut bytes, self);
+        let sum = text::hex(&Sha256::digest(&bytes[SUM + 1..]));
+        bytes[..SUM].copy_from_slice(sum.as_bytes());
         bytes
     }
 
@@ -214,20 +187,11 @@ impl Document {
         if sum != text::hex(&Sha256::digest(body)).as_bytes() {
             return Err("its SHA-256 is another than its first line says".to_owned());
         }
-        let text: Text = serde_json::from_slice(body).map_err(|error| error.to_string())?;
-        if text.version != VERSION {
-            return Err(format!("its version is {}, not {VERSION}", text.version));
+        let document: Self = serde_json::from_slice(body).map_err(|error| error.to_string())?;
+        if document.version != VERSION {
+            return Err(format!("its version is {}, not {VERSION}", document.version));
         }
-        let carried = |row: Row| Carried {
-            budget: row.budget,
-            spender: row.spender,
-            window_ns: row.window_ns,
-            waits: row.waits,
-            window: row.window.window(),
-            losses: row.losses.into_iter().map(|(t, stored)| (t, spend_of(stored))).collect(),
-        };
-        let windows = text.windows.into_iter().map(carried).collect();
-        Ok(Self { boot_id: text.boot_id, boot_ns: text.boot_ns, windows })
+        Ok(document)
     }
 
     /// Writes it to the disk. All of it is there afterwards, or what was there before.
@@ -262,11 +226,9 @@ impl Document {
     /// The windows as the boot with this id has them; nothing in them is younger than it was, or older than it is.
     pub(crate) fn carry(self, boot_id: &str) -> Vec<Carried> {
         let passed = if self.boot_id == boot_id { 0 } else { self.boot_ns };
-        let carry = |mut row: Carried| {
-            row.window = carried(&row.window, passed);
-            row
-        };
-        self.windows.into_iter().map(carry).collect()
+        let mut windows = self.windows;
+        windows.iter_mut().for_each(|carried| carried.window.carry(passed));
+        windows
     }
 }
 
@@ -282,11 +244,11 @@ fn damaged(path: &Path) -> PathBuf {
 
 #[cfg(test)]
 mod tests {
-    use holdfast_abi::{Cost, Limit, PartTime};
+    use holdfast_abi::{Cost, Limit, PartTime, Window};
 
     use super::*;
 
-    fn document() -> Document {
+    pub(super) fn document() -> Document {
         let mut window = Window::new();
         let window_ns = 600_000_000_000;
         let limit = Limit {
@@ -308,23 +270,22 @@ mod tests {
         window.charge(&limit, 730_000_000_000, 2, &cost).unwrap_err();
         let now = 740_000_000_000;
         // Which slot a tenant has does not matter, and trips are counted in each boot.
-        let stored = Stored::of(&window).window();
-        assert_eq!(stored.spent(&limit, now), window.spent(&limit, now));
-        let window = stored;
-        let now = window.part_time(&limit, now);
+        let stored = Stored::of(&window);
+        assert_eq!(stored.window().spent(&limit, now), window.spent(&limit, now));
+        let now = stored.window().part_time(&limit, now);
         let mut spend = TenantSpend::new();
         for number in now.number - 7..=now.number {
             let cost = Cost { files: number, bytes: u64::MAX / 9, tenant: 0 };
             spend.add(PartTime { number, ..now }, &cost);
         }
-        let losses = vec![(u64::MAX - 3, spend)];
+        let losses = vec![(u64::MAX - 3, store(&window, window_ns, 740_000_000_000, &spend))];
         let budget = u64::MAX - 1;
         let row = |spender, waits| Carried {
             budget,
             spender,
             window_ns,
             waits,
-            window,
+            window: stored.clone(),
             losses: losses.clone(),
         };
         let windows = vec![
@@ -333,7 +294,8 @@ mod tests {
             row(Spender::Zone, false),
             row(Spender::Overflow, false),
         ];
-        Document { boot_id: "first".to_owned(), boot_ns: 740_000_000_000, windows }
+        let boot_id = "first".to_owned();
+        Document { version: VERSION, boot_id, boot_ns: 740_000_000_000, windows }
     }
 
     /// What is written is what is read, every number of it.

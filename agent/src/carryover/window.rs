@@ -7,9 +7,10 @@ use holdfast_abi::{
 };
 use serde::{Deserialize, Serialize};
 
-/// A window as it is on the disk: only what is in it.
-#[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Stored {
+/// A window as it is on the disk, and where there are many of them: only what is in it. Trips are
+/// not, they are counted in each boot.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub(crate) struct Stored {
     offset: u64,
     head: u64,
     latest: u64,
@@ -22,7 +23,8 @@ pub(super) struct Stored {
 }
 
 impl Stored {
-    pub(super) fn of(window: &Window) -> Self {
+    /// What is in a window.
+    pub(crate) fn of(window: &Window) -> Self {
         let full =
             window.ring.iter().enumerate().filter(|(_, bucket)| **bucket != Bucket::default());
         let touched = window.tenants.iter().filter(|slot| slot.last != 0);
@@ -38,7 +40,7 @@ impl Stored {
     }
 
     /// The window. What it counts altogether follows from its parts.
-    pub(super) fn window(self) -> Window {
+    pub(crate) fn window(&self) -> Window {
         let mut window = Window {
             offset: self.offset,
             head: self.head,
@@ -47,25 +49,22 @@ impl Stored {
             latch_mode: self.latch_mode,
             ..Window::new()
         };
-        for (at, files, bytes) in self.buckets {
+        for &(at, files, bytes) in &self.buckets {
             window.ring[at % BUCKETS] = Bucket { files, bytes };
             window.files = window.files.saturating_add(files);
             window.bytes = window.bytes.saturating_add(bytes);
         }
-        for (slot, (tenant, last)) in window.tenants.iter_mut().zip(self.tenants) {
+        for (slot, &(tenant, last)) in window.tenants.iter_mut().zip(&self.tenants) {
             *slot = Slot { tenant, last };
         }
         window
     }
-}
 
-/// The same window in a boot that began when `passed` nanoseconds of the boot before had passed.
-pub(super) fn carried(window: &Window, passed: u64) -> Window {
-    Window {
-        offset: window.offset.saturating_add(passed),
-        latest: window.latest.saturating_sub(passed),
-        latched_until: window.latched_until.saturating_sub(passed),
-        ..*window
+    /// Brings it into a boot that began when `passed` nanoseconds of the boot before had passed.
+    pub(super) fn carry(&mut self, passed: u64) {
+        self.offset = self.offset.saturating_add(passed);
+        self.latest = self.latest.saturating_sub(passed);
+        self.latched_until = self.latched_until.saturating_sub(passed);
     }
 }
 
@@ -104,9 +103,9 @@ pub(super) fn store(
 }
 
 /// A tenant's loss that was stored, of the epoch that a stored window has.
-pub(super) fn spend_of(stored: StoredLoss) -> TenantSpend {
+pub(super) fn spend_of(stored: &StoredLoss) -> TenantSpend {
     let mut spend = TenantSpend::new();
-    for (number, files, bytes) in stored {
+    for &(number, files, bytes) in stored {
         spend.add(PartTime { epoch: 0, number }, &Cost { files, bytes, tenant: 0 });
     }
     spend
@@ -219,6 +218,13 @@ mod tests {
 
     const ENFORCE: u32 = 2;
 
+    /// A window over the disk to another boot.
+    fn carried(window: &Window, passed: u64) -> Window {
+        let mut stored = Stored::of(window);
+        stored.carry(passed);
+        stored.window()
+    }
+
     fn limit(window_ns: u64, files: u64, tenants: u32) -> Limit {
         Limit { files, tenants, ..unlimited(window_ns) }
     }
@@ -273,8 +279,7 @@ mod tests {
                     }
                     Step::Reboot(wait, off, up) => {
                         real += wait;
-                        let stored = Stored::of(&window).window();
-                        window = carried(&stored, real - booted);
+                        window = carried(&window, real - booted);
                         real += off;
                         booted = real;
                         real += up;
@@ -304,7 +309,7 @@ mod tests {
             for (wait, _, late) in reboots {
                 now += wait;
                 up += now;
-                window = carried(&Stored::of(&window).window(), now);
+                window = carried(&window, now);
                 now = late;
             }
             let age = (up + now).saturating_sub(5);
@@ -356,10 +361,10 @@ mod tests {
                         real += wait;
                         let now = real - booted;
                         let stored = losses.iter().map(|(tenant, spend)| {
-                            (*tenant, spend_of(store(&window, window_ns, now, spend)))
+                            (*tenant, spend_of(&store(&window, window_ns, now, spend)))
                         });
                         losses = stored.collect();
-                        window = carried(&Stored::of(&window).window(), now);
+                        window = carried(&window, now);
                         real += off;
                         booted = real;
                         // Before it is put back a tenant loses something in this boot.

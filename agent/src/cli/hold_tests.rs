@@ -22,7 +22,7 @@ fn hold() -> HoldReport {
         account.window.charge(&conf.limit, 9_000_000_000, mode, &cost).unwrap();
     }
     let key = AccountKey { budget: conf.id, actor: 5 };
-    let facts = Facts { ledger: Ledger::new(vec![(key, account)]), ..Facts::default() };
+    let facts = Facts { ledger: Ledger::from_iter(vec![(key, account)]), ..Facts::default() };
     let thread = |tid, since| {
         let mut thread = test_holds::thread(tid, since);
         thread.held.event.budget = conf.id;

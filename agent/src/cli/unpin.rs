@@ -99,7 +99,8 @@ pub(super) fn run(dirs: &Dirs, args: &UnpinArgs) -> Result<Exit, Failure> {
 
 /// Writes down what is spent: taking the guard off and starting it again is no way to new budgets.
 fn keep_spent(dirs: &Dirs) -> Result<(), String> {
-    let (budgets, spent) = kernel::spent(&dirs.pin_dir).map_err(|error| error.to_string())?;
+    let (budgets, (accounts, tenants)) =
+        kernel::spent(&dirs.pin_dir).map_err(|error| error.to_string())?;
     if budgets.is_empty() {
         return Ok(());
     }
@@ -111,7 +112,8 @@ fn keep_spent(dirs: &Dirs) -> Result<(), String> {
     let mut known = Known::default();
     known.carried(&before);
     known.in_force(&budgets);
-    let mut document = Document::of(&boot_id, &known, spent, &mut name, now.boot_ns);
+    let accounts = accounts.into_iter().map(Ok::<_, String>);
+    let mut document = Document::of(&boot_id, &known, accounts, tenants, &mut name, now.boot_ns)?;
     // The kernel does not have what waits for its unit.
     document.windows.extend(before.into_iter().filter(|carried| carried.waits));
     document.write(&dirs.state_dir).map_err(|error| error.to_string())

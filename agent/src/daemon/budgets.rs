@@ -215,7 +215,7 @@ fn find(
     let mut known: Vec<Named> = Vec::new();
     let mut used_up: Vec<String> = Vec::new();
     for budget in &zone.budgets {
-        for &(id, _) in ledger.of(budget.id(&zone.name)) {
+        for id in ledger.actors(budget.id(&zone.name)) {
             let per = (id != OVERFLOW_ACTOR).then_some(budget.per);
             let word = match known.iter().find(|named| (named.per, named.id) == (per, id)) {
                 Some(named) => named.word.clone(),

@@ -107,7 +107,7 @@ fn wrong_actor_lists_the_others() {
         let _ = account.window.charge(&conf.limit, now.boot_ns, Mode::Enforce as u32, &cost);
         (AccountKey { budget: conf.id, actor }, account)
     };
-    let ledger = Ledger::new(vec![
+    let ledger = Ledger::from_iter(vec![
         account(Per::Unit, 5, 10),
         account(Per::Unit, 6, 1),
         account(Per::User, 5, 3),

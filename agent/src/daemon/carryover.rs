@@ -8,7 +8,7 @@ use tracing::{error, info, warn};
 use super::executor::Executor;
 use crate::carryover::{Carried, Document, Keeper, Known, Losses, Spender, merged, merged_losses};
 use crate::clock::Now;
-use crate::kernel::{KernelError, Started};
+use crate::kernel::Started;
 
 /// How often what is spent is looked at, and written if it has changed; nanoseconds.
 const SAVE_EVERY: u64 = 10_000_000_000;
@@ -86,7 +86,7 @@ impl Executor {
         };
         self.carryover.known.carried(&windows);
         let mut restored = 0;
-        for carried in windows {
+        for mut carried in windows {
             if carried.is_drained(now.boot_ns) {
                 continue;
             }
@@ -95,6 +95,7 @@ impl Executor {
             }
             // The overflow account is made when the budget is put in force.
             if !is_fresh || carried.spender == Spender::Overflow || !self.put_back(&carried, now) {
+                carried.waits = true;
                 self.carryover.waiting.push(carried);
             } else {
                 restored += 1;
@@ -155,9 +156,10 @@ impl Executor {
         };
         let Some(guard) = &mut self.guard else { return false };
         let key = AccountKey { budget: carried.budget, actor };
-        let merge = |own: &Window| merged(&carried.window, own, carried.window_ns, now.boot_ns);
+        let (window, tenants) = (carried.window.window(), carried.losses());
+        let merge = |own: &Window| merged(&window, own, carried.window_ns, now.boot_ns);
         let losses = |own: (&Window, &Losses), into: &Window| {
-            let before = (&carried.window, &carried.losses);
+            let before = (&window, &tenants);
             merged_losses(before, own, into, carried.window_ns, now.boot_ns)
         };
         match guard.carry_over(key, &merge, &losses) {
@@ -192,21 +194,15 @@ impl Executor {
             }
             name
         };
-        let read = || {
-            let spent = (guard.accounts()?, guard.tenant_spends()?);
-            Ok::<_, KernelError>((guard.budgets()?, spent))
+        let known = &mut self.carryover.known;
+        let mut read = || {
+            known.in_force(&guard.budgets()?);
+            let (accounts, tenants) = (guard.accounts(), guard.tenant_spends()?);
+            Document::of(&boot_id, known, accounts, tenants, &mut name, now.boot_ns)
         };
         match read() {
-            Ok((budgets, spent)) => {
-                self.carryover.known.in_force(&budgets);
-                let known = &self.carryover.known;
-                let mut document = Document::of(&boot_id, known, spent, &mut name, now.boot_ns);
-                document.windows.extend(
-                    self.carryover
-                        .waiting
-                        .iter()
-                        .map(|carried| Carried { waits: true, ..carried.clone() }),
-                );
+            Ok(mut document) => {
+                document.windows.extend_from_slice(&self.carryover.waiting);
                 Some(document)
             }
             Err(error) => {

@@ -38,7 +38,7 @@ use crate::kernel::{self, Claim, EventStream, Guard, KernelError};
 use crate::manifest::News;
 use crate::metrics::Metrics;
 use crate::notify::Notify;
-use crate::report::{self, Facts, Ledger, Question};
+use crate::report::{self, Facts, Question};
 use crate::roots::{Found, Listings, Mounts, RootProblem, Watch};
 use crate::text;
 use crate::units::Units;
@@ -648,7 +648,7 @@ impl Executor {
         facts.zone_counters = or_note(guard.zone_counters(), &mut errors);
         facts.marks_lost = or_note(guard.marks_lost(), &mut errors);
         facts.skipped_runs = or_note(guard.skipped_runs(), &mut errors);
-        facts.ledger = Ledger::new(or_note(guard.accounts(), &mut errors));
+        facts.ledger = or_note(guard.accounts().collect(), &mut errors);
         for error in &errors {
             warn!(%error, "the kernel's numbers cannot be read");
         }

@@ -11,7 +11,7 @@ use aya::maps::{HashMap as Hash, MapData, MapError};
 use super::{
     BPF_EXIST, BPF_F_LOCK, BPF_NOEXIST, boot_time_ns,
     error::KernelError,
-    maps::{Maps, entries},
+    maps::{Maps, each, entries},
 };
 
 /// As for tenants.
@@ -56,14 +56,18 @@ pub(super) fn collect(maps: &mut Maps) -> Result<usize, KernelError> {
     Ok(forgotten)
 }
 
-/// Every account, the overflow accounts among them. Each is read under its lock.
-pub(super) fn accounts(maps: &Maps) -> Result<Vec<(abi::AccountKey, abi::Account)>, KernelError> {
-    let mut accounts = entries(&maps.accounts, BPF_F_LOCK, "read the accounts")?;
-    let shared = entries(&maps.overflow, BPF_F_LOCK, "read the accounts")?;
-    accounts.extend(shared.into_iter().map(|(budget, account)| {
-        (abi::AccountKey { budget, actor: abi::OVERFLOW_ACTOR }, account)
-    }));
-    Ok(accounts)
+/// Every account, the overflow accounts among them, one after the other: all of them at once would
+/// be 27 MB. Each is read under its lock.
+pub(super) fn accounts(
+    maps: &Maps,
+) -> impl Iterator<Item = Result<(abi::AccountKey, abi::Account), KernelError>> {
+    const WHAT: &str = "read the accounts";
+    let shared = each(&maps.overflow, BPF_F_LOCK, WHAT).map(|row| {
+        row.map(|(budget, account)| {
+            (abi::AccountKey { budget, actor: abi::OVERFLOW_ACTOR }, account)
+        })
+    });
+    each(&maps.accounts, BPF_F_LOCK, WHAT).chain(shared)
 }
 
 /// What tenants have lost that do not count with their first file. An op may be adding to an entry
@@ -82,14 +86,15 @@ fn collect_tenants(
     now: u64,
 ) -> Result<(), KernelError> {
     let refused = |error| KernelError::refused("forget what tenants have lost", error);
-    let windows: HashMap<abi::AccountKey, abi::Window> =
-        accounts(maps)?.into_iter().map(|(key, account)| (key, account.window)).collect();
+    let time = |(key, account): (abi::AccountKey, abi::Account)| {
+        (key, limits.get(&key.budget).map(|limit| account.window.part_time(limit, now)))
+    };
+    let times: HashMap<_, _> = accounts(maps).map(|row| row.map(time)).collect::<Result<_, _>>()?;
     for (key, spend) in tenant_spends(maps)? {
         let account = abi::AccountKey { budget: key.budget, actor: key.actor };
-        let counts = windows.get(&account).is_some_and(|window| match limits.get(&key.budget) {
-            Some(limit) => spend.spent(window.part_time(limit, now)) != (0, 0),
-            None => true,
-        });
+        let counts = times
+            .get(&account)
+            .is_some_and(|time| time.is_none_or(|time| spend.spent(time) != (0, 0)));
         if !counts {
             maps.tenants.remove(&key).map_err(refused)?;
         }

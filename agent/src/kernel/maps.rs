@@ -144,16 +144,19 @@ pub(super) fn entries<K: aya::Pod, V: aya::Pod>(
     flags: u64,
     what: &'static str,
 ) -> Result<Vec<(K, V)>, KernelError> {
-    let mut entries = Vec::new();
-    for key in map.keys() {
-        let key = key.map_err(|error| KernelError::refused(what, error))?;
-        match map.get(&key, flags) {
-            Ok(value) => entries.push((key, value)),
-            Err(MapError::KeyNotFound) => {}
-            Err(error) => return Err(KernelError::refused(what, error)),
-        }
-    }
-    Ok(entries)
+    each(map, flags, what).collect()
+}
+
+/// The same, one entry after the other.
+pub(super) fn each<K: aya::Pod, V: aya::Pod>(
+    map: &HashMap<MapData, K, V>,
+    flags: u64,
+    what: &'static str,
+) -> impl Iterator<Item = Result<(K, V), KernelError>> {
+    map.keys().filter_map(move |key| match key.and_then(|key| Ok((key, map.get(&key, flags)?))) {
+        Err(MapError::KeyNotFound) => None,
+        row => Some(row.map_err(|error| KernelError::refused(what, error))),
+    })
 }
 
 /// A ring buffer.

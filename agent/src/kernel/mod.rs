@@ -261,7 +261,10 @@ pub fn spent(pin_dir: &Path) -> Result<Spent, KernelError> {
         return Ok(Spent::default());
     }
     let maps = Maps::open(&pins.maps)?;
-    Ok((maps.budgets()?, (collect::accounts(&maps)?, collect::tenant_spends(&maps)?)))
+    Ok((
+        maps.budgets()?,
+        (collect::accounts(&maps).collect::<Result<_, _>>()?, collect::tenant_spends(&maps)?),
+    ))
 }
 
 /// Every program of the guard that is pinned; none if none is.
@@ -453,7 +456,9 @@ impl Guard {
     }
 
     /// Every account, the overflow accounts among them. Each is read under its lock.
-    pub fn accounts(&self) -> Result<Vec<(abi::AccountKey, abi::Account)>, KernelError> {
+    pub fn accounts(
+        &self,
+    ) -> impl Iterator<Item = Result<(abi::AccountKey, abi::Account), KernelError>> {
         collect::accounts(&self.maps)
     }
 

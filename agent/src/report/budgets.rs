@@ -2,18 +2,36 @@
 
 use std::collections::HashMap;
 
-use holdfast_abi::{Account, AccountKey, Limit, Mode, OVERFLOW_ACTOR, Per, UNKNOWN_PLACE, Window};
+use holdfast_abi::{
+    Account, AccountKey, Limit, Mode, OVERFLOW_ACTOR, Per, Trip, UNKNOWN_PLACE, Window,
+};
 use holdfast_policy::{Budget, Zone};
 
 use crate::api::{AccountReport, Actor, BudgetAccounts, BudgetStatus, Cost, Side, Tripped, Until};
+use crate::carryover::Stored;
 use crate::clock::Now;
 use crate::report::Names;
 
 /// Every account, by budget.
 #[derive(Debug, Default)]
 pub(crate) struct Ledger {
-    by_budget: HashMap<u64, Vec<(u64, Window)>>,
+    by_budget: HashMap<u64, Vec<Entry>>,
     count: u64,
+}
+
+/// An account's window without what is empty in it: there can be very many.
+#[derive(Debug)]
+struct Entry {
+    actor: u64,
+    trip: Trip,
+    epoch: u32,
+    stored: Stored,
+}
+
+impl Entry {
+    fn window(&self) -> Window {
+        Window { trip: self.trip, epoch: self.epoch, ..self.stored.window() }
+    }
 }
 
 /// What one account, or the worst of several, has left. `None`: not limited.
@@ -27,34 +45,46 @@ pub(crate) struct Left {
     pub(crate) tenants: Option<Side>,
 }
 
-impl Ledger {
+impl FromIterator<(AccountKey, Account)> for Ledger {
     /// Sorts the kernel's accounts. The one that each budget keeps for the case that there is no room for more is
     /// nobody's until it is used.
-    pub(crate) fn new(accounts: Vec<(AccountKey, Account)>) -> Self {
+    fn from_iter<I: IntoIterator<Item = (AccountKey, Account)>>(accounts: I) -> Self {
         let mut ledger = Self::default();
-        for (key, account) in accounts {
-            if key.actor == OVERFLOW_ACTOR && account.window == Window::new() {
+        for (AccountKey { budget, actor }, Account { window, .. }) in accounts {
+            if actor == OVERFLOW_ACTOR && window == Window::new() {
                 continue;
             }
+            let (trip, epoch, stored) = (window.trip, window.epoch, Stored::of(&window));
+            let entry = Entry { actor, trip, epoch, stored };
             ledger.count += 1;
-            ledger.by_budget.entry(key.budget).or_default().push((key.actor, account.window));
+            ledger.by_budget.entry(budget).or_default().push(entry);
         }
         ledger
     }
+}
 
+impl Ledger {
     /// How many accounts there are.
     pub(crate) fn count(&self) -> u64 {
         self.count
     }
 
-    /// The accounts of one budget.
-    pub(crate) fn of(&self, budget: u64) -> &[(u64, Window)] {
+    fn entries(&self, budget: u64) -> &[Entry] {
         self.by_budget.get(&budget).map_or(&[], Vec::as_slice)
     }
 
+    /// The actors with an account of one budget.
+    pub(crate) fn actors(&self, budget: u64) -> impl Iterator<Item = u64> {
+        self.entries(budget).iter().map(|entry| entry.actor)
+    }
+
+    fn of(&self, budget: u64) -> impl Iterator<Item = (u64, Window)> {
+        self.entries(budget).iter().map(|entry| (entry.actor, entry.window()))
+    }
+
     /// One actor's account.
-    pub(crate) fn account(&self, budget: u64, actor: u64) -> Option<&Window> {
-        self.of(budget).iter().find(|(other, _)| *other == actor).map(|(_, window)| window)
+    pub(crate) fn account(&self, budget: u64, actor: u64) -> Option<Window> {
+        self.entries(budget).iter().find(|entry| entry.actor == actor).map(Entry::window)
     }
 
     /// On each limited side, the least that any actor has left.
@@ -62,7 +92,7 @@ impl Ledger {
         let conf = budget.conf(zone);
         let mut least = Left::of(&Window::new(), &conf.limit, now);
         for (_, window) in self.of(conf.id) {
-            let left = Left::of(window, &conf.limit, now);
+            let left = Left::of(&window, &conf.limit, now);
             least.files = min(least.files, left.files);
             least.bytes = min(least.bytes, left.bytes);
             least.tenants = min(least.tenants, left.tenants);
@@ -72,7 +102,7 @@ impl Ledger {
 
     /// How many actors are latched in one budget.
     pub(crate) fn tripped(&self, budget: &Budget, zone: &Zone, now: Now) -> u64 {
-        let accounts = self.of(budget.id(&zone.name)).iter();
+        let accounts = self.of(budget.id(&zone.name));
         accounts.filter(|(_, window)| latched(window, zone.mode, now)).count() as u64
     }
 
@@ -85,15 +115,13 @@ impl Ledger {
         unit: &mut dyn FnMut(u64) -> Option<String>,
     ) -> BudgetStatus {
         let conf = budget.conf(zone);
-        let accounts = self.of(conf.id);
-        let by_left =
-            |(_, window): &&(u64, Window)| Left::of(window, &conf.limit, now).millionths();
-        let tightest = accounts.iter().min_by_key(by_left);
-        let unspent = Window::new();
-        let left = Left::of(tightest.map_or(&unspent, |(_, window)| window), &conf.limit, now);
-        let tripped = accounts.iter().filter(|(_, window)| latched(window, zone.mode, now)).map(
+        let accounts = || self.of(conf.id);
+        let lefts = accounts().map(|(actor, window)| (actor, Left::of(&window, &conf.limit, now)));
+        let tightest = lefts.min_by_key(|(_, left)| left.millionths());
+        let left = tightest.map_or_else(|| Left::of(&Window::new(), &conf.limit, now), |of| of.1);
+        let tripped = accounts().filter(|(_, window)| latched(window, zone.mode, now)).map(
             |(actor, window)| Tripped {
-                actor: name(budget.per, *actor, unit),
+                actor: name(budget.per, actor, unit),
                 until: Until {
                     time: now.wall_at(window.latched_until),
                     time_ns: window.latched_until,
@@ -111,8 +139,8 @@ impl Ledger {
             files: left.files,
             bytes: left.bytes,
             tenants: left.tenants,
-            tightest: tightest.map(|(actor, _)| name(budget.per, *actor, unit)),
-            accounts: accounts.len() as u64,
+            tightest: tightest.map(|(actor, _)| name(budget.per, actor, unit)),
+            accounts: self.entries(conf.id).len() as u64,
             tripped,
         }
     }
@@ -128,19 +156,17 @@ impl Ledger {
         let conf = budget.conf(zone);
         let mut accounts: Vec<_> = self
             .of(conf.id)
-            .iter()
             .map(|(actor, window)| {
-                let is_latched = latched(window, zone.mode, now);
-                (is_latched, window.spent(&conf.limit, now.boot_ns), *actor, window)
+                let until = latched(&window, zone.mode, now).then_some(window.latched_until);
+                let left = Left::of(&window, &conf.limit, now).millionths();
+                ((until.is_none(), left, actor), until, window.spent(&conf.limit, now.boot_ns))
             })
-            .filter(|(is_latched, spent, ..)| *is_latched || *spent != (0, 0, 0))
+            .filter(|(_, until, spent)| until.is_some() || *spent != (0, 0, 0))
             .collect();
-        accounts.sort_by_key(|(is_latched, _, actor, window)| {
-            (!is_latched, Left::of(window, &conf.limit, now).millionths(), *actor)
-        });
-        let accounts = accounts.into_iter().map(|(is_latched, spent, actor, window)| {
+        accounts.sort_by_key(|(order, ..)| *order);
+        let accounts = accounts.into_iter().map(|((_, _, actor), until, spent)| {
             let word = word(budget.per, actor, names);
-            let until = is_latched.then(|| super::until(window.latched_until, now));
+            let until = until.map(|until| super::until(until, now));
             let reset = until.is_some().then(|| {
                 let words = ["holdfast", "budget", "reset", "--zone", zone.name.as_str()];
                 let actor = ["--actor", word.as_str(), "--reason"];
@@ -174,7 +200,7 @@ impl Ledger {
     pub(crate) fn is_used_up(&self, budget: &Budget, zone: &Zone, actor: u64, now: Now) -> bool {
         let conf = budget.conf(zone);
         self.account(conf.id, actor).is_some_and(|window| {
-            let left = Left::of(window, &conf.limit, now);
+            let left = Left::of(&window, &conf.limit, now);
             let sides = [left.files, left.bytes, left.tenants];
             window.has_tripped(&conf.limit, now.boot_ns)
                 || sides.into_iter().flatten().any(|side| side.left == 0)
@@ -293,7 +319,7 @@ mod tests {
         let limit = budget.conf(zone).limit;
         let cost = Cost { files: 2, bytes: 0, tenant: 0 };
         spent.window.charge(&limit, NOW.boot_ns, Mode::Enforce as u32, &cost).unwrap_err();
-        let ledger = Ledger::new(vec![(key, spent)]);
+        let ledger = Ledger::from_iter([(key, spent)]);
         let after = |seconds: u64| Now { boot_ns: NOW.boot_ns + seconds * 1_000_000_000, ..NOW };
         assert!(ledger.is_used_up(budget, zone, 3, after(599)));
         assert!(!ledger.is_used_up(budget, zone, 3, after(640)));
@@ -310,7 +336,7 @@ mod tests {
             (key(2), account(zone, 1, 900)),
             (key(3), account(zone, 11, 0)),
         ];
-        let ledger = Ledger::new(accounts);
+        let ledger = Ledger::from_iter(accounts);
         let status = ledger.status(&zone.budgets[0], zone, NOW, &mut |_| None);
         assert_eq!(status.tightest.unwrap().name, "user 2");
         assert_eq!(status.files, Some(Side { left: 9, limit: 10 }));

@@ -136,16 +136,15 @@ fn removal(
 }
 
 fn zone_budgets(zone: &Zone, question: &Question, ledger: &Ledger, now: Now) -> Vec<ExplainBudget> {
-    let unspent = Window::new();
     let budget = |budget: &holdfast_policy::Budget| {
         let conf = budget.conf(zone);
         let window =
-            ledger.account(conf.id, actor(budget.per, &question.caller)).unwrap_or(&unspent);
-        let (left, mode) = (Left::of(window, &conf.limit, now), zone.mode);
+            ledger.account(conf.id, actor(budget.per, &question.caller)).unwrap_or_default();
+        let (left, mode) = (Left::of(&window, &conf.limit, now), zone.mode);
         // Of a budget that leaves the caller out only the limit of tenants holds.
         let is_whole = budget.who.mask() & who_mask(&question.caller) != 0;
         let latched = if is_whole {
-            budgets::latched(window, mode, now)
+            budgets::latched(&window, mode, now)
         } else {
             budget.tenants.is_some() && window.latches_tenants(now.boot_ns, mode as u32)
         };
@@ -171,7 +170,7 @@ fn accounts(zone: &Zone, question: &Question, ledger: &Ledger) -> HashMap<Accoun
         budget: budget.id(&zone.name),
         actor: actor(budget.per, &question.caller),
     });
-    keys.filter_map(|key| ledger.account(key.budget, key.actor).map(|window| (key, *window)))
+    keys.filter_map(|key| ledger.account(key.budget, key.actor).map(|window| (key, window)))
         .collect()
 }
 
@@ -243,7 +242,7 @@ mod tests {
         }
         let account =
             Account { lock: Default::default(), suppressed: 0, event_second: 0, events: 0, window };
-        Ledger::new(vec![(AccountKey { budget: conf.id, actor: 7 }, account)])
+        Ledger::from_iter([(AccountKey { budget: conf.id, actor: 7 }, account)])
     }
 
     fn up() -> GuardReport {
@@ -284,7 +283,7 @@ mod tests {
         lose(4, 3);
         lose(5, 2);
         let account = Account { window: model.accounts[&key], ..Account::new() };
-        let ledger = Ledger::new(vec![(key, account)]);
+        let ledger = Ledger::from_iter([(key, account)]);
         let asked = |spends| {
             let question = Question { spends, ..question("owners", ONE) };
             explanation(question, &policy, &ledger, &up(), NOW)

@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
-use holdfast_abi as abi;
 use holdfast_policy::{Budget, Zone};
 
 use super::{Ledger, Left, event};
@@ -97,10 +96,9 @@ fn hold(
 /// What the actor has spent of the budget that refused.
 fn spent(budget: &Budget, actor: u64, zone: &Zone, ledger: &Ledger, now: Now) -> HoldBudget {
     let conf = budget.conf(zone);
-    let unspent = abi::Window::new();
-    let window = ledger.account(conf.id, actor).unwrap_or(&unspent);
+    let window = ledger.account(conf.id, actor).unwrap_or_default();
     let (files, bytes, _) = window.spent(&conf.limit, now.boot_ns);
-    let left = Left::of(window, &conf.limit, now);
+    let left = Left::of(&window, &conf.limit, now);
     HoldBudget {
         label: budget.label(),
         spent: Cost { files, bytes },

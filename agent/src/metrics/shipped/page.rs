@@ -90,7 +90,7 @@ fn facts(turn: u64) -> Facts {
         }],
         counters: counters.collect(),
         zone_counters: vec![(SLOT, counts)],
-        ledger: Ledger::new(vec![(AccountKey { budget: conf.id, actor: 7 }, account)]),
+        ledger: Ledger::from_iter(vec![(AccountKey { budget: conf.id, actor: 7 }, account)]),
         manifest: Some(ManifestFacts::default()),
         webhook: Some((1, 0)),
         skipped_runs: vec![("hf_unlink", turn)],
