@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::Read;
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::PathBuf;
 use std::process::{Child, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
@@ -9,6 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use rustix::process::Signal;
 
 use super::accel::Accel;
 use super::initramfs::Task;
@@ -23,8 +25,8 @@ const ROOM: Duration = Duration::from_secs(2);
 /// After its last word the guest gets this long to switch itself off.
 const GRACE: Duration = Duration::from_secs(4);
 
-/// A guest that has not come up after so long never will: on a busy machine the emulator's timers can be so late while the kernel measures
-/// them that no timer of a processor ever fires.
+/// A guest that has not come up after so long never will: on a busy machine the emulator's timers
+/// can be so late while the kernel measures them that no timer of a processor ever fires.
 const COMES_UP: Duration = Duration::from_secs(240);
 /// So often it is switched off and on again.
 const TRIES: u32 = 3;
@@ -164,7 +166,10 @@ impl Watch {
                 Err(RecvTimeoutError::Disconnected) => thread::sleep(POLL),
             }
             self.read_log()?;
-            if child.try_wait()?.is_some() {
+            if let Some(status) = child.try_wait()? {
+                // The emulator has failed by itself, before anything of the guest's was run.
+                let is_abort = status.signal() == Some(Signal::ABORT.as_raw());
+                self.is_stuck = is_abort && self.tries_again();
                 break;
             }
             if self.room_seen.elapsed() > ROOM {
@@ -177,9 +182,7 @@ impl Watch {
                 child.wait()?;
                 break;
             }
-            let late = !self.is_up && self.end.is_none() && self.switched_on.elapsed() > COMES_UP;
-            if late && self.tries + 1 < TRIES {
-                self.tries += 1;
+            if self.switched_on.elapsed() > COMES_UP && self.tries_again() {
                 self.is_stuck = true;
                 child.kill()?;
                 child.wait()?;
@@ -203,6 +206,13 @@ impl Watch {
             }
         }
         self.read_log()
+    }
+
+    /// Whether a guest that does not come up is switched on again.
+    fn tries_again(&mut self) -> bool {
+        let again = !self.is_up && self.end.is_none() && self.tries + 1 < TRIES;
+        self.tries += u32::from(again);
+        again
     }
 
     fn control(&mut self, line: &str) {
