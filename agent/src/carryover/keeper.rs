@@ -59,13 +59,14 @@ impl Keeper {
                 work.busy = true;
                 let is_last = work.last;
                 drop(work);
-                let is_new = is_last || written.is_none_or(|before| next.is_news(before));
+                let gist = next.gist();
+                let is_new = is_last || written.is_none_or(|before| next.is_news(gist, before));
                 let outcome = if is_new { next.write(&state_dir) } else { Ok(()) };
                 let mut work = own.lock();
                 work.busy = false;
                 work.error = outcome.as_ref().err().map(ToString::to_string);
                 match outcome {
-                    Ok(()) if is_new => written = Some(next.gist()),
+                    Ok(()) if is_new => written = Some(gist),
                     Ok(()) => {}
                     Err(_) => written = None,
                 }
@@ -109,11 +110,10 @@ impl Document {
         (hasher.finish(), self.boot_ns)
     }
 
-    /// Whether it says more than the one with this gist.
-    fn is_news(&self, before: (u64, u64)) -> bool {
-        let (windows, boot_ns) = self.gist();
-        let is_old = boot_ns.saturating_sub(before.1) >= REFRESH;
-        windows != before.0 || (is_old && !self.windows.is_empty())
+    /// Whether it, of this gist, says more than the one of the gist `before`.
+    fn is_news(&self, gist: (u64, u64), before: (u64, u64)) -> bool {
+        let is_old = gist.1.saturating_sub(before.1) >= REFRESH;
+        gist.0 != before.0 || (is_old && !self.windows.is_empty())
     }
 }
 
@@ -130,14 +130,14 @@ mod tests {
     #[test]
     fn unchanged_spending_is_no_news() {
         let first = super::super::tests::document();
-        let gist = first.gist();
+        let is_news = |next: &Document, before: &Document| next.is_news(next.gist(), before.gist());
         let later = |after| Document { boot_ns: first.boot_ns + after, ..first.clone() };
-        assert!(!later(REFRESH - 1).is_news(gist));
-        assert!(later(REFRESH).is_news(gist));
+        assert!(!is_news(&later(REFRESH - 1), &first));
+        assert!(is_news(&later(REFRESH), &first));
         let mut more = later(1);
         more.windows[1].window.carry(1);
-        assert!(more.is_news(gist));
-        assert!(!document(REFRESH).is_news(document(0).gist()), "of nobody");
+        assert!(is_news(&more, &first));
+        assert!(!is_news(&document(REFRESH), &document(0)), "of nobody");
     }
 
     /// The last document is on the disk once the keeper has finished, and a failure is told.

@@ -156,8 +156,8 @@ impl Document {
                 Per::User => Spender::User(u32::try_from(key.actor).ok()?),
                 Per::Zone => Spender::Zone,
             };
-            let losses = losses.iter();
             let losses = losses
+                .iter()
                 .map(|(tenant, spend)| (*tenant, store(&window, window_ns, boot_ns, spend)))
                 .filter(|(_, stored)| !stored.is_empty())
                 .collect();
