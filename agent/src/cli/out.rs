@@ -1,6 +1,6 @@
 //! Printing: to a terminal, a pipe or a file, without ever panicking because the reader went away.
 
-use std::io::{self, Write as _};
+use std::io::{self, BufWriter, Write as _};
 use std::path::Path;
 
 use serde::Serialize;
@@ -23,7 +23,19 @@ pub(super) fn text(text: &str) -> io::Result<()> {
 
 /// Prints a document as JSON that people can read, too.
 pub(super) fn json(document: &impl Serialize) -> io::Result<()> {
-    text(&serde_json::to_string_pretty(document)?)
+    let mut out = BufWriter::new(io::stdout().lock());
+    serde_json::to_writer_pretty(&mut out, document)?;
+    out.write_all(b"\n")?;
+    out.flush()
+}
+
+/// Prints lines that are made one by one, each with its newline.
+pub(super) fn lines(lines: impl Iterator<Item = String>) -> io::Result<()> {
+    let mut out = BufWriter::new(io::stdout().lock());
+    for line in lines {
+        out.write_all(line.as_bytes())?;
+    }
+    out.flush()
 }
 
 /// Says why a command failed, and passes its status on.
@@ -119,21 +131,27 @@ pub(super) fn sides(files: Option<Side>, bytes: Option<Side>, tenants: Option<Si
 
 /// Columns, each as wide as its widest cell, two blanks apart.
 pub(super) fn table(rows: &[Vec<String>], indent: usize) -> String {
-    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
-    let cell_width =
-        |row: &Vec<String>, column: usize| row.get(column).map_or(0, |cell| cell.chars().count());
-    let widths: Vec<usize> = (0..columns)
-        .map(|column| rows.iter().map(|row| cell_width(row, column)).max().unwrap_or(0))
-        .collect();
-    let mut lines = String::new();
-    for row in rows {
-        let cells: Vec<String> =
-            row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
-        lines.push_str(&" ".repeat(indent));
-        lines.push_str(cells.join("  ").trim_end());
-        lines.push('\n');
+    table_lines(rows.iter(), indent).collect()
+}
+
+/// The same, line by line. Rows are made twice, so that they need not all be kept.
+pub(super) fn table_lines<R: AsRef<[String]>>(
+    rows: impl Iterator<Item = R> + Clone,
+    indent: usize,
+) -> impl Iterator<Item = String> {
+    let mut widths = Vec::new();
+    for row in rows.clone() {
+        let row = row.as_ref();
+        widths.resize(widths.len().max(row.len()), 0);
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = cell.chars().count().max(*width);
+        }
     }
-    lines
+    rows.map(move |row| {
+        let cells = row.as_ref().iter().zip(&widths);
+        let cells: Vec<String> = cells.map(|(cell, width)| format!("{cell:<width$}")).collect();
+        format!("{:indent$}{}\n", "", cells.join("  ").trim_end())
+    })
 }
 
 #[cfg(test)]

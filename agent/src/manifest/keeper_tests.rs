@@ -133,7 +133,7 @@ fn a_root_that_left_its_path_has_its_name_also_after_the_agent_was_started_anew(
         next.asked(after(second * 1000)).unwrap();
     }
     let root = |line: &Line| match line {
-        Line::Gone(record) => Some(record.place.root.clone()),
+        Line::Gone(record) => Some(record.dir.place.root.clone()),
         _ => None,
     };
     let roots: Vec<_> = lines(dir.path()).iter().filter_map(root).collect();
@@ -180,7 +180,7 @@ fn what_is_missing_of_a_zone_that_is_gone_is_said_too() {
 
 fn times(dir: &std::path::Path) -> Vec<u64> {
     let time = |line: &Line| match line {
-        Line::Gone(record) => Some(record.time_ns),
+        Line::Gone(record) => Some(record.file.time_ns),
         _ => None,
     };
     lines(dir).iter().filter_map(time).collect()
@@ -283,7 +283,7 @@ fn batches_end_with_segments() {
     let mut read = Vec::new();
     let found = Records::read(dir.path(), &mut |line| {
         if let Line::Gone(record) = line {
-            read.push((record.inode - 1_000_000, record.place.path.shown(), record.actor.pid));
+            read.push((record.file.inode - 1_000_000, record.path().shown(), record.actor.pid));
         }
     });
     assert_eq!(found.unwrap().unreadable, 0);

@@ -4,9 +4,10 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use holdfast_abi::{self as abi, Op};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{Name, Place};
 use crate::clock::rfc3339;
@@ -82,8 +83,8 @@ pub(crate) enum Line {
 }
 
 /// One op that destroyed something, as it is in a segment: at most 160 bytes with an ordinary name.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct FileLine {
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct FileLine {
     /// Number of its [`Line::Dir`].
     #[serde(rename = "d")]
     pub(super) dir: u32,
@@ -92,31 +93,33 @@ pub(super) struct FileLine {
     pub(super) actor: u32,
     /// Boot-time nanoseconds.
     #[serde(rename = "t")]
-    pub(super) time_ns: u64,
+    pub(crate) time_ns: u64,
     /// An [`abi::Op`]; `remove` if absent.
-    #[serde(rename = "o", default = "remove", skip_serializing_if = "is_remove")]
-    op: Cow<'static, str>,
+    #[serde(rename = "o", default = "remove", deserialize_with = "op")]
+    #[serde(skip_serializing_if = "is_remove")]
+    pub(crate) op: Cow<'static, str>,
     /// Below the directory; empty for that directory itself.
     #[serde(rename = "n")]
     pub(super) name: Name,
     /// Inode number.
     #[serde(rename = "i")]
-    inode: u64,
-    /// As in [`Record`]; 1 if absent.
+    pub(super) inode: u64,
+    /// 0 if it only went to another tenant; 1 if absent.
     #[serde(rename = "f", default = "one", skip_serializing_if = "is_one")]
-    files: u64,
+    pub(crate) files: u64,
     /// Bytes.
     #[serde(rename = "b")]
-    bytes: u64,
-    /// As in [`Record`].
+    pub(crate) bytes: u64,
+    /// It went over a budget in a zone that observes.
     #[serde(rename = "over", default, skip_serializing_if = "is_false")]
-    over_budget: bool,
-    /// As in [`Record`].
+    pub(crate) over_budget: bool,
+    /// Nobody saw how the call ended: it may have failed.
     #[serde(default, skip_serializing_if = "is_false")]
-    unseen: bool,
-    /// As in [`Record`].
+    pub(crate) unseen: bool,
+    /// The call failed after all: this takes the record back that is the same otherwise. Readers
+    /// are shown neither.
     #[serde(default, skip_serializing_if = "is_false")]
-    undone: bool,
+    pub(super) undone: bool,
 }
 
 /// How every [`FileLine`] begins, and no [`Line`].
@@ -139,42 +142,17 @@ impl FileLine {
             undone: head.flags & abi::GONE_UNDONE != 0,
         }
     }
-
-    /// All there is to say of it. `clock`: as in [`Line::Clock`].
-    pub(super) fn record(self, dir: &Dir, actor: &Actor, clock: i64) -> Record {
-        let path = match (&dir.place.path, self.name) {
-            (dir, name) if name.0.is_empty() => dir.clone(),
-            (dir, name) if dir.0.is_empty() => name,
-            (dir, name) => Name([&dir.0[..], &name.0].join(&b'/')),
-        };
-        Record {
-            time: rfc3339(wall_ns(self.time_ns, clock)),
-            place: Place { path, ..dir.place.clone() },
-            kind: kind(dir.mode),
-            mode: format!("{:04o}", dir.mode & 0o7777),
-            inode: self.inode,
-            owner: dir.owner,
-            op: self.op,
-            files: self.files,
-            bytes: self.bytes,
-            actor: actor.clone(),
-            over_budget: self.over_budget,
-            unseen: self.unseen,
-            undone: self.undone,
-            time_ns: self.time_ns,
-        }
-    }
 }
 
 /// Files of one directory that have the same owner and mode. A directory with others has several.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Dir {
     /// The directory; the file itself where nothing else can share the line.
-    pub(super) place: Place,
+    pub(crate) place: Place,
     /// `i_mode` of the files: type and permissions.
-    pub(super) mode: u16,
+    pub(crate) mode: u16,
     /// User they belonged to.
-    pub(super) owner: u32,
+    pub(crate) owner: u32,
 }
 
 /// Nanoseconds since 1970 of a boot time.
@@ -222,43 +200,16 @@ impl Actor {
     }
 }
 
-/// One op that destroyed something, for readers.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+/// One op that destroyed something, for readers. A million fit into the memory of a small host.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Record {
-    /// RFC 3339, in UTC.
-    pub(crate) time: String,
-    /// Where it was.
-    #[serde(flatten)]
-    pub(crate) place: Place,
-    /// `file`, `directory`, `symlink` or `special`.
-    pub(crate) kind: &'static str,
-    /// Permissions in octal.
-    pub(crate) mode: String,
-    /// Inode number.
-    pub(crate) inode: u64,
-    /// User it belonged to.
-    pub(crate) owner: u32,
-    /// An [`abi::Op`].
-    pub(crate) op: Cow<'static, str>,
-    /// 0 if it only went to another tenant.
-    pub(crate) files: u64,
-    /// Bytes.
-    pub(crate) bytes: u64,
+    pub(crate) file: FileLine,
+    /// What it shares with other files of the directory.
+    pub(crate) dir: Arc<Dir>,
     /// Who did it.
-    #[serde(flatten)]
-    pub(crate) actor: Actor,
-    /// It went over a budget in a zone that observes.
-    #[serde(skip_serializing_if = "is_false")]
-    pub(crate) over_budget: bool,
-    /// Nobody saw how the call ended: it may have failed.
-    #[serde(skip_serializing_if = "is_false")]
-    pub(crate) unseen: bool,
-    /// The call failed after all: this takes the record back that is the same otherwise. Readers
-    /// are shown neither.
-    #[serde(skip)]
-    pub(crate) undone: bool,
-    /// Boot-time nanoseconds.
-    pub(crate) time_ns: u64,
+    pub(crate) actor: Arc<Actor>,
+    /// As in [`Line::Clock`].
+    pub(crate) clock: i64,
 }
 
 /// What makes a record one of a kind in one boot: time, thread and op.
@@ -266,7 +217,76 @@ pub(super) type Key = (u64, u32, Cow<'static, str>);
 
 impl Record {
     pub(super) fn key(&self) -> Key {
-        (self.time_ns, self.actor.tid, self.op.clone())
+        (self.file.time_ns, self.actor.tid, self.file.op.clone())
+    }
+
+    /// RFC 3339, in UTC.
+    pub(crate) fn time(&self) -> String {
+        rfc3339(wall_ns(self.file.time_ns, self.clock))
+    }
+
+    /// Its whole path, as in [`Place`].
+    pub(crate) fn path(&self) -> Name {
+        Name(self.path_parts().concat())
+    }
+
+    /// The same in parts: the directory, a slash unless one of both is empty, and the name.
+    pub(crate) fn path_parts(&self) -> [&[u8]; 3] {
+        let (dir, name) = (&self.dir.place.path.0, &self.file.name.0);
+        let slash: &[u8] = if dir.is_empty() || name.is_empty() { b"" } else { b"/" };
+        [dir, slash, name]
+    }
+
+    /// `file`, `directory`, `symlink` or `special`.
+    pub(crate) fn kind(&self) -> &'static str {
+        match self.dir.mode & 0o170_000 {
+            0o100_000 => "file",
+            0o040_000 => "directory",
+            0o120_000 => "symlink",
+            _ => "special",
+        }
+    }
+}
+
+impl Serialize for Record {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct Shown<'a> {
+            time: String,
+            #[serde(flatten)]
+            place: Place,
+            kind: &'static str,
+            mode: String,
+            inode: u64,
+            owner: u32,
+            op: &'a str,
+            files: u64,
+            bytes: u64,
+            #[serde(flatten)]
+            actor: &'a Actor,
+            #[serde(skip_serializing_if = "is_false")]
+            over_budget: bool,
+            #[serde(skip_serializing_if = "is_false")]
+            unseen: bool,
+            time_ns: u64,
+        }
+        let (file, dir) = (&self.file, &self.dir);
+        Shown {
+            time: self.time(),
+            place: Place { path: self.path(), ..dir.place.clone() },
+            kind: self.kind(),
+            mode: format!("{:04o}", dir.mode & 0o7777),
+            inode: file.inode,
+            owner: dir.owner,
+            op: &file.op,
+            files: file.files,
+            bytes: file.bytes,
+            actor: &self.actor,
+            over_budget: file.over_budget,
+            unseen: file.unseen,
+            time_ns: file.time_ns,
+        }
+        .serialize(serializer)
     }
 }
 
@@ -328,16 +348,6 @@ pub(crate) fn absolute(root: &Name, below: &Name) -> Vec<u8> {
     path
 }
 
-/// The type of file in an `i_mode`.
-fn kind(mode: u16) -> &'static str {
-    match mode & 0o170_000 {
-        0o100_000 => "file",
-        0o040_000 => "directory",
-        0o120_000 => "symlink",
-        _ => "special",
-    }
-}
-
 pub(super) fn is_false(flag: &bool) -> bool {
     !flag
 }
@@ -362,11 +372,17 @@ const fn remove() -> Cow<'static, str> {
     Cow::Borrowed(Op::Remove.word())
 }
 
+/// Takes no memory for a word that is known.
+fn op<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Cow<'static, str>, D::Error> {
+    let word = String::deserialize(deserializer)?;
+    Ok(Op::from_word(&word).map_or_else(|| word.into(), |op| op.word().into()))
+}
+
 #[cfg(test)]
 pub(crate) mod tests {
     use super::super::RootName;
     use super::*;
-    use crate::clock::{Now, parse_rfc3339_millis};
+    use crate::clock::Now;
     use crate::kernel::Gone;
 
     pub(crate) const NOW: Now = Now { boot_ns: 5_000_000_000, wall_ns: 1_340_150_400_000_000_000 };
@@ -422,13 +438,30 @@ pub(crate) mod tests {
         Actor::of(gone.head, "/u".into(), None)
     }
 
+    impl Record {
+        pub(crate) fn dir_mut(&mut self) -> &mut Dir {
+            Arc::make_mut(&mut self.dir)
+        }
+
+        pub(crate) fn actor_mut(&mut self) -> &mut Actor {
+            Arc::make_mut(&mut self.actor)
+        }
+    }
+
+    pub(crate) fn record(gone: &Gone<'_>) -> Record {
+        let file = FileLine::of(gone.head, 0, 0, Name::default());
+        Record { file, dir: dir(gone).into(), actor: actor(gone).into(), clock: CLOCK }
+    }
+
     pub(crate) fn example(tenant: &str, path: &[u8], n: u64) -> Record {
-        let below = if path.is_empty() { vec![] } else { [path, b"\0"].concat() };
-        let names = [below.as_slice(), tenant.as_bytes(), b"\0"].concat();
         let head = abi::Destroyed { time_ns: n, ..head() };
-        let gone = Gone { head: &head, names: &names, tenant: b"" };
-        let (dir, file) = (dir(&gone), FileLine::of(&head, 0, 0, Name::default()));
-        file.record(&dir, &actor(&gone), CLOCK)
+        let names = [tenant.as_bytes(), b"\0"].concat();
+        let mut record = record(&Gone { head: &head, names: &names, tenant: b"" });
+        let name = path.rsplit(|&byte| byte == b'/').next().unwrap_or_default();
+        let above = path[..path.len() - name.len()].strip_suffix(b"/").unwrap_or_default();
+        record.dir_mut().place.path = above.into();
+        record.file.name = name.into();
+        record
     }
 
     /// Lines as they are in a segment, each record with a directory and an actor of its own.
@@ -440,44 +473,62 @@ pub(crate) mod tests {
                 put(serde_json::to_string(&line));
                 continue;
             };
-            let millis = parse_rfc3339_millis(&record.time).unwrap();
-            let clock = (millis * 1_000_000).checked_sub_unsigned(record.time_ns).unwrap();
-            let kinds = [("file", 0o100_000), ("directory", 0o040_000), ("symlink", 0o120_000)];
-            let kind = kinds.iter().find(|(kind, _)| *kind == record.kind).map_or(0, |kind| kind.1);
-            let mode = kind | u16::from_str_radix(&record.mode, 8).unwrap();
-            let dir = Dir { place: record.place, mode, owner: record.owner };
-            let file = FileLine {
-                dir: n,
-                actor: n,
-                time_ns: record.time_ns,
-                op: record.op,
-                name: Name::default(),
-                inode: record.inode,
-                files: record.files,
-                bytes: record.bytes,
-                over_budget: record.over_budget,
-                unseen: record.unseen,
-                undone: record.undone,
-            };
-            for line in [Line::Clock(clock), Line::Dir(n, dir), Line::Actor(n, record.actor)] {
+            let Record { file, dir, actor, clock } = *record;
+            let (dir, actor) = (Arc::unwrap_or_clone(dir), Arc::unwrap_or_clone(actor));
+            for line in [Line::Clock(clock), Line::Dir(n, dir), Line::Actor(n, actor)] {
                 put(serde_json::to_string(&line));
             }
-            put(serde_json::to_string(&file));
+            put(serde_json::to_string(&FileLine { dir: n, actor: n, ..file }));
         }
         text
     }
 
+    /// Programs read this: `holdfast manifest --json`.
     #[test]
-    fn a_record_says_everything() {
-        let record = example("alice", b"a\xff\n", 4_000_000_000);
-        assert_eq!(record.time, "2012-06-19T23:59:59.000Z");
-        assert_eq!((record.kind, record.mode.as_str(), record.owner), ("file", "0640", 1000));
-        assert_eq!((&*record.op, record.actor.comm.0.as_slice()), ("remove", &b"rm"[..]));
-        let (root, tenant) = (record.place.root.clone(), record.place.tenant.clone());
-        let (root, tenant) = (root.unwrap(), tenant.unwrap());
+    fn json_of_a_record_is_stable() {
+        let mut record = example("alice", b"d/a\xff\n", 4_000_000_000);
+        assert_eq!(
+            serde_json::to_string(&record).unwrap(),
+            r#"{"time":"2012-06-19T23:59:59.000Z","zone":"z","root":"/srv","tenant":"alice","#
+                .to_owned()
+                + r#""tenant_inode":7,"path":{"hex":"642f61ff0a"},"kind":"file","mode":"0640","#
+                + r#""inode":99,"owner":1000,"op":"remove","files":1,"bytes":12,"unit":"/u","#
+                + r#""unit_id":5,"uid":0,"pid":100,"tid":101,"comm":"rm","over_budget":true,"#
+                + r#""time_ns":4000000000}"#
+        );
+        record.dir_mut().place = Place { zone: "z".into(), cut: true, ..Place::default() };
+        record.dir_mut().mode = 0o041_777;
+        (record.actor_mut().login_uid, record.actor_mut().allowance) = (Some(3), Some("C".into()));
+        let (op, name) = ("move_out".into(), b"f"[..].into());
+        record.file =
+            FileLine { op, name, over_budget: false, unseen: true, undone: true, ..record.file };
+        assert_eq!(
+            serde_json::to_string(&record).unwrap(),
+            r#"{"time":"2012-06-19T23:59:59.000Z","zone":"z","tenant_inode":0,"path":"f","#
+                .to_owned()
+                + r#""cut":true,"kind":"directory","mode":"1777","inode":99,"owner":1000,"#
+                + r#""op":"move_out","files":1,"bytes":12,"unit":"/u","unit_id":5,"uid":0,"#
+                + r#""login_uid":3,"pid":100,"tid":101,"comm":"rm","allowance":"C","#
+                + r#""unseen":true,"time_ns":4000000000}"#
+        );
+    }
+
+    #[test]
+    fn path_is_the_files_own() {
+        let path = |dir: &[u8], name: &[u8]| {
+            let mut record = example("alice", name, 1);
+            record.dir_mut().place.path = dir.into();
+            record.path().0
+        };
+        assert_eq!(path(b"a/b", b"c"), b"a/b/c");
+        assert_eq!((path(b"", b"c"), path(b"a/b", b"")), (b"c".to_vec(), b"a/b".to_vec()));
+        assert_eq!(path(b"", b""), b"");
+    }
+
+    #[test]
+    fn absolute_paths_start_at_the_root() {
+        let (root, tenant) = (b"/srv"[..].into(), b"alice"[..].into());
         assert_eq!(absolute(&root, &tenant), b"/srv/alice");
         assert_eq!(absolute(&root, &Name::default()), b"/srv");
-        assert!(record.over_budget && !record.unseen && !record.place.cut);
-        assert_eq!((record.actor.login_uid, record.place.path.0), (None, b"a\xff\n".to_vec()));
     }
 }

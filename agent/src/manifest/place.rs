@@ -24,8 +24,8 @@ pub(crate) struct Place {
     /// Inode number of the tenant's directory; 0 above all tenants.
     pub(crate) tenant_inode: u64,
     /// From the tenant's directory, or from the root above all tenants; empty for that directory
-    /// itself.
-    pub(crate) path: Name,
+    /// itself. In a [`super::line::Dir`] it is the directory's: see [`super::Record::path`].
+    pub(super) path: Name,
     /// The start of `path` is missing.
     #[serde(default, skip_serializing_if = "super::line::is_false")]
     pub(crate) cut: bool,

@@ -59,7 +59,7 @@ impl Records {
                 }
                 match &line {
                     Line::Gone(record)
-                        if record.undone || taken_back.remove(&record.key()).is_some() => {}
+                        if record.file.undone || taken_back.remove(&record.key()).is_some() => {}
                     _ => visit(line),
                 }
             });

@@ -4,12 +4,13 @@ use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File};
 use std::io::{self, BufRead as _, BufReader, Read as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use memchr::memmem;
 use ring::digest::{Context, SHA256};
 use serde::Serialize;
 
-use super::line::{Actor, Dir, FILE, FileLine, Key, Line, VERSION};
+use super::line::{Actor, Dir, FILE, FileLine, Key, Line, Record, VERSION};
 use crate::text;
 
 /// A segment that is closed: nothing in it changes any more.
@@ -129,7 +130,9 @@ pub(super) fn taken_back(path: &Path) -> io::Result<Vec<(Key, Line)>> {
     // They are rare: most files are not looked through any further.
     if memmem::find(&fs::read(path)?, br#""undone":true"#).is_some() {
         scan(path, &mut |line| match line {
-            Line::Gone(record) if record.undone => found.push((record.key(), Line::Gone(record))),
+            Line::Gone(record) if record.file.undone => {
+                found.push((record.key(), Line::Gone(record)))
+            }
             _ => {}
         })?;
     }
@@ -166,8 +169,8 @@ pub(super) fn scan(path: &Path, visit: &mut dyn FnMut(Line)) -> io::Result<Scan>
 /// What lines before the one that is read have explained.
 #[derive(Default)]
 struct Explained {
-    dirs: HashMap<u32, Dir>,
-    actors: HashMap<u32, Actor>,
+    dirs: HashMap<u32, Arc<Dir>>,
+    actors: HashMap<u32, Arc<Actor>>,
     clock: Option<i64>,
 }
 
@@ -176,13 +179,16 @@ impl Explained {
         if bytes.starts_with(FILE) {
             let file: FileLine = serde_json::from_slice(bytes).ok()?;
             let (dir, actor) = (self.dirs.get(&file.dir)?, self.actors.get(&file.actor)?);
-            return Some(Line::Gone(Box::new(file.record(dir, actor, self.clock?))));
+            let (dir, actor, clock) = (dir.clone(), actor.clone(), self.clock?);
+            return Some(Line::Gone(Box::new(Record { file, dir, actor, clock })));
         }
         let line = serde_json::from_slice(bytes).ok()?;
         match &line {
             Line::Head { version, .. } if *version != VERSION => return None,
-            Line::Dir(number, dir) => drop(self.dirs.insert(*number, dir.clone())),
-            Line::Actor(number, actor) => drop(self.actors.insert(*number, actor.clone())),
+            Line::Dir(number, dir) => drop(self.dirs.insert(*number, dir.clone().into())),
+            Line::Actor(number, actor) => {
+                self.actors.insert(*number, actor.clone().into());
+            }
             Line::Clock(clock) => self.clock = Some(*clock),
             _ => {}
         }
@@ -200,9 +206,10 @@ impl Scan {
             Line::Clock(_) => return,
             Line::Gone(record) => {
                 self.records += 1;
-                self.from.get_or_insert_with(|| record.time.clone());
-                self.to = Some(record.time.clone());
-                self.time = Some(record.time.clone());
+                let time = record.time();
+                self.from.get_or_insert_with(|| time.clone());
+                self.to = Some(time.clone());
+                self.time = Some(time);
                 return;
             }
             Line::Kept(position) => {

@@ -456,14 +456,14 @@ impl Store {
         let found = scan(path, &mut |line| {
             taking.line(&line);
             match line {
-                Line::Gone(record) if record.undone => {
-                    files = files.saturating_sub(record.files);
-                    bytes = bytes.saturating_sub(record.bytes);
+                Line::Gone(record) if record.file.undone => {
+                    files = files.saturating_sub(record.file.files);
+                    bytes = bytes.saturating_sub(record.file.bytes);
                 }
                 Line::Gone(record) => {
                     records += 1;
-                    files += record.files;
-                    bytes = bytes.saturating_add(record.bytes);
+                    files += record.file.files;
+                    bytes = bytes.saturating_add(record.file.bytes);
                 }
                 _ => {}
             }

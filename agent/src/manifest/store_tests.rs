@@ -1,11 +1,11 @@
 use std::os::unix::fs::PermissionsExt as _;
+use std::sync::Arc;
 
 use holdfast_abi as abi;
 use proptest::prelude::*;
 
-use super::super::line::FileLine;
-use super::super::line::tests::{CLOCK, NOW, actor, dir, head, names, place};
-use super::super::{Name, Record, Records, verify};
+use super::super::line::tests::{NOW, actor, head, names, place, record};
+use super::super::{Records, verify};
 use super::*;
 
 const MIB: u64 = 1 << 20;
@@ -44,7 +44,7 @@ fn read(dir: &Path) -> (Vec<Line>, Records) {
 
 fn records(dir: &Path) -> Vec<u64> {
     let time = |line| match line {
-        Line::Gone(record) => Some(record.time_ns),
+        Line::Gone(record) => Some(record.file.time_ns),
         _ => None,
     };
     read(dir).0.into_iter().filter_map(time).collect()
@@ -427,8 +427,7 @@ proptest! {
                 ..head()
             };
             let gone = Gone { head: &head, names: &names, tenant: &tenant };
-            let file = FileLine::of(&head, 0, 0, Name::default());
-            expected.push(file.record(&dir(&gone), &actor(&gone), CLOCK));
+            expected.push(serde_json::json!(record(&gone)));
             assert!(store.add(&gone, NOW, || place(&gone), || actor(&gone)).unwrap());
             if commits {
                 store.commit(n).unwrap();
@@ -437,12 +436,28 @@ proptest! {
         store.commit(100).unwrap();
         let (lines, found) = read(state.path());
         let gone = |line| match line {
-            Line::Gone(record) => Some(*record),
+            Line::Gone(record) => Some(serde_json::json!(record)),
             _ => None,
         };
-        let records: Vec<Record> = lines.into_iter().filter_map(gone).collect();
+        let records: Vec<_> = lines.into_iter().filter_map(gone).collect();
         prop_assert_eq!((records, found.unreadable), (expected, 0));
     }
+}
+
+/// A million records once took the memory of a small host.
+#[test]
+fn records_share_directory_and_actor() {
+    let dir = tempfile::tempdir().unwrap();
+    fill(&mut open(dir.path()), 0..4); // the first and the last are of one tenant
+    let gone = |line| match line {
+        Line::Gone(record) => Some(*record),
+        _ => None,
+    };
+    let records: Vec<_> = read(dir.path()).0.into_iter().filter_map(gone).collect();
+    let [first, other, .., last] = &records[..] else { panic!("{records:?}") };
+    assert!(Arc::ptr_eq(&first.dir, &last.dir) && !Arc::ptr_eq(&first.dir, &other.dir));
+    assert!(Arc::ptr_eq(&first.actor, &other.actor) && Arc::ptr_eq(&first.actor, &last.actor));
+    assert!(size_of_val(first) <= 120, "{}", size_of_val(first));
 }
 
 /// A call failed after its record was kept, and the segment had been closed by then.
@@ -605,7 +620,7 @@ fn removed_segment_stops_nothing() {
 fn records_without_clock_are_unreadable() {
     let dir = tempfile::tempdir().unwrap();
     fill(&mut open(dir.path()), 0..3);
-    let right = |line: &Line| !matches!(line, Line::Gone(record) if record.time.as_str() < "2012");
+    let right = |line: &Line| !matches!(line, Line::Gone(record) if *record.time() < *"2012");
     assert!(read(dir.path()).0.iter().all(right));
     let path = segment::path(dir.path(), 1);
     let text = fs::read_to_string(&path).unwrap().replacen("{\"clock\":", "\0\0\0\0\0\0\0\0\0", 1);

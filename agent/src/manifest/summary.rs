@@ -43,7 +43,7 @@ pub(crate) enum SpentFrom {
 impl SpentFrom {
     /// Of one record.
     pub(crate) fn of(record: &Record) -> Self {
-        match (&record.actor.allowance, record.over_budget) {
+        match (&record.actor.allowance, record.file.over_budget) {
             (Some(id), _) => Self::Allowance(id.clone()),
             (None, true) => Self::Nothing,
             (None, false) => Self::Budgets,
@@ -68,8 +68,8 @@ impl Sum {
     /// Takes a record in, which is of this row.
     pub(crate) fn add(&mut self, record: &Record, row: &RowKey) {
         self.ops += 1;
-        self.files += record.files;
-        self.bytes = self.bytes.saturating_add(record.bytes);
+        self.files += record.file.files;
+        self.bytes = self.bytes.saturating_add(record.file.bytes);
         if !self.tenants.contains(row) {
             self.tenants.insert(row.clone());
         }
@@ -126,23 +126,26 @@ pub(crate) struct SummaryRow {
 impl SummaryRow {
     /// Of one record.
     pub(crate) fn of(record: &Record) -> Self {
+        let (place, time) = (&record.dir.place, record.time());
         Self {
-            zone: record.place.zone.clone(),
-            root: record.place.root.clone(),
-            tenant: record.place.tenant.clone(),
+            zone: place.zone.clone(),
+            root: place.root.clone(),
+            tenant: place.tenant.clone(),
             several: false,
-            unknown: record.place.has_unknown_tenant(),
+            unknown: place.has_unknown_tenant(),
             records: 1,
-            files: record.files,
-            bytes: record.bytes,
-            from: record.time.clone(),
-            to: record.time.clone(),
+            files: record.file.files,
+            bytes: record.file.bytes,
+            from: time.clone(),
+            to: time,
         }
     }
 
-    /// Whether both are of the same tenant.
-    pub(crate) fn is_same(&self, other: &Self) -> bool {
-        self.key() == other.key()
+    /// Whether the record is of this tenant.
+    pub(crate) fn has(&self, record: &Record) -> bool {
+        let place = &record.dir.place;
+        (&self.zone, &self.root, &self.tenant) == (&place.zone, &place.root, &place.tenant)
+            && (self.several, self.unknown) == (false, place.has_unknown_tenant())
     }
 
     /// What is the same for rows of the same tenant.
@@ -161,8 +164,12 @@ impl SummaryRow {
         self.records += other.records;
         self.files += other.files;
         self.bytes = self.bytes.saturating_add(other.bytes);
-        self.from = self.from.clone().min(other.from.clone());
-        self.to = self.to.clone().max(other.to.clone());
+        if other.from < self.from {
+            self.from.clone_from(&other.from);
+        }
+        if other.to > self.to {
+            self.to.clone_from(&other.to);
+        }
     }
 }
 
@@ -236,7 +243,7 @@ impl TakeIn<'_> {
     /// Takes a line of a segment in.
     pub(super) fn line(&mut self, line: &Line) {
         match line {
-            Line::Gone(record) if record.undone => self.take_back(&SummaryRow::of(record)),
+            Line::Gone(record) if record.file.undone => self.take_back(&SummaryRow::of(record)),
             Line::Gone(record) => self.row(SummaryRow::of(record)),
             Line::Gap(gap) => self.summary.add_gap(gap),
             Line::Switch { time, zone, manifest } => {

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::api::EventReport;
-use crate::manifest::{Record, absolute};
+use crate::manifest::{Name, Record, absolute};
 use crate::text;
 
 /// All that is shown of one op. Its texts are safe for a terminal.
@@ -53,28 +53,30 @@ impl Deed {
     }
 
     fn done(record: &Record) -> Self {
-        let mut path = match (&record.place.root, &record.place.tenant) {
+        let (file, place, actor) = (&record.file, &record.dir.place, &record.actor);
+        let mut path = match (&place.root, &place.tenant) {
             (Some(root), Some(tenant)) => absolute(root, tenant),
             (Some(root), None) => root.0.clone(),
             (None, tenant) => tenant.clone().unwrap_or_default().0,
         };
-        if record.place.cut {
+        if place.cut {
             path.extend(b"/\xe2\x80\xa6");
         }
-        if !record.place.path.0.is_empty() {
-            path = absolute(&path[..].into(), &record.place.path);
+        let below = record.path();
+        if !below.0.is_empty() {
+            path = absolute(&Name(path), &below);
         }
         Self {
-            time: record.time.clone(),
-            zone: record.place.zone.clone(),
-            op: record.op.clone().into_owned(),
-            files: record.files,
-            bytes: record.bytes,
-            unit: text::for_terminal(record.actor.unit.as_bytes()),
-            uid: record.actor.uid,
-            login_uid: record.actor.login_uid,
-            pid: record.actor.pid,
-            comm: record.actor.comm.shown(),
+            time: record.time(),
+            zone: place.zone.clone(),
+            op: file.op.clone().into_owned(),
+            files: file.files,
+            bytes: file.bytes,
+            unit: text::for_terminal(actor.unit.as_bytes()),
+            uid: actor.uid,
+            login_uid: actor.login_uid,
+            pid: actor.pid,
+            comm: actor.comm.shown(),
             path: text::for_terminal(&path),
             denied: false,
         }

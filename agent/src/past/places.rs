@@ -35,16 +35,16 @@ impl<'a> Places<'a> {
 
     /// The place of something the manifest lists.
     pub(crate) fn of(&self, record: &Record) -> Placed {
-        let Some(root) = &record.place.root else {
-            return self.by_name(&record.place.zone, record.place.tenant_inode);
+        let place = &record.dir.place;
+        let Some(root) = &place.root else {
+            return self.by_name(&place.zone, place.tenant_inode);
         };
-        let tenant = record.place.tenant.clone().unwrap_or_default();
+        let tenant = place.tenant.clone().unwrap_or_default();
         let below = absolute(root, &tenant);
         // Where the start of the path is missing, the tenant is all that is known.
-        let path =
-            if record.place.cut { below } else { absolute(&below[..].into(), &record.place.path) };
-        let is_dir = record.place.cut || record.kind == "directory";
-        self.place(&record.place.zone, root, &tenant, record.place.tenant_inode, &path, is_dir)
+        let path = if place.cut { below } else { absolute(&Name(below), &record.path()) };
+        let is_dir = place.cut || record.kind() == "directory";
+        self.place(&place.zone, root, &tenant, place.tenant_inode, &path, is_dir)
     }
 
     /// The place of something that was denied. Of it only the zone's name is compared.
@@ -151,7 +151,7 @@ mod tests {
 
     #[test]
     fn the_same_zone_has_the_kernels_tenants() {
-        let inode = example("alice", b"f", 1).place.tenant_inode;
+        let inode = example("alice", b"f", 1).dir.place.tenant_inode;
         assert_eq!(
             placed(&[("other", "/x", 1), ("z", "/srv", 1)], "a/f"),
             Placed::In { zone: 1, tenant: inode, by_name: false }
@@ -173,7 +173,7 @@ mod tests {
         assert_ne!(tenant(placed(&deep, "a/f")), tenant(placed(&deep, "b/f")));
         let inner = [("z", "/srv/alice", 1)];
         assert_eq!(tenant(placed(&inner, "f")), 0);
-        let inode = example("alice", b"f", 1).place.tenant_inode;
+        let inode = example("alice", b"f", 1).dir.place.tenant_inode;
         assert_ne!(tenant(placed(&inner, "alice/f")), inode, "another directory of that name");
     }
 
@@ -183,15 +183,12 @@ mod tests {
         assert!(by_name(placed(&[("z", "/data/customers", 1)], "f")));
         assert_eq!(placed(&[("y", "/data/customers", 1)], "f"), Placed::Outside);
         let mut record = example("alice", b"f", 1);
-        record.place.root = None;
+        record.dir_mut().place.root = None;
         assert!(by_name(Places::new(&policy(&[("z", "/srv", 1)])).of(&record)));
-        record.place.root = Some(b"/srv"[..].into());
-        record.place.cut = true;
+        record.dir_mut().place.root = Some(b"/srv"[..].into());
+        record.dir_mut().place.cut = true;
         let cut = Places::new(&policy(&[("z", "/srv", 1)])).of(&record);
-        assert_eq!(
-            tenant(cut),
-            record.place.tenant_inode,
-            "the tenant is known though the path is cut"
-        );
+        let inode = record.dir.place.tenant_inode;
+        assert_eq!(tenant(cut), inode, "the tenant is known though the path is cut");
     }
 }

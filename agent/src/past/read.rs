@@ -178,38 +178,39 @@ impl Walk<'_> {
     }
 
     fn gone(&mut self, record: &Record) {
-        if !self.past.is_then(&record.time) || !self.past.is_zone(&record.place.zone) {
+        let (time, file, zone) = (record.time(), &record.file, &record.dir.place.zone);
+        if !self.past.is_then(&time) || !self.past.is_zone(zone) {
             return;
         }
         if record.actor.allowance.is_some() {
             self.told.under_allowance += 1;
             return;
         }
-        if self.past.aside.is_open(&record.place.zone, &record.time) {
+        if self.past.aside.is_open(zone, &time) {
             self.told.under_break_glass += 1;
             if !self.take.break_glass {
                 return;
             }
         }
-        let Some(op) = Op::from_word(&record.op) else { return };
-        let wall = clock::parse_rfc3339_millis(&record.time).unwrap_or(0);
+        let Some(op) = Op::from_word(&file.op) else { return };
+        let wall = clock::parse_rfc3339_millis(&time).unwrap_or(0);
         self.denied_until(wall);
         let Placed::In { zone, tenant, by_name } = self.places.of(record) else {
-            *self.told.outside.entry(record.place.zone.clone()).or_default() += 1;
+            *self.told.outside.entry(zone.clone()).or_default() += 1;
             return;
         };
         // As the kernel tells it: `hf_ask` in ebpf/src/decide.rs.
-        let is_operator = record.actor.uid == 0 || record.actor.uid != record.owner;
+        let is_operator = record.actor.uid == 0 || record.actor.uid != record.dir.owner;
         let op = RecordedOp {
             zone,
             op,
             who: if is_operator { Who::OPERATOR_BIT } else { Who::OWNER_BIT },
             unit: unit(&self.boot, record.actor.unit_id, &record.actor.unit),
             user: record.actor.login_uid.unwrap_or(record.actor.uid),
-            cost: Cost { files: record.files, bytes: record.bytes, tenant },
-            now: self.timeline.at(&self.boot, record.time_ns, wall),
+            cost: Cost { files: file.files, bytes: file.bytes, tenant },
+            now: self.timeline.at(&self.boot, file.time_ns, wall),
         };
-        self.told.unseen += u64::from(record.unseen);
+        self.told.unseen += u64::from(file.unseen);
         self.take(&op, by_name, Evidence::Done(record));
     }
 

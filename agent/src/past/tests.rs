@@ -39,10 +39,8 @@ impl Host {
     }
 
     fn gone(&mut self, second: i64, edit: impl FnOnce(&mut Record)) {
-        let mut record = example("alice", b"f", 1);
-        record.time = rfc3339((DAY + second) * SECOND);
-        record.time_ns = (1_000 + second as u64) * SECOND as u64;
-        (record.actor.unit_id, record.actor.uid, record.owner) = (5, 0, 1000);
+        let mut record = example("alice", b"f", (1_000 + second as u64) * SECOND as u64);
+        record.clock = (DAY - 1_000) * SECOND;
         edit(&mut record);
         self.lines.push(Line::Gone(Box::new(record)));
     }
@@ -106,10 +104,11 @@ fn a_record_has_all_that_a_decision_needs() {
     let mut host = Host::new();
     host.gone(1, |_| ());
     host.gone(2, |record| {
-        (record.actor.uid, record.owner, record.actor.login_uid) = (1000, 1000, Some(1002));
-        (record.op, record.files, record.bytes) = ("truncate".into(), 0, 99);
+        (record.actor_mut().uid, record.actor_mut().login_uid) = (1000, Some(1002));
+        let file = &mut record.file;
+        (file.op, file.files, file.bytes) = ("truncate".into(), 0, 99);
     });
-    host.gone(3, |record| (record.actor.uid, record.owner, record.actor.unit_id) = (33, 1000, 6));
+    host.gone(3, |record| (record.actor_mut().uid, record.actor_mut().unit_id) = (33, 6));
     let past = host.past(None);
     let (ops, told) = ops(&past, ALL);
     let [first, owner, stranger] = ops[..] else { panic!("{ops:?}") };
@@ -158,12 +157,12 @@ fn what_was_denied_is_asked_about_in_its_place_and_once() {
 #[test]
 fn what_was_under_an_allowance_or_a_break_glass_is_told() {
     let mut host = Host::new();
-    host.gone(1, |record| record.actor.allowance = Some("CHG-1".into()));
+    host.gone(1, |record| record.actor_mut().allowance = Some("CHG-1".into()));
     host.gone(2, |_| ());
     host.said(10, "break_glass_open", json!({ "zone": "z" }));
     host.gone(11, |_| ());
     host.said(12, "break_glass_close", json!({ "zone": "z" }));
-    host.gone(13, |record| record.unseen = true);
+    host.gone(13, |record| record.file.unseen = true);
     let past = host.past(None);
     let (done, told) = ops(&past, Take { break_glass: false, ..ALL });
     assert_eq!(
@@ -184,9 +183,10 @@ fn what_was_under_an_allowance_or_a_break_glass_is_told() {
 fn what_is_missing_is_told() {
     let mut host = Host::new();
     host.gone(1, |_| ());
-    host.gone(2, |record| record.place.zone = "gone-zone".into());
+    host.gone(2, |record| record.dir_mut().place.zone = "gone-zone".into());
     host.gone(3, |record| {
-        (record.place.zone, record.place.root) = ("w".into(), Some(b"/data"[..].into()))
+        let place = &mut record.dir_mut().place;
+        (place.zone, place.root) = ("w".into(), Some(b"/data"[..].into()));
     });
     let time = |second: i64| rfc3339((DAY + second) * SECOND);
     for zone in ["z", "other"] {
@@ -252,7 +252,9 @@ fn trips_are_told_with_who_when_and_what_came_after() {
         host.gone(second, |_| ());
     }
     // Another unit, and the first one again once its window has drained.
-    host.gone(11, |record| (record.actor.unit_id, record.actor.unit) = (6, "/other".into()));
+    host.gone(11, |record| {
+        (record.actor_mut().unit_id, record.actor_mut().unit) = (6, "/other".into());
+    });
     (200..205).for_each(|second| host.gone(second, |_| ()));
     let policy = policy(3);
     let (mut simulation, mut tally) = (Simulation::new(policy.clone()), Tally::new(&policy, 1));

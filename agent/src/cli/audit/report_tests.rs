@@ -19,9 +19,9 @@ fn write(dir: &Path, records: Vec<Record>) {
 fn what_was_destroyed_in_that_time_and_zone_is_taken_from_the_manifest() {
     let dir = tempfile::tempdir().unwrap();
     let record = |tenant: &str, n| example(tenant, b"f", n);
-    let late = Record { time: "2012-06-20T00:00:00.000Z".to_owned(), ..record("late", 5) };
+    let late = record("late", 5_000_000_000); // 00:00:00 of the next day
     let mut other = record("other", 6);
-    other.place.zone = "y".to_owned();
+    other.dir_mut().place.zone = "y".to_owned();
     write(
         dir.path(),
         vec![record("alice", 1), record("b\u{1b}", 2), record("b\u{1b}", 3), late, other],

@@ -7,7 +7,7 @@ pub(super) mod select;
 pub(super) mod show;
 
 use std::ffi::OsString;
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::{self, BufWriter, IsTerminal as _, Write as _};
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
@@ -124,16 +124,17 @@ fn list(dir: PathBuf, args: &ListArgs, unwritten: Option<String>) -> Result<Exit
     if args.files_from || args.from0 {
         let end = if args.from0 { 0 } else { b'\n' };
         let listed = list::list(&report, end).map_err(|why| Failure::new(Exit::BadInput, why))?;
-        let mut stdout = io::stdout().lock();
+        let stdout = io::stdout().lock();
         if args.from0 && stdout.is_terminal() {
             return Err(Failure::new(Exit::Usage, "--from0 is for a program: pipe it into one"));
         }
-        if stdout.is_terminal() && list::steers_a_terminal(&listed.paths) {
+        if stdout.is_terminal() && listed.steers_a_terminal() {
             let message = "a path has characters that would steer the terminal\n  help: pipe it into a program, or look at it with \
                            --tenant alone";
             return Err(Failure::new(Exit::Usage, message));
         }
-        stdout.write_all(&listed.paths)?;
+        let mut stdout = BufWriter::new(stdout);
+        listed.write(end, &mut stdout)?;
         stdout.flush()?;
         let mut stderr = io::stderr().lock();
         for note in listed.notes.iter().chain(&report.notes) {
@@ -144,7 +145,7 @@ fn list(dir: PathBuf, args: &ListArgs, unwritten: Option<String>) -> Result<Exit
     }
     match (args.json, &select.tenant) {
         (true, _) => out::json(&show::document(&report, select.tenant.is_some()))?,
-        (false, Some(_)) => out::text(&show::records(&report))?,
+        (false, Some(_)) => out::lines(show::records(&report))?,
         (false, None) => out::text(&show::tenants(&report))?,
     }
     Ok(Exit::Ok)

@@ -86,27 +86,29 @@ struct Gathering {
 impl Gathering {
     fn take(&mut self, line: Line, select: &Select) {
         match line {
-            Line::Gone(record) if select.takes(&record) => {
-                let row = SummaryRow::of(&record);
-                let key = row.key();
-                let from = self.report.from.entry(SpentFrom::of(&record)).or_default();
-                from.add(&record, &key);
-                match self.index.get(&key) {
-                    Some(&index) => self.report.tenants[index].add(&row),
-                    None => {
-                        self.index.insert(key, self.report.tenants.len());
-                        self.report.tenants.push(row);
-                    }
-                }
-                if select.tenant.is_some() {
-                    self.report.records.push(*record);
-                }
-            }
-            Line::Gone(record) if select.may_be_of_tenant(&record) => {
-                self.report.unknown.push(*record);
-            }
+            Line::Gone(record) => self.record(*record, select),
             Line::Gap(gap) if select.takes_gap(&gap) => self.report.gaps.push(gap),
             _ => {}
+        }
+    }
+
+    fn record(&mut self, record: Record, select: &Select) {
+        let row = SummaryRow::of(&record);
+        if select.takes(&record, &row) {
+            let key = row.key();
+            self.report.from.entry(SpentFrom::of(&record)).or_default().add(&record, &key);
+            match self.index.get(&key) {
+                Some(&index) => self.report.tenants[index].add(&row),
+                None => {
+                    self.index.insert(key, self.report.tenants.len());
+                    self.report.tenants.push(row);
+                }
+            }
+            if select.tenant.is_some() {
+                self.report.records.push(record);
+            }
+        } else if select.may_be_of_tenant(&record, &row) {
+            self.report.unknown.push(record);
         }
     }
 }

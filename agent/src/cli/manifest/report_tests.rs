@@ -26,14 +26,15 @@ fn of(tenant: &str) -> Select {
 fn what_nobody_knows_the_tenant_of_is_pointed_out_to_each() {
     let dir = tempfile::tempdir().unwrap();
     let mut unknown = example("alice", b"f", 1);
-    (unknown.place.tenant, unknown.place.cut) = (None, true);
+    let place = &mut unknown.dir_mut().place;
+    (place.tenant, place.cut) = (None, true);
     let mut above = example("alice", b"readme", 2);
-    above.place.tenant = None;
+    above.dir_mut().place.tenant = None;
     write(dir.path(), &[gone(unknown.clone()), gone(above), gone(example("alice", b"g", 3))]);
     let alice = Report::read(dir.path(), &of("alice")).unwrap();
     assert_eq!((alice.records.len(), alice.unknown.len()), (1, 1));
     assert!(alice.notes[0].starts_with("NOT KNOWN WHOSE: 1 op"), "{:?}", alice.notes);
-    assert_eq!(show::document(&alice, true)["unknown"][0], json!(unknown));
+    assert_eq!(json!(show::document(&alice, true))["unknown"][0], json!(unknown));
     // Not what is elsewhere for certain, and nothing where nobody was asked for.
     let elsewhere = [
         Select { zone: Some("y".into()), ..of("alice") },
@@ -79,12 +80,13 @@ fn a_span_without_records_is_said_also_after_it_was_summarised() {
 fn nothing_in_a_file_steers_the_terminal() {
     let dir = tempfile::tempdir().unwrap();
     let text = || EVIL.to_owned();
-    let mut record = Record { op: EVIL.into(), ..example(EVIL, EVIL.as_bytes(), 1) };
-    record.place.zone = text();
-    record.place.root = Some(Name::from(EVIL.as_bytes()));
-    record.actor.unit = text();
-    record.actor.allowance = Some(text());
-    record.actor.comm = Name::from(EVIL.as_bytes());
+    let mut record = example(EVIL, EVIL.as_bytes(), 1);
+    record.file.op = EVIL.into();
+    let place = &mut record.dir_mut().place;
+    (place.zone, place.root) = (text(), Some(Name::from(EVIL.as_bytes())));
+    let actor = record.actor_mut();
+    (actor.unit, actor.allowance) = (text(), Some(text()));
+    actor.comm = Name::from(EVIL.as_bytes());
     let (from, to) = (text(), text());
     let why = GapWhy::RingFull;
     let gap = Gap { from, to, zone: Some(text()), lost: Some(1), why, total: 1 };
@@ -96,13 +98,13 @@ fn nothing_in_a_file_steers_the_terminal() {
     let report = Report::read(dir.path(), &of(EVIL)).unwrap();
     assert_eq!((report.records.len(), report.notes.len()), (1, 4), "{:?}", report.notes);
     let mut other = record;
-    other.place.root = Some(Name::from(&b"/other"[..]));
+    other.dir_mut().place.root = Some(Name::from(&b"/other"[..]));
     let mixed = Report {
         tenants: vec![report.tenants[0].clone(), SummaryRow::of(&other)],
         ..Report::default()
     };
     let refused = super::super::list::list(&mixed, 0).unwrap_err();
-    for page in [show::tenants(&report), show::records(&report), refused] {
+    for page in [show::tenants(&report), show::records(&report).collect(), refused] {
         assert!(page.contains("\\x1b"), "{page:?}");
         let steers = |c: char| (c.is_control() && c != '\n') || c == '\u{202e}';
         assert!(!page.chars().any(steers), "{page:?}");

@@ -25,26 +25,29 @@ pub(crate) struct Select {
 }
 
 impl Select {
-    /// Whether it is one of those.
-    pub(super) fn takes(&self, record: &Record) -> bool {
-        self.is_its_time_and_op(record) && self.takes_place(&SummaryRow::of(record))
+    /// Whether a record is one of those. `row`: [`SummaryRow::of`] it.
+    pub(super) fn takes(&self, record: &Record, row: &SummaryRow) -> bool {
+        self.is_its_time_and_op(record, row) && self.takes_place(row)
     }
 
     /// Whether a tenant was asked for, and it can be one of theirs: nobody knows whose it is.
-    pub(super) fn may_be_of_tenant(&self, record: &Record) -> bool {
-        self.is_its_time_and_op(record) && self.may_be_its_place(&SummaryRow::of(record))
+    pub(super) fn may_be_of_tenant(&self, record: &Record, row: &SummaryRow) -> bool {
+        self.is_its_time_and_op(record, row) && self.may_be_its_place(row)
     }
 
-    fn is_its_time_and_op(&self, record: &Record) -> bool {
-        let op = || Op::from_word(&record.op).is_some_and(|op| self.ops.contains(&op));
-        self.is_in(&record.time, &record.time) && (self.ops.is_empty() || op())
+    fn is_its_time_and_op(&self, record: &Record, row: &SummaryRow) -> bool {
+        let op = || Op::from_word(&record.file.op).is_some_and(|op| self.ops.contains(&op));
+        self.is_in(&row.from, &row.to) && (self.ops.is_empty() || op())
     }
 
     fn may_be_its_place(&self, row: &SummaryRow) -> bool {
+        if !row.unknown || self.tenant.is_none() {
+            return false;
+        }
         // Where its root is not known either, that can be any.
         let root = self.root.clone().filter(|_| row.root.is_some());
         let all = Self { tenant: None, root, ..self.clone() };
-        row.unknown && self.tenant.is_some() && all.takes_place(row)
+        all.takes_place(row)
     }
 
     /// Whether a sum can have such records in it.
@@ -138,9 +141,11 @@ mod tests {
 
     fn tenant(wanted: &str, root: &str, tenant: Option<&str>) -> bool {
         let mut record = example("x", b"f", 1);
-        record.place.root = Some(root.as_bytes().into());
-        record.place.tenant = tenant.map(|tenant| Name::from(tenant.as_bytes()));
-        Select { tenant: Some(wanted.into()), ..Select::default() }.takes(&record)
+        let place = &mut record.dir_mut().place;
+        place.root = Some(root.as_bytes().into());
+        place.tenant = tenant.map(|tenant| Name::from(tenant.as_bytes()));
+        let select = Select { tenant: Some(wanted.into()), ..Select::default() };
+        select.takes(&record, &SummaryRow::of(&record))
     }
 
     #[test]
@@ -174,7 +179,7 @@ mod tests {
     #[test]
     fn time_zone_root_and_op_narrow_it_down() {
         let record = example("alice", b"f", 4_000_000_000); // 23:59:59 of the day before
-        let takes = |select: &Select| select.takes(&record);
+        let takes = |select: &Select| select.takes(&record, &SummaryRow::of(&record));
         let all = Select::default();
         assert!(takes(&all));
         assert!(takes(&Select { since: Some(first(1_340_150_399)), ..all.clone() }));

@@ -1,5 +1,8 @@
 //! The manifest for people and for programs.
 
+use std::iter;
+
+use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 
 use super::super::out;
@@ -7,19 +10,36 @@ use super::report::Report;
 use crate::manifest::{Name, Record, SummaryRow};
 use crate::text;
 
-/// Everything, as JSON.
-pub(super) fn document(report: &Report, with_records: bool) -> Value {
-    let mut document = json!({
-        "tenants": report.tenants,
-        "summarised": report.summarised,
-        "gaps": report.gaps,
-        "notes": report.notes,
-    });
-    if with_records {
-        document["records"] = json!(report.records);
-        document["unknown"] = json!(report.unknown);
+/// Everything, as JSON. Keys are in alphabetical order everywhere.
+#[derive(Serialize)]
+pub(super) struct Document<'a> {
+    gaps: Value,
+    notes: &'a [String],
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "one_by_one")]
+    records: Option<&'a [Record]>,
+    summarised: Value,
+    tenants: Value,
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "one_by_one")]
+    unknown: Option<&'a [Record]>,
+}
+
+pub(super) fn document(report: &Report, with_records: bool) -> Document<'_> {
+    Document {
+        gaps: json!(report.gaps),
+        notes: &report.notes,
+        records: with_records.then_some(&report.records),
+        summarised: json!(report.summarised),
+        tenants: json!(report.tenants),
+        unknown: with_records.then_some(&report.unknown),
     }
-    document
+}
+
+/// A [`Value`] has several kilobytes for each record: only one is there at a time.
+fn one_by_one<S: Serializer>(
+    records: &Option<&[Record]>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(records.iter().copied().flatten().map(|record| json!(record)))
 }
 
 /// Which tenants lost how much, from when to when.
@@ -38,14 +58,14 @@ pub(super) fn tenants(report: &Report) -> String {
             out::name(&row.to, None),
         ]
     }));
-    with_notes(if report.tenants.is_empty() { nothing() } else { out::table(&rows, 0) }, report)
+    let rows = if report.tenants.is_empty() { &[][..] } else { &rows };
+    with_notes(out::table_lines(rows.iter(), 0), report).collect()
 }
 
-/// Everything one tenant lost.
-pub(super) fn records(report: &Report) -> String {
-    let mut page = String::new();
-    for row in &report.tenants {
-        page.push_str(&format!(
+/// Everything one tenant lost, line by line.
+pub(super) fn records<'a>(report: &'a Report) -> impl Iterator<Item = String> {
+    let of_tenant = |row: &'a SummaryRow| {
+        let summary = format!(
             "zone {}, root {}, tenant {}: {}, {} and {} from {} to {}\n",
             out::name(&row.zone, None),
             shown(row.root.as_ref()),
@@ -55,44 +75,34 @@ pub(super) fn records(report: &Report) -> String {
             text::size(row.bytes),
             out::name(&row.from, None),
             out::name(&row.to, None)
-        ));
-        let mut rows = vec![heading(&[
-            "TIME",
-            "OP",
-            "KIND",
-            "BYTES",
-            "OWNER",
-            "BY",
-            "UNIT",
-            "ALLOWANCE",
-            "PATH",
-        ])];
-        let of_row = |record: &&Record| SummaryRow::of(record).is_same(row);
-        rows.extend(report.records.iter().filter(of_row).map(line));
-        page.push_str(&out::table(&rows, 2));
-    }
-    with_notes(if page.is_empty() { nothing() } else { page }, report)
+        );
+        let heading =
+            heading(&["TIME", "OP", "KIND", "BYTES", "OWNER", "BY", "UNIT", "ALLOWANCE", "PATH"]);
+        let rows = report.records.iter().filter(|record| row.has(record)).map(line);
+        let rows = iter::once(heading).chain(rows);
+        iter::once(summary).chain(out::table_lines(rows, 2))
+    };
+    with_notes(report.tenants.iter().flat_map(of_tenant), report)
 }
 
 fn line(record: &Record) -> Vec<String> {
-    let user = record.actor.login_uid.filter(|login| *login != record.actor.uid);
-    let user = user.map_or_else(
-        || record.actor.uid.to_string(),
-        |login| format!("{login} as {}", record.actor.uid),
-    );
-    let path =
-        if record.place.path.0.is_empty() { ".".to_owned() } else { record.place.path.shown() };
-    let unseen = if record.unseen { " (may have failed)" } else { "" };
+    let (file, dir, actor) = (&record.file, &record.dir, &record.actor);
+    let user = actor.login_uid.filter(|login| *login != actor.uid);
+    let user =
+        user.map_or_else(|| actor.uid.to_string(), |login| format!("{login} as {}", actor.uid));
+    let path = record.path();
+    let path = if path.0.is_empty() { ".".to_owned() } else { path.shown() };
+    let unseen = if file.unseen { " (may have failed)" } else { "" };
     vec![
-        out::name(&record.time, None),
-        out::name(&record.op, None),
-        out::name(record.kind, None),
-        record.bytes.to_string(),
-        record.owner.to_string(),
-        format!("{}[{}], user {user}", record.actor.comm.shown(), record.actor.pid),
-        out::name(&record.actor.unit, None),
-        record.actor.allowance.as_ref().map_or_else(|| "-".to_owned(), |id| out::name(id, None)),
-        format!("{}{path}{unseen}", if record.place.cut { "…/" } else { "" }),
+        record.time(),
+        out::name(&file.op, None),
+        record.kind().to_owned(),
+        file.bytes.to_string(),
+        dir.owner.to_string(),
+        format!("{}[{}], user {user}", actor.comm.shown(), actor.pid),
+        out::name(&actor.unit, None),
+        actor.allowance.as_ref().map_or_else(|| "-".to_owned(), |id| out::name(id, None)),
+        format!("{}{path}{unseen}", if dir.place.cut { "…/" } else { "" }),
     ]
 }
 
@@ -115,14 +125,8 @@ fn heading(words: &[&str]) -> Vec<String> {
     words.iter().map(ToString::to_string).collect()
 }
 
-fn nothing() -> String {
-    "nothing was destroyed, as far as this was recorded\n".to_owned()
-}
-
-fn with_notes(mut page: String, report: &Report) -> String {
-    for note in &report.notes {
-        page.push_str(note);
-        page.push('\n');
-    }
-    page
+fn with_notes(page: impl Iterator<Item = String>, report: &Report) -> impl Iterator<Item = String> {
+    let nothing = "nothing was destroyed, as far as this was recorded\n".to_owned();
+    let nothing = report.tenants.is_empty().then_some(nothing);
+    nothing.into_iter().chain(page).chain(report.notes.iter().map(|note| format!("{note}\n")))
 }
