@@ -351,12 +351,14 @@ pub unsafe extern "C" fn hf_charge(budget: *const BudgetConf, inflight: *mut InF
     let cost = &request.cost;
     let now = request.now;
     let op_bit = 1u16 << (request.op & 7);
-    let spend = if budget.needs_tenant_spend(op_bit, cost) {
-        tenant_spend(&key, request.zone)
+    // A latch is no reason to make a row: it refuses the op whatever the tenant is.
+    let latches = is_latched(&(*account).window, budget, request);
+    let row = if budget.needs_tenant(op_bit, cost) {
+        tenant_row(&key, request.zone, !latches || request.on_trip == OnTrip::Throttle as u8)
     } else {
         None
     };
-    let spend = spend.map(|spend| &mut *spend);
+    let row = row.map(|row| &mut *row);
 
     let mut reason = Reason::None as u32;
     let lock = (&raw mut (*account).lock).cast();
@@ -371,7 +373,8 @@ pub unsafe extern "C" fn hf_charge(budget: *const BudgetConf, inflight: *mut InF
     } else if budget.cost_is_unknown(request.who, op_bit, cost) {
         reason = Reason::UnknownCost as u32;
     } else {
-        match window.take(limit, Terms { now, paced: latched, tenants_only }, cost, spend) {
+        let at_once = budget.counts_at_once(op_bit, cost);
+        match window.take(limit, Terms { now, paced: latched, tenants_only, at_once }, cost, row) {
             Ok(receipt) => {
                 // Under the lock: carried past it, the receipt would take up the stack.
                 inflight.remember(key.budget, key.actor, &receipt);
@@ -547,24 +550,24 @@ unsafe fn account(key: &mut TenantKey, limit: &Limit, request: &Request) -> Opti
     Some(shared)
 }
 
-/// What a tenant has lost of an account, made if need be. `None` once the table is full: then the
-/// tenant counts at once.
+/// The row of a tenant of an account, made if it `may_be`. `None` once the table is full.
 #[inline(always)]
-unsafe fn tenant_spend(key: &TenantKey, zone: u32) -> Option<*mut TenantSpend> {
-    if let Some(spend) = TENANTS.get_ptr_mut(key) {
-        return Some(spend);
+unsafe fn tenant_row(key: &TenantKey, zone: u32, may_be: bool) -> Option<*mut TenantSpend> {
+    let known = TENANTS.get_ptr_mut(key);
+    if known.is_some() || !may_be {
+        return known;
     }
     if let Some(empty) = EMPTY_TENANT.get_ptr(0) {
         let empty: &TenantSpend = &*empty.cast();
         let _ = TENANTS.insert(key, empty, BPF_NOEXIST.into());
     }
-    let spend = TENANTS.get_ptr_mut(key);
-    if spend.is_none()
+    let made = TENANTS.get_ptr_mut(key);
+    if made.is_none()
         && let Some(counters) = ZONE_COUNTERS.get_ptr_mut(zone)
     {
         add(&raw mut (*counters).overflow, 1);
     }
-    spend
+    made
 }
 
 /// Counts what the op counters do not say.

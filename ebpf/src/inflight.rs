@@ -219,9 +219,6 @@ impl InFlight {
         entry.key.budget = budget;
         entry.key.actor = actor;
         entry.receipt.bucket = receipt.bucket;
-        entry.receipt.tenant_before = receipt.tenant_before;
-        entry.receipt.tenant_now = receipt.tenant_now;
-        entry.receipt.slot = receipt.slot;
         entry.receipt.epoch = receipt.epoch;
         entry.receipt.kind = receipt.kind;
         entry.cost.files = cost.files;
@@ -451,16 +448,16 @@ pub unsafe extern "C" fn hf_return(charge: *const Charge) -> u32 {
     let key = AccountKey { budget: charge.key.budget, actor: charge.key.actor };
     if let Some(account) = known_account(key) {
         let (receipt, cost) = (charge.receipt, charge.cost);
-        let spend = if receipt.has_tenant_spend() {
+        let row = if receipt.has_tenant_spend() {
             let (budget, actor) = (key.budget, key.actor);
             TENANTS.get_ptr_mut(TenantKey { budget, actor, tenant: cost.tenant })
         } else {
             None
         };
-        let spend = spend.map(|spend| &mut *spend);
+        let row = row.map(|row| &mut *row);
         let lock = (&raw mut (*account).lock).cast();
         bpf_spin_lock(lock);
-        (*account).window.give_back(&receipt, &cost, spend);
+        (*account).window.give_back(&receipt, &cost, row);
         bpf_spin_unlock(lock);
     }
     0

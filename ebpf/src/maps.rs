@@ -43,7 +43,7 @@ pub static ACCOUNTS: HashMap<
 #[btf_map]
 pub static OVERFLOW: HashMap<u64, Account, OVERFLOW_ACCOUNTS, { BPF_F_NO_PREALLOC as usize }> =
     HashMap::new();
-/// What tenants have lost that do not count with their first file. It grows with use, too.
+/// Which tenants each account has touched, and what they have lost. It grows with use, too.
 #[btf_map]
 pub static TENANTS: HashMap<
     TenantKey,
@@ -51,7 +51,7 @@ pub static TENANTS: HashMap<
     { MAX_TENANT_SPENDS as usize },
     { BPF_F_NO_PREALLOC as usize },
 > = HashMap::new();
-/// A tenant that has lost nothing, to copy from: it would not fit on a program's stack.
+/// A tenant that was never touched, to copy from: it would not fit on a program's stack.
 #[btf_map]
 pub static EMPTY_TENANT: Array<[u8; size_of::<TenantSpend>()], 1> = Array::new();
 /// One account with nothing in it, to copy from: it would not fit on a program's stack.

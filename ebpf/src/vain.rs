@@ -53,10 +53,10 @@ unsafe fn may_refuse(zone: &ZoneConf, request: &Request) -> bool {
         };
         let window = &(*account).window;
         // The ring may still hold what leaves it with the next charge.
-        let is_spent = window.files >= limit.files || window.bytes > limit.bytes;
-        let last = &window.tenants[window.hint as usize % window.tenants.len()];
-        let is_new_tenant = limit.tenants != u32::MAX && last.tenant != request.cost.tenant;
-        if is_spent || is_new_tenant || request.now < window.latched_until {
+        let is_spent = window.files >= limit.files
+            || window.bytes > limit.bytes
+            || window.tenants >= limit.tenants.into();
+        if is_spent || request.now < window.latched_until {
             return true;
         }
     }

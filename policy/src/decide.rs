@@ -26,7 +26,7 @@ pub struct Model {
     pub policy: Policy,
     /// What each actor has spent of each budget.
     pub accounts: HashMap<AccountKey, Window>,
-    /// What each tenant has lost, where it does not count at once.
+    /// Which tenants each actor has touched, and what they have lost.
     pub tenants: HashMap<TenantKey, TenantSpend>,
     /// What was decided about each hold. Its key has the zone's index in [`Policy::zones`].
     pub releases: HashMap<HoldKey, Released>,

@@ -204,7 +204,7 @@ fn budgets() {
         ("bytes = \"2G\"", "12:9 `G` is not a unit of size"),
         ("bytes = \"2\"", "12:9 `2` has no unit"),
         ("tenants = 0", "13:11 a budget of zero tenants would stop every op, also ordinary ones"),
-        ("tenants = 65", "13:11 a budget of 65 tenants is too large"),
+        ("tenants = 16385", "13:11 a budget of 16385 tenants is too large"),
         ("window = \"10\"", "14:10 `10` has no unit"),
         ("window = \"0s\"", "14:10 a window of `0s` is out of bounds"),
         ("latch = \"11m\"", "15:9 a latch of 11m is longer than the window of 10m"),

@@ -24,17 +24,18 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::files::write_whole;
+use crate::kernel::Spending;
 use crate::text;
 
 pub(crate) use keeper::Keeper;
-pub(crate) use window::{Losses, Stored, merged, merged_losses};
-use window::{StoredLoss, is_drained, spend_of, store};
+pub(crate) use window::{Stored, merged};
+use window::{StoredRow, is_drained, moment, row_of, store};
 
 /// Its name in the state directory.
 const FILE: &str = "budgets.json";
 /// Nothing that is kept here is larger: the kernel has room for so many accounts.
 const MAX_FILE: u64 = 256 << 20;
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// Length of a SHA-256 in hexadecimal.
 const SUM: usize = 64;
 
@@ -67,20 +68,21 @@ pub(crate) struct Carried {
     /// What was spent, in the boot time of whoever holds it.
     #[serde(flatten)]
     pub(crate) window: Stored,
-    /// Tenant, and what it has lost.
+    /// The tenants that count, or have lost something.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    losses: Vec<(u64, StoredLoss)>,
+    tenants: Vec<StoredRow>,
 }
 
 impl Carried {
     /// Whether nothing of it counts any more.
     pub(crate) fn is_drained(&self, now_ns: u64) -> bool {
-        is_drained(&self.window.window(), &self.losses(), self.window_ns, now_ns)
+        is_drained(&self.spending(), self.window_ns, now_ns)
     }
 
-    /// What its tenants have lost.
-    pub(crate) fn losses(&self) -> Losses {
-        self.losses.iter().map(|(tenant, stored)| (*tenant, spend_of(stored))).collect()
+    /// What was spent.
+    pub(crate) fn spending(&self) -> Spending {
+        let tenants = self.tenants.iter().map(row_of).collect();
+        Spending { window: self.window.window(), tenants }
     }
 }
 
@@ -137,15 +139,16 @@ impl Document {
         name: &mut dyn FnMut(u64) -> Option<String>,
         boot_ns: u64,
     ) -> Result<Self, E> {
-        let mut all_losses: HashMap<AccountKey, Losses> = HashMap::new();
-        for (TenantKey { budget, actor, tenant }, spend) in tenants {
-            all_losses.entry(AccountKey { budget, actor }).or_default().push((tenant, spend));
+        let mut by_account: HashMap<AccountKey, Vec<(u64, TenantSpend)>> = HashMap::new();
+        for (TenantKey { budget, actor, tenant }, row) in tenants {
+            by_account.entry(AccountKey { budget, actor }).or_default().push((tenant, row));
         }
         let mut carried = |(key, Account { window, .. }): (AccountKey, Account)| {
             let &(per, window_ns) = known.budgets.get(&key.budget)?;
-            let mut losses = all_losses.remove(&key).unwrap_or_default();
-            losses.sort_by_key(|(tenant, _)| *tenant);
-            if is_drained(&window, &losses, window_ns, boot_ns) {
+            let mut tenants = by_account.remove(&key).unwrap_or_default();
+            tenants.sort_by_key(|(tenant, _)| *tenant);
+            let spending = Spending { window, tenants };
+            if is_drained(&spending, window_ns, boot_ns) {
                 return None;
             }
             let spender = match per {
@@ -156,14 +159,12 @@ impl Document {
                 Per::User => Spender::User(u32::try_from(key.actor).ok()?),
                 Per::Zone => Spender::Zone,
             };
-            let losses = losses
-                .iter()
-                .map(|(tenant, spend)| (*tenant, store(&window, window_ns, boot_ns, spend)))
-                .filter(|(_, stored)| !stored.is_empty())
-                .collect();
+            let now = moment(&window, window_ns, boot_ns);
+            let rows = spending.tenants.iter().filter(|(_, row)| row.matters(now));
+            let tenants = rows.map(|(tenant, row)| store(*tenant, row, now)).collect();
             let window = Stored::of(&window);
             let budget = key.budget;
-            Some((key, Carried { budget, spender, window_ns, waits: false, window, losses }))
+            Some((key, Carried { budget, spender, window_ns, waits: false, window, tenants }))
         };
         let rows = accounts.filter_map(|row| row.map(&mut carried).transpose());
         let mut rows = rows.collect::<Result<Vec<_>, E>>()?;
@@ -244,7 +245,7 @@ fn damaged(path: &Path) -> PathBuf {
 
 #[cfg(test)]
 mod tests {
-    use holdfast_abi::{Cost, Limit, PartTime, Window};
+    use holdfast_abi::{Cost, Limit, Moment, Window};
 
     use super::*;
 
@@ -262,23 +263,28 @@ mod tests {
             tenants: 3,
             pad: 0,
         };
+        let mut rows = Vec::new();
         for tenant in [7, 8] {
             let cost = Cost { files: 4, bytes: 1 << 40, tenant };
-            window.charge(&limit, 90_000_000_000 * tenant, 2, &cost).unwrap();
+            let mut row = TenantSpend::new();
+            let now = 90_000_000_000 * tenant;
+            window.charge(&limit, now, 2, &cost, Some(&mut row)).unwrap();
+            rows.push((tenant, row));
         }
         let cost = Cost { files: 4, bytes: 0, tenant: 9 };
-        window.charge(&limit, 730_000_000_000, 2, &cost).unwrap_err();
+        window.charge(&limit, 730_000_000_000, 2, &cost, None).unwrap_err();
         let now = 740_000_000_000;
-        // Which slot a tenant has does not matter, and trips are counted in each boot.
+        // Trips are counted in each boot.
         let stored = Stored::of(&window);
         assert_eq!(stored.window().spent(&limit, now), window.spent(&limit, now));
-        let now = stored.window().part_time(&limit, now);
-        let mut spend = TenantSpend::new();
-        for number in now.number - 7..=now.number {
+        let now = moment(&window, window_ns, now);
+        let mut lost = TenantSpend::new();
+        for number in now.part() - 7..=now.part() {
             let cost = Cost { files: number, bytes: u64::MAX / 9, tenant: 0 };
-            spend.add(PartTime { number, ..now }, &cost);
+            lost.add(Moment::of_part(now.epoch, number), &cost);
         }
-        let losses = vec![(u64::MAX - 3, store(&window, window_ns, 740_000_000_000, &spend))];
+        rows.push((u64::MAX - 3, lost));
+        let tenants: Vec<_> = rows.iter().map(|(tenant, row)| store(*tenant, row, now)).collect();
         let budget = u64::MAX - 1;
         let row = |spender, waits| Carried {
             budget,
@@ -286,7 +292,7 @@ mod tests {
             window_ns,
             waits,
             window: stored.clone(),
-            losses: losses.clone(),
+            tenants: tenants.clone(),
         };
         let windows = vec![
             row(Spender::Unit("/a\u{1b} b".to_owned()), true),

@@ -1,11 +1,13 @@
-//! A window of an earlier boot in this one, and what its tenants have lost. Pure.
+//! A window of an earlier boot in this one, and the tenants that it counts. Pure.
 
 use std::collections::BTreeMap;
 
 use holdfast_abi::{
-    BUCKETS, Bucket, Cost, Limit, MAX_TENANTS, PartTime, Slot, SpentPart, TenantSpend, Window,
+    BUCKETS, Bucket, Cost, Limit, MAX_TENANTS, Moment, SpentPart, TenantSpend, Window,
 };
 use serde::{Deserialize, Serialize};
+
+use crate::kernel::Spending;
 
 /// A window as it is on the disk, and where there are many of them: only what is in it. Trips are
 /// not, they are counted in each boot.
@@ -16,10 +18,8 @@ pub(crate) struct Stored {
     latest: u64,
     latched_until: u64,
     latch_mode: u32,
-    /// Place in the ring, files, bytes.
-    buckets: Vec<(usize, u64, u64)>,
-    /// Tenant, when it was last touched (account time).
-    tenants: Vec<(u64, u64)>,
+    /// Place in the ring, files, bytes, tenants.
+    buckets: Vec<(usize, u64, u64, u64)>,
 }
 
 impl Stored {
@@ -27,15 +27,15 @@ impl Stored {
     pub(crate) fn of(window: &Window) -> Self {
         let full =
             window.ring.iter().enumerate().filter(|(_, bucket)| **bucket != Bucket::default());
-        let touched = window.tenants.iter().filter(|slot| slot.last != 0);
         Self {
             offset: window.offset,
             head: window.head,
             latest: window.latest,
             latched_until: window.latched_until,
             latch_mode: window.latch_mode,
-            buckets: full.map(|(at, bucket)| (at, bucket.files, bucket.bytes)).collect(),
-            tenants: touched.map(|slot| (slot.tenant, slot.last)).collect(),
+            buckets: full
+                .map(|(at, bucket)| (at, bucket.files, bucket.bytes, bucket.tenants))
+                .collect(),
         }
     }
 
@@ -49,13 +49,11 @@ impl Stored {
             latch_mode: self.latch_mode,
             ..Window::new()
         };
-        for &(at, files, bytes) in &self.buckets {
-            window.ring[at % BUCKETS] = Bucket { files, bytes };
+        for &(at, files, bytes, tenants) in &self.buckets {
+            window.ring[at % BUCKETS] = Bucket { files, bytes, tenants };
             window.files = window.files.saturating_add(files);
             window.bytes = window.bytes.saturating_add(bytes);
-        }
-        for (slot, &(tenant, last)) in window.tenants.iter_mut().zip(&self.tenants) {
-            *slot = Slot { tenant, last };
+            window.tenants = window.tenants.saturating_add(tenants);
         }
         window
     }
@@ -78,151 +76,166 @@ fn unlimited(window_ns: u64) -> Limit {
         bytes: u64::MAX,
         after_files: 1,
         after_bytes: u64::MAX,
-        tenants: MAX_TENANTS as u32,
+        tenants: MAX_TENANTS,
         pad: 0,
     }
 }
 
-/// What the tenants of a window have lost that do not count with their first file.
-pub(crate) type Losses = Vec<(u64, TenantSpend)>;
+/// A tenant as it is on the disk: the bucket in which it was last touched, if it counts; number of
+/// the part, files, bytes of what it has lost.
+pub(super) type StoredRow = (u64, Option<u64>, Vec<(u64, u64, u64)>);
 
-/// What one tenant has lost, as it is on the disk: number of the part, files, bytes.
-pub(super) type StoredLoss = Vec<(u64, u64, u64)>;
-
-/// What of a tenant's loss counts now.
-pub(super) fn store(
-    window: &Window,
-    window_ns: u64,
-    now_ns: u64,
-    spend: &TenantSpend,
-) -> StoredLoss {
-    let now = window.part_time(&unlimited(window_ns), now_ns);
-    let counted = spend.parts.iter().filter(|part| part.counts(now));
+/// What of a tenant counts at a moment.
+pub(super) fn store(tenant: u64, row: &TenantSpend, now: Moment) -> StoredRow {
+    let counted = row.parts.iter().filter(|part| part.counts(now));
     let parts = counted.map(|part| (part.number, part.files, part.bytes));
-    parts.filter(|(_, files, bytes)| (*files, *bytes) != (0, 0)).collect()
+    let parts = parts.filter(|(_, files, bytes)| (*files, *bytes) != (0, 0));
+    (tenant, row.counts(now).then_some(row.last), parts.collect())
 }
 
-/// A tenant's loss that was stored, of the epoch that a stored window has.
-pub(super) fn spend_of(stored: &StoredLoss) -> TenantSpend {
-    let mut spend = TenantSpend::new();
-    for &(number, files, bytes) in stored {
-        spend.add(PartTime { epoch: 0, number }, &Cost { files, bytes, tenant: 0 });
+/// A tenant that was stored, of the epoch that a stored window has.
+pub(super) fn row_of((tenant, last, parts): &StoredRow) -> (u64, TenantSpend) {
+    let mut row = TenantSpend::new();
+    for &(number, files, bytes) in parts {
+        row.add(Moment::of_part(0, number), &Cost { files, bytes, tenant: 0 });
     }
-    spend
+    if let &Some(bucket) = last {
+        row.stay(Moment { epoch: 0, bucket });
+    }
+    (*tenant, row)
 }
 
-/// Whether nothing in a window counts any more, nor in what its tenants have lost.
-pub(crate) fn is_drained(window: &Window, losses: &Losses, window_ns: u64, now_ns: u64) -> bool {
-    let limit = unlimited(window_ns);
-    let time = window.part_time(&limit, now_ns);
+/// When a window of this length is looked at.
+pub(super) fn moment(window: &Window, window_ns: u64, now_ns: u64) -> Moment {
+    window.moment(&unlimited(window_ns), now_ns)
+}
+
+/// Whether nothing counts any more.
+pub(crate) fn is_drained(spending: &Spending, window_ns: u64, now_ns: u64) -> bool {
+    let window = &spending.window;
+    let now = moment(window, window_ns, now_ns);
     window.latched_until <= now_ns
-        && window.spent(&limit, now_ns) == (0, 0, 0)
-        && losses.iter().all(|(_, spend)| spend.spent(time) == (0, 0))
+        && window.spent(&unlimited(window_ns), now_ns) == (0, 0, 0)
+        && !spending.tenants.iter().any(|(_, row)| row.matters(now))
 }
 
-/// What the tenants of both windows have lost, in the time and epoch of the one that they became
-/// ([`merged`]). Nothing of it is older than it was.
-pub(crate) fn merged_losses(
-    carried: (&Window, &Losses),
-    own: (&Window, &Losses),
-    into: &Window,
-    window_ns: u64,
-    now_ns: u64,
-) -> Losses {
+/// Both in one: what was spent in `own` since this boot began counts on top of what is carried over, at the end of the
+/// bucket it was spent in. Nothing of it is older than it was.
+pub(crate) fn merged(carried: &Spending, own: &Spending, window_ns: u64, now_ns: u64) -> Spending {
     let limit = unlimited(window_ns);
-    let now = into.part_time(&limit, now_ns);
-    let mut parts: BTreeMap<u64, BTreeMap<u64, Cost>> = BTreeMap::new();
-    for (window, losses) in [carried, own] {
-        let then = window.part_time(&limit, now_ns);
-        let end = |part: &SpentPart| {
-            let last = PartTime { epoch: 0, number: part.number }.last_bucket();
-            let end = (last + 1).saturating_mul(limit.bucket_ns).saturating_sub(window.offset);
-            let at = limit.bucket_of(end.min(now_ns).saturating_add(into.offset));
-            PartTime::of_bucket(now.epoch, at).number
-        };
-        for (tenant, spend) in losses {
-            for part in spend.parts.iter().filter(|part| part.counts(then)) {
-                // Where time goes on as before, each part is what it was.
-                let number = if window.offset == into.offset { part.number } else { end(part) };
-                let sum = parts.entry(*tenant).or_default().entry(number).or_default();
-                sum.files = sum.files.saturating_add(part.files);
-                sum.bytes = sum.bytes.saturating_add(part.bytes);
-            }
-        }
-    }
-    let spend = |sums: BTreeMap<u64, Cost>| {
-        let mut spend = TenantSpend::new();
-        // The oldest first: a younger part takes the place of one that does not count any more.
-        for (number, sum) in sums {
-            spend.add(PartTime { number, ..now }, &sum);
-        }
-        spend
+    let mut merged = carried.window.at(&limit, now_ns);
+    let before = merged;
+    let own_window = own.window.at(&limit, now_ns);
+    // Where a bucket of `own` comes to be that ends with this one.
+    let place = |number: u64| {
+        let end = (number + 1).saturating_mul(limit.bucket_ns).saturating_sub(own_window.offset);
+        limit.bucket_of(end.min(now_ns).saturating_add(before.offset))
     };
-    parts.into_iter().map(|(tenant, sums)| (tenant, spend(sums))).collect()
-}
-
-/// Both windows in one: what was spent in `own` since this boot began counts on top of what is carried over, at the end of the
-/// bucket it was spent in.
-pub(crate) fn merged(carried: &Window, own: &Window, window_ns: u64, now_ns: u64) -> Window {
-    let limit = unlimited(window_ns);
-    let mut merged = carried.at(&limit, now_ns);
-    let own = own.at(&limit, now_ns);
     for back in 0..BUCKETS as u64 {
-        let Some(number) = own.head.checked_sub(back) else { break };
-        let bucket = own.ring[number as usize % BUCKETS];
-        let end = (number + 1).saturating_mul(limit.bucket_ns).saturating_sub(own.offset);
-        let at = limit.bucket_of(end.min(now_ns).saturating_add(merged.offset));
-        let into = &mut merged.ring[at as usize % BUCKETS];
+        let Some(number) = own_window.head.checked_sub(back) else { break };
+        let bucket = own_window.ring[number as usize % BUCKETS];
+        let into = &mut merged.ring[place(number) as usize % BUCKETS];
         into.files = into.files.saturating_add(bucket.files);
         into.bytes = into.bytes.saturating_add(bucket.bytes);
         merged.files = merged.files.saturating_add(bucket.files);
         merged.bytes = merged.bytes.saturating_add(bucket.bytes);
     }
-    let shift = |slot: &Slot, from: &Window| Slot {
-        tenant: slot.tenant,
-        last: slot.last.saturating_add(merged.offset).saturating_sub(from.offset),
+    if own_window.latched_until > merged.latched_until {
+        (merged.latched_until, merged.latch_mode) =
+            (own_window.latched_until, own_window.latch_mode);
+        merged.trip = own_window.trip;
+    }
+    merged.latest = merged.latest.max(own_window.latest);
+    merged.trips = merged.trips.saturating_add(own_window.trips);
+    // What was charged to the window before cannot be given back to this one.
+    merged.epoch = merged.epoch.max(own_window.epoch).wrapping_add(1);
+
+    let mut touched: BTreeMap<u64, u64> = BTreeMap::new();
+    let mut parts: BTreeMap<u64, BTreeMap<u64, Cost>> = BTreeMap::new();
+    let mut tenants = [0u64; BUCKETS];
+    let mut take = |window: &Window, rows: &[(u64, TenantSpend)], place: &dyn Fn(u64) -> u64| {
+        let then = Moment { epoch: window.epoch, bucket: window.head };
+        let mut rest = window.ring.map(|bucket| bucket.tenants);
+        for (tenant, row) in rows {
+            if row.counts(then) {
+                let rest = &mut rest[row.last as usize % BUCKETS];
+                *rest = rest.saturating_sub(1);
+                let last = touched.entry(*tenant).or_default();
+                *last = (*last).max(place(row.last));
+            }
+            for part in row.parts.iter().filter(|part| part.counts(then)) {
+                // Where time goes on as before, each part is what it was.
+                let is_same = window.offset == before.offset;
+                let end = |part: &SpentPart| {
+                    let bucket = place(Moment::last_bucket(part.number));
+                    Moment { epoch: 0, bucket }.part()
+                };
+                let number = if is_same { part.number } else { end(part) };
+                let sum = parts.entry(*tenant).or_default().entry(number).or_default();
+                sum.files = sum.files.saturating_add(part.files);
+                sum.bytes = sum.bytes.saturating_add(part.bytes);
+            }
+        }
+        // Tenants without rows: there was no room for those, or they were touched since.
+        for back in 0..BUCKETS as u64 {
+            let Some(number) = window.head.checked_sub(back) else { break };
+            tenants[place(number) as usize % BUCKETS] += rest[number as usize % BUCKETS];
+        }
     };
-    let all = merged.tenants.iter().chain(&own.tenants).zip(0..);
-    let all = all.filter(|(slot, _)| slot.last != 0);
-    let all = all.map(|(slot, at)| if at < MAX_TENANTS { *slot } else { shift(slot, &own) });
-    let mut all: Vec<Slot> = all.collect();
-    all.sort_by_key(|slot| std::cmp::Reverse(slot.last));
-    let mut tenants = [Slot::default(); MAX_TENANTS];
-    let mut used = 0;
-    for slot in all {
-        let is_new = tenants[..used].iter().all(|known| known.tenant != slot.tenant);
-        // More than there is room for: all of the slots are taken, so that one more tenant is refused.
-        if is_new && used < MAX_TENANTS {
-            tenants[used] = slot;
-            used += 1;
+    take(&before, &carried.tenants, &|bucket| bucket);
+    take(&own_window, &own.tenants, &place);
+    touched.values().for_each(|bucket| tenants[*bucket as usize % BUCKETS] += 1);
+    merged.tenants = tenants.iter().sum();
+    merged.ring.iter_mut().zip(tenants).for_each(|(bucket, tenants)| bucket.tenants = tenants);
+
+    let mut rows: BTreeMap<u64, TenantSpend> = BTreeMap::new();
+    for (tenant, sums) in parts {
+        let row = rows.entry(tenant).or_default();
+        // The oldest first: a younger part takes the place of one that does not count any more.
+        for (number, sum) in sums {
+            row.add(Moment::of_part(merged.epoch, number), &sum);
         }
     }
-    merged.tenants = tenants;
-    if own.latched_until > merged.latched_until {
-        (merged.latched_until, merged.latch_mode) = (own.latched_until, own.latch_mode);
-        merged.trip = own.trip;
+    for (tenant, bucket) in touched {
+        rows.entry(tenant).or_default().stay(Moment { epoch: merged.epoch, bucket });
     }
-    merged.latest = merged.latest.max(own.latest);
-    merged.trips = merged.trips.saturating_add(own.trips);
-    // What was charged to the window before cannot be given back to this one.
-    merged.epoch = merged.epoch.max(own.epoch).wrapping_add(1);
-    merged
+    Spending { window: merged, tenants: rows.into_iter().collect() }
 }
 
 #[cfg(test)]
 mod tests {
-    use holdfast_abi::{Cost, Terms};
+    use holdfast_abi::Terms;
     use proptest::prelude::*;
 
     use super::*;
 
-    const ENFORCE: u32 = 2;
-
-    /// A window over the disk to another boot.
-    fn carried(window: &Window, passed: u64) -> Window {
+    /// What is spent, over the disk to another boot.
+    fn carried(spending: &Spending, window_ns: u64, passed: u64) -> Spending {
+        let window = &spending.window;
         let mut stored = Stored::of(window);
         stored.carry(passed);
-        stored.window()
+        let now = moment(window, window_ns, passed);
+        let rows = spending.tenants.iter().map(|(tenant, row)| row_of(&store(*tenant, row, now)));
+        Spending { window: stored.window(), tenants: rows.collect() }
+    }
+
+    /// Charges without the latch, which would stop more than the limit does.
+    fn charge(
+        spending: &mut Spending,
+        limit: &Limit,
+        now: u64,
+        tenants_only: bool,
+        cost: Cost,
+    ) -> bool {
+        let rows = &mut spending.tenants;
+        if rows.iter().all(|(known, _)| *known != cost.tenant) {
+            rows.push((cost.tenant, TenantSpend::new()));
+        }
+        let mut known = rows.iter_mut().filter(|(known, _)| *known == cost.tenant);
+        let row = known.next().map(|(_, row)| row);
+        let at_once = limit.counts_at_once(&cost);
+        let terms = Terms { now, paced: false, tenants_only, at_once };
+        spending.window.take(limit, terms, &cost, row).is_ok()
     }
 
     fn limit(window_ns: u64, files: u64, tenants: u32) -> Limit {
@@ -262,7 +275,7 @@ mod tests {
             tenants in 1..5u32,
         ) {
             let limit = limit(window_ns, files, tenants);
-            let mut window = Window::new();
+            let mut spending = Spending::default();
             // Real time, and when this boot began.
             let (mut real, mut booted) = (0u64, 0u64);
             let mut taken: Vec<(u64, u64, u64)> = Vec::new();
@@ -271,15 +284,13 @@ mod tests {
                     Step::Op(wait, files, tenant) => {
                         real += wait;
                         let cost = Cost { files, bytes: 0, tenant };
-                        // Without the latch, which would stop more than the limit does.
-                        let terms = Terms { now: real - booted, paced: false, tenants_only: false };
-                        if window.take(&limit, terms, &cost, None).is_ok() {
+                        if charge(&mut spending, &limit, real - booted, false, cost) {
                             taken.push((real, files, tenant));
                         }
                     }
                     Step::Reboot(wait, off, up) => {
                         real += wait;
-                        window = carried(&window, real - booted);
+                        spending = carried(&spending, window_ns, real - booted);
                         real += off;
                         booted = real;
                         real += up;
@@ -303,23 +314,24 @@ mod tests {
             window_ns in 31..5000u64,
         ) {
             let limit = limit(window_ns, 10, 4);
-            let mut window = Window::new();
-            window.charge(&limit, 5, ENFORCE, &Cost { files: 10, bytes: 1, tenant: 1 }).unwrap();
+            let mut spending = Spending::default();
+            let cost = Cost { files: 10, bytes: 1, tenant: 1 };
+            prop_assert!(charge(&mut spending, &limit, 5, false, cost));
             let (mut up, mut now) = (0, 5);
             for (wait, _, late) in reboots {
                 now += wait;
                 up += now;
-                window = carried(&window, now);
+                spending = carried(&spending, window_ns, now);
                 now = late;
             }
             let age = (up + now).saturating_sub(5);
-            let spent = window.spent(&limit, now);
+            let spent = spending.window.spent(&limit, now);
             if age <= window_ns {
                 prop_assert_eq!(spent, (10, 1, 1));
-                prop_assert!(!window.is_drained(&limit, now), "the kernel would forget it");
+                prop_assert!(!spending.window.is_drained(&limit, now), "the kernel would forget it");
             } else if age > ring_ns(&limit) {
                 prop_assert_eq!(spent, (0, 0, 0));
-                prop_assert!(is_drained(&window, &Vec::new(), window_ns, now));
+                prop_assert!(is_drained(&spending, window_ns, now));
             }
         }
 
@@ -332,52 +344,30 @@ mod tests {
             after in 2..9u64,
         ) {
             let limit = Limit { after_files: after, tenants: 2, ..unlimited(window_ns) };
-            let (mut window, mut losses) = (Window::new(), Losses::new());
+            let mut spending = Spending::default();
             let (mut real, mut booted) = (0u64, 0u64);
             let mut taken: Vec<(u64, u64, u64)> = Vec::new();
-            let charge = |(window, losses): (&mut Window, &mut Losses), now, files, tenant| {
-                let cost = Cost { files, bytes: 0, tenant };
-                let terms = Terms { now, paced: false, tenants_only: true };
-                if limit.counts_at_once(&cost) {
-                    return window.take(&limit, terms, &cost, None).is_ok();
-                }
-                if losses.iter().all(|(known, _)| *known != tenant) {
-                    losses.push((tenant, TenantSpend::new()));
-                }
-                let mut known = losses.iter_mut().filter(|(known, _)| *known == tenant);
-                let spend = known.next().map(|(_, spend)| spend);
-                window.take(&limit, terms, &cost, spend).is_ok()
-            };
             for step in steps {
                 match step {
                     Step::Op(wait, files, tenant) => {
                         real += wait;
-                        let now = real - booted;
-                        if charge((&mut window, &mut losses), now, files, tenant) {
+                        let cost = Cost { files, bytes: 0, tenant };
+                        if charge(&mut spending, &limit, real - booted, true, cost) {
                             taken.push((real, files, tenant));
                         }
                     }
                     Step::Reboot(wait, off, up) => {
                         real += wait;
-                        let now = real - booted;
-                        let stored = losses.iter().map(|(tenant, spend)| {
-                            (*tenant, spend_of(&store(&window, window_ns, now, spend)))
-                        });
-                        losses = stored.collect();
-                        window = carried(&window, now);
+                        spending = carried(&spending, window_ns, real - booted);
                         real += off;
                         booted = real;
                         // Before it is put back a tenant loses something in this boot.
-                        let (mut own, mut own_losses) = (Window::new(), Losses::new());
-                        if charge((&mut own, &mut own_losses), 1, 1, 1) {
+                        let mut own = Spending::default();
+                        if charge(&mut own, &limit, 1, true, Cost { files: 1, bytes: 0, tenant: 1 }) {
                             taken.push((real + 1, 1, 1));
                         }
                         real += up + 1;
-                        let now = real - booted;
-                        let into = merged(&window, &own, window_ns, now);
-                        let before = (&window, &losses);
-                        losses = merged_losses(before, (&own, &own_losses), &into, window_ns, now);
-                        window = into;
+                        spending = merged(&spending, &own, window_ns, real - booted);
                     }
                 }
             }
@@ -400,25 +390,29 @@ mod tests {
             late in 0..4000u64,
         ) {
             let limit = unlimited(window_ns);
-            let (mut old, mut own) = (Window::new(), Window::new());
+            let (mut old, mut own) = (Spending::default(), Spending::default());
             let mut now = 0;
             for (wait, files, tenant) in before {
                 now += wait;
-                let _ = old.charge(&limit, now, ENFORCE, &Cost { files, bytes: files, tenant });
+                charge(&mut old, &limit, now, false, Cost { files, bytes: files, tenant });
             }
-            let old = carried(&old, now);
+            let old = carried(&old, window_ns, now);
             let mut now = 0;
             for (wait, files, tenant) in after {
                 now += wait;
-                let _ = own.charge(&limit, now, ENFORCE, &Cost { files, bytes: files, tenant });
+                charge(&mut own, &limit, now, false, Cost { files, bytes: files, tenant });
             }
             now += late;
             let both = merged(&old, &own, window_ns, now);
-            let (a, b, c) = (old.spent(&limit, now), own.spent(&limit, now), both.spent(&limit, now));
+            let (a, b) = (old.window.spent(&limit, now), own.window.spent(&limit, now));
+            let c = both.window.spent(&limit, now);
             prop_assert!(a.0 + b.0 <= c.0 && a.1 + b.1 <= c.1);
             prop_assert!(c.2 >= a.2.max(b.2) && c.2 <= a.2 + b.2);
+            let moment = moment(&both.window, window_ns, now);
+            let rows = both.tenants.iter().filter(|(_, row)| row.counts(moment));
+            prop_assert_eq!(rows.count() as u32, c.2, "each tenant has its row");
             let later = now + ring_ns(&limit);
-            prop_assert_eq!(both.spent(&limit, later), (0, 0, 0));
+            prop_assert_eq!(both.window.spent(&limit, later), (0, 0, 0));
         }
     }
 }

@@ -1,4 +1,4 @@
-use holdfast_abi::{Account, AccountKey, Cost, Mode, OnTrip};
+use holdfast_abi::{Account, AccountKey, Cost, Mode, OnTrip, TenantKey, TenantSpend};
 
 use super::*;
 use crate::api::{ParentReport, ProcessReport, ReleasedCount, ReleasedFiles, Until};
@@ -16,13 +16,17 @@ fn hold() -> HoldReport {
     zone.budgets[0].tenants = Some(2);
     let conf = zone.budgets[0].conf(zone);
     let mut account = Account::new();
+    let mut tenants = Vec::new();
     for tenant in [77, 78] {
         let cost = Cost { files: 100, bytes: 1 << 20, tenant };
-        let mode = Mode::Enforce as u32;
-        account.window.charge(&conf.limit, 9_000_000_000, mode, &cost).unwrap();
+        let (mode, mut row) = (Mode::Enforce as u32, TenantSpend::new());
+        let window = &mut account.window;
+        window.charge(&conf.limit, 9_000_000_000, mode, &cost, Some(&mut row)).unwrap();
+        tenants.push((TenantKey { budget: conf.id, actor: 5, tenant }, row));
     }
     let key = AccountKey { budget: conf.id, actor: 5 };
-    let facts = Facts { ledger: Ledger::from_iter(vec![(key, account)]), ..Facts::default() };
+    let ledger = Ledger::from_iter(vec![(key, account)]);
+    let facts = Facts { ledger, tenants, ..Facts::default() };
     let thread = |tid, since| {
         let mut thread = test_holds::thread(tid, since);
         thread.held.event.budget = conf.id;

@@ -104,7 +104,7 @@ fn wrong_actor_lists_the_others() {
         let conf = budget.conf(zone);
         let mut account = Account::new();
         let cost = Cost { files, bytes: 0, tenant: 0 };
-        let _ = account.window.charge(&conf.limit, now.boot_ns, Mode::Enforce as u32, &cost);
+        let _ = account.window.charge(&conf.limit, now.boot_ns, Mode::Enforce as u32, &cost, None);
         (AccountKey { budget: conf.id, actor }, account)
     };
     let ledger = Ledger::from_iter(vec![

@@ -2,13 +2,13 @@
 
 use std::collections::HashMap;
 
-use holdfast_abi::{AccountKey, OVERFLOW_ACTOR, Per, Window};
+use holdfast_abi::{AccountKey, OVERFLOW_ACTOR, Per};
 use tracing::{error, info, warn};
 
 use super::executor::Executor;
-use crate::carryover::{Carried, Document, Keeper, Known, Losses, Spender, merged, merged_losses};
+use crate::carryover::{Carried, Document, Keeper, Known, Spender, merged};
 use crate::clock::Now;
-use crate::kernel::Started;
+use crate::kernel::{Spending, Started};
 
 /// How often what is spent is looked at, and written if it has changed; nanoseconds.
 const SAVE_EVERY: u64 = 10_000_000_000;
@@ -156,13 +156,9 @@ impl Executor {
         };
         let Some(guard) = &mut self.guard else { return false };
         let key = AccountKey { budget: carried.budget, actor };
-        let (window, tenants) = (carried.window.window(), carried.losses());
-        let merge = |own: &Window| merged(&window, own, carried.window_ns, now.boot_ns);
-        let losses = |own: (&Window, &Losses), into: &Window| {
-            let before = (&window, &tenants);
-            merged_losses(before, own, into, carried.window_ns, now.boot_ns)
-        };
-        match guard.carry_over(key, &merge, &losses) {
+        let before = carried.spending();
+        let merge = |own: &Spending| merged(&before, own, carried.window_ns, now.boot_ns);
+        match guard.carry_over(key, &merge) {
             Ok(there) => there,
             Err(error) => {
                 let why = format!("what was spent before this boot cannot be put back: {error}");
@@ -197,7 +193,7 @@ impl Executor {
         let known = &mut self.carryover.known;
         let mut read = || {
             known.in_force(&guard.budgets()?);
-            let (accounts, tenants) = (guard.accounts(), guard.tenant_spends()?);
+            let (accounts, tenants) = (guard.accounts(), guard.tenants()?);
             Document::of(&boot_id, known, accounts, tenants, &mut name, now.boot_ns)
         };
         match read() {

@@ -525,9 +525,9 @@ impl Executor {
             }
             Ask::Look => {
                 // The accounts can be many: they are read once for both.
-                let facts = self.facts();
+                let mut facts = self.facts();
                 let status = self.status(state, &facts, now);
-                json(&Look { status, holds: self.holds(state, &facts, now) })
+                json(&Look { status, holds: self.holds(state, &mut facts, now) })
             }
             Ask::Policy => policy(state),
             Ask::Explain { path, pid } => self.explain(path, *pid, state, now),
@@ -546,12 +546,12 @@ impl Executor {
                 }
             }
             Ask::Holds => {
-                let facts = self.facts();
-                json(&HoldList { holds: self.holds(state, &facts, now) })
+                let mut facts = self.facts();
+                json(&HoldList { holds: self.holds(state, &mut facts, now) })
             }
             Ask::Hold { id } => {
-                let facts = self.facts();
-                match self.holds(state, &facts, now).into_iter().find(|hold| hold.id == *id) {
+                let mut facts = self.facts();
+                match self.holds(state, &mut facts, now).into_iter().find(|hold| hold.id == *id) {
                     Some(hold) => json(&hold),
                     None => Answer::Error(Refusal::NotFound, format!("hold {id} is over")),
                 }
@@ -580,13 +580,13 @@ impl Executor {
         report::status(state, facts, now, &mut |unit| units.name(unit, None, now))
     }
 
-    /// What the tenant that a question is about has lost.
+    /// Whether the tenant that a question is about was touched, and what it has lost.
     fn spends(&self, question: &Question) -> HashMap<abi::TenantKey, abi::TenantSpend> {
         let place = question.place.as_ref();
         let Some((tenant, _)) = place.and_then(|place| place.tenant.as_ref()) else {
             return HashMap::new();
         };
-        let spends = self.guard.as_ref().map(Guard::tenant_spends);
+        let spends = self.guard.as_ref().map(Guard::tenants);
         // Where it cannot be read the guard is not up, which is said.
         let spends = spends.and_then(Result::ok).unwrap_or_default();
         spends.into_iter().filter(|(key, _)| key.tenant == *tenant).collect()
@@ -657,7 +657,7 @@ impl Executor {
     }
 }
 
-fn or_note<T: Default>(outcome: Result<T, KernelError>, errors: &mut Vec<String>) -> T {
+pub(super) fn or_note<T: Default>(outcome: Result<T, KernelError>, errors: &mut Vec<String>) -> T {
     outcome.unwrap_or_else(|error| {
         errors.push(error.to_string());
         T::default()

@@ -7,7 +7,7 @@ use rustix::process::Signal;
 use tracing::warn;
 
 use super::disk::About;
-use super::executor::Executor;
+use super::executor::{Executor, or_note};
 use super::message::{Decide, Done, Event, Kill};
 use super::state::State;
 use crate::api::HoldReport;
@@ -147,7 +147,12 @@ impl Executor {
     }
 
     /// Every hold, with its numbers and names as they are now.
-    pub(super) fn holds(&mut self, state: &State, facts: &Facts, now: Now) -> Vec<HoldReport> {
+    pub(super) fn holds(&mut self, state: &State, facts: &mut Facts, now: Now) -> Vec<HoldReport> {
+        if let Some(guard) = &self.guard
+            && state.book.holds(now).next().is_some()
+        {
+            facts.tenants = or_note(guard.tenants(), &mut facts.errors);
+        }
         let users = users();
         let units = &mut self.units;
         let mut names = Names {

@@ -9,17 +9,19 @@ use holdfast_abi as abi;
 use aya::maps::{HashMap as Hash, MapData, MapError};
 
 use super::{
-    BPF_EXIST, BPF_F_LOCK, BPF_NOEXIST, boot_time_ns,
+    BPF_EXIST, BPF_F_LOCK, BPF_NOEXIST, Spending, boot_time_ns,
     error::KernelError,
     maps::{Maps, each, entries},
 };
 
-/// As for tenants.
-const MANY_TENANTS: usize = abi::MAX_TENANT_SPENDS as usize / 4;
 /// Nothing is forgotten while fewer accounts than this are there.
 const MANY: usize = abi::MAX_ACCOUNTS as usize / 4;
+/// Nor while there are fewer tenants.
+const MANY_TENANTS: usize = abi::MAX_TENANT_SPENDS as usize / 4;
 /// The window to wait for where no policy in force has the budget any more.
 const FORGOTTEN_BUDGET_NS: u64 = 24 * 3600 * 1_000_000_000;
+
+type Tenants = Hash<MapData, abi::TenantKey, abi::TenantSpend>;
 
 /// Forgets accounts that equal a new one: everything has left their window, and no trip lasts.
 ///
@@ -70,94 +72,85 @@ pub(super) fn accounts(
     each(&maps.accounts, BPF_F_LOCK, WHAT).chain(shared)
 }
 
-/// What tenants have lost that do not count with their first file. An op may be adding to an entry
-/// that is read.
-pub(super) fn tenant_spends(
-    maps: &Maps,
-) -> Result<Vec<(abi::TenantKey, abi::TenantSpend)>, KernelError> {
-    entries(&maps.tenants, 0, "read what tenants have lost")
+/// The tenants that accounts have touched. An op may be changing an entry that is read.
+pub(super) fn tenants(maps: &Maps) -> Result<Vec<(abi::TenantKey, abi::TenantSpend)>, KernelError> {
+    entries(&maps.tenants, 0, "read which tenants were touched")
 }
 
-/// Forgets what tenants have lost of accounts that are gone, and what does not count any more; see
-/// [`collect`].
+/// Forgets tenants of accounts that are gone, and those that do not count any more; see [`collect`].
 fn collect_tenants(
     maps: &mut Maps,
     limits: &HashMap<u64, abi::Limit>,
     now: u64,
 ) -> Result<(), KernelError> {
-    let refused = |error| KernelError::refused("forget what tenants have lost", error);
-    let time = |(key, account): (abi::AccountKey, abi::Account)| {
-        (key, limits.get(&key.budget).map(|limit| account.window.part_time(limit, now)))
+    let refused = |error| KernelError::refused("forget tenants", error);
+    let moment = |(key, account): (abi::AccountKey, abi::Account)| {
+        (key, limits.get(&key.budget).map(|limit| account.window.moment(limit, now)))
     };
-    let times: HashMap<_, _> = accounts(maps).map(|row| row.map(time)).collect::<Result<_, _>>()?;
-    for (key, spend) in tenant_spends(maps)? {
+    let moments: HashMap<_, _> =
+        accounts(maps).map(|row| row.map(moment)).collect::<Result<_, _>>()?;
+    for (key, row) in tenants(maps)? {
         let account = abi::AccountKey { budget: key.budget, actor: key.actor };
-        let counts = times
-            .get(&account)
-            .is_some_and(|time| time.is_none_or(|time| spend.spent(time) != (0, 0)));
-        if !counts {
+        let moment = moments.get(&account);
+        if !moment.is_some_and(|moment| moment.is_none_or(|moment| row.matters(moment))) {
             maps.tenants.remove(&key).map_err(refused)?;
         }
     }
     Ok(())
 }
 
-/// What the tenants of an account have lost, of its window before with the losses that are there,
-/// and the window after.
-pub(super) type MergeLosses<'a> = &'a dyn Fn(
-    (&abi::Window, &Vec<(u64, abi::TenantSpend)>),
-    &abi::Window,
-) -> Vec<(u64, abi::TenantSpend)>;
-
 /// See [`super::Guard::carry_over`].
 pub(super) fn carry_over(
     maps: &mut Maps,
     key: abi::AccountKey,
-    merge: &dyn Fn(&abi::Window) -> abi::Window,
-    losses: MergeLosses<'_>,
+    merge: &dyn Fn(&Spending) -> Spending,
 ) -> Result<bool, KernelError> {
+    let anew = merge(&Spending::default());
     let merged = if key.actor == abi::OVERFLOW_ACTOR {
-        merge_into(&mut maps.overflow, key.budget, merge)?
+        merge_into(&mut maps.overflow, &maps.tenants, (key.budget, key), merge)?
     } else {
-        let own = abi::Window::new();
-        let anew = abi::Account { window: merge(&own), ..abi::Account::new() };
-        match maps.accounts.insert(key, anew, BPF_NOEXIST) {
-            Ok(()) => Some((own, anew.window)),
+        let account = abi::Account { window: anew.window, ..abi::Account::new() };
+        match maps.accounts.insert(key, account, BPF_NOEXIST) {
+            Ok(()) => Some(anew),
             Err(MapError::SyscallError(error))
                 if error.io_error.kind() == ErrorKind::AlreadyExists =>
             {
-                merge_into(&mut maps.accounts, key, merge)?
+                merge_into(&mut maps.accounts, &maps.tenants, (key, key), merge)?
             }
             Err(error) => return Err(KernelError::refused("carry an account over", error)),
         }
     };
-    let Some((own, window)) = merged else { return Ok(false) };
-    let there = tenant_spends(maps)?.into_iter().filter(|(tenant, _)| {
-        abi::AccountKey { budget: tenant.budget, actor: tenant.actor } == key
-    });
-    let there = there.map(|(key, spend)| (key.tenant, spend)).collect();
-    for (tenant, spend) in losses((&own, &there), &window) {
+    let Some(merged) = merged else { return Ok(false) };
+    for (tenant, row) in merged.tenants {
         let key = abi::TenantKey { budget: key.budget, actor: key.actor, tenant };
-        let refused = |error| KernelError::refused("carry over what a tenant has lost", error);
-        maps.tenants.insert(key, spend, 0).map_err(refused)?;
+        let refused = |error| KernelError::refused("carry a tenant over", error);
+        maps.tenants.insert(key, row, 0).map_err(refused)?;
     }
     Ok(true)
 }
 
+/// `at`: where the account is in its map, and whose it is.
 fn merge_into<K: aya::Pod>(
     accounts: &mut Hash<MapData, K, abi::Account>,
-    key: K,
-    merge: &dyn Fn(&abi::Window) -> abi::Window,
-) -> Result<Option<(abi::Window, abi::Window)>, KernelError> {
+    tenants: &Tenants,
+    at: (K, abi::AccountKey),
+    merge: &dyn Fn(&Spending) -> Spending,
+) -> Result<Option<Spending>, KernelError> {
     let refused = |error| KernelError::refused("carry an account over", error);
+    let (key, whose) = at;
     let found = match accounts.get(&key, BPF_F_LOCK) {
         Ok(found) => found,
         Err(MapError::KeyNotFound) => return Ok(None),
         Err(error) => return Err(refused(error)),
     };
-    let window = merge(&found.window);
+    let is_its = |key: &abi::TenantKey| (key.budget, key.actor) == (whose.budget, whose.actor);
+    let rows = each(tenants, 0, "read which tenants were touched").filter_map(|row| {
+        row.map(|(key, row)| is_its(&key).then_some((key.tenant, row))).transpose()
+    });
+    let own = Spending { window: found.window, tenants: rows.collect::<Result<_, _>>()? };
+    let merged = merge(&own);
     accounts
-        .insert(key, abi::Account { window, ..found }, BPF_F_LOCK | BPF_EXIST)
+        .insert(key, abi::Account { window: merged.window, ..found }, BPF_F_LOCK | BPF_EXIST)
         .map_err(refused)?;
-    Ok(Some((found.window, window)))
+    Ok(Some(merged))
 }

@@ -66,6 +66,15 @@ pub enum Started {
     Upgraded,
 }
 
+/// What one actor has spent of one budget, and the tenants it has touched.
+#[derive(Clone, Debug, Default)]
+pub struct Spending {
+    /// The account.
+    pub window: abi::Window,
+    /// Inode number of each tenant's directory, and its row.
+    pub tenants: Vec<(u64, abi::TenantSpend)>,
+}
+
 /// Budgets in force, and accounts.
 pub type Spent = (
     Vec<abi::BudgetConf>,
@@ -253,8 +262,8 @@ pub fn paused(pin_dir: &Path) -> Result<Vec<(abi::TaskKey, abi::Held)>, KernelEr
     holds::held(&Maps::open(&pins.maps)?)
 }
 
-/// The budgets in force, every account and what tenants have lost according to what is pinned,
-/// without an agent; nothing if nothing is.
+/// The budgets in force, every account and its tenants according to what is pinned, without an
+/// agent; nothing if nothing is.
 pub fn spent(pin_dir: &Path) -> Result<Spent, KernelError> {
     let pins = Pins::new(pin_dir);
     if maps::check_pins(&pins.maps)? < maps::PINNED.len() {
@@ -263,7 +272,7 @@ pub fn spent(pin_dir: &Path) -> Result<Spent, KernelError> {
     let maps = Maps::open(&pins.maps)?;
     Ok((
         maps.budgets()?,
-        (collect::accounts(&maps).collect::<Result<_, _>>()?, collect::tenant_spends(&maps)?),
+        (collect::accounts(&maps).collect::<Result<_, _>>()?, collect::tenants(&maps)?),
     ))
 }
 
@@ -462,9 +471,9 @@ impl Guard {
         collect::accounts(&self.maps)
     }
 
-    /// What tenants have lost that do not count with their first file.
-    pub fn tenant_spends(&self) -> Result<Vec<(abi::TenantKey, abi::TenantSpend)>, KernelError> {
-        collect::tenant_spends(&self.maps)
+    /// The tenants that accounts have touched.
+    pub fn tenants(&self) -> Result<Vec<(abi::TenantKey, abi::TenantSpend)>, KernelError> {
+        collect::tenants(&self.maps)
     }
 
     /// The budgets of every zone in force; those of the policy before can be among them.
@@ -472,19 +481,16 @@ impl Guard {
         self.maps.budgets()
     }
 
-    /// Puts what `merge` makes of an actor's window in its place, and then what `losses` makes of
-    /// what its tenants have lost (of the window before, with the losses that are there, and the
-    /// window after); an actor without an account gets one. Returns whether there is
-    /// an account for it now: an overflow account is made when its budget is put in force.
+    /// Puts what `merge` makes of what an actor has spent in its place; an actor without an account gets one. Returns
+    /// whether there is an account for it now: an overflow account is made when its budget is put in force.
     ///
     /// An op that is charged between the reading and the writing of an account that is there is charged to nothing.
     pub fn carry_over(
         &mut self,
         key: abi::AccountKey,
-        merge: &dyn Fn(&abi::Window) -> abi::Window,
-        losses: collect::MergeLosses<'_>,
+        merge: &dyn Fn(&Spending) -> Spending,
     ) -> Result<bool, KernelError> {
-        collect::carry_over(&mut self.maps, key, merge, losses)
+        collect::carry_over(&mut self.maps, key, merge)
     }
 
     /// Forgets accounts that have long drained, once there are many: a host makes a new cgroup for every session and

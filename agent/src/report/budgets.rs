@@ -297,7 +297,7 @@ mod tests {
         let mut window = Window::new();
         let mut charge = |files, bytes| {
             let cost = Cost { files, bytes, tenant: 0 };
-            let _ = window.charge(&limit, NOW.boot_ns, Mode::Enforce as u32, &cost);
+            let _ = window.charge(&limit, NOW.boot_ns, Mode::Enforce as u32, &cost, None);
         };
         // An op larger than the limit would trip nobody.
         let over = files.saturating_sub(limit.files);
@@ -318,7 +318,7 @@ mod tests {
         let mut spent = account(zone, 9, 0);
         let limit = budget.conf(zone).limit;
         let cost = Cost { files: 2, bytes: 0, tenant: 0 };
-        spent.window.charge(&limit, NOW.boot_ns, Mode::Enforce as u32, &cost).unwrap_err();
+        spent.window.charge(&limit, NOW.boot_ns, Mode::Enforce as u32, &cost, None).unwrap_err();
         let ledger = Ledger::from_iter([(key, spent)]);
         let after = |seconds: u64| Now { boot_ns: NOW.boot_ns + seconds * 1_000_000_000, ..NOW };
         assert!(ledger.is_used_up(budget, zone, 3, after(599)));

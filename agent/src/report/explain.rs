@@ -45,7 +45,7 @@ pub(crate) struct Question {
     pub(crate) is_root: bool,
     /// What was decided about the hold that the caller is or would be part of.
     pub(crate) released: Released,
-    /// What its tenant has lost of budgets, where it does not count with its first file.
+    /// Its tenant, by the accounts that may have touched it.
     pub(crate) spends: HashMap<TenantKey, TenantSpend>,
     /// What else to know.
     pub(crate) notes: Vec<String>,
@@ -238,7 +238,7 @@ mod tests {
         let mut window = Window::new();
         for _ in 0..files {
             let cost = AbiCost { files: 1, bytes: 0, tenant: 5 };
-            let _ = window.charge(&conf.limit, NOW.boot_ns, Mode::Enforce as u32, &cost);
+            let _ = window.charge(&conf.limit, NOW.boot_ns, Mode::Enforce as u32, &cost, None);
         }
         let account =
             Account { lock: Default::default(), suppressed: 0, event_second: 0, events: 0, window };

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
+use holdfast_abi::TenantKey;
 use holdfast_policy::{Budget, Zone};
 
 use super::{Ledger, Left, event};
@@ -83,7 +84,7 @@ fn hold(
         budget: zone
             .zip(decided_by)
             .map(|(zone, (budget, actor))| spent(budget, actor, zone, &facts.ledger, now)),
-        tenants: zone.and_then(|zone| tenants(zone, row, &threads, state, &facts.ledger, now)),
+        tenants: zone.and_then(|zone| tenants(zone, row, &threads, state, facts, now)),
         released: (left > 0).then(|| ReleasedFiles {
             count: ReleasedCount { files: row.release.files, used: row.hold.used },
             until: until(row.release.until_ns, now),
@@ -116,7 +117,7 @@ fn tenants(
     row: &HoldRow,
     threads: &[&Paused],
     state: &State,
-    ledger: &Ledger,
+    facts: &Facts,
     now: Now,
 ) -> Option<Vec<HoldTenant>> {
     let mut found: BTreeMap<u64, Option<Tenant>> = BTreeMap::new();
@@ -131,8 +132,11 @@ fn tenants(
         counts = true;
         let actor = budget.per.actor(row.key.unit, row.key.user);
         let conf = budget.conf(zone);
-        let Some(window) = ledger.account(conf.id, actor) else { continue };
-        for tenant in window.tenants_at(&conf.limit, now.boot_ns) {
+        let Some(window) = facts.ledger.account(conf.id, actor) else { continue };
+        let moment = window.moment(&conf.limit, now.boot_ns);
+        let is_its = |key: &TenantKey| (key.budget, key.actor) == (conf.id, actor);
+        let touched = facts.tenants.iter().filter(|(key, row)| is_its(key) && row.counts(moment));
+        for &(TenantKey { tenant, .. }, _) in touched {
             found.entry(tenant).or_insert_with(|| state.tenant_name(row.key.zone, tenant));
         }
     }

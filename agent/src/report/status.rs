@@ -23,6 +23,8 @@ pub(crate) struct Facts {
     pub(crate) zone_counters: Vec<(u32, abi::ZoneCounters)>,
     /// Accounts.
     pub(crate) ledger: Ledger,
+    /// The tenants that accounts have touched, where there are holds to be told of.
+    pub(crate) tenants: Vec<(abi::TenantKey, abi::TenantSpend)>,
     /// What could not be read.
     pub(crate) errors: Vec<String>,
     /// New processes that did not get the mark of the allowance they were started under.

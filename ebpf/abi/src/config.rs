@@ -89,12 +89,16 @@ impl BudgetConf {
         op_bit & Op::KNOWN_BITS == 0 && (self.who & who != 0 || cost.tenant == 0)
     }
 
-    /// Whether what an op's tenant has lost has to be known to charge it.
+    /// Whether an op's tenant has to be known to charge it.
     #[inline(always)]
-    pub const fn needs_tenant_spend(&self, op_bit: u16, cost: &Cost) -> bool {
-        self.ops & op_bit & Op::KNOWN_BITS != 0
-            && self.limit.limits_tenants(cost)
-            && !self.limit.counts_at_once(cost)
+    pub const fn needs_tenant(&self, op_bit: u16, cost: &Cost) -> bool {
+        self.ops & op_bit != 0 && self.limit.limits_tenants(cost)
+    }
+
+    /// Whether an op makes its tenant count whatever the tenant has lost before.
+    #[inline(always)]
+    pub const fn counts_at_once(&self, op_bit: u16, cost: &Cost) -> bool {
+        op_bit & Op::KNOWN_BITS == 0 || self.limit.counts_at_once(cost)
     }
 }
 
@@ -309,7 +313,7 @@ pub struct ZoneCounters {
     pub events_suppressed: u64,
     /// Ops charged here because their place could not be determined.
     pub strict: u64,
-    /// Charges that shared the overflow account, or made their tenant count at once, because a
+    /// Charges that shared the overflow account, or whose tenant counted as another one, because a
     /// table was full.
     pub overflow: u64,
     /// Ops for which the kernel had no memory: refused in a zone that enforces, uncharged in one that observes.

@@ -43,15 +43,14 @@ pub use pattern::{
     MAX_BASE_PATTERNS, MAX_NAMES, MAX_PATTERN_NAMES, MAX_PATTERNS, NameConf, PatternConf,
     PatternKey,
 };
-pub use tenants::{PartTime, SPEND_PARTS, SpentPart, TenantKey, TenantSpend};
+pub use tenants::{Moment, SPEND_PARTS, SpentPart, TenantKey, TenantSpend};
 pub use window::{
-    Account, BUCKETS, Bucket, Cost, Limit, MAX_TENANTS, Over, Receipt, Slot, Terms, Trip, Window,
-    bpf_spin_lock,
+    Account, BUCKETS, Bucket, Cost, Limit, Over, Receipt, Terms, Trip, Window, bpf_spin_lock,
 };
 
 /// Version of everything in this crate. Pins live in a directory named for it, so that an agent never
 /// reads a map laid out by another version.
-pub const ABI_VERSION: u32 = 10;
+pub const ABI_VERSION: u32 = 11;
 /// How many zones one host can have, slot 0 (the canary) included.
 pub const MAX_ZONES: usize = 64;
 /// How many budgets one zone can have.
@@ -72,9 +71,11 @@ pub const MAX_PATHS: u32 = MAX_ROOTS / 2;
 pub const MAX_FILESYSTEMS: u32 = 4096;
 /// How many accounts (budget × actor) the kernel keeps.
 pub const MAX_ACCOUNTS: u32 = 16_384;
-/// How many tenants (of an account) the kernel keeps the losses of. One for which there is no room
-/// counts at once.
+/// How many tenants (of an account) the kernel knows. One for which there is no room counts at once,
+/// and as another one each time.
 pub const MAX_TENANT_SPENDS: u32 = 65_536;
+/// The largest number of distinct tenants that a budget can allow: no actor fills the table.
+pub const MAX_TENANTS: u32 = MAX_TENANT_SPENDS / 4;
 /// The actor that stands for everybody once the table of accounts is full.
 pub const OVERFLOW_ACTOR: u64 = u64::MAX;
 /// The bit of an actor that stands for its ops in places that cannot be determined. They may be in no zone at all, so they

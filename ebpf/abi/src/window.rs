@@ -6,19 +6,15 @@
 //! limit. The price is that an amount stays counted for up to 1/31 of a window longer than needed: the error is
 //! always on the safe side.
 //!
-//! Distinct tenants are exact without buckets: a tenant occupies a slot with the time it was last touched, and
-//! a slot can only be taken over once that time is more than a window ago. Where a tenant counts
-//! only from some amount on, it takes a slot with the op that reaches it ([`TenantSpend`]).
+//! Distinct tenants are counted in the same ring: each in the bucket in which it was last touched. A row
+//! for each tenant ([`TenantSpend`]) says which bucket that is, so that a tenant that is touched again moves
+//! from there to the current one; nothing has to be searched, however many there are. Where a tenant counts
+//! only from some amount on, it does so with the op that reaches it.
 
-use crate::tenants::{PartTime, TenantSpend};
+use crate::tenants::{Moment, TenantSpend};
 
 /// Buckets in a ring. One is current; the others together make up one window.
 pub const BUCKETS: usize = 32;
-/// The largest number of distinct tenants a budget can allow.
-pub const MAX_TENANTS: usize = 64;
-
-const SLOT_MASK: u32 = MAX_TENANTS as u32 - 1;
-const NO_SLOT: u32 = u32::MAX;
 
 /// The kernel's spin lock. The kernel finds it by this name in the map's BTF.
 #[allow(non_camel_case_types, reason = "the kernel looks for exactly this name")]
@@ -173,12 +169,18 @@ pub struct Terms {
     pub paced: bool,
     /// Whether only the tenant is charged: the budget leaves the caller out.
     pub tenants_only: bool,
+    /// Whether the tenant counts whatever it has lost: see [`crate::BudgetConf::counts_at_once`].
+    pub at_once: bool,
 }
 
 /// In [`Receipt::kind`]: files and bytes were not charged.
 const TENANTS_ONLY: u32 = 1;
+/// In [`Receipt::kind`]: the tenant's row was there.
+const HAS_ROW: u32 = 2;
 /// In [`Receipt::kind`]: what the tenant has lost was charged.
-const TENANT_SPEND: u32 = 2;
+const LOST: u32 = 4;
+/// In [`Receipt::kind`]: the tenant counts as touched.
+const TOUCHED: u32 = 8;
 
 impl Trip {
     /// When it was, if what was spent then still counts at `now`; else `now`.
@@ -195,29 +197,21 @@ impl Trip {
 pub struct Receipt {
     /// The bucket that was charged.
     pub bucket: u64,
-    /// When the tenant of this charge had been touched before; 0 if it was new.
-    pub tenant_before: u64,
-    /// The time this charge gave its tenant's slot.
-    pub tenant_now: u64,
-    /// The tenant's slot; `u32::MAX` if none was used.
-    pub slot: u32,
     /// The window's [`Window::epoch`] when it was charged.
     pub epoch: u32,
     /// What was charged, in bits.
     pub kind: u32,
-    /// Always 0.
-    pub pad: u32,
 }
 
 impl Receipt {
     /// Whether the tenant's [`TenantSpend`] was charged, too.
     #[inline(always)]
     pub const fn has_tenant_spend(&self) -> bool {
-        self.kind & TENANT_SPEND != 0
+        self.kind & HAS_ROW != 0
     }
 }
 
-/// Files and bytes spent in one bucket.
+/// What was spent in one bucket.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct Bucket {
@@ -225,16 +219,8 @@ pub struct Bucket {
     pub files: u64,
     /// Bytes charged.
     pub bytes: u64,
-}
-
-/// One tenant that was touched.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[repr(C)]
-pub struct Slot {
-    /// Inode number of the tenant's directory.
-    pub tenant: u64,
-    /// When it was last touched, in account time ([`Window::offset`]); 0 for a free slot.
-    pub last: u64,
+    /// Tenants that were last touched in it.
+    pub tenants: u64,
 }
 
 /// What one actor has spent of one budget.
@@ -243,8 +229,8 @@ pub struct Slot {
 pub struct Window {
     /// Number of the current bucket (account time divided by the bucket length).
     pub head: u64,
-    /// Nanoseconds to add to boot time to get *account time*: the boot time that had passed in earlier boots. Ring and
-    /// tenants are in account time, so that a window carries on over a reboot; everything else is in boot time.
+    /// Nanoseconds to add to boot time to get *account time*: the boot time that had passed in earlier boots. The ring
+    /// is in account time, so that a window carries on over a reboot; everything else is in boot time.
     pub offset: u64,
     /// The latest time of any charge: the account's clock, which never goes back.
     pub latest: u64,
@@ -252,26 +238,22 @@ pub struct Window {
     pub files: u64,
     /// Bytes in the whole ring.
     pub bytes: u64,
+    /// Tenants in the whole ring.
+    pub tenants: u64,
     /// Until when a trip latches, in boot-time nanoseconds; 0 if none does.
     pub latched_until: u64,
     /// How many times this account tripped.
     pub trips: u64,
-    /// Always 0: see `find_slot`.
+    /// Always 0: see `advance`.
     pub zero: u64,
-    /// The slot used last: a mass deletion stays in one tenant for a while.
-    pub hint: u32,
     /// The zone's mode ([`crate::Mode`]) when the latch was set.
     pub latch_mode: u32,
     /// How many times everything was forgotten ([`Window::reset`]).
     pub epoch: u32,
-    /// Always 0.
-    pub pad: u32,
     /// The last trip.
     pub trip: Trip,
     /// The ring.
     pub ring: [Bucket; BUCKETS],
-    /// The tenants.
-    pub tenants: [Slot; MAX_TENANTS],
 }
 
 /// The kernel's account of one budget and one actor: a [`Window`] and the lock that guards it.
@@ -290,9 +272,9 @@ pub struct Account {
     pub window: Window,
 }
 
-const _: () = assert!(size_of::<Window>() == 112 + 16 * (BUCKETS + MAX_TENANTS));
+const _: () = assert!(size_of::<Window>() == 112 + 24 * BUCKETS);
 const _: () = assert!(size_of::<Account>() == 16 + size_of::<Window>());
-const _: () = assert!(BUCKETS.is_power_of_two() && MAX_TENANTS.is_power_of_two());
+const _: () = assert!(BUCKETS.is_power_of_two());
 
 impl Account {
     /// Nothing spent.
@@ -328,16 +310,14 @@ impl Window {
             latest: 0,
             files: 0,
             bytes: 0,
+            tenants: 0,
             latched_until: 0,
             trips: 0,
             zero: 0,
-            hint: 0,
             latch_mode: 0,
             epoch: 0,
-            pad: 0,
             trip: Trip { time_ns: 0, ino: 0, tenant: 0, dev: 0, over: 0 },
-            ring: [Bucket { files: 0, bytes: 0 }; BUCKETS],
-            tenants: [Slot { tenant: 0, last: 0 }; MAX_TENANTS],
+            ring: [Bucket { files: 0, bytes: 0, tenants: 0 }; BUCKETS],
         }
     }
 
@@ -351,11 +331,12 @@ impl Window {
         now: u64,
         mode: u32,
         cost: &Cost,
+        row: Option<&mut TenantSpend>,
     ) -> Result<Receipt, Over> {
         if self.is_latched(now, mode) {
             return Err(Over::Latched);
         }
-        self.charge_or_trip(limit, now, mode, (false, false), cost)
+        self.charge_or_trip(limit, now, mode, (false, false), (cost, row))
     }
 
     /// The same for a zone that throttles: a trip does not stop the actor but *paces* it. Until a window has passed
@@ -369,9 +350,10 @@ impl Window {
         now: u64,
         mode: u32,
         cost: &Cost,
+        row: Option<&mut TenantSpend>,
     ) -> Result<Receipt, Over> {
         let paced = self.is_latched(now, mode);
-        self.charge_or_trip(limit, now, mode, (true, paced), cost)
+        self.charge_or_trip(limit, now, mode, (true, paced), (cost, row))
     }
 
     fn charge_or_trip(
@@ -380,10 +362,11 @@ impl Window {
         now: u64,
         mode: u32,
         (paces, paced): (bool, bool),
-        cost: &Cost,
+        (cost, row): (&Cost, Option<&mut TenantSpend>),
     ) -> Result<Receipt, Over> {
-        let terms = Terms { now, paced, tenants_only: false };
-        let charged = self.take(limit, terms, cost, None);
+        let at_once = limit.counts_at_once(cost);
+        let terms = Terms { now, paced, tenants_only: false, at_once };
+        let charged = self.take(limit, terms, cost, row);
         if let Err(over) = charged
             && !limit.never_covers(cost)
         {
@@ -395,7 +378,8 @@ impl Window {
     /// Charges `cost` if the budget covers it, and otherwise says which side is spent, and trips
     /// nothing. The latch was looked at before: the actor is not latched, or it is, and is paced.
     ///
-    /// `spend` is what the op's tenant has lost: without it the tenant counts at once.
+    /// `row` is that of the op's tenant. Without it the tenant counts at once, and as another one
+    /// each time.
     ///
     /// Times of concurrent callers may arrive out of order. The account's own clock never goes back: an op counts
     /// from the latest time the account has seen.
@@ -405,26 +389,30 @@ impl Window {
         limit: &Limit,
         terms: Terms,
         cost: &Cost,
-        spend: Option<&mut TenantSpend>,
+        row: Option<&mut TenantSpend>,
     ) -> Result<Receipt, Over> {
-        let Terms { now, paced, tenants_only } = terms;
+        let Terms { now, paced, tenants_only, at_once } = terms;
         if self.latest < now {
             self.latest = now;
         }
         let now = self.latest.wrapping_add(self.offset);
         self.advance(limit.bucket_of(now));
-        let epoch = self.epoch;
-        let part = PartTime::of_bucket(epoch, self.head);
-        // Before the checks below, so that the kernel's verifier follows its loop once and not for each outcome of them.
-        let counts_tenant = limit.limits_tenants(cost)
-            && match &spend {
-                Some(spend) => {
-                    let (files, bytes) = spend.spent(part);
+        let moment = Moment { epoch: self.epoch, bucket: self.head };
+        let limited = limit.limits_tenants(cost);
+        let waits = limited && !at_once;
+        let (touches, is_counted) = match &row {
+            Some(row) if limited => {
+                let counts = !waits || {
+                    let (files, bytes) = row.spent(moment);
                     limit.counts(files.saturating_add(cost.files), bytes.saturating_add(cost.bytes))
-                }
-                None => true,
-            };
-        let slot = if counts_tenant { self.find_slot(limit, now, cost.tenant) } else { NO_SLOT };
+                };
+                (counts, row.counts(moment))
+            }
+            _ => (limited, false),
+        };
+        // Hides from the kernel's verifier what they are: it would follow the rest for each outcome.
+        let touches = u64::from(touches) ^ self.zero;
+        let is_counted = u64::from(is_counted) ^ self.zero;
         let files = self.files.wrapping_add(cost.files);
         let bytes = self.bytes.wrapping_add(cost.bytes);
         let over = if !tenants_only
@@ -437,7 +425,7 @@ impl Window {
             && (bytes > limit.bytes || bytes < cost.bytes)
         {
             Some(Over::Bytes)
-        } else if counts_tenant && slot == NO_SLOT {
+        } else if touches != 0 && is_counted == 0 && self.tenants >= limit.tenants.into() {
             Some(Over::Tenants)
         } else if paced && !tenants_only && self.exceeds_share(limit, cost) {
             Some(Over::Latched)
@@ -447,68 +435,95 @@ impl Window {
         if let Some(over) = over {
             return Err(if paced { Over::Latched } else { over });
         }
-        let kind = if tenants_only { TENANTS_ONLY } else { 0 };
-        let mut receipt = Receipt {
-            bucket: self.head,
-            tenant_before: 0,
-            tenant_now: 0,
-            slot,
-            epoch,
-            kind,
-            pad: 0,
-        };
-        if counts_tenant {
-            let entry = &mut self.tenants[(slot & SLOT_MASK) as usize];
-            receipt.tenant_before = if entry.tenant == cost.tenant { entry.last } else { 0 };
-            entry.tenant = cost.tenant;
-            // No two touches of a tenant have the same time, so that giving one back leaves the other.
-            entry.last = if receipt.tenant_before < now { now } else { receipt.tenant_before + 1 };
-            receipt.tenant_now = entry.last;
-            self.hint = slot;
+        let mut kind = if tenants_only { TENANTS_ONLY } else { 0 };
+        if touches != 0 {
+            kind |= TOUCHED;
         }
-        if let Some(spend) = spend {
-            spend.add(part, cost);
-            receipt.kind |= TENANT_SPEND;
+        match row {
+            Some(row) if limited => {
+                kind |= HAS_ROW;
+                if waits {
+                    row.add(moment, cost);
+                    kind |= LOST;
+                }
+                if touches != 0 {
+                    let (left, entered) = row.touch(moment, is_counted != 0);
+                    // The bucket it has left, which may be this one.
+                    let from = self.ring_at(row.before);
+                    from.tenants = from.tenants.saturating_sub(left);
+                    self.ring_at(moment.bucket).tenants += entered;
+                    self.tenants += entered - left;
+                }
+            }
+            _ if touches != 0 => {
+                self.ring_at(moment.bucket).tenants += 1;
+                self.tenants += 1;
+            }
+            _ => {}
         }
         if !tenants_only {
-            let bucket = &mut self.ring[self.head as usize % BUCKETS];
+            let bucket = self.ring_at(moment.bucket);
             bucket.files = bucket.files.wrapping_add(cost.files);
             bucket.bytes = bucket.bytes.wrapping_add(cost.bytes);
             self.files = files;
             self.bytes = bytes;
         }
-        Ok(receipt)
+        Ok(Receipt { bucket: moment.bucket, epoch: moment.epoch, kind })
     }
 
-    /// Takes a charge back: the op it was for did not happen. `spend` is that of its tenant, if it
+    /// Takes a charge back: the op it was for did not happen. `row` is that of its tenant, if that
     /// was charged.
     ///
-    /// A bucket that has left the ring since has nothing to give back, nor has a window that was reset. A tenant that somebody else has touched
-    /// meanwhile stays touched.
+    /// A bucket that has left the ring since has nothing to give back, nor has a window that was reset. A tenant that
+    /// somebody else has touched meanwhile stays touched.
     #[inline(always)]
-    pub fn give_back(&mut self, receipt: &Receipt, cost: &Cost, spend: Option<&mut TenantSpend>) {
-        if receipt.epoch != self.epoch {
+    pub fn give_back(&mut self, receipt: &Receipt, cost: &Cost, row: Option<&mut TenantSpend>) {
+        let Receipt { bucket, epoch, kind } = *receipt;
+        if epoch != self.epoch {
             return;
         }
-        let is_in_ring = self.head.wrapping_sub(receipt.bucket) < BUCKETS as u64;
-        if is_in_ring && receipt.kind & TENANTS_ONLY == 0 {
-            let bucket = &mut self.ring[receipt.bucket as usize % BUCKETS];
+        let is_in_ring = self.has(bucket);
+        if is_in_ring && kind & TENANTS_ONLY == 0 {
+            let bucket = self.ring_at(bucket);
             bucket.files = bucket.files.wrapping_sub(cost.files);
             bucket.bytes = bucket.bytes.wrapping_sub(cost.bytes);
             self.files = self.files.wrapping_sub(cost.files);
             self.bytes = self.bytes.wrapping_sub(cost.bytes);
         }
-        if receipt.has_tenant_spend()
-            && let Some(spend) = spend
-        {
-            spend.give_back(PartTime::of_bucket(receipt.epoch, receipt.bucket), cost);
-        }
-        if receipt.slot != NO_SLOT {
-            let entry = &mut self.tenants[(receipt.slot & SLOT_MASK) as usize];
-            if entry.tenant == cost.tenant && entry.last == receipt.tenant_now {
-                entry.last = receipt.tenant_before;
+        let touched = is_in_ring && kind & TOUCHED != 0;
+        let then = Moment { epoch, bucket };
+        let leaves = match row {
+            Some(row) if kind & HAS_ROW != 0 => {
+                if kind & LOST != 0 {
+                    row.give_back(then, cost);
+                }
+                let leaves = touched && row.leave(then);
+                if leaves && self.has(row.before) {
+                    // It counts where it was before.
+                    self.ring_at(row.before).tenants += 1;
+                    self.tenants += 1;
+                    row.stay(Moment { epoch, bucket: row.before });
+                }
+                leaves
             }
+            _ => touched && kind & HAS_ROW == 0,
+        };
+        if leaves {
+            let bucket = self.ring_at(bucket);
+            bucket.tenants = bucket.tenants.saturating_sub(1);
+            self.tenants = self.tenants.saturating_sub(1);
         }
+    }
+
+    #[inline(always)]
+    fn ring_at(&mut self, bucket: u64) -> &mut Bucket {
+        &mut self.ring[bucket as usize % BUCKETS]
+    }
+
+    /// Whether a bucket is in the ring.
+    #[inline(always)]
+    const fn has(&self, bucket: u64) -> bool {
+        self.head.wrapping_sub(bucket) < BUCKETS as u64
     }
 
     /// Whether a trip still latches.
@@ -531,9 +546,10 @@ impl Window {
         self.is_latched(now, mode) && over != Over::Files as u32 && over != Over::Bytes as u32
     }
 
-    /// The time at which a tenant's loss would be counted now.
-    pub fn part_time(&self, limit: &Limit, now: u64) -> PartTime {
-        PartTime::of_bucket(self.epoch, self.at(limit, now).head)
+    /// The moment at which a tenant would be touched now.
+    pub fn moment(&self, limit: &Limit, now: u64) -> Moment {
+        let bucket = limit.bucket_of(now.max(self.latest) + self.offset);
+        Moment { epoch: self.epoch, bucket: bucket.max(self.head) }
     }
 
     /// This window with nothing spent and nothing latched. What was charged before cannot be given back to it.
@@ -586,7 +602,6 @@ impl Window {
     /// Whether this is as good as a new account for every op at `now` or later: everything has left it, and no trip lasts.
     #[inline(always)]
     pub fn is_drained(&self, limit: &Limit, now: u64) -> bool {
-        // A tenant touched in the same nanosecond as others is marked a little later than `latest`.
         let kept = limit.window_ns.wrapping_add(limit.bucket_ns).wrapping_add(limit.bucket_ns);
         // One that was never charged, in this boot or one before, has nothing in it, however short the time since boot is.
         let is_new = self.latest == 0 && self.offset == 0;
@@ -597,15 +612,7 @@ impl Window {
     /// What is spent at time `now` as (files, bytes, tenants), without changing anything.
     pub fn spent(&self, limit: &Limit, now: u64) -> (u64, u64, u32) {
         let copy = self.at(limit, now);
-        (copy.files, copy.bytes, self.tenants_at(limit, now).count() as u32)
-    }
-
-    /// The tenants that count at time `now`.
-    pub fn tenants_at(&self, limit: &Limit, now: u64) -> impl Iterator<Item = u64> + '_ {
-        let (now, window_ns) = (now.max(self.latest) + self.offset, limit.window_ns);
-        let active =
-            self.tenants.iter().filter(move |slot| slot_is_active(slot.last, now, window_ns));
-        active.map(|slot| slot.tenant)
+        (copy.files, copy.bytes, copy.tenants.try_into().unwrap_or(u32::MAX))
     }
 
     /// This window at time `now`, without the buckets that have left the ring by then.
@@ -629,56 +636,18 @@ impl Window {
             if self.head == bucket {
                 break;
             }
-            // `zero` here for the same reason as in `find_slot`.
+            // Mixing in `zero` hides from the kernel's verifier which bucket it is: otherwise it would follow each
+            // number through the rest of the program. (Not by adding: kernels from 6.10 on remember that two
+            // numbers differ by a constant.)
             self.head = self.head.wrapping_add(1) ^ self.zero;
             let old = &mut self.ring[self.head as usize % BUCKETS];
             self.files = self.files.wrapping_sub(old.files);
             self.bytes = self.bytes.wrapping_sub(old.bytes);
-            // Not two plain zeroes: the compiler would call memset, and under the kernel's spin lock no call is allowed.
+            self.tenants = self.tenants.saturating_sub(old.tenants);
+            // Not all plain zeroes: the compiler would call memset, and under the kernel's spin lock no call is allowed.
             old.files = 0;
             old.bytes = core::hint::black_box(0);
+            old.tenants = core::hint::black_box(0);
         }
     }
-
-    /// The slot `tenant` has or can have, or `NO_SLOT` if that would be one tenant too many.
-    #[inline(always)]
-    fn find_slot(&self, limit: &Limit, now: u64, tenant: u64) -> u32 {
-        let hint = self.hint & SLOT_MASK;
-        let entry = &self.tenants[hint as usize];
-        if entry.tenant == tenant && slot_is_active(entry.last, now, limit.window_ns) {
-            return hint;
-        }
-        // Mixing in `zero` hides from the kernel's verifier which slot it is. Otherwise it would follow 64 different
-        // numbers through the rest of the program, and take minutes. (Not by adding: kernels from 6.10 on remember
-        // that two numbers differ by a constant.)
-        let zero = self.zero;
-        // From two words: it would also remember that two numbers were the same once.
-        let mut own = zero ^ u64::from(NO_SLOT);
-        let mut free = u64::from(self.pad ^ NO_SLOT);
-        let mut active = zero;
-        for slot in 0..MAX_TENANTS {
-            let entry = &self.tenants[slot];
-            if !slot_is_active(entry.last, now, limit.window_ns) {
-                free = zero ^ slot as u64;
-                continue;
-            }
-            active = active.wrapping_add(1) ^ zero;
-            if entry.tenant == tenant {
-                own = zero ^ slot as u64;
-            }
-        }
-        if own != NO_SLOT.into() {
-            own as u32
-        } else if active < limit.tenants.into() {
-            free as u32
-        } else {
-            NO_SLOT
-        }
-    }
-}
-
-/// Whether a tenant touched at `last` counts in the window that ends at `now`.
-#[inline(always)]
-fn slot_is_active(last: u64, now: u64, window_ns: u64) -> bool {
-    last != 0 && last.wrapping_add(window_ns) >= now
 }

@@ -67,10 +67,11 @@ impl Pair {
 
     fn charge(&mut self, now: u64, cost: Cost, tenants_only: bool) -> Result<(), Over> {
         self.latest = self.latest.max(now);
-        let waits = self.limit.limits_tenants(&cost) && !self.limit.counts_at_once(&cost);
-        let spend = waits.then(|| self.spends.entry(cost.tenant).or_default());
-        let terms = Terms { now, paced: false, tenants_only };
-        let receipt = self.window.take(&self.limit, terms, &cost, spend)?;
+        let limited = self.limit.limits_tenants(&cost);
+        let row = limited.then(|| self.spends.entry(cost.tenant).or_default());
+        let at_once = self.limit.counts_at_once(&cost);
+        let terms = Terms { now, paced: false, tenants_only, at_once };
+        let receipt = self.window.take(&self.limit, terms, &cost, row)?;
         let taken = Taken { at: self.latest, cost, tenants_only, receipt, given_back: false };
         self.log.push(taken);
         Ok(())
@@ -214,7 +215,7 @@ proptest! {
         if pair.charge(now, cost, tenants_only).is_ok() {
             pair.give_back(pair.log.len() - 1);
             prop_assert_eq!(pair.window.spent(&limit, now), window.spent(&limit, now));
-            let time = pair.window.part_time(&limit, now);
+            let time = pair.window.moment(&limit, now);
             for (tenant, spend) in &pair.spends {
                 let before = spends.get(tenant).copied().unwrap_or_default();
                 prop_assert_eq!(spend.spent(time), before.spent(time));
@@ -234,8 +235,8 @@ proptest! {
         }
         pair.window = pair.window.reset();
         let old = std::mem::take(&mut pair.log);
-        let time = pair.window.part_time(&limit, pair.latest);
-        prop_assert!(pair.spends.values().all(|spend| spend.spent(time) == (0, 0)));
+        let time = pair.window.moment(&limit, pair.latest);
+        prop_assert!(!pair.spends.values().any(|spend| spend.matters(time)));
         for step in &after {
             pair.step(step, &mut now);
             pair.check_promise()?;
@@ -272,13 +273,27 @@ fn tenant_counts_with_the_hundredth_file() {
 fn only_a_tenants_trip_latches_everybody() {
     let limit = limit(31_000, 1, After::Files(1));
     let mut window = Window::new();
-    assert!(window.charge(&limit, 10_000, ENFORCE, &cost(200, 0, 1)).is_ok());
-    assert_eq!(window.charge(&limit, 10_000, ENFORCE, &cost(1, 0, 1)), Err(Over::Files));
+    let charge = |window: &mut Window, cost| window.charge(&limit, 10_000, ENFORCE, &cost, None);
+    assert!(charge(&mut window, cost(200, 0, 0)).is_ok());
+    assert_eq!(charge(&mut window, cost(1, 0, 0)), Err(Over::Files));
     assert!(window.is_latched(10_001, ENFORCE) && !window.latches_tenants(10_001, ENFORCE));
     let mut window = Window::new();
-    assert!(window.charge(&limit, 10_000, ENFORCE, &cost(1, 0, 1)).is_ok());
-    assert_eq!(window.charge(&limit, 10_000, ENFORCE, &cost(1, 0, 2)), Err(Over::Tenants));
+    assert!(charge(&mut window, cost(1, 0, 1)).is_ok());
+    assert_eq!(charge(&mut window, cost(1, 0, 2)), Err(Over::Tenants));
     assert!(window.latches_tenants(10_001, ENFORCE));
     window.trip = holdfast_abi::Trip::default();
     assert!(window.latches_tenants(10_001, ENFORCE));
+}
+
+/// Once the table is full there is no row: such a tenant counts with each op, never too little.
+#[test]
+fn tenant_without_row_counts_anew() {
+    let limit = limit(31_000, 2, After::Files(1));
+    let mut window = Window::new();
+    let charge = |window: &mut Window| window.charge(&limit, 10_000, ENFORCE, &cost(1, 0, 1), None);
+    let receipt = charge(&mut window).unwrap();
+    assert!(charge(&mut window).is_ok());
+    assert_eq!(charge(&mut window), Err(Over::Tenants));
+    window.give_back(&receipt, &cost(1, 0, 1), None);
+    assert_eq!(window.spent(&limit, 10_000), (1, 0, 1));
 }

@@ -1,6 +1,8 @@
 //! The window's arithmetic against a plain log of what was charged and when.
 
-use holdfast_abi::{BUCKETS, Cost, Limit, Mode, Over, Receipt, Window};
+use std::collections::HashMap;
+
+use holdfast_abi::{BUCKETS, Cost, Limit, MAX_TENANTS, Mode, Over, Receipt, TenantSpend, Window};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -35,6 +37,50 @@ fn cost(files: u64, bytes: u64, tenant: u64) -> Cost {
     Cost { files, bytes, tenant }
 }
 
+/// What an account has: its window, and a row for each tenant.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Account {
+    window: Window,
+    rows: HashMap<u64, TenantSpend>,
+}
+
+impl Account {
+    fn charge(&mut self, limit: &Limit, now: u64, mode: u32, cost: &Cost) -> Result<Receipt, Over> {
+        self.window.charge(limit, now, mode, cost, row(&mut self.rows, cost))
+    }
+
+    fn charge_paced(
+        &mut self,
+        limit: &Limit,
+        now: u64,
+        mode: u32,
+        cost: &Cost,
+    ) -> Result<Receipt, Over> {
+        self.window.charge_paced(limit, now, mode, cost, row(&mut self.rows, cost))
+    }
+
+    fn give_back(&mut self, receipt: &Receipt, cost: &Cost) {
+        self.window.give_back(receipt, cost, row(&mut self.rows, cost));
+    }
+
+    /// The ring counts each tenant in the bucket that its row says.
+    fn check_rows(&self) -> Result<(), TestCaseError> {
+        let Window { epoch, head, .. } = self.window;
+        let now = holdfast_abi::Moment { epoch, bucket: head };
+        let mut expected = [0; BUCKETS];
+        for row in self.rows.values().filter(|row| row.counts(now)) {
+            expected[row.last as usize % BUCKETS] += 1;
+        }
+        prop_assert_eq!(self.window.ring.map(|bucket| bucket.tenants), expected);
+        prop_assert_eq!(self.window.tenants, expected.iter().sum::<u64>());
+        Ok(())
+    }
+}
+
+fn row<'a>(rows: &'a mut HashMap<u64, TenantSpend>, cost: &Cost) -> Option<&'a mut TenantSpend> {
+    (cost.tenant != 0).then(|| rows.entry(cost.tenant).or_default())
+}
+
 /// One charge that was taken.
 #[derive(Clone, Copy, Debug)]
 struct Taken {
@@ -48,26 +94,26 @@ struct Taken {
 /// The window under test and the log it is compared with.
 struct Pair {
     limit: Limit,
-    window: Window,
+    account: Account,
     log: Vec<Taken>,
     latest: u64,
 }
 
 impl Pair {
     fn new(limit: Limit) -> Self {
-        Self { limit, window: Window::new(), log: Vec::new(), latest: 0 }
+        Self { limit, account: Account::default(), log: Vec::new(), latest: 0 }
     }
 
     /// Charges; a trip is released at once, so that the next step asks the arithmetic again.
     fn charge(&mut self, now: u64, cost: Cost) -> Result<(), Over> {
-        let outcome = self.window.charge(&self.limit, now, ENFORCE, &cost);
-        self.window.latched_until = 0;
+        let outcome = self.account.charge(&self.limit, now, ENFORCE, &cost);
+        self.account.window.latched_until = 0;
         self.note(now, cost, outcome)
     }
 
     /// Charges as a zone that throttles does: a trip lasts.
     fn charge_paced(&mut self, now: u64, cost: Cost) -> Result<(), Over> {
-        let outcome = self.window.charge_paced(&self.limit, now, ENFORCE, &cost);
+        let outcome = self.account.charge_paced(&self.limit, now, ENFORCE, &cost);
         self.note(now, cost, outcome)
     }
 
@@ -100,7 +146,7 @@ impl Pair {
         let taken = &mut self.log[index];
         if !taken.given_back {
             taken.given_back = true;
-            self.window.give_back(&taken.receipt, &taken.cost, None);
+            self.account.give_back(&taken.receipt, &taken.cost);
         }
     }
 
@@ -148,7 +194,8 @@ impl Pair {
 
     /// After an op of a paced account its bucket has no more than its share, or nothing but that op.
     fn is_within_share(&self, cost: &Cost) -> bool {
-        let bucket = &self.window.ring[self.window.head as usize % BUCKETS];
+        let window = &self.account.window;
+        let bucket = &window.ring[window.head as usize % BUCKETS];
         let within =
             |limit, spent, cost| limit == u64::MAX || spent <= share(limit) || spent == cost;
         within(self.limit.files, bucket.files, cost.files)
@@ -157,10 +204,10 @@ impl Pair {
 
     /// The ring holds exactly what stands of the charges it covers.
     fn check_exactness(&self) -> Result<(), TestCaseError> {
-        let (files, bytes, _) = self.window.spent(&self.limit, self.latest);
+        let (files, bytes, _) = self.account.window.spent(&self.limit, self.latest);
         prop_assert_eq!(files, self.files_since(self.ring_start()));
         prop_assert_eq!(bytes, self.bytes_since(self.ring_start()));
-        Ok(())
+        self.account.check_rows()
     }
 }
 
@@ -227,18 +274,11 @@ proptest! {
     fn nothing_is_refused_that_the_limit_covers(
         limit in some_limit(), start in 1..u64::MAX / 4, steps in some_steps(),
     ) {
-        // On a grid coarser than the nanosecond that keeps two touches of one tenant apart.
-        let limit = {
-            let window_ns = limit.window_ns * 1_000;
-            let bucket_ns = Limit::bucket_for(window_ns);
-            Limit { window_ns, bucket_ns, latch_ns: window_ns, ..limit }
-        };
-        let mut pair = Pair::new(limit);
-        let mut now = start / 1_000 * 1_000 + 1_000;
+        let (mut pair, mut now) = (Pair::new(limit), start);
         for step in steps {
             let cost = match step {
                 Step::Charge { pass, cost } => {
-                    now += (limit.window_ns / 1_000_000).max(1) * 1_000 * pass;
+                    now += (limit.window_ns / 1_000).max(1) * pass;
                     cost
                 }
                 Step::Late { cost, .. } => cost,
@@ -252,7 +292,7 @@ proptest! {
             let over = pair.charge(now, cost);
             let files = pair.files_since(pair.ring_start()).saturating_add(cost.files);
             let bytes = pair.bytes_since(pair.ring_start()).saturating_add(cost.bytes);
-            let mut tenants = pair.tenants_since(pair.window_start());
+            let mut tenants = pair.tenants_since(pair.ring_start());
             if !tenants.contains(&cost.tenant) {
                 tenants.push(cost.tenant);
             }
@@ -273,17 +313,18 @@ proptest! {
         limit in some_limit(), charges in vec((0..40u64, some_cost()), 0..40),
         late in some_cost(), pass in some_pass(),
     ) {
-        let (mut window, mut now) = (Window::new(), 1_000_000);
+        let (mut account, mut now) = (Account::default(), 1_000_000);
         for (pass, cost) in charges {
             now += limit.window_ns / 1_000 * pass;
-            let _ = window.charge(&limit, now, ENFORCE, &cost);
-            window.latched_until = 0;
+            let _ = account.charge(&limit, now, ENFORCE, &cost);
+            account.window.latched_until = 0;
         }
-        let before = window;
-        if let Ok(receipt) = window.charge(&limit, now, ENFORCE, &late) {
-            window.give_back(&receipt, &late, None);
+        let before = account.window;
+        if let Ok(receipt) = account.charge(&limit, now, ENFORCE, &late) {
+            account.give_back(&receipt, &late);
             let later = now + limit.window_ns / 1_000 * pass;
-            prop_assert_eq!(window.spent(&limit, later), before.spent(&limit, later));
+            prop_assert_eq!(account.window.spent(&limit, later), before.spent(&limit, later));
+            account.check_rows()?;
         }
     }
 
@@ -298,7 +339,7 @@ proptest! {
             }
         }
         now += 2 * limit.window_ns + 3 * limit.bucket_ns;
-        prop_assert!(pair.window.is_drained(&limit, now));
+        prop_assert!(pair.account.window.is_drained(&limit, now));
         let mut new = Pair::new(limit);
         pair.log.clear();
         for step in after.iter().filter(|step| !matches!(step, Step::Late { .. })) {
@@ -311,7 +352,7 @@ proptest! {
                 new.give_back(index.index(new.log.len()));
             }
         }
-        prop_assert_eq!(pair.window.spent(&limit, now), new.window.spent(&limit, now));
+        prop_assert_eq!(pair.account.window.spent(&limit, now), new.account.window.spent(&limit, now));
     }
 
     #[test]
@@ -319,20 +360,20 @@ proptest! {
         window_ns in 1_000..1_000_000u64, start in 1..1_000_000_000u64, passes in vec(0..900u64, 0..40),
     ) {
         let limit = limit(window_ns, 10, u64::MAX, 5);
-        let (mut window, mut now) = (Window::new(), start);
+        let (mut account, mut now) = (Account::default(), start);
         for (tenant, pass) in (1..).zip(passes) {
             now += pass;
-            let _ = window.charge(&limit, now, ENFORCE, &cost(1, 1, tenant % 5 + 1));
+            let _ = account.charge(&limit, now, ENFORCE, &cost(1, 1, tenant % 5 + 1));
         }
-        let _ = window.charge(&limit, now, ENFORCE, &cost(1, 0, 1));
-        if window.charge(&limit, now, ENFORCE, &cost(10, 0, 1)) == Err(Over::Files) {
-            let end = window.latched_until;
+        let _ = account.charge(&limit, now, ENFORCE, &cost(1, 0, 1));
+        if account.charge(&limit, now, ENFORCE, &cost(10, 0, 1)) == Err(Over::Files) {
+            let end = account.window.latched_until;
             prop_assert!(end >= now + window_ns);
             prop_assert!(end <= now + BUCKETS as u64 * limit.bucket_ns);
-            let asked = window.charge(&limit, end - 1, ENFORCE, &cost(1, 0, 1));
+            let asked = account.charge(&limit, end - 1, ENFORCE, &cost(1, 0, 1));
             prop_assert_eq!(asked, Err(Over::Latched));
-            prop_assert_eq!(window.spent(&limit, end), (0, 0, 0));
-            prop_assert!(window.charge(&limit, end, ENFORCE, &cost(10, 0, 1)).is_ok());
+            prop_assert_eq!(account.window.spent(&limit, end), (0, 0, 0));
+            prop_assert!(account.charge(&limit, end, ENFORCE, &cost(10, 0, 1)).is_ok());
         }
     }
 }
@@ -344,11 +385,11 @@ fn share(limit: u64) -> u64 {
 
 /// How many files each bucket after that of the trip takes of ops of this cost, tried `tries` times in each.
 fn taken_per_bucket(limit: &Limit, cost: &Cost, tries: u64, buckets: u64) -> Vec<u64> {
-    let mut window = Window::new();
+    let mut account = Account::default();
     let first = 1_000 * limit.bucket_ns;
     let mut spend = |bucket: u64, nth: u64, refusal: Over| {
         let now = first + bucket * limit.bucket_ns + limit.bucket_ns * nth / tries;
-        let taken = window.charge_paced(limit, now, ENFORCE, cost);
+        let taken = account.charge_paced(limit, now, ENFORCE, cost);
         assert!(taken.is_ok() || taken == Err(refusal), "{taken:?} at {bucket}");
         assert_eq!(limit.next_bucket(now), first + (bucket + 1) * limit.bucket_ns);
         taken.is_ok()
@@ -356,7 +397,7 @@ fn taken_per_bucket(limit: &Limit, cost: &Cost, tries: u64, buckets: u64) -> Vec
     while spend(0, 0, Over::Files) {}
     let mut bucket = |n| (0..tries).filter(|nth| spend(n, *nth, Over::Latched)).count() as u64;
     let taken = (1..=buckets).map(|n| bucket(n) * cost.files).collect();
-    assert_eq!(window.trips, 1, "a refusal of a paced account is no new trip");
+    assert_eq!(account.window.trips, 1, "a refusal of a paced account is no new trip");
     taken
 }
 
@@ -370,16 +411,16 @@ proptest! {
         let (mut pair, mut now) = (Pair::new(limit), start);
         for step in steps {
             if let Some((at, cost)) = pair.prepare(&step, &mut now) {
-                let trips = pair.window.trips;
-                let paced = pair.window.is_latched(at, ENFORCE);
+                let trips = pair.account.window.trips;
+                let paced = pair.account.window.is_latched(at, ENFORCE);
                 // Only the first refusal is a trip; a paced account is refused as that.
                 match pair.charge_paced(at, cost) {
                     Ok(()) => prop_assert!(!paced || pair.is_within_share(&cost)),
                     Err(over) => {
                         prop_assert_eq!(over == Over::Latched, paced);
                         let trip = !limit.never_covers(&cost);
-                        prop_assert!(!trip || pair.window.is_latched(pair.latest, ENFORCE));
-                        prop_assert_eq!(pair.window.trips, trips + u64::from(trip && !paced));
+                        prop_assert!(!trip || pair.account.window.is_latched(pair.latest, ENFORCE));
+                        prop_assert_eq!(pair.account.window.trips, trips + u64::from(trip && !paced));
                     }
                 }
             }
@@ -421,42 +462,45 @@ proptest! {
             }
         };
         spend(&mut pair, &before);
-        let (old, trips) = (std::mem::take(&mut pair.log), pair.window.trips);
-        pair.window = pair.window.reset();
-        prop_assert_eq!(pair.window.spent(&limit, pair.latest), (0, 0, 0));
-        prop_assert!(!pair.window.is_latched(pair.latest, OBSERVE));
-        prop_assert_eq!(pair.window.trips, trips, "they are counted for good");
+        let (old, trips) = (std::mem::take(&mut pair.log), pair.account.window.trips);
+        pair.account.window = pair.account.window.reset();
+        prop_assert_eq!(pair.account.window.spent(&limit, pair.latest), (0, 0, 0));
+        prop_assert!(!pair.account.window.is_latched(pair.latest, OBSERVE));
+        prop_assert_eq!(pair.account.window.trips, trips, "they are counted for good");
         spend(&mut pair, &after);
-        let standing = pair.window;
-        old.iter().for_each(|taken| pair.window.give_back(&taken.receipt, &taken.cost, None));
-        prop_assert_eq!(pair.window, standing);
+        let standing = pair.account.clone();
+        old.iter().for_each(|taken| pair.account.give_back(&taken.receipt, &taken.cost));
+        prop_assert_eq!(pair.account, standing);
     }
 }
 
 #[test]
 fn an_actor_that_kept_still_for_a_window_is_no_longer_paced() {
     let limit = files_limit(31_000, 310);
-    let mut window = Window::new();
-    assert!(window.charge_paced(&limit, 1_000_000, ENFORCE, &cost(310, 0, 0)).is_ok());
-    assert_eq!(window.charge_paced(&limit, 1_000_000, ENFORCE, &cost(1, 0, 0)), Err(Over::Files));
-    let end = window.latched_until;
+    let mut account = Account::default();
+    assert!(account.charge_paced(&limit, 1_000_000, ENFORCE, &cost(310, 0, 0)).is_ok());
+    assert_eq!(account.charge_paced(&limit, 1_000_000, ENFORCE, &cost(1, 0, 0)), Err(Over::Files));
+    let end = account.window.latched_until;
     for _ in 0..31 {
-        assert!(window.charge_paced(&limit, end, ENFORCE, &cost(10, 0, 0)).is_ok());
+        assert!(account.charge_paced(&limit, end, ENFORCE, &cost(10, 0, 0)).is_ok());
     }
-    assert_eq!(window.charge_paced(&limit, end, ENFORCE, &cost(1, 0, 0)), Err(Over::Files));
+    assert_eq!(account.charge_paced(&limit, end, ENFORCE, &cost(1, 0, 0)), Err(Over::Files));
 }
 
 /// One op of 80 GiB tripped everybody's budget for a day, although nothing had been spent.
 #[test]
 fn an_op_no_window_covers_trips_nobody() {
     let limit = limit(1_000, 10, 100, 3);
-    let mut window = Window::new();
+    let mut account = Account::default();
     for cost in [cost(11, 0, 1), cost(1, 101, 1)] {
-        assert!(window.charge(&limit, 10, ENFORCE, &cost).is_err());
-        assert!(window.charge_paced(&limit, 10, ENFORCE, &cost).is_err());
-        assert_eq!((window.trips, window.latched_until, window.trip.over), (0, 0, 0));
+        assert!(account.charge(&limit, 10, ENFORCE, &cost).is_err());
+        assert!(account.charge_paced(&limit, 10, ENFORCE, &cost).is_err());
+        assert_eq!(
+            (account.window.trips, account.window.latched_until, account.window.trip.over),
+            (0, 0, 0)
+        );
     }
-    assert!(window.charge(&limit, 10, ENFORCE, &cost(10, 100, 1)).is_ok());
+    assert!(account.charge(&limit, 10, ENFORCE, &cost(10, 100, 1)).is_ok());
 }
 
 /// In the first window after boot everyone shared one account: none that was never used had drained yet.
@@ -468,75 +512,75 @@ fn a_window_never_charged_is_drained() {
 #[test]
 fn a_trip_lasts_as_long_as_its_latch() {
     let limit = Limit { latch_ns: 3_000, ..files_limit(31_000, 5) };
-    let mut window = Window::new();
-    assert!(window.charge(&limit, 100_000, ENFORCE, &cost(5, 0, 0)).is_ok());
-    assert_eq!(window.charge(&limit, 100_000, ENFORCE, &cost(1, 0, 0)), Err(Over::Files));
-    assert_eq!((window.latched_until, window.trip.time_ns), (103_000, 100_000));
-    assert_eq!(window.charge(&limit, 102_999, ENFORCE, &cost(1, 0, 0)), Err(Over::Latched));
+    let mut account = Account::default();
+    assert!(account.charge(&limit, 100_000, ENFORCE, &cost(5, 0, 0)).is_ok());
+    assert_eq!(account.charge(&limit, 100_000, ENFORCE, &cost(1, 0, 0)), Err(Over::Files));
+    assert_eq!((account.window.latched_until, account.window.trip.time_ns), (103_000, 100_000));
+    assert_eq!(account.charge(&limit, 102_999, ENFORCE, &cost(1, 0, 0)), Err(Over::Latched));
     // The window is still full: that is a new trip. What costs nothing of it goes on.
-    assert!(window.charge(&limit, 103_000, ENFORCE, &cost(0, 7, 0)).is_ok());
-    assert_eq!(window.charge(&limit, 103_000, ENFORCE, &cost(1, 0, 0)), Err(Over::Files));
-    assert_eq!((window.latched_until, window.trips), (106_000, 2));
+    assert!(account.charge(&limit, 103_000, ENFORCE, &cost(0, 7, 0)).is_ok());
+    assert_eq!(account.charge(&limit, 103_000, ENFORCE, &cost(1, 0, 0)), Err(Over::Files));
+    assert_eq!((account.window.latched_until, account.window.trips), (106_000, 2));
     let drained = 132_000;
-    assert!(window.charge(&limit, drained, ENFORCE, &cost(5, 0, 0)).is_ok());
+    assert!(account.charge(&limit, drained, ENFORCE, &cost(5, 0, 0)).is_ok());
     // An actor that is paced keeps its pace until it has kept still for a window.
-    let mut paced = Window::new();
+    let mut paced = Account::default();
     assert!(paced.charge_paced(&limit, 100_000, ENFORCE, &cost(5, 0, 0)).is_ok());
     assert_eq!(paced.charge_paced(&limit, 100_000, ENFORCE, &cost(1, 0, 0)), Err(Over::Files));
-    assert_eq!(paced.latched_until, drained);
+    assert_eq!(paced.window.latched_until, drained);
 }
 
 #[test]
 fn exactly_the_limit_can_be_spent() {
     let limit = files_limit(1_000, 200);
-    let mut window = Window::new();
+    let mut account = Account::default();
     for _ in 0..200 {
-        assert!(window.charge(&limit, 5_000, ENFORCE, &cost(1, 0, 0)).is_ok());
+        assert!(account.charge(&limit, 5_000, ENFORCE, &cost(1, 0, 0)).is_ok());
     }
-    assert_eq!(window.charge(&limit, 5_000, ENFORCE, &cost(1, 0, 0)), Err(Over::Files));
-    assert_eq!((window.files, window.trips), (200, 1));
-    assert_eq!(window.charge(&limit, 5_001, ENFORCE, &cost(1, 0, 0)), Err(Over::Latched));
-    assert_eq!(window.trips, 1, "only the first op over the limit trips");
+    assert_eq!(account.charge(&limit, 5_000, ENFORCE, &cost(1, 0, 0)), Err(Over::Files));
+    assert_eq!((account.window.files, account.window.trips), (200, 1));
+    assert_eq!(account.charge(&limit, 5_001, ENFORCE, &cost(1, 0, 0)), Err(Over::Latched));
+    assert_eq!(account.window.trips, 1, "only the first op over the limit trips");
 }
 
 #[test]
 fn a_side_that_is_not_limited_never_refuses_and_a_huge_cost_does_not_wrap_around() {
-    let mut window = Window::new();
+    let mut account = Account::default();
     let huge = cost(u64::MAX, u64::MAX, 1);
     let unlimited = limit(1_000, u64::MAX, u64::MAX, u32::MAX);
-    assert!(window.charge(&unlimited, 1, ENFORCE, &huge).is_ok());
-    assert!(window.charge(&unlimited, 1, ENFORCE, &huge).is_ok());
+    assert!(account.charge(&unlimited, 1, ENFORCE, &huge).is_ok());
+    assert!(account.charge(&unlimited, 1, ENFORCE, &huge).is_ok());
 
-    let mut window = Window::new();
+    let mut account = Account::default();
     let limit = limit(1_000, 10, 10, u32::MAX);
-    assert!(window.charge(&limit, 1, ENFORCE, &cost(5, 5, 0)).is_ok());
-    assert_eq!(window.charge(&limit, 1, ENFORCE, &cost(u64::MAX, 1, 0)), Err(Over::Files));
-    window.latched_until = 0;
-    assert_eq!(window.charge(&limit, 1, ENFORCE, &cost(1, u64::MAX, 0)), Err(Over::Bytes));
+    assert!(account.charge(&limit, 1, ENFORCE, &cost(5, 5, 0)).is_ok());
+    assert_eq!(account.charge(&limit, 1, ENFORCE, &cost(u64::MAX, 1, 0)), Err(Over::Files));
+    account.window.latched_until = 0;
+    assert_eq!(account.charge(&limit, 1, ENFORCE, &cost(1, u64::MAX, 0)), Err(Over::Bytes));
 }
 
 #[test]
-fn as_many_tenants_as_the_limit_can_say_fit() {
-    let limit = tenants_limit(1_000, 64);
-    let mut window = Window::new();
-    for tenant in 1..=64 {
-        assert!(window.charge(&limit, 10, ENFORCE, &cost(1, 0, tenant)).is_ok());
+fn thousands_of_tenants_fit() {
+    let limit = tenants_limit(1_000, MAX_TENANTS);
+    let mut account = Account::default();
+    for tenant in 1..=MAX_TENANTS.into() {
+        assert!(account.charge(&limit, 10, ENFORCE, &cost(1, 0, tenant)).is_ok());
     }
-    assert!(window.charge(&limit, 10, ENFORCE, &cost(1, 0, 7)).is_ok(), "touched already");
-    assert!(window.charge(&limit, 10, ENFORCE, &cost(1, 0, 0)).is_ok(), "above all tenants");
-    assert_eq!(window.charge(&limit, 10, ENFORCE, &cost(1, 0, 65)), Err(Over::Tenants));
+    assert!(account.charge(&limit, 10, ENFORCE, &cost(1, 0, 7)).is_ok(), "touched already");
+    assert!(account.charge(&limit, 10, ENFORCE, &cost(1, 0, 0)).is_ok(), "above all tenants");
+    assert_eq!(account.charge(&limit, 10, ENFORCE, &cost(1, 0, u64::MAX)), Err(Over::Tenants));
 }
 
 #[test]
 fn a_trip_while_observing_does_not_bind_once_the_zone_enforces() {
     let limit = files_limit(1_000, 1);
-    let mut window = Window::new();
-    assert!(window.charge(&limit, 10, OBSERVE, &cost(1, 0, 0)).is_ok());
-    assert_eq!(window.charge(&limit, 10, OBSERVE, &cost(1, 0, 0)), Err(Over::Files));
-    assert_eq!(window.charge(&limit, 10, OBSERVE, &cost(1, 0, 0)), Err(Over::Latched));
-    let mut throttles = window;
-    assert_eq!(window.charge(&limit, 10, ENFORCE, &cost(1, 0, 0)), Err(Over::Files));
-    assert_eq!(window.charge(&limit, 10, OBSERVE, &cost(1, 0, 0)), Err(Over::Latched));
+    let mut account = Account::default();
+    assert!(account.charge(&limit, 10, OBSERVE, &cost(1, 0, 0)).is_ok());
+    assert_eq!(account.charge(&limit, 10, OBSERVE, &cost(1, 0, 0)), Err(Over::Files));
+    assert_eq!(account.charge(&limit, 10, OBSERVE, &cost(1, 0, 0)), Err(Over::Latched));
+    let mut throttles = account.clone();
+    assert_eq!(account.charge(&limit, 10, ENFORCE, &cost(1, 0, 0)), Err(Over::Files));
+    assert_eq!(account.charge(&limit, 10, OBSERVE, &cost(1, 0, 0)), Err(Over::Latched));
     assert_eq!(throttles.charge_paced(&limit, 10, ENFORCE, &cost(1, 0, 0)), Err(Over::Files));
 }
 
@@ -545,12 +589,12 @@ fn a_trip_while_observing_does_not_bind_once_the_zone_enforces() {
 #[test]
 fn a_failed_op_does_not_make_another_op_of_the_same_time_forget_its_tenant() {
     let limit = tenants_limit(1_000, 2);
-    let mut window = Window::new();
-    let failed = window.charge(&limit, 100, ENFORCE, &cost(1, 0, 1)).unwrap();
-    assert!(window.charge(&limit, 100, ENFORCE, &cost(1, 0, 1)).is_ok());
-    window.give_back(&failed, &cost(1, 0, 1), None);
-    assert!(window.charge(&limit, 100, ENFORCE, &cost(1, 0, 2)).is_ok());
-    assert_eq!(window.charge(&limit, 100, ENFORCE, &cost(1, 0, 3)), Err(Over::Tenants));
+    let mut account = Account::default();
+    let failed = account.charge(&limit, 100, ENFORCE, &cost(1, 0, 1)).unwrap();
+    assert!(account.charge(&limit, 100, ENFORCE, &cost(1, 0, 1)).is_ok());
+    account.give_back(&failed, &cost(1, 0, 1));
+    assert!(account.charge(&limit, 100, ENFORCE, &cost(1, 0, 2)).is_ok());
+    assert_eq!(account.charge(&limit, 100, ENFORCE, &cost(1, 0, 3)), Err(Over::Tenants));
 }
 
 /// The latch ended one window after the trip, but what was spent right before the trip stays in the ring for up to one
@@ -558,11 +602,11 @@ fn a_failed_op_does_not_make_another_op_of_the_same_time_forget_its_tenant() {
 #[test]
 fn the_first_op_after_a_latch_does_not_trip_again() {
     let limit = files_limit(31_000, 5);
-    let mut window = Window::new();
-    assert!(window.charge(&limit, 1_000_000, ENFORCE, &cost(5, 0, 0)).is_ok());
-    assert_eq!(window.charge(&limit, 1_000_000, ENFORCE, &cost(1, 0, 0)), Err(Over::Files));
-    let end = window.latched_until;
-    assert!(window.charge(&limit, end, ENFORCE, &cost(1, 0, 0)).is_ok());
+    let mut account = Account::default();
+    assert!(account.charge(&limit, 1_000_000, ENFORCE, &cost(5, 0, 0)).is_ok());
+    assert_eq!(account.charge(&limit, 1_000_000, ENFORCE, &cost(1, 0, 0)), Err(Over::Files));
+    let end = account.window.latched_until;
+    assert!(account.charge(&limit, end, ENFORCE, &cost(1, 0, 0)).is_ok());
 }
 
 /// A thread read the clock, was preempted, and got the lock after others: its tenant then expired too early, counted from
@@ -570,8 +614,8 @@ fn the_first_op_after_a_latch_does_not_trip_again() {
 #[test]
 fn an_op_counts_from_when_it_is_charged_not_from_when_its_time_was_read() {
     let limit = tenants_limit(1_000, 2);
-    let mut window = Window::new();
-    assert!(window.charge(&limit, 5_000, ENFORCE, &cost(1, 0, 1)).is_ok());
-    assert!(window.charge(&limit, 4_500, ENFORCE, &cost(1, 0, 2)).is_ok());
-    assert_eq!(window.charge(&limit, 5_900, ENFORCE, &cost(1, 0, 3)), Err(Over::Tenants));
+    let mut account = Account::default();
+    assert!(account.charge(&limit, 5_000, ENFORCE, &cost(1, 0, 1)).is_ok());
+    assert!(account.charge(&limit, 4_500, ENFORCE, &cost(1, 0, 2)).is_ok());
+    assert_eq!(account.charge(&limit, 5_900, ENFORCE, &cost(1, 0, 3)), Err(Over::Tenants));
 }

@@ -41,11 +41,11 @@ impl Model {
             let actor = apart | zone.budgets[*index].per.actor(request.unit, request.user);
             let key = AccountKey { budget: budget.id, actor };
             let account = self.accounts.entry(key).or_default();
-            let spend = budget.needs_tenant_spend(op, &request.cost).then(|| {
+            let row = budget.needs_tenant(op, &request.cost).then(|| {
                 let key = tenant_key(key, request.cost.tenant);
                 self.tenants.entry(key).or_default()
             });
-            match ask((account, spend), zone, budget, request, trips && !too_large) {
+            match ask((account, row), zone, budget, request, trips && !too_large) {
                 Ok(Some(receipt)) => charge.receipts.push((key, receipt)),
                 Ok(None) => {}
                 Err(reason) => {
@@ -62,8 +62,8 @@ impl Model {
     pub(super) fn give_back_budgets(&mut self, charge: &Charge) {
         for (key, receipt) in &charge.receipts {
             if let Some(account) = self.accounts.get_mut(key) {
-                let spend = self.tenants.get_mut(&tenant_key(*key, charge.cost.tenant));
-                account.give_back(receipt, &charge.cost, spend);
+                let row = self.tenants.get_mut(&tenant_key(*key, charge.cost.tenant));
+                account.give_back(receipt, &charge.cost, row);
             }
         }
     }
@@ -81,7 +81,7 @@ fn tenant_key(account: AccountKey, tenant: u64) -> TenantKey {
 /// A latched account refuses every op, also those it does not count; but where the zone throttles, a latched account is
 /// one that is paced: it goes on taking what its rate allows.
 fn ask(
-    (account, spend): (&mut Window, Option<&mut TenantSpend>),
+    (account, row): (&mut Window, Option<&mut TenantSpend>),
     zone: &Zone,
     budget: &BudgetConf,
     request: &Request<'_>,
@@ -104,8 +104,9 @@ fn ask(
     if budget.cost_is_unknown(request.who, request.op.bit(), &request.cost) {
         return Err(Reason::UnknownCost);
     }
-    let terms = Terms { now, paced: latched, tenants_only };
-    let charged = account.take(&budget.limit, terms, &request.cost, spend);
+    let at_once = budget.counts_at_once(request.op.bit(), &request.cost);
+    let terms = Terms { now, paced: latched, tenants_only, at_once };
+    let charged = account.take(&budget.limit, terms, &request.cost, row);
     if let Err(over) = charged
         && trips
     {

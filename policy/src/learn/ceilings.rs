@@ -101,7 +101,7 @@ pub fn ceilings(role: Role) -> Vec<Budget> {
 pub(super) fn ceiling(budget: &Budget, side: Side, rules: &Rules) -> Option<u64> {
     let most = match side {
         Side::Files | Side::Bytes => i64::MAX as u64,
-        Side::Tenants => MAX_TENANTS as u64,
+        Side::Tenants => MAX_TENANTS.into(),
     };
     side.limit(budget)
         .map(|limit| limit.saturating_mul(u64::from(rules.ceiling_times.max(1))).min(most))

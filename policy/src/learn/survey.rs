@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use holdfast_abi::{AccountKey, Cost, Limit, Mode, PartTime, Per, TenantSpend, Window};
+use holdfast_abi::{AccountKey, BUCKETS, Cost, Limit, Mode, Moment, Per, TenantSpend, Window};
 
 use super::Rules;
 use super::ceilings::{Amount, Side, ceiling, ceilings, smallest};
@@ -320,39 +320,34 @@ impl Measured {
 }
 
 impl Touched {
-    /// An op in a tenant. How many are within the window: exactly as [`Window`] counts them.
+    /// An op in a tenant. How many count then, as in a [`Window`].
     fn touch(&mut self, cost: &Cost, now: u64, limit: &Limit) -> u64 {
-        let (tenant, window_ns) = (cost.tenant, limit.window_ns);
+        let tenant = cost.tenant;
         while let Some(&(last, old)) = self.by_time.first()
-            && (last.saturating_add(window_ns) < now || self.last.len() > MOST_TENANTS)
+            && (limit.bucket_of(now).saturating_sub(limit.bucket_of(last)) >= BUCKETS as u64
+                || self.last.len() > MOST_TENANTS)
         {
             self.by_time.remove(&(last, old));
             self.last.remove(&old);
         }
         if tenant != 0 && (limit.counts_at_once(cost) || self.spend(cost, now, limit)) {
-            let before = self.last.get(&tenant).copied();
-            let last = match before {
-                Some(before) if before >= now => before + 1,
-                _ => now,
-            };
-            if let Some(before) = before {
+            if let Some(before) = self.last.insert(tenant, now) {
                 self.by_time.remove(&(before, tenant));
             }
-            self.by_time.insert((last, tenant));
-            self.last.insert(tenant, last);
+            self.by_time.insert((now, tenant));
         }
         self.last.len() as u64
     }
 
     /// Adds to what a tenant has lost. Whether that is enough for it to count.
     fn spend(&mut self, cost: &Cost, now: u64, limit: &Limit) -> bool {
-        let part = PartTime::of_bucket(0, limit.bucket_of(now));
+        let now = Moment { epoch: 0, bucket: limit.bucket_of(now) };
         if self.spends.len() > MOST_TENANTS {
-            self.spends.retain(|_, spend| spend.spent(part) != (0, 0));
+            self.spends.retain(|_, spend| spend.spent(now) != (0, 0));
         }
         let spend = self.spends.entry(cost.tenant).or_default();
-        spend.add(part, cost);
-        let (files, bytes) = spend.spent(part);
+        spend.add(now, cost);
+        let (files, bytes) = spend.spent(now);
         limit.counts(files, bytes)
     }
 }

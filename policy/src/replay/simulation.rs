@@ -84,8 +84,12 @@ impl Simulation {
             limits.get(&key.budget).is_none_or(|limit| matters(window, limit, now))
         });
         let accounts = &self.model.accounts;
-        self.model.tenants.retain(|key, _| {
-            accounts.contains_key(&AccountKey { budget: key.budget, actor: key.actor })
+        self.model.tenants.retain(|key, row| {
+            let account = accounts.get(&AccountKey { budget: key.budget, actor: key.actor });
+            let moment = account
+                .zip(limits.get(&key.budget))
+                .map(|(account, limit)| account.moment(limit, now));
+            moment.is_some_and(|moment| row.matters(moment))
         });
         self.looks += 1;
         // Not again before it has doubled: each look is paid for by as many new accounts.

@@ -73,7 +73,7 @@ fn budget(raw: &RawBudget, mistakes: &mut Mistakes) -> Option<Budget> {
     };
     let files = limit(&raw.files, "files", MAX_NUMBER, mistakes);
     let bytes = bytes(&raw.bytes, mistakes);
-    let tenants = limit(&raw.tenants, "tenants", MAX_TENANTS as u64, mistakes);
+    let tenants = limit(&raw.tenants, "tenants", MAX_TENANTS.into(), mistakes);
     if matches!(
         (&raw.files, &raw.bytes, &raw.tenants),
         (Field::Missing, Field::Missing, Field::Missing)

@@ -76,7 +76,7 @@ fn facts(turn: u64) -> Facts {
     let mut window = Window::new();
     for _ in 0..3 {
         let cost = Cost { files: 90, bytes: 1000, tenant: 1 };
-        let _ = window.charge(&conf.limit, NOW.boot_ns, Mode::Enforce as u32, &cost);
+        let _ = window.charge(&conf.limit, NOW.boot_ns, Mode::Enforce as u32, &cost, None);
     }
     let account =
         Account { lock: Default::default(), suppressed: 0, event_second: 0, events: 0, window };
