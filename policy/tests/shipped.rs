@@ -1,4 +1,5 @@
-//! The policy that is shipped, against the incidents it is there for and the work it must not hold up.
+//! The policy that is shipped, against the incidents it is there for and the work it must not hold up;
+//! and the examples.
 
 use std::time::Duration;
 
@@ -85,6 +86,23 @@ fn it_starts_by_observing() {
         zones,
         [("customers", Role::Primary, Mode::Observe), ("backups", Role::Backup, Mode::Observe)]
     );
+}
+
+/// Each file in `examples/` is a policy without a mistake, and stops nothing until it is told to.
+#[test]
+fn examples_parse_and_observe() {
+    let examples = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples");
+    let files: Vec<_> = std::fs::read_dir(examples).unwrap().map(|file| file.unwrap()).collect();
+    assert!(!files.is_empty());
+    for file in files {
+        let name = file.path().display().to_string();
+        match Policy::parse(&name, &std::fs::read_to_string(&name).unwrap()) {
+            Ok(policy) => {
+                assert!(policy.zones.iter().all(|zone| zone.mode == Mode::Observe), "{name}");
+            }
+            Err(problems) => panic!("{problems}"),
+        }
+    }
 }
 
 #[test]
