@@ -110,7 +110,9 @@ fn fill(tree: &Tree<'_>, binary: &Path, pages: &Path, version: &str) -> Result<(
     for file in ["README.md", "SPECIFICATION.md", "THREAT_MODEL.md"] {
         tree.file(&format!("{doc}/{file}"), &read(file)?, 0o644)?;
     }
-    let is_text = |file: &Path| file.extension().is_some_and(|extension| extension == "md");
+    // The index of `docs` leads through the repository, and has the name of the README above.
+    let index = paths::root().join("docs/README.md");
+    let is_text = |file: &Path| file.extension().is_some_and(|end| end == "md") && file != index;
     carry(tree, "docs", doc, is_text)?;
     // What a fleet is watched and rolled out with: to be taken from there.
     for part in ["prometheus", "grafana", "ansible"] {
