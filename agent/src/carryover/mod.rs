@@ -17,14 +17,12 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use holdfast_abi::{
-    Account, AccountKey, BudgetConf, OVERFLOW_ACTOR, Per, TenantKey, TenantSpend, UNKNOWN_PLACE,
-};
+use holdfast_abi::{Account, AccountKey, BudgetConf, OVERFLOW_ACTOR, Per, UNKNOWN_PLACE};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::files::write_whole;
-use crate::kernel::Spending;
+use crate::kernel::{Spending, Tenants};
 use crate::text;
 
 pub(crate) use keeper::Keeper;
@@ -135,17 +133,13 @@ impl Document {
         boot_id: &str,
         known: &Known,
         accounts: impl Iterator<Item = Result<(AccountKey, Account), E>>,
-        tenants: Vec<(TenantKey, TenantSpend)>,
+        mut tenants: Tenants,
         name: &mut dyn FnMut(u64) -> Option<String>,
         boot_ns: u64,
     ) -> Result<Self, E> {
-        let mut by_account: HashMap<AccountKey, Vec<(u64, TenantSpend)>> = HashMap::new();
-        for (TenantKey { budget, actor, tenant }, row) in tenants {
-            by_account.entry(AccountKey { budget, actor }).or_default().push((tenant, row));
-        }
         let mut carried = |(key, Account { window, .. }): (AccountKey, Account)| {
             let &(per, window_ns) = known.budgets.get(&key.budget)?;
-            let mut tenants = by_account.remove(&key).unwrap_or_default();
+            let mut tenants = tenants.remove(&key).unwrap_or_default();
             tenants.sort_by_key(|(tenant, _)| *tenant);
             let spending = Spending { window, tenants };
             if is_drained(&spending, window_ns, boot_ns) {
@@ -245,7 +239,7 @@ fn damaged(path: &Path) -> PathBuf {
 
 #[cfg(test)]
 mod tests {
-    use holdfast_abi::{Cost, Limit, Moment, Window};
+    use holdfast_abi::{Cost, Limit, Moment, TenantSpend, Window};
 
     use super::*;
 

@@ -1,4 +1,4 @@
-use holdfast_abi::{Account, AccountKey, Cost, Mode, OnTrip, TenantKey, TenantSpend};
+use holdfast_abi::{Account, AccountKey, Cost, Mode, OnTrip, TenantSpend};
 
 use super::*;
 use crate::api::{ParentReport, ProcessReport, ReleasedCount, ReleasedFiles, Until};
@@ -22,11 +22,11 @@ fn hold() -> HoldReport {
         let (mode, mut row) = (Mode::Enforce as u32, TenantSpend::new());
         let window = &mut account.window;
         window.charge(&conf.limit, 9_000_000_000, mode, &cost, Some(&mut row)).unwrap();
-        tenants.push((TenantKey { budget: conf.id, actor: 5, tenant }, row));
+        tenants.push((tenant, row));
     }
     let key = AccountKey { budget: conf.id, actor: 5 };
     let ledger = Ledger::from_iter(vec![(key, account)]);
-    let facts = Facts { ledger, tenants, ..Facts::default() };
+    let facts = Facts { ledger, tenants: [(key, tenants)].into(), ..Facts::default() };
     let thread = |tid, since| {
         let mut thread = test_holds::thread(tid, since);
         thread.held.event.budget = conf.id;

@@ -8,7 +8,7 @@ use tracing::{error, info, warn};
 use super::executor::Executor;
 use crate::carryover::{Carried, Document, Keeper, Known, Spender, merged};
 use crate::clock::Now;
-use crate::kernel::{Spending, Started};
+use crate::kernel::{Spending, Started, Tenants};
 
 /// How often what is spent is looked at, and written if it has changed; nanoseconds.
 const SAVE_EVERY: u64 = 10_000_000_000;
@@ -94,7 +94,10 @@ impl Executor {
                 continue;
             }
             // The overflow account is made when the budget is put in force.
-            if !is_fresh || carried.spender == Spender::Overflow || !self.put_back(&carried, now) {
+            if !is_fresh
+                || carried.spender == Spender::Overflow
+                || !self.put_back(&carried, &mut None, now)
+            {
                 carried.waits = true;
                 self.carryover.waiting.push(carried);
             } else {
@@ -112,12 +115,12 @@ impl Executor {
             return;
         }
         let waiting = std::mem::take(&mut self.carryover.waiting);
-        let mut changed = false;
+        let (mut changed, mut known) = (false, None);
         for carried in waiting {
             if carried.is_drained(now.boot_ns) {
                 continue;
             }
-            if self.put_back(&carried, now) {
+            if self.put_back(&carried, &mut known, now) {
                 changed = true;
             } else {
                 self.carryover.waiting.push(carried);
@@ -144,7 +147,7 @@ impl Executor {
     }
 
     /// Adds a window to the kernel's accounts, if whose it is can be found.
-    fn put_back(&mut self, carried: &Carried, now: Now) -> bool {
+    fn put_back(&mut self, carried: &Carried, known: &mut Option<Tenants>, now: Now) -> bool {
         let actor = match &carried.spender {
             Spender::Unit(path) => match self.units.find(path) {
                 Ok((unit, _)) => unit,
@@ -158,7 +161,7 @@ impl Executor {
         let key = AccountKey { budget: carried.budget, actor };
         let before = carried.spending();
         let merge = |own: &Spending| merged(&before, own, carried.window_ns, now.boot_ns);
-        match guard.carry_over(key, &merge) {
+        match guard.carry_over(key, known, &merge) {
             Ok(there) => there,
             Err(error) => {
                 let why = format!("what was spent before this boot cannot be put back: {error}");

@@ -589,7 +589,11 @@ impl Executor {
         let spends = self.guard.as_ref().map(Guard::tenants);
         // Where it cannot be read the guard is not up, which is said.
         let spends = spends.and_then(Result::ok).unwrap_or_default();
-        spends.into_iter().filter(|(key, _)| key.tenant == *tenant).collect()
+        let its = spends.into_iter().flat_map(|(abi::AccountKey { budget, actor }, rows)| {
+            let key = move |tenant| abi::TenantKey { budget, actor, tenant };
+            rows.into_iter().map(move |(tenant, row)| (key(tenant), row))
+        });
+        its.filter(|(key, _)| key.tenant == *tenant).collect()
     }
 
     fn explain(&mut self, path: &[u8], pid: u32, state: &State, now: Now) -> Answer {

@@ -6,12 +6,13 @@ use std::io::ErrorKind;
 
 use holdfast_abi as abi;
 
-use aya::maps::{HashMap as Hash, MapData, MapError};
+use aya::maps::MapError;
+use tracing::warn;
 
 use super::{
-    BPF_EXIST, BPF_F_LOCK, BPF_NOEXIST, Spending, boot_time_ns,
+    BPF_EXIST, BPF_F_LOCK, BPF_NOEXIST, Spending, Tenants, boot_time_ns,
     error::KernelError,
-    maps::{Maps, each, entries},
+    maps::{Maps, each},
 };
 
 /// Nothing is forgotten while fewer accounts than this are there.
@@ -20,8 +21,6 @@ const MANY: usize = abi::MAX_ACCOUNTS as usize / 4;
 const MANY_TENANTS: usize = abi::MAX_TENANT_SPENDS as usize / 4;
 /// The window to wait for where no policy in force has the budget any more.
 const FORGOTTEN_BUDGET_NS: u64 = 24 * 3600 * 1_000_000_000;
-
-type Tenants = Hash<MapData, abi::TenantKey, abi::TenantSpend>;
 
 /// Forgets accounts that equal a new one: everything has left their window, and no trip lasts.
 ///
@@ -59,7 +58,7 @@ pub(super) fn collect(maps: &mut Maps) -> Result<usize, KernelError> {
 }
 
 /// Every account, the overflow accounts among them, one after the other: all of them at once would
-/// be 27 MB. Each is read under its lock.
+/// be 15 MB. Each is read under its lock.
 pub(super) fn accounts(
     maps: &Maps,
 ) -> impl Iterator<Item = Result<(abi::AccountKey, abi::Account), KernelError>> {
@@ -73,8 +72,13 @@ pub(super) fn accounts(
 }
 
 /// The tenants that accounts have touched. An op may be changing an entry that is read.
-pub(super) fn tenants(maps: &Maps) -> Result<Vec<(abi::TenantKey, abi::TenantSpend)>, KernelError> {
-    entries(&maps.tenants, 0, "read which tenants were touched")
+pub(super) fn tenants(maps: &Maps) -> Result<Tenants, KernelError> {
+    let mut tenants = Tenants::new();
+    for row in each(&maps.tenants, 0, "read which tenants were touched") {
+        let (abi::TenantKey { budget, actor, tenant }, row) = row?;
+        tenants.entry(abi::AccountKey { budget, actor }).or_default().push((tenant, row));
+    }
+    Ok(tenants)
 }
 
 /// Forgets tenants of accounts that are gone, and those that do not count any more; see [`collect`].
@@ -83,17 +87,35 @@ fn collect_tenants(
     limits: &HashMap<u64, abi::Limit>,
     now: u64,
 ) -> Result<(), KernelError> {
-    let refused = |error| KernelError::refused("forget tenants", error);
+    const WHAT: &str = "forget tenants";
     let moment = |(key, account): (abi::AccountKey, abi::Account)| {
         (key, limits.get(&key.budget).map(|limit| account.window.moment(limit, now)))
     };
     let moments: HashMap<_, _> =
         accounts(maps).map(|row| row.map(moment)).collect::<Result<_, _>>()?;
-    for (key, row) in tenants(maps)? {
-        let account = abi::AccountKey { budget: key.budget, actor: key.actor };
-        let moment = moments.get(&account);
+    let mut stale = Vec::new();
+    for row in each(&maps.tenants, 0, WHAT) {
+        let (key, row) = row?;
+        let moment = moments.get(&abi::AccountKey { budget: key.budget, actor: key.actor });
         if !moment.is_some_and(|moment| moment.is_none_or(|moment| row.matters(moment))) {
-            maps.tenants.remove(&key).map_err(refused)?;
+            stale.push(key);
+        }
+    }
+    for key in stale {
+        // The account may have been made, or the tenant touched, since those were read.
+        let account = match key.actor {
+            abi::OVERFLOW_ACTOR => maps.overflow.get(&key.budget, BPF_F_LOCK),
+            actor => maps.accounts.get(&abi::AccountKey { budget: key.budget, actor }, BPF_F_LOCK),
+        };
+        let matters = account.is_ok_and(|account| match limits.get(&key.budget) {
+            Some(limit) => {
+                let moment = account.window.moment(limit, boot_time_ns());
+                maps.tenants.get(&key, 0).is_ok_and(|row| row.matters(moment))
+            }
+            None => true,
+        });
+        if !matters {
+            maps.tenants.remove(&key).map_err(|error| KernelError::refused(WHAT, error))?;
         }
     }
     Ok(())
@@ -103,54 +125,73 @@ fn collect_tenants(
 pub(super) fn carry_over(
     maps: &mut Maps,
     key: abi::AccountKey,
+    known: &mut Option<Tenants>,
     merge: &dyn Fn(&Spending) -> Spending,
 ) -> Result<bool, KernelError> {
-    let anew = merge(&Spending::default());
-    let merged = if key.actor == abi::OVERFLOW_ACTOR {
-        merge_into(&mut maps.overflow, &maps.tenants, (key.budget, key), merge)?
-    } else {
-        let account = abi::Account { window: anew.window, ..abi::Account::new() };
-        match maps.accounts.insert(key, account, BPF_NOEXIST) {
-            Ok(()) => Some(anew),
+    if key.actor == abi::OVERFLOW_ACTOR {
+        let Some(account) = found(maps.overflow.get(&key.budget, BPF_F_LOCK))? else {
+            return Ok(false);
+        };
+        let account = merged(maps, key, known, (account, merge))?;
+        maps.overflow.insert(key.budget, account, BPF_F_LOCK | BPF_EXIST).map_err(refused)?;
+        return Ok(true);
+    }
+    let Some(account) = found(maps.accounts.get(&key, BPF_F_LOCK))? else {
+        let Spending { window, tenants } = merge(&Spending::default());
+        put_tenants(maps, key, tenants);
+        let account = abi::Account { window, ..abi::Account::new() };
+        return match maps.accounts.insert(key, account, BPF_NOEXIST) {
+            Ok(()) => Ok(true),
+            // An op has made it meanwhile.
             Err(MapError::SyscallError(error))
                 if error.io_error.kind() == ErrorKind::AlreadyExists =>
             {
-                merge_into(&mut maps.accounts, &maps.tenants, (key, key), merge)?
+                carry_over(maps, key, known, merge)
             }
-            Err(error) => return Err(KernelError::refused("carry an account over", error)),
-        }
+            Err(error) => Err(refused(error)),
+        };
     };
-    let Some(merged) = merged else { return Ok(false) };
-    for (tenant, row) in merged.tenants {
-        let key = abi::TenantKey { budget: key.budget, actor: key.actor, tenant };
-        let refused = |error| KernelError::refused("carry a tenant over", error);
-        maps.tenants.insert(key, row, 0).map_err(refused)?;
-    }
+    let account = merged(maps, key, known, (account, merge))?;
+    maps.accounts.insert(key, account, BPF_F_LOCK | BPF_EXIST).map_err(refused)?;
     Ok(true)
 }
 
-/// `at`: where the account is in its map, and whose it is.
-fn merge_into<K: aya::Pod>(
-    accounts: &mut Hash<MapData, K, abi::Account>,
-    tenants: &Tenants,
-    at: (K, abi::AccountKey),
-    merge: &dyn Fn(&Spending) -> Spending,
-) -> Result<Option<Spending>, KernelError> {
-    let refused = |error| KernelError::refused("carry an account over", error);
-    let (key, whose) = at;
-    let found = match accounts.get(&key, BPF_F_LOCK) {
-        Ok(found) => found,
-        Err(MapError::KeyNotFound) => return Ok(None),
-        Err(error) => return Err(refused(error)),
+/// The account after a merge, whose tenants are in their map already.
+fn merged(
+    maps: &mut Maps,
+    key: abi::AccountKey,
+    known: &mut Option<Tenants>,
+    (account, merge): (abi::Account, &dyn Fn(&Spending) -> Spending),
+) -> Result<abi::Account, KernelError> {
+    let known = match known {
+        Some(known) => known,
+        None => known.insert(tenants(maps)?),
     };
-    let is_its = |key: &abi::TenantKey| (key.budget, key.actor) == (whose.budget, whose.actor);
-    let rows = each(tenants, 0, "read which tenants were touched").filter_map(|row| {
-        row.map(|(key, row)| is_its(&key).then_some((key.tenant, row))).transpose()
-    });
-    let own = Spending { window: found.window, tenants: rows.collect::<Result<_, _>>()? };
-    let merged = merge(&own);
-    accounts
-        .insert(key, abi::Account { window: merged.window, ..found }, BPF_F_LOCK | BPF_EXIST)
-        .map_err(refused)?;
-    Ok(Some(merged))
+    let tenants = known.get(&key).cloned().unwrap_or_default();
+    let Spending { window, tenants } = merge(&Spending { window: account.window, tenants });
+    put_tenants(maps, key, tenants);
+    Ok(abi::Account { window, ..account })
+}
+
+/// The ring counts a tenant for which there is no room, too.
+fn put_tenants(maps: &mut Maps, key: abi::AccountKey, tenants: Vec<(u64, abi::TenantSpend)>) {
+    for (tenant, row) in tenants {
+        let key = abi::TenantKey { budget: key.budget, actor: key.actor, tenant };
+        if let Err(error) = maps.tenants.insert(key, row, 0) {
+            warn!(%error, "there is no room to carry all tenants over: they count anew");
+            return;
+        }
+    }
+}
+
+fn found<T>(account: Result<T, MapError>) -> Result<Option<T>, KernelError> {
+    match account {
+        Ok(found) => Ok(Some(found)),
+        Err(MapError::KeyNotFound) => Ok(None),
+        Err(error) => Err(refused(error)),
+    }
+}
+
+fn refused(error: MapError) -> KernelError {
+    KernelError::refused("carry an account over", error)
 }

@@ -24,6 +24,7 @@ mod ring;
 mod task_storage;
 
 use std::{
+    collections::HashMap,
     os::fd::{BorrowedFd, OwnedFd},
     path::{Path, PathBuf},
     time::Duration,
@@ -66,20 +67,20 @@ pub enum Started {
     Upgraded,
 }
 
+/// The tenants that each account has touched: inode number of the directory, and its row.
+pub type Tenants = HashMap<abi::AccountKey, Vec<(u64, abi::TenantSpend)>>;
+
 /// What one actor has spent of one budget, and the tenants it has touched.
 #[derive(Clone, Debug, Default)]
 pub struct Spending {
     /// The account.
     pub window: abi::Window,
-    /// Inode number of each tenant's directory, and its row.
+    /// As in [`Tenants`].
     pub tenants: Vec<(u64, abi::TenantSpend)>,
 }
 
 /// Budgets in force, and accounts.
-pub type Spent = (
-    Vec<abi::BudgetConf>,
-    (Vec<(abi::AccountKey, abi::Account)>, Vec<(abi::TenantKey, abi::TenantSpend)>),
-);
+pub type Spent = (Vec<abi::BudgetConf>, (Vec<(abi::AccountKey, abi::Account)>, Tenants));
 
 /// What to guard, compiled from a policy, with its paths resolved to open directories.
 #[derive(Clone, Debug, Default)]
@@ -472,7 +473,7 @@ impl Guard {
     }
 
     /// The tenants that accounts have touched.
-    pub fn tenants(&self) -> Result<Vec<(abi::TenantKey, abi::TenantSpend)>, KernelError> {
+    pub fn tenants(&self) -> Result<Tenants, KernelError> {
         collect::tenants(&self.maps)
     }
 
@@ -482,15 +483,17 @@ impl Guard {
     }
 
     /// Puts what `merge` makes of what an actor has spent in its place; an actor without an account gets one. Returns
-    /// whether there is an account for it now: an overflow account is made when its budget is put in force.
+    /// whether there is an account for it now: an overflow account is made when its budget is put in force. `known`: what
+    /// [`Self::tenants`] has said, asked for when it is needed first.
     ///
     /// An op that is charged between the reading and the writing of an account that is there is charged to nothing.
     pub fn carry_over(
         &mut self,
         key: abi::AccountKey,
+        known: &mut Option<Tenants>,
         merge: &dyn Fn(&Spending) -> Spending,
     ) -> Result<bool, KernelError> {
-        collect::carry_over(&mut self.maps, key, merge)
+        collect::carry_over(&mut self.maps, key, known, merge)
     }
 
     /// Forgets accounts that have long drained, once there are many: a host makes a new cgroup for every session and

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
-use holdfast_abi::TenantKey;
+use holdfast_abi::AccountKey;
 use holdfast_policy::{Budget, Zone};
 
 use super::{Ledger, Left, event};
@@ -134,9 +134,9 @@ fn tenants(
         let conf = budget.conf(zone);
         let Some(window) = facts.ledger.account(conf.id, actor) else { continue };
         let moment = window.moment(&conf.limit, now.boot_ns);
-        let is_its = |key: &TenantKey| (key.budget, key.actor) == (conf.id, actor);
-        let touched = facts.tenants.iter().filter(|(key, row)| is_its(key) && row.counts(moment));
-        for &(TenantKey { tenant, .. }, _) in touched {
+        let touched = facts.tenants.get(&AccountKey { budget: conf.id, actor });
+        let touched = touched.into_iter().flatten().filter(|(_, row)| row.counts(moment));
+        for &(tenant, _) in touched {
             found.entry(tenant).or_insert_with(|| state.tenant_name(row.key.zone, tenant));
         }
     }

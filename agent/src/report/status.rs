@@ -10,7 +10,7 @@ use crate::api::{Cost, CoverageStatus, EventsStatus, OpsRow, PolicyStatus, Statu
 use crate::audit::AuditFacts;
 use crate::clock::Now;
 use crate::daemon::{Standing, State, started_word};
-use crate::kernel::{ActiveZone, CounterRow, Outcome};
+use crate::kernel::{ActiveZone, CounterRow, Outcome, Tenants};
 
 /// What the kernel said just now. Empty if there is no guard.
 #[derive(Debug, Default)]
@@ -24,7 +24,7 @@ pub(crate) struct Facts {
     /// Accounts.
     pub(crate) ledger: Ledger,
     /// The tenants that accounts have touched, where there are holds to be told of.
-    pub(crate) tenants: Vec<(abi::TenantKey, abi::TenantSpend)>,
+    pub(crate) tenants: Tenants,
     /// What could not be read.
     pub(crate) errors: Vec<String>,
     /// New processes that did not get the mark of the allowance they were started under.

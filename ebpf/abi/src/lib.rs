@@ -73,9 +73,9 @@ pub const MAX_FILESYSTEMS: u32 = 4096;
 pub const MAX_ACCOUNTS: u32 = 16_384;
 /// How many tenants (of an account) the kernel knows. One for which there is no room counts at once,
 /// and as another one each time.
-pub const MAX_TENANT_SPENDS: u32 = 65_536;
+pub const MAX_TENANT_SPENDS: u32 = 262_144;
 /// The largest number of distinct tenants that a budget can allow: no actor fills the table.
-pub const MAX_TENANTS: u32 = MAX_TENANT_SPENDS / 4;
+pub const MAX_TENANTS: u32 = MAX_TENANT_SPENDS / 16;
 /// The actor that stands for everybody once the table of accounts is full.
 pub const OVERFLOW_ACTOR: u64 = u64::MAX;
 /// The bit of an actor that stands for its ops in places that cannot be determined. They may be in no zone at all, so they

@@ -406,7 +406,9 @@ impl Window {
                     let (files, bytes) = row.spent(moment);
                     limit.counts(files.saturating_add(cost.files), bytes.saturating_add(cost.bytes))
                 };
-                (counts, row.counts(moment))
+                // A row can outlive its account: what the ring has not counted does not count.
+                let is_backed = self.ring[row.last as usize % BUCKETS].tenants != 0;
+                (counts, row.counts(moment) && is_backed)
             }
             _ => (limited, false),
         };
@@ -448,11 +450,9 @@ impl Window {
                 }
                 if touches != 0 {
                     let (left, entered) = row.touch(moment, is_counted != 0);
-                    // The bucket it has left, which may be this one.
-                    let from = self.ring_at(row.before);
-                    from.tenants = from.tenants.saturating_sub(left);
+                    self.ring_at(row.before).tenants -= left;
                     self.ring_at(moment.bucket).tenants += entered;
-                    self.tenants += entered - left;
+                    self.tenants = self.tenants.wrapping_add(entered).wrapping_sub(left);
                 }
             }
             _ if touches != 0 => {
@@ -643,7 +643,7 @@ impl Window {
             let old = &mut self.ring[self.head as usize % BUCKETS];
             self.files = self.files.wrapping_sub(old.files);
             self.bytes = self.bytes.wrapping_sub(old.bytes);
-            self.tenants = self.tenants.saturating_sub(old.tenants);
+            self.tenants = self.tenants.wrapping_sub(old.tenants);
             // Not all plain zeroes: the compiler would call memset, and under the kernel's spin lock no call is allowed.
             old.files = 0;
             old.bytes = core::hint::black_box(0);

@@ -285,6 +285,22 @@ fn only_a_tenants_trip_latches_everybody() {
     assert!(window.latches_tenants(10_001, ENFORCE));
 }
 
+/// An account can be made anew while rows of the one before are there: they widened its limit for
+/// ever.
+#[test]
+fn stale_rows_widen_no_limit() {
+    let mut pair = Pair::new(limit(3_100, 3, After::Files(1)));
+    for tenant in 1..=3 {
+        pair.charge(100_000, cost(1, 0, tenant), true).unwrap();
+    }
+    pair.window = Window::new();
+    for step in 1..400 {
+        let now = 100_000 + step * 100;
+        let goes = |tenant| pair.charge(now, cost(1, 0, tenant), true).is_ok();
+        assert!((1..10).map(goes).filter(|goes| *goes).count() <= 3, "in bucket {step}");
+    }
+}
+
 /// Once the table is full there is no row: such a tenant counts with each op, never too little.
 #[test]
 fn tenant_without_row_counts_anew() {

@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use holdfast_abi::{AccountKey, BUCKETS, Cost, Limit, Mode, Moment, Per, TenantSpend, Window};
+use holdfast_abi::{
+    AccountKey, BUCKETS, Cost, Limit, MAX_TENANTS, Mode, Moment, Per, TenantSpend, Window,
+};
 
 use super::Rules;
 use super::ceilings::{Amount, Side, ceiling, ceilings, smallest};
@@ -14,8 +16,8 @@ use crate::budget::Budget;
 use crate::model::{Policy, Zone};
 use crate::replay::{MAX_ACCOUNTS, RecordedOp, Simulation};
 
-/// Tenants that are told apart in one window of one actor: no budget allows more than 64.
-const MOST_TENANTS: usize = 1_024;
+/// Tenants that are told apart in one window of one actor: no budget allows as many.
+const MOST_TENANTS: usize = MAX_TENANTS as usize + 1;
 
 /// One of the two times ops are taken.
 #[derive(Clone, Debug)]
@@ -78,6 +80,8 @@ struct Touched {
     last: HashMap<u64, u64>,
     by_time: BTreeSet<(u64, u64)>,
     spends: HashMap<u64, TenantSpend>,
+    /// So many of them are looked through for those that can go.
+    look_at: usize,
 }
 
 impl Survey {
@@ -342,8 +346,10 @@ impl Touched {
     /// Adds to what a tenant has lost. Whether that is enough for it to count.
     fn spend(&mut self, cost: &Cost, now: u64, limit: &Limit) -> bool {
         let now = Moment { epoch: 0, bucket: limit.bucket_of(now) };
-        if self.spends.len() > MOST_TENANTS {
+        if self.spends.len() >= self.look_at.max(MOST_TENANTS) {
             self.spends.retain(|_, spend| spend.spent(now) != (0, 0));
+            // Each look is paid for by as many new tenants.
+            self.look_at = self.spends.len() * 2;
         }
         let spend = self.spends.entry(cost.tenant).or_default();
         spend.add(now, cost);

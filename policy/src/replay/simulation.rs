@@ -8,7 +8,7 @@ use super::RecordedOp;
 use crate::decide::{Decision, Model};
 use crate::model::Policy;
 
-/// Accounts that are kept, each of 1.6 KiB. When there are more that still matter, everyone new shares one, as in the kernel's table
+/// Accounts that are kept, each of 0.9 KiB. When there are more that still matter, everyone new shares one, as in the kernel's table
 /// of 16,384: then the answers are never looser, but may be stricter.
 pub const MAX_ACCOUNTS: usize = 65_536;
 
@@ -46,7 +46,7 @@ impl Simulation {
 
     /// What [`Model::decide`] says to the op.
     pub fn decide(&mut self, op: &RecordedOp) -> Decision {
-        if self.model.accounts.len() >= self.look_at {
+        if self.rows() >= self.look_at {
             self.forget(op.now);
         }
         let mut request = op.request();
@@ -77,6 +77,11 @@ impl Simulation {
         self.shared
     }
 
+    /// Accounts, and what tenants take beside them: a row is a third of an account.
+    fn rows(&self) -> usize {
+        self.model.accounts.len() + self.model.tenants.len() / 3
+    }
+
     /// Lets go of accounts that are as good as new ones.
     fn forget(&mut self, now: u64) {
         let limits = &self.limits;
@@ -88,12 +93,12 @@ impl Simulation {
             let account = accounts.get(&AccountKey { budget: key.budget, actor: key.actor });
             let moment = account
                 .zip(limits.get(&key.budget))
-                .map(|(account, limit)| account.moment(limit, now));
+                .map(|(account, limit)| account.moment(limit, account.latest));
             moment.is_some_and(|moment| row.matters(moment))
         });
         self.looks += 1;
         // Not again before it has doubled: each look is paid for by as many new accounts.
-        self.look_at = (self.model.accounts.len() * 2).max(self.most / 16).max(1);
+        self.look_at = (self.rows() * 2).max(self.most / 16).max(1);
     }
 
     /// Whether each account the op would be charged to is there.
