@@ -221,8 +221,9 @@ mod tests {
         assert_eq!(fnv1a(b"foobar"), 0x8594_4171_f739_67e8);
     }
 
+    /// Changing a limit keeps the account; changing what a budget means starts a new one.
     #[test]
-    fn changing_a_limit_keeps_the_account_and_changing_its_meaning_does_not() {
+    fn changed_limit_keeps_account() {
         let id = budget().id(&zone("customers"));
         let latch = Window::MIN;
         let raised = Budget { files: Some(9), bytes: Some(1), tenants: None, latch, ..budget() };
@@ -240,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn the_kernel_is_told_what_is_not_limited() {
+    fn kernel_config_states_missing_limits() {
         let text = "[[zone]]\nname = \"customers\"\nrole = \"primary\"\npaths = [\"/c\"]\n\
                     tenant_counts_after = \"50MiB\"\n[[zone.budget]]\nper = \"zone\"\nfiles = 1\nwindow = \"1h\"";
         let policy = crate::Policy::parse("p", text).unwrap();
@@ -255,8 +256,9 @@ mod tests {
         assert_eq!(conf.ops, 0b0110_0111);
     }
 
+    /// A label names the ops only where they distinguish budgets.
     #[test]
-    fn labels_name_the_ops_only_where_they_tell_budgets_apart() {
+    fn label_names_ops_unless_default() {
         assert_eq!(budget().label(), "operators per unit, 10m");
         let some = OpSet::new(&[Op::MoveOut, Op::Remove]).unwrap();
         assert_eq!(
@@ -266,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn a_set_is_never_empty_and_never_has_what_is_not_guarded() {
+    fn op_set_rejects_empty_and_unguarded() {
         assert_eq!(OpSet::new(&[]), None);
         assert_eq!(OpSet::new(&[Op::Remove, Op::Punch]), None);
     }

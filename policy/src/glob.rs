@@ -281,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn a_component_matches_what_a_shell_would() {
+    fn component_matches_like_a_shell() {
         for (pattern, yes, no) in [
             ("web", "web", "web1"),
             ("web*", "web", "we"),
@@ -305,14 +305,14 @@ mod tests {
     }
 
     #[test]
-    fn only_what_matches_one_name_is_literal() {
+    fn only_single_name_patterns_are_literal() {
         assert_eq!(glob("web[*]").literal(), Some("web*"));
         assert_eq!(glob("web*").literal(), None);
         assert_eq!(glob("web[ab]").literal(), None);
     }
 
     #[test]
-    fn patterns_that_can_match_one_name_meet() {
+    fn patterns_sharing_a_name_meet() {
         for (a, b) in [
             ("*", "x"),
             ("a*", "*b"),
@@ -331,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_a_component_says_why() {
+    fn invalid_component_says_why() {
         for (text, message) in [
             ("", "`//`"),
             (".", "`.`"),
@@ -378,7 +378,7 @@ mod tests {
 
         /// The promise the check for overlapping zones rests on.
         #[test]
-        fn whatever_matches_both_is_known_to_be_possible(
+        fn common_match_implies_may_meet(
             a in "[ab*?]{1,5}", b in "([ab*?]|\\[[ab]{1,2}\\]|\\[![ab]\\]){1,4}", name in "[abc]{1,6}",
         ) {
             let (Ok(a), Ok(b)) = (Component::parse(&a), Component::parse(&b)) else {

@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_a_pattern_says_why() {
+    fn invalid_pattern_says_why() {
         for (text, message) in [
             ("", "not an absolute path"),
             ("srv", "`srv` is not an absolute path"),
@@ -107,8 +107,9 @@ mod tests {
         assert!(PathPattern::parse(&"/x".repeat(2048)).is_err());
     }
 
+    /// Equal and nested trees overlap; neighbours do not.
     #[test]
-    fn equal_and_nested_trees_overlap_and_neighbours_do_not() {
+    fn equal_and_nested_trees_overlap() {
         for (a, b) in [
             ("/srv", "/srv"),
             ("/srv", "/srv/customers"),

@@ -261,21 +261,24 @@ mod tests {
         );
     }
 
+    /// Columns count characters, not bytes; a tab is one column.
     #[test]
-    fn columns_count_characters_not_bytes_and_tabs_are_one_column() {
+    fn columns_count_characters() {
         assert_eq!(
             show("\tü = 1\r\nx", 6..7),
             "p.toml:1:6: error: wrong\n 1 |  ü = 1\n   |      ^\n   = help: do it right\n"
         );
     }
 
+    /// A span over several lines is marked to the end of its first line.
     #[test]
-    fn a_span_over_several_lines_is_marked_to_the_end_of_its_first() {
+    fn long_span_marks_its_first_line() {
         assert!(show("a = [\n 1,\n]\n", 4..12).contains("\n 1 | a = [\n   |     ^\n"));
     }
 
+    /// The end of the text can be marked, and so can places beyond it.
     #[test]
-    fn the_end_of_the_text_and_places_beyond_it_can_be_marked() {
+    fn places_beyond_the_end_are_marked() {
         assert!(show("a", 1..1).starts_with("p.toml:1:2:"));
         assert!(show("", 0..0).starts_with("p.toml:1:1:"));
         assert!(show("a\n", 90..99).starts_with("p.toml:2:1:"));
@@ -283,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_line_is_cut_around_the_place() {
+    fn long_line_is_cut_around_place() {
         let text = format!("{}HERE{}", "x".repeat(500), "y".repeat(500));
         let shown = show(&text, 500..504);
         let lines: Vec<&str> = shown.lines().collect();
@@ -295,8 +298,9 @@ mod tests {
         assert!(shown.starts_with("p.toml:1:501:"));
     }
 
+    /// On the line of a syntax error no other mistake is reported, and no missing field.
     #[test]
-    fn where_the_text_is_broken_nothing_is_guessed() {
+    fn broken_text_suppresses_guesses() {
         let source = Source::new("a\nb\nc\n");
         let mut mistakes = Mistakes::default();
         mistakes.wrong(&(0..1), Fault::new("same line", ""));
@@ -309,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn behind_the_place_where_the_text_breaks_nothing_is_said() {
+    fn nothing_is_reported_after_a_break() {
         let source = Source::new("a\nb\nc\n");
         let mut mistakes = Mistakes::default();
         mistakes.syntax(2..2, Fault::new("same line", ""));

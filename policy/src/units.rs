@@ -271,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_a_window_says_why() {
+    fn invalid_window_says_why() {
         for (text, message) in [
             ("", "`` is not a length of time"),
             ("ten minutes", "`ten minutes` is not a length of time"),
@@ -289,8 +289,9 @@ mod tests {
         }
     }
 
+    /// A hold timeout is between ten seconds and a week.
     #[test]
-    fn a_process_is_held_for_ten_seconds_to_a_week() {
+    fn hold_timeout_has_bounds() {
         for (text, seconds) in [("10s", 10), ("30m", 1_800), ("7d", 604_800), ("168h", 604_800)] {
             assert_eq!(parse_hold_timeout(text), Ok(Duration::from_secs(seconds)), "{text}");
         }
@@ -303,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_a_size_says_why() {
+    fn invalid_size_says_why() {
         for (text, message, help) in [
             ("2G", "`G` is not a unit of size", "did you mean `GiB` or `GB`?"),
             ("2gib", "`gib` is not a unit of size", "write `GiB`"),
@@ -319,19 +320,19 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_window_is_read_as_it_was_written(seconds in 1..=Window::MAX.seconds()) {
+        fn windows_round_trip(seconds in 1..=Window::MAX.seconds()) {
             let window = Window { seconds };
             prop_assert_eq!(Window::parse(&window.to_string()), Ok(window));
         }
 
         #[test]
-        fn a_hold_timeout_is_read_as_it_was_written(seconds in 10..=604_800u64) {
+        fn hold_timeouts_round_trip(seconds in 10..=604_800u64) {
             let timeout = Duration::from_secs(seconds);
             prop_assert_eq!(parse_hold_timeout(&format_time(timeout)), Ok(timeout));
         }
 
         #[test]
-        fn a_size_is_read_as_it_was_written(number in 0..=MAX_NUMBER, shift in 0..63u32) {
+        fn sizes_round_trip(number in 0..=MAX_NUMBER, shift in 0..63u32) {
             let bytes = number >> shift << (shift / 2);
             prop_assert_eq!(parse_bytes(&format_bytes(bytes)), Ok(bytes));
         }

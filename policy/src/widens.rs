@@ -94,8 +94,9 @@ window = "10m"
         widens
     }
 
+    /// How much of the deletion log is kept lets no op through.
     #[test]
-    fn how_much_of_the_manifest_is_kept_lets_nothing_through() {
+    fn deletion_log_size_is_not_wider() {
         let bounded = |max: &str| policy(&format!("{BEFORE}[manifest]\nmax_bytes = \"{max}\""));
         assert!(
             !bounded("1MiB").widens(&bounded("1GiB")) && !bounded("1GiB").widens(&bounded("1MiB"))
@@ -130,7 +131,7 @@ window = "10m"
     }
 
     #[test]
-    fn what_stops_as_much_or_more_is_not() {
+    fn equal_or_stricter_is_not_wider() {
         for (from, to) in [
             ("files = 10", "files = 10"),
             ("files = 10", "files = 9"),

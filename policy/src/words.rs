@@ -86,7 +86,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_slip_is_recognised_and_a_different_word_is_not() {
+    fn only_typos_are_recognised() {
         let words = ["files", "bytes", "tenants", "window"];
         assert_eq!(closest("fiels", &words), Some("files"));
         assert_eq!(closest("Windows", &words), Some("window"));

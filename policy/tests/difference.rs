@@ -201,7 +201,7 @@ fn each_change_is_told_in_words() {
 }
 
 #[test]
-fn a_budget_with_another_account_is_another_budget() {
+fn new_account_is_a_new_budget() {
     let changes = changes("window = \"10m\"", "window = \"5m\"");
     let told: Vec<_> = changes.iter().map(|c| (c.direction, c.text.as_str())).collect();
     assert_eq!(
@@ -231,14 +231,14 @@ fn zones_that_come_and_go() {
 }
 
 #[test]
-fn the_same_policy_in_another_form_is_no_change() {
+fn rewritten_policy_has_no_change() {
     assert_eq!(policy(BEFORE).changes(&policy(BEFORE)), []);
     assert_eq!(policy(&policy(BEFORE).to_string()).changes(&policy(BEFORE)), []);
 }
 
 /// Where a change is told to be looser, it has to be recorded before it takes effect; and what has to be is never told to be only tighter.
 #[test]
-fn directions_agree_with_what_is_recorded_first() {
+fn looser_changes_are_recorded_first() {
     let edits = [
         ("\"deny\"", "\"continue\""),
         ("\"enforce\"", "\"observe\""),

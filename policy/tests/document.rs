@@ -24,7 +24,7 @@ fn parse(text: &str) -> Policy {
 }
 
 #[test]
-fn what_is_left_out_gets_its_documented_default() {
+fn omitted_fields_get_documented_defaults() {
     let policy = parse(
         r#"
         [[zone]]
@@ -71,8 +71,9 @@ fn zone(lines: &str) -> Zone {
     parse(&text).zones.remove(0)
 }
 
+/// What happens to an op over budget, as the zone says it or by its role.
 #[test]
-fn what_happens_to_an_op_over_budget() {
+fn trip_fields_have_role_defaults() {
     let of = |lines: &str| {
         let zone = zone(lines);
         (zone.on_trip, zone.hold_timeout.as_secs(), zone.tell_terminal)
@@ -97,8 +98,9 @@ fn what_happens_to_an_op_over_budget() {
     }
 }
 
+/// A policy shown to people leaves nothing to defaults.
 #[test]
-fn shown_to_people_nothing_is_left_to_defaults() {
+fn shown_policy_omits_no_default() {
     let policy = parse(
         "zone = [{ name = 'z', role = 'backup', paths = ['/a', '/b/*'], budget = [{ per = 'zone', \
          who = 'owners', ops = ['move_out', 'remove'], files = 5, window = '3600s' }] }]",
@@ -192,8 +194,9 @@ verified = true
     assert_eq!(value["trust"][0]["needs"][0]["people"], 2);
 }
 
+/// A policy that says nothing about allowances trusts no signer.
 #[test]
-fn a_policy_that_says_nothing_about_allowances_trusts_nobody() {
+fn silent_policy_trusts_nobody() {
     assert_eq!(parse(ONE_ZONE).signing, Signing::default());
     let defaults = "[[group]]\nname = 'ops'\npeople = ['a']\n\
                     [[trust]]\nrole = 'primary'\nneeds = [{ group = 'ops', people = 1 }]\n";
@@ -201,8 +204,9 @@ fn a_policy_that_says_nothing_about_allowances_trusts_nobody() {
     assert_eq!((trust.requester_may_sign, trust.hardware, trust.verified), (false, false, false));
 }
 
+/// Shown to people, a zone has only the fields that mean something with its `on_trip`.
 #[test]
-fn shown_to_people_a_zone_says_what_its_on_trip_gives_a_meaning_to() {
+fn shown_zone_omits_meaningless_fields() {
     let shown = |lines: &str| {
         let shown = zone(lines).to_string();
         let (_, trips) = shown.split_once("mode = \"observe\"\n").unwrap();
@@ -222,7 +226,7 @@ fn shown_to_people_a_zone_says_what_its_on_trip_gives_a_meaning_to() {
 }
 
 #[test]
-fn shown_to_programs_it_has_the_same_words() {
+fn json_policy_uses_same_words() {
     let policy = parse(
         "zone = [{ name = 'z', role = 'backup', paths = ['/a'], budget = [{ per = 'zone', \
          ops = ['remove'], bytes = '1KiB', window = '1h' }] }]",
@@ -405,7 +409,7 @@ fn some_policy() -> impl Strategy<Value = Policy> {
 
 proptest! {
     #[test]
-    fn what_is_shown_is_read_as_the_same_policy(policy in some_policy()) {
+    fn shown_policy_round_trips(policy in some_policy()) {
         let shown = policy.to_string();
         match Policy::parse("shown", &shown) {
             Ok(read) => prop_assert_eq!(read, policy),
@@ -419,7 +423,7 @@ proptest! {
     }
 
     #[test]
-    fn no_line_out_of_place_makes_the_parser_panic(
+    fn misplaced_lines_never_panic(
         lines in vec(prop_oneof![
             select(SHIPPED.lines().collect::<Vec<_>>()).prop_map(str::to_owned),
             "[a-z]{1,8} ?= ?[\\[\\]{}\"',0-9a-z]{0,10}",
@@ -440,7 +444,7 @@ proptest! {
 
     /// A file cut or damaged anywhere is either refused with a place, or still a whole policy.
     #[test]
-    fn a_damaged_policy_is_never_half_a_policy(at in 0..SHIPPED.len(), damage in "\\PC{0,3}", cut in any::<bool>()) {
+    fn damage_never_halves_a_policy(at in 0..SHIPPED.len(), damage in "\\PC{0,3}", cut in any::<bool>()) {
         let at = SHIPPED.floor_char_boundary(at);
         let rest = if cut { "" } else { &SHIPPED[at..] };
         let text = format!("{}{damage}{rest}", &SHIPPED[..at]);

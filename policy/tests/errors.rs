@@ -61,8 +61,9 @@ fn five_mistakes_are_five_located_errors() {
     assert_eq!(problems.to_string(), include_str!("golden/five-mistakes.txt"));
 }
 
+/// Problems in what is no TOML are reported up to the place where it breaks.
 #[test]
-fn what_is_not_toml_is_told_up_to_the_place_where_it_breaks() {
+fn syntax_error_hides_later_problems() {
     let problems = problems(include_str!("golden/not-toml.toml"));
     assert_eq!(problems.to_string(), include_str!("golden/not-toml.txt"));
 }
@@ -115,7 +116,7 @@ fn zone_with(lines: &str) -> String {
 }
 
 #[test]
-fn what_happens_to_an_op_over_budget() {
+fn wrong_trip_fields_are_located() {
     for (lines, expected) in [
         ("role = 'primary'\non_trip = 'kill'", "5:11 there is no on_trip `kill`"),
         ("role = 'primary'\non_trip = true", "5:11 `on_trip` cannot be true or false"),
@@ -261,7 +262,7 @@ fn two_zones() {
 }
 
 #[test]
-fn two_budgets_that_would_share_an_account() {
+fn two_budgets_never_share_an_account() {
     let zone = "[[zone]]\nname = \"a\"\nrole = \"primary\"\npaths = [\"/a\"]\n";
     // The same in other words: all ops, everyone, 600 seconds.
     let again = "[[zone.budget]]\nper = \"unit\"\nwho = \"everyone\"\nbytes = 5\nwindow = \"600s\"\n\
@@ -425,7 +426,7 @@ fn needs_that_no_people_can_meet() {
 }
 
 #[test]
-fn more_than_the_kernel_has_room_for() {
+fn kernel_capacity_is_enforced() {
     let zone = |n: usize| {
         format!("[[zone]]\nname = \"z{n}\"\nrole = \"primary\"\npaths = [\"/z{n}\"]\n{BUDGET}")
     };
@@ -513,7 +514,7 @@ fn problems_can_be_told_to_programs() {
 }
 
 #[test]
-fn every_mistake_about_break_glass_is_located() {
+fn break_glass_mistakes_are_located() {
     let zone = "[[zone]]\nname = \"customers\"\nrole = \"primary\"\npaths = [\"/a\"]\n";
     let start = format!("{zone}{BUDGET}[break_glass]\n");
     let with = |lines: &str| short(&format!("{start}{lines}\n"));

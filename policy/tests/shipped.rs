@@ -105,14 +105,16 @@ fn examples_parse_and_observe() {
     }
 }
 
+/// It trusts no signer and opens no break-glass until an administrator names people.
 #[test]
-fn it_trusts_nobody_to_sign_until_somebody_says_whom() {
+fn it_trusts_nobody_by_default() {
     assert_eq!(shipped().signing, Signing::default());
     assert_eq!(shipped().break_glass, None);
 }
 
+/// Its example of who signs can be used as it is.
 #[test]
-fn its_example_of_who_signs_can_be_used_as_it_is() {
+fn its_signing_example_parses() {
     // A comment has a blank behind its `#`; what can be used has none.
     let text: String = SHIPPED
         .lines()
@@ -136,8 +138,9 @@ fn its_example_of_who_signs_can_be_used_as_it_is() {
     );
 }
 
+/// Once it enforces, ops on customers' data wait for a decision; those on backups do not.
 #[test]
-fn once_it_enforces_customers_data_waits_for_a_decision_and_backups_do_not() {
+fn it_holds_customers_denies_backups() {
     let policy = shipped();
     let trips = |zone: usize| {
         let zone = &policy.zones[zone];
@@ -173,8 +176,9 @@ fn firstserver(zone: usize, who: WhoMask, unit: impl Fn(u64) -> u64) -> u64 {
     lost
 }
 
+/// An update script deletes production and backups in one go.
 #[test]
-fn firstserver_an_update_script_deletes_production_and_backups_in_one_go() {
+fn firstserver_script_is_stopped() {
     let lost = |zone| firstserver(zone, Who::OPERATOR_BIT, |_| 7);
     // Five customers' 200 files each in one zone, and what the sixth can lose until it counts; in
     // the other the files of the short budget.
@@ -183,7 +187,7 @@ fn firstserver_an_update_script_deletes_production_and_backups_in_one_go() {
 }
 
 #[test]
-fn firstserver_with_a_session_for_each_customer() {
+fn firstserver_sessions_per_customer_are_stopped() {
     let lost = |who| firstserver(CUSTOMERS, who, |tenant| tenant);
     for who in [Who::OPERATOR_BIT, Who::OWNER_BIT] {
         assert_eq!(lost(who), 30 * 200 + 99, "of 20,000 files");
@@ -227,8 +231,9 @@ fn jobs_over_all_customers_run() {
     }
 }
 
+/// A slow deletion goes on for hours.
 #[test]
-fn kyoto_a_slow_deletion_goes_on_for_hours() {
+fn kyoto_deletion_goes_on_for_hours() {
     let mut node = Node::new();
     let mut lost = 0;
     for _ in 0..3_600 {
@@ -243,7 +248,7 @@ fn kyoto_a_slow_deletion_goes_on_for_hours() {
 
 /// A single process, as it was: it stands still at the first op over budget. Nobody saw it until the morning.
 #[test]
-fn kyoto_held_at_the_first_op_over_budget() {
+fn kyoto_is_held_at_first_excess() {
     let mut node = Node::new();
     let cost = Cost { files: 1, bytes: 2_300_000, tenant: 1 };
     let mut lost = 0;
@@ -269,8 +274,9 @@ fn kyoto_held_at_the_first_op_over_budget() {
     assert_eq!(retry(&mut node, 30 * 60), (Verdict::Deny, Reason::Expired));
 }
 
+/// The budget of a day stops a rate that stays below the short budget.
 #[test]
-fn kyoto_at_a_rate_that_stays_below_the_short_budget() {
+fn kyoto_stays_below_short_budget() {
     let mut node = Node::new();
     let mut lost = 0;
     for _ in 0..24 * 3_600 {
@@ -280,15 +286,17 @@ fn kyoto_at_a_rate_that_stays_below_the_short_budget() {
     assert_eq!(lost, 40_000, "of 86,400 files in a day");
 }
 
+/// A few large files are removed within seconds.
 #[test]
-fn gitlab_a_few_large_files_are_removed_within_seconds() {
+fn gitlab_loses_few_large_files() {
     let mut node = Node::new();
     let lost = (0..100).filter(|_| node.root_removes(CUSTOMERS, 3 * GIB, 1)).count();
     assert_eq!(lost, 3, "of 300 GiB");
 }
 
+/// The sites are deleted one after another.
 #[test]
-fn atlassian_883_sites_are_deleted_one_after_another() {
+fn atlassian_deletes_883_sites() {
     let (mut node, mut gone) = (Node::new(), 0);
     for tenant in 1..=883 {
         let mut lost = 0;
@@ -301,8 +309,9 @@ fn atlassian_883_sites_are_deleted_one_after_another() {
     assert!((5..=15).contains(&gone), "{gone} of 883 sites");
 }
 
+/// A new session for each op does not get around it.
 #[test]
-fn a_new_session_for_each_op_does_not_get_around_it() {
+fn new_sessions_do_not_evade_it() {
     let mut node = Node::new();
     let cost = Cost { files: 1, bytes: 1_000, tenant: 1 };
     let lost = (0..100_000)
@@ -311,8 +320,9 @@ fn a_new_session_for_each_op_does_not_get_around_it() {
     assert_eq!(lost, 40_000);
 }
 
+/// Moving a whole tree away is stopped for operators and customers alike.
 #[test]
-fn a_whole_tree_moved_away_is_stopped_for_operators_and_customers_alike() {
+fn moved_tree_is_stopped_for_all() {
     let mut node = Node::new();
     for zone in [CUSTOMERS, BACKUPS] {
         for who in [Who::OPERATOR_BIT, Who::OWNER_BIT] {

@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn words_after_the_dashes_belong_to_the_guest() {
+    fn words_after_dashes_reach_the_guest() {
         let cli = Cli::try_parse_from(["x", "vm", "run", "--kernel", "6.1", "--", "ls", "--help"]);
         let Ok(Cli { command: Task::Vm(command::Vm::Run(run)) }) = cli else { panic!("{cli:?}") };
         assert_eq!(run.words(), ["ls", "--help"]);

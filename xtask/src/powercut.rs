@@ -159,7 +159,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_missing_after_a_cut_is_seen() {
+    fn missing_records_are_counted() {
         let mut watch = Watch::default();
         watch.heard(b"acknowledged rel");
         watch.heard(b"ease\nacknowledged release\nacknowledged allowance\nacknowl");

@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_shows_the_command_and_its_words() {
+    fn failure_shows_command_and_output() {
         let error = output(Command::new("sh").args(["-c", "echo lost; exit 3"])).unwrap_err();
         let text = error.to_string();
         assert!(text.contains("sh -c") && text.contains("lost") && text.contains('3'), "{text}");

@@ -274,8 +274,9 @@ mod tests {
         Cost { files, bytes, tenant: 7 }
     }
 
+    /// A grant covers up to its last file and byte, and no more.
     #[test]
-    fn the_last_file_is_covered_and_no_more() {
+    fn grant_covers_its_last_file() {
         let mut grant = GrantAccount::new(1, 1, 2, 100, 1);
         let mut tenant = GrantTenant::default();
         assert!(grant.take(&cost(1, 60), Some(&mut tenant)));
@@ -287,7 +288,7 @@ mod tests {
 
     /// A grant that was spent, in any respect, has no use for a tenant's entry: they would take the room of other allowances.
     #[test]
-    fn what_is_spent_covers_no_new_tenant() {
+    fn spent_grant_covers_no_new_tenant() {
         let grant = |used_files, used_bytes, used_tenants| {
             let new = GrantAccount::new(1, 1, 2, 100, 1);
             GrantAccount { used_files, used_bytes, used_tenants, ..new }
@@ -300,8 +301,9 @@ mod tests {
         assert!(!grant(u64::MAX, 0, 0).covers(&cost(1, 0), false), "no way round");
     }
 
+    /// A tenant counts once, and no longer if all its ops failed.
     #[test]
-    fn a_tenant_counts_once_and_not_when_its_only_op_failed() {
+    fn tenant_counts_once_unless_op_failed() {
         let mut grant = GrantAccount::new(1, 1, 100, 100, 1);
         let (mut a, mut b) = (GrantTenant::default(), GrantTenant::default());
         assert!(grant.take(&cost(1, 0), Some(&mut a)));
@@ -315,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn what_destroys_no_file_still_counts_as_one() {
+    fn op_without_files_counts_as_one() {
         let mut grant = GrantAccount::new(1, 1, 1, 100, 1);
         assert!(grant.take(&cost(0, 10), None));
         assert!(!grant.take(&cost(0, 10), None));

@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn every_caller_is_an_operator_or_an_owner() {
+    fn every_caller_is_operator_or_owner() {
         assert_eq!(Who::Everyone.mask(), Who::Operators.mask() | Who::Owners.mask());
         assert_eq!(Who::Operators.mask() & Who::Owners.mask(), 0);
     }

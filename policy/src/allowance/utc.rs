@@ -71,7 +71,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_day_is_read_as_it_was_written(day in -800_000..3_000_000i64) {
+        fn days_round_trip(day in -800_000..3_000_000i64) {
             let (year, month, date) = civil(day);
             prop_assert_eq!(days(year, month, date), day);
             prop_assert!((1..=12).contains(&month) && (1..=31).contains(&date));

@@ -104,8 +104,9 @@ mod tests {
     }
 
     proptest! {
+        /// A percentile is never too small, and at most a 32nd too large.
         #[test]
-        fn a_percentile_is_never_too_small_and_hardly_too_large(
+        fn percentile_is_at_least_exact(
             mut values in proptest::collection::vec(any::<u64>().prop_flat_map(|max| 0..=max), 1..200)
         ) {
             let mut histogram = Histogram::new();

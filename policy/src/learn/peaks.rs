@@ -58,7 +58,7 @@ mod tests {
     }
 
     #[test]
-    fn what_came_once_stands_alone_and_what_comes_back_does_not() {
+    fn only_unrepeated_peaks_stand_alone() {
         assert_eq!(alone(&[20, 30, 1500, 20, 25]), (vec![1500], 30));
         assert_eq!(alone(&[20, 1500, 1400, 1300, 30, 9]), (vec![1500, 1400, 1300], 30));
         assert_eq!(alone(&[20, 1500, 1400, 1300, 1500, 9]), (vec![], 1500), "a nightly job");
@@ -66,8 +66,9 @@ mod tests {
         assert_eq!(alone(&[20, 5000, 1600, 70, 25]), (vec![5000, 1600], 70));
     }
 
+    /// A small peak never stands alone, and with few windows no peak does.
     #[test]
-    fn what_is_small_never_stands_alone_and_a_few_windows_tell_nothing() {
+    fn small_peaks_never_stand_alone() {
         assert_eq!(alone(&[1, 1, 1, 1, 30]), (vec![], 30));
         assert_eq!(alone(&[1, 1, 1, 1, 31]), (vec![31], 1));
         assert_eq!(alone(&[1, 1, 1, 1000]), (vec![], 1000));

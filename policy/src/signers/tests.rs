@@ -39,15 +39,16 @@ fn problem(text: &str) -> String {
 }
 
 #[test]
-fn a_key_is_whose_line_it_is_on() {
+fn line_names_its_keys_owner() {
     assert_eq!(owner("alice@example.com KEY", 0), people(&["alice@example.com"]));
     assert_eq!(owner("carol@example.com KEY", 0), people(&[]));
     assert_eq!(owner("", 0), Owner::Unknown);
     assert_eq!(owner(&format!("alice@example.com {RSA}"), 0), Owner::Unknown);
 }
 
+/// A key of several people is ambiguous, in whatever form the file says so.
 #[test]
-fn a_key_of_several_people_is_ambiguous_however_that_is_written() {
+fn shared_key_is_ambiguous() {
     for text in [
         "alice@example.com,bob@example.com KEY",
         "bob@example.com KEY\nalice@example.com KEY",
@@ -65,8 +66,9 @@ fn a_key_of_several_people_is_ambiguous_however_that_is_written() {
     assert_eq!(asked_twice, people(&["alice@example.com"]));
 }
 
+/// Blanks, comments and line ends of other systems are accepted.
 #[test]
-fn blanks_comments_and_line_ends_of_other_systems() {
+fn foreign_blanks_and_comments_are_accepted() {
     let text = "# people\r\n\r\n \t# more\n\t alice@example.com \t namespaces=\"x,holdfast-*\"  KEY a comment # here\r\n   \n";
     assert_eq!(owner(text, 0), people(&["alice@example.com"]));
     let quoted = signers("\"alice x@example.com,bob\" KEY");
@@ -93,8 +95,9 @@ fn namespaces_limit_a_line() {
     assert_eq!(owner(both, 0), people(&["bob@example.com"]));
 }
 
+/// A line counts from its first second to its last, both included.
 #[test]
-fn a_line_counts_from_its_first_second_to_its_last() {
+fn line_counts_through_its_last_second() {
     let text = "alice@example.com valid-after=\"20260101Z\",valid-before=\"20260201Z\" KEY";
     let (from, to) = (1_767_225_600, 1_769_904_000);
     assert_eq!(owner(text, from - 1), Owner::NotYetValid(from));
@@ -117,7 +120,7 @@ fn allows_is_what_ssh_keygen_asks() {
 }
 
 #[test]
-fn what_is_wrong_with_a_line_is_said_with_its_place() {
+fn wrong_line_is_located() {
     let example =
         "a line is as in `alice@example.com namespaces=\"holdfast-allowance\" ssh-ed25519 AAAA…`";
     let known = "possible here: `namespaces`, `valid-after` or `valid-before`";
@@ -189,7 +192,7 @@ fn what_is_wrong_with_a_line_is_said_with_its_place() {
 }
 
 #[test]
-fn all_mistakes_come_at_once_in_the_order_of_the_file() {
+fn all_mistakes_come_in_file_order() {
     let text = put_key(
         "alice cert-authority,namespaces=x,valid-after=\"2026\" KEY\n\
          # fine\n\
@@ -209,13 +212,14 @@ fn all_mistakes_come_at_once_in_the_order_of_the_file() {
     ), "{shown}");
 }
 
+/// A principal may have a name that begins like a kind of key.
 #[test]
-fn a_principal_may_be_called_like_the_beginning_of_a_key() {
+fn principal_may_resemble_a_key() {
     assert!(signers("ssh-admins KEY").allows("ssh-admins", &key(ED25519), SPACE, 0));
 }
 
 #[test]
-fn revoked_keys_are_listed_whole_or_by_fingerprint() {
+fn revoked_keys_match_whole_or_fingerprint() {
     let hash = key(RSA).fingerprint();
     let weak = include_str!("../../tests/signatures/vectors/dsa.pub");
     let text = format!("# gone\n\n{ED25519}\r\n  {hash} rsa of bob\n{weak}");
@@ -227,7 +231,7 @@ fn revoked_keys_are_listed_whole_or_by_fingerprint() {
 }
 
 #[test]
-fn a_list_of_revoked_keys_that_cannot_be_read() {
+fn unreadable_revoked_keys_are_located() {
     let problem = |text: &[u8]| {
         let problems = RevokedKeys::parse("revoked_keys", text).unwrap_err();
         assert_eq!(problems.len(), 1, "{problems}");

@@ -66,8 +66,9 @@ mod tests {
     }
 
     proptest! {
+        /// No person fills two places, and no more places could be filled.
         #[test]
-        fn nobody_fills_two_and_no_more_places_could_be_filled(
+        fn assignment_is_maximal(
             table in proptest::collection::vec(proptest::collection::vec(any::<bool>(), 5), 0..6),
         ) {
             let filled = assign(table.len(), 5, |place, person| table[place][person]);

@@ -58,7 +58,7 @@ fn made(key: &[&[u8]], hash: &str, proof: &[&[u8]]) -> Result<Verified, Signatur
 }
 
 #[test]
-fn signatures_by_every_kind_of_key_hold() {
+fn every_kind_of_key_verifies() {
     for (armour, public, algorithm) in [
         (ED25519, vector!("ed25519.pub"), "ssh-ed25519"),
         (vector!("ecdsa-256.sig"), vector!("ecdsa-256.pub"), "ecdsa-sha2-nistp256"),
@@ -78,7 +78,7 @@ fn signatures_by_every_kind_of_key_hold() {
 }
 
 #[test]
-fn hardware_keys_say_whether_somebody_touched_them() {
+fn hardware_keys_report_their_touch() {
     for (armour, public, touched, verified) in [
         (vector!("sk-ed25519.sig"), vector!("sk-ed25519.pub"), true, true),
         (vector!("sk-ed25519-untouched.sig"), vector!("sk-ed25519.pub"), false, false),
@@ -92,7 +92,7 @@ fn hardware_keys_say_whether_somebody_touched_them() {
 }
 
 #[test]
-fn what_a_hardware_key_says_is_signed_too() {
+fn hardware_flags_are_signed() {
     for armour in [vector!("sk-ed25519-untouched.sig"), vector!("sk-ecdsa-untouched.sig")] {
         // The flags stand before the four bytes of the counter, at the end.
         let touched = changed(armour, |blob| {
@@ -131,8 +131,9 @@ fn a_namespace_cannot_steer_a_terminal() {
     assert!(shown.contains("\u{fffd}[2J") && !shown.contains('\x1b'), "{shown}");
 }
 
+/// A weak key, signature or hash is refused by its name.
 #[test]
-fn weak_keys_and_signatures_are_told_by_name() {
+fn weak_keys_are_named() {
     let weak = |armour| verify(armour).unwrap_err().to_string();
     assert_eq!(weak(vector!("dsa.sig")), "a DSA key (`ssh-dss`) is too weak");
     assert_eq!(weak(vector!("rsa-1024.sig")), "an RSA key of 1024 bits is too weak");
@@ -149,7 +150,7 @@ fn weak_keys_and_signatures_are_told_by_name() {
 }
 
 #[test]
-fn what_is_not_supported_is_told_by_name() {
+fn unsupported_keys_are_named() {
     let unsupported = |result: Result<Verified, SignatureError>| match result {
         Err(SignatureError::Unsupported(what)) => what,
         other => panic!("{other:?}"),
@@ -178,7 +179,7 @@ fn what_is_not_supported_is_told_by_name() {
 }
 
 #[test]
-fn armour_that_is_not_whole_says_what_is_missing() {
+fn broken_armour_says_why() {
     let begin = "-----BEGIN SSH SIGNATURE-----";
     for (armour, message) in [
         (String::new(), format!("its first line is not `{begin}`")),
@@ -218,7 +219,7 @@ fn armour_as_other_systems_write_it() {
 }
 
 #[test]
-fn every_field_that_is_cut_short_is_named() {
+fn truncated_field_is_named() {
     let blob = armour::open(ED25519).unwrap();
     let cuts = [
         (3, "it does not begin with `SSHSIG`"),
@@ -242,8 +243,9 @@ fn what_follows_a_signature_is_refused() {
     assert_eq!(malformed(changed(ED25519, |blob| blob.push(0))), "something follows the signature");
 }
 
+/// The reserved field is ignored, as the format says.
 #[test]
-fn a_reserved_field_is_ignored_as_the_format_says() {
+fn reserved_field_is_ignored() {
     let hold = b"holdfast-allowance\0\0\0\0";
     let result = changed(ED25519, |blob| replace(blob, hold, b"holdfast-allowance\0\0\0\x01x"));
     assert!(result.is_ok());
@@ -282,7 +284,7 @@ fn fields_that_cannot_be() {
 }
 
 #[test]
-fn a_point_that_is_not_on_its_curve_signs_nothing() {
+fn point_off_its_curve_never_verifies() {
     let numbers = [0, 0, 0, 1, 1, 0, 0, 0, 1, 1];
     for (name, curve, size) in [
         ("ecdsa-sha2-nistp256", "nistp256", 65),
@@ -313,7 +315,7 @@ fn fingerprints_are_openssh_s() {
 
 /// A revoked key must not come back in other clothes.
 #[test]
-fn two_ways_to_write_a_number_are_one_key() {
+fn padded_numbers_are_one_key() {
     let key = PublicKey::parse(vector!("rsa-2048.pub")).unwrap();
     let key::Kind::Rsa { e, n } = key.kind() else { panic!("{key:?}") };
     let mut wire = Vec::new();
@@ -324,7 +326,7 @@ fn two_ways_to_write_a_number_are_one_key() {
 }
 
 #[test]
-fn a_public_key_that_cannot_be_read() {
+fn unreadable_public_key_says_why() {
     let error = |line: &str| PublicKey::parse(line).unwrap_err().to_string();
     assert!(error("ssh-ed25519").contains("a key has a kind and Base64"));
     assert!(error("ssh-ed25519 AAAA!").contains("the key is not Base64"));

@@ -206,8 +206,9 @@ const OF_THE_HOST: &[RefusedReason] = &[
     RefusedReason::NoGuard,
 ];
 
+/// Each attack is refused, with a message that no other has.
 #[test]
-fn each_attack_is_refused_with_its_own_message() {
+fn each_attack_has_its_own_message() {
     let good = Case::good();
     let mut messages = BTreeSet::new();
     for Attack { name, what, reason, says } in ATTACKS {
@@ -226,8 +227,9 @@ fn each_attack_is_refused_with_its_own_message() {
     assert!(ATTACKS.len() >= 60, "{}", ATTACKS.len());
 }
 
+/// Every reason has an attack here, or is one that only the host can find.
 #[test]
-fn every_reason_is_either_attacked_here_or_the_hosts_to_find() {
+fn every_reason_has_an_attack() {
     let attacked = ATTACKS.iter().map(|attack| attack.reason);
     let reasons: BTreeSet<RefusedReason> = attacked.chain(OF_THE_HOST.iter().copied()).collect();
     let all: BTreeSet<RefusedReason> = RefusedReason::ALL.iter().copied().collect();

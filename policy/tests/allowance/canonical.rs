@@ -11,7 +11,7 @@ use proptest::sample::subsequence;
 use crate::support::{DOCUMENT, allowance, replaced};
 
 #[test]
-fn everything_that_can_be_said_has_its_place() {
+fn every_field_has_its_place() {
     let golden = include_str!("../golden/allowance.toml");
     assert_eq!(allowance(golden).canonical(), golden);
 }
@@ -23,7 +23,7 @@ fn the_good_document_is_canonical() {
 
 /// A signature is worthless if the text it was made for is not made again byte for byte.
 #[test]
-fn the_same_in_other_words_is_the_same_text() {
+fn equal_documents_have_one_text() {
     for (old, new) in [
         ("\"web1\"", "'web1'"),
         ("[\"web1\"]", "[ \"WEB1\", \"web1\", ]"),
@@ -133,7 +133,7 @@ fn some_allowance() -> impl Strategy<Value = Allowance> {
 
 proptest! {
     #[test]
-    fn what_is_written_is_read_as_the_same_allowance(allowance in some_allowance()) {
+    fn canonical_text_round_trips(allowance in some_allowance()) {
         let text = allowance.canonical();
         match Allowance::parse("shown", &text) {
             Ok(read) => {
@@ -157,7 +157,7 @@ proptest! {
 
     /// A document damaged anywhere is refused with a place, or is another whole allowance whose text is one again.
     #[test]
-    fn a_damaged_document_is_never_half_an_allowance(
+    fn damage_never_halves_an_allowance(
         at in 0..DOCUMENT.len(),
         skip in 0..20usize,
         damage in "\\PC{0,3}|\n|[\\x00-\\x1f]",

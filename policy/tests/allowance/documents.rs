@@ -232,13 +232,13 @@ fn help_names_what_was_probably_meant() {
 
 /// Of another version nobody knows what is wrong with it.
 #[test]
-fn of_another_version_nothing_else_is_said() {
+fn other_version_hides_other_mistakes() {
     let text = format!("{}nonsense = 1\n", DOCUMENT.replace("version = 1", "version = 2"));
     assert_eq!(short(&text), ["1:11 version 2 of allowances is not known here"]);
 }
 
 #[test]
-fn as_long_as_can_be_and_no_longer() {
+fn document_length_is_bounded() {
     let fill = |length: usize| {
         let text = format!("{DOCUMENT}# ");
         let rest = length - text.len();
@@ -260,7 +260,7 @@ fn paths(number: usize) -> String {
 }
 
 #[test]
-fn nothing_that_is_nested_deep_breaks_the_parser() {
+fn deep_nesting_never_breaks_the_parser() {
     for open in ["[", "a = [", "{", "a.", "[[a]]\n[a.b]\n"] {
         let text = open.repeat(MAX_DOCUMENT / open.len());
         assert!(Allowance::parse("deep", &text).is_err(), "{open}");

@@ -8,8 +8,9 @@ fn everything_that_is_granted_is_said() {
     assert_eq!(text, include_str!("../golden/allowance-summary.txt"));
 }
 
+/// The summary says in capitals what the allowance leaves open.
 #[test]
-fn what_is_left_open_is_said_loudly() {
+fn summary_shouts_missing_bounds() {
     let text = allowance(&replaced(DOCUMENT, "web1", "*")).summary();
     assert!(text.contains("\n  where  EVERY HOST whose policy has `any_host = true`\n"), "{text}");
     assert!(

@@ -38,7 +38,7 @@ fn enough_people_of_the_right_groups() {
 }
 
 #[test]
-fn what_is_missing_is_said_by_name() {
+fn missing_signers_are_named() {
     for (zone, keys, expected) in [
         (
             "customers",
@@ -68,8 +68,9 @@ fn what_is_missing_is_said_by_name() {
     }
 }
 
+/// If the group without the requester is too small, the message says so.
 #[test]
-fn where_who_asks_leaves_too_few_it_is_said() {
+fn requester_may_leave_too_few() {
     let mut case = Case::good();
     case.rule(
         "needs = [{ group = \"ops\", people = 2 }]",
@@ -86,7 +87,7 @@ fn where_who_asks_leaves_too_few_it_is_said() {
 }
 
 #[test]
-fn who_asks_may_sign_where_the_policy_says_so() {
+fn requester_signs_only_if_policy_allows() {
     let mut case = Case::good();
     case.signed_by(&["alice", "carol"]);
     let refused = case.refused();
@@ -99,7 +100,7 @@ fn who_asks_may_sign_where_the_policy_says_so() {
 }
 
 #[test]
-fn everything_that_is_wrong_with_signatures_is_said_at_once() {
+fn all_signature_faults_come_at_once() {
     let mut case = Case::good();
     case.list("alice@example.com ", "alice@example.com valid-before=\"20200101Z\" ");
     case.signatures.push(file("mallory", "nothing".to_owned()));
@@ -112,8 +113,9 @@ fn everything_that_is_wrong_with_signatures_is_said_at_once() {
     assert_eq!(refused.message.matches("\n  help: ").count(), 1, "{refused}");
 }
 
+/// A host is known by its name, in upper or lower case, and by its machine id.
 #[test]
-fn a_host_is_known_by_its_name_in_any_case_and_by_its_machine_id() {
+fn host_matches_name_or_machine_id() {
     let mut case = Case::good();
     case.host.name = "WEB1".to_owned();
     assert!(case.check().is_ok());
@@ -130,7 +132,7 @@ fn a_host_is_known_by_its_name_in_any_case_and_by_its_machine_id() {
 }
 
 #[test]
-fn a_stranger_raises_no_alarm_about_another_host() {
+fn stranger_raises_no_other_host_alarm() {
     let mut case = Case::good();
     case.write("web1", "web2");
     case.signed_by(&["mallory"]);
@@ -139,9 +141,10 @@ fn a_stranger_raises_no_alarm_about_another_host() {
     assert_eq!(case.refused().reason, RefusedReason::Unsigned);
 }
 
-/// Else somebody with a stolen key could raise it at will.
+/// Nor does a revoked key or one without a touch raise an alarm about another host. Else somebody
+/// with a stolen key could raise it at will.
 #[test]
-fn neither_does_a_revoked_key_nor_one_that_nobody_touched() {
+fn revoked_key_raises_no_alarm() {
     let mut case = Case::good();
     case.write("web1", "web2");
     case.signed_by(&["bob"]);
@@ -156,7 +159,7 @@ fn neither_does_a_revoked_key_nor_one_that_nobody_touched() {
 }
 
 #[test]
-fn every_host_where_the_policy_says_so() {
+fn policy_allows_any_host() {
     let mut case = Case::good();
     case.write("web1", "*");
     case.rule(
@@ -166,8 +169,9 @@ fn every_host_where_the_policy_says_so() {
     assert!(case.check().is_ok());
 }
 
+/// An allowance is valid from its first second until just before its end.
 #[test]
-fn its_time_is_from_the_first_second_to_before_the_last() {
+fn validity_excludes_its_end() {
     let mut case = Case::good();
     let [from, until] = [1_782_936_000, 1_782_943_200];
     for (now, expected) in [
@@ -212,8 +216,9 @@ fn can_fill(places: &[&Vec<&str>], people: &[&str]) -> bool {
 }
 
 proptest! {
+    /// It counts exactly if different people meet every need.
     #[test]
-    fn it_counts_exactly_if_every_need_is_met_by_different_people(
+    fn different_people_meet_every_need(
         groups in proptest::collection::vec(subsequence(PEOPLE.to_vec(), 1..=5), 1..=3),
         numbers in proptest::collection::vec(1..=2usize, 3),
         mut signed in subsequence(PEOPLE.to_vec(), 0..=5).prop_shuffle(),

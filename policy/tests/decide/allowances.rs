@@ -55,8 +55,9 @@ fn in_tenant(tenant: u64, bytes: u64) -> Request<'static> {
     Request { cost: Cost { files: 1, bytes, tenant }, ..inside() }
 }
 
+/// It is spent to its last file, and then the budget decides.
 #[test]
-fn it_is_spent_to_the_last_file_and_then_the_budget_answers() {
+fn budget_answers_after_spent_allowance() {
     let mut model = model();
     model.open(of_tree(vec![removes(3)]));
     for _ in 0..3 {
@@ -70,8 +71,9 @@ fn it_is_spent_to_the_last_file_and_then_the_budget_answers() {
     assert_eq!(spent(&model, 1, 0), (3, 0, 1));
 }
 
+/// An op is covered whole, or not at all.
 #[test]
-fn an_op_is_covered_whole_or_not_at_all() {
+fn op_is_covered_whole() {
     let mut model = model();
     model.open(of_tree(vec![grant(Op::Remove.bit(), 3, 100, 1)]));
     for (request, why) in [
@@ -88,8 +90,9 @@ fn an_op_is_covered_whole_or_not_at_all() {
     assert_eq!(spent(&model, 1, 0), (3, 100, 1));
 }
 
+/// A grant of no tenants covers only what lies in none.
 #[test]
-fn a_grant_without_tenants_covers_what_lies_in_none() {
+fn grant_without_tenants_covers_no_tenant() {
     let mut model = model();
     model.open(of_tree(vec![grant(Op::Remove.bit(), 9, 9, 0)]));
     assert_ne!(outcome(&model.decide(&in_tenant(1, 0))), COVERED);
@@ -97,7 +100,7 @@ fn a_grant_without_tenants_covers_what_lies_in_none() {
 }
 
 #[test]
-fn whatever_is_not_allowed_is_the_budgets_to_answer() {
+fn budgets_decide_uncovered_ops() {
     let mut model = model();
     model.open(of_tree(vec![removes(100), grant(Op::Truncate.bit(), 100, 100, 100)]));
     let elsewhere = GrantAccount::new(name_id("other"), Op::Remove.bit(), 100, 100, 100);
@@ -126,8 +129,9 @@ fn whatever_is_not_allowed_is_the_budgets_to_answer() {
     assert_eq!(outcome(&model.decide(&inside())), DENIED, "closed");
 }
 
+/// The first grant that covers pays, and the next one once that is spent.
 #[test]
-fn the_first_grant_that_covers_pays_and_the_next_goes_on_where_it_is_spent() {
+fn first_covering_grant_pays() {
     let mut model = model();
     model.open(of_tree(vec![removes(2), removes(3)]));
     let in_both = Request { inside: BOTH, ..inside() };
@@ -146,7 +150,7 @@ fn the_first_grant_that_covers_pays_and_the_next_goes_on_where_it_is_spent() {
 }
 
 #[test]
-fn a_trees_allowance_comes_first_then_the_units_then_the_users() {
+fn tree_then_unit_then_user_pays() {
     let mut model = model();
     let one = |serial| OpenAllowance::new(serial, 200 * SECOND, vec![removes(1)]);
     model.open(OpenAllowance { user: Some(1_000), ..one(3) });
@@ -160,7 +164,7 @@ fn a_trees_allowance_comes_first_then_the_units_then_the_users() {
 }
 
 #[test]
-fn unit_and_user_both_have_to_be_the_ones() {
+fn allowance_needs_unit_and_user() {
     let cases = [
         (None, Some(1_000), true),
         (None, Some(1_001), false),
@@ -189,7 +193,7 @@ fn unit_and_user_both_have_to_be_the_ones() {
 }
 
 #[test]
-fn what_a_failed_op_spent_is_given_back() {
+fn failed_op_returns_its_spend() {
     let mut model = model();
     model.open(of_tree(vec![grant(Op::Remove.bit(), 2, 100, 1)]));
     let first = model.decide(&in_tenant(1, 40));
@@ -209,7 +213,7 @@ fn what_a_failed_op_spent_is_given_back() {
 }
 
 #[test]
-fn an_op_that_destroys_no_file_counts_as_one() {
+fn op_without_files_counts_as_one() {
     let mut model = model();
     let ops = Op::Truncate.bit() | Op::MoveOut.bit();
     model.open(of_tree(vec![grant(ops, 2, 100, 1)]));
@@ -224,8 +228,9 @@ fn an_op_that_destroys_no_file_counts_as_one() {
     assert_eq!(spent(&model, 1, 0), (2, 7, 1));
 }
 
+/// An op of unknown cost is covered only by a grant that lists it.
 #[test]
-fn an_op_of_unknown_cost_is_covered_only_where_it_is_listed() {
+fn unknown_cost_is_covered_if_listed() {
     for op in [Op::Detach, Op::Device] {
         let mut model = model();
         model.open(of_tree(vec![removes(5), grant(op.bit(), 1, 0, 1)]));
@@ -237,7 +242,7 @@ fn an_op_of_unknown_cost_is_covered_only_where_it_is_listed() {
 }
 
 #[test]
-fn a_detach_that_nothing_covers_is_denied() {
+fn uncovered_detach_is_denied() {
     let mut model = model();
     model.open(of_tree(vec![removes(5)]));
     let detach = Request { mark: Some(1), inside: BOTH, ..request(Op::Detach, OPERATOR, 0, 0) };
@@ -247,8 +252,9 @@ fn a_detach_that_nothing_covers_is_denied() {
     );
 }
 
+/// A tripped actor goes on inside the allowance, and only there.
 #[test]
-fn who_is_latched_goes_on_inside_it_and_only_there() {
+fn allowance_covers_tripped_actor() {
     let mut model = model();
     assert_eq!(model.decide(&remove(2)).verdict, Verdict::Allow);
     assert_eq!(outcome(&model.decide(&remove(1))), DENIED_FIRST);
@@ -260,7 +266,7 @@ fn who_is_latched_goes_on_inside_it_and_only_there() {
 }
 
 #[test]
-fn who_is_held_goes_on_where_an_allowance_covers_the_op() {
+fn allowance_covers_held_actor() {
     let budget = ["per = \"unit\", files = 2, window = \"31s\""];
     let mut model = crate::model("mode = \"enforce\"\non_trip = \"hold\"", &budget);
     assert_eq!(model.decide(&remove(2)).verdict, Verdict::Allow);
@@ -285,7 +291,7 @@ fn who_is_held_goes_on_where_an_allowance_covers_the_op() {
 }
 
 #[test]
-fn a_zone_that_observes_or_throttles_spends_it_too() {
+fn observing_and_throttling_zones_spend_it() {
     for zone in ["mode = \"observe\"", "mode = \"enforce\"\non_trip = \"throttle\""] {
         let mut model = crate::model(zone, &["per = \"zone\", files = 2, window = \"1h\""]);
         model.open(of_tree(vec![removes(1)]));
@@ -310,7 +316,7 @@ proptest! {
     /// Whatever is tried, no grant is spent beyond any of its limits, by nobody without the mark, after its end never; and the
     /// budgets end up as if what was covered had never been asked for.
     #[test]
-    fn a_grant_is_never_overspent_and_budgets_notice_nothing(ops in any_ops()) {
+    fn grant_is_never_overspent(ops in any_ops()) {
         let limits = [(20, 300, 2), (9, 90, 1)];
         let mut model = model();
         let grants = limits.map(|(files, bytes, tenants)| grant(Op::Remove.bit(), files, bytes, tenants));
@@ -365,8 +371,9 @@ fn whole_zone(files: u64, tree: bool) -> OpenAllowance {
     OpenAllowance::break_glass(1, 200 * SECOND, grant, tree)
 }
 
+/// One for everybody covers its zone in all places, and no op of unknown cost.
 #[test]
-fn a_break_glass_for_everybody_covers_its_zone_wherever_and_nothing_of_unknown_cost() {
+fn break_glass_covers_its_whole_zone() {
     let mut model = model();
     model.open(whole_zone(3, false));
     for tenant in 1..=2 {
@@ -386,8 +393,9 @@ fn a_break_glass_for_everybody_covers_its_zone_wherever_and_nothing_of_unknown_c
     assert_eq!(model.allowances[0].grants[0].used_files, 3);
 }
 
+/// It ends in time, and a failed op gives back what it spent.
 #[test]
-fn a_break_glass_is_over_in_time_and_gives_back_what_failed() {
+fn break_glass_ends_in_time() {
     let mut model = model();
     model.open(whole_zone(1, false));
     let anybody = Request { inside: &[], mark: None, ..inside() };
@@ -400,7 +408,7 @@ fn a_break_glass_is_over_in_time_and_gives_back_what_failed() {
 }
 
 #[test]
-fn a_break_glass_for_a_command_is_its_trees_alone() {
+fn command_break_glass_covers_only_tree() {
     let mut model = model();
     model.open(whole_zone(10, true));
     let stranger = Request { inside: &[], mark: None, ..inside() };
@@ -412,7 +420,7 @@ fn a_break_glass_for_a_command_is_its_trees_alone() {
 }
 
 #[test]
-fn an_allowance_of_the_unit_is_spent_before_a_break_glass() {
+fn allowance_is_spent_before_break_glass() {
     let mut model = model();
     model.open(whole_zone(10, false));
     let own = OpenAllowance::new(2, 200 * SECOND, vec![removes(1)]);

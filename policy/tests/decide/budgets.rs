@@ -11,7 +11,7 @@ fn model(mode: &str, budgets: &[&str]) -> Model {
 }
 
 #[test]
-fn within_budget_is_allowed_and_the_first_op_over_it_trips() {
+fn first_op_over_budget_trips() {
     let mut model = model("enforce", &["per = \"unit\", files = 2, window = \"10m\""]);
     assert_eq!(outcome(&model.decide(&remove(1))), ALLOWED);
     assert_eq!(outcome(&model.decide(&remove(1))), ALLOWED);
@@ -23,7 +23,7 @@ fn within_budget_is_allowed_and_the_first_op_over_it_trips() {
 }
 
 #[test]
-fn each_side_of_a_budget_is_its_own_reason() {
+fn each_limit_has_its_own_reason() {
     let budget = "per = \"unit\", files = 5, bytes = 100, tenants = 1, window = \"10m\"";
     for (second, reason) in [
         (request(Op::Remove, OPERATOR, 5, 0), Reason::Files),
@@ -36,8 +36,9 @@ fn each_side_of_a_budget_is_its_own_reason() {
     }
 }
 
+/// An observing zone reports the trip, and charges no budget.
 #[test]
-fn an_observing_zone_says_so_and_charges_nothing() {
+fn observing_zone_charges_nothing() {
     let mut model = model("observe", &["per = \"unit\", files = 2, window = \"10m\""]);
     assert_eq!(outcome(&model.decide(&remove(2))), ALLOWED);
     let over = model.decide(&remove(1));
@@ -49,8 +50,9 @@ fn an_observing_zone_says_so_and_charges_nothing() {
     );
 }
 
+/// An op that destroys nothing is allowed, even to a tripped actor.
 #[test]
-fn what_destroys_nothing_is_allowed_even_to_those_who_are_latched() {
+fn harmless_op_is_always_allowed() {
     let mut model = model("enforce", &["per = \"unit\", files = 2, window = \"10m\""]);
     assert_eq!(outcome(&model.decide(&remove(2))), ALLOWED);
     assert_eq!(model.decide(&remove(1)).reason, Reason::Files);
@@ -58,8 +60,9 @@ fn what_destroys_nothing_is_allowed_even_to_those_who_are_latched() {
     assert_eq!(model.decide(&remove(1)).reason, Reason::Latched);
 }
 
+/// A move between tenants costs the tenant it leaves, and no file.
 #[test]
-fn a_move_from_tenant_to_tenant_costs_the_tenant_and_nothing_else() {
+fn move_between_tenants_costs_a_tenant() {
     let budget = "per = \"unit\", files = 1, tenants = 2, window = \"10m\"";
     let mut model = model("enforce", &[budget]);
     let from = |tenant| Request {
@@ -74,7 +77,7 @@ fn a_move_from_tenant_to_tenant_costs_the_tenant_and_nothing_else() {
 }
 
 #[test]
-fn a_budget_only_looks_at_the_callers_it_is_for() {
+fn budget_counts_only_its_callers() {
     let budgets = [
         "per = \"unit\", who = \"operators\", files = 1, window = \"10m\"",
         "per = \"unit\", who = \"owners\", files = 2, window = \"10m\"",
@@ -88,15 +91,16 @@ fn a_budget_only_looks_at_the_callers_it_is_for() {
 }
 
 #[test]
-fn without_a_budget_that_applies_everything_is_allowed() {
+fn no_applicable_budget_allows_all() {
     let mut model =
         model("enforce", &["per = \"unit\", who = \"owners\", files = 1, window = \"10m\""]);
     assert_eq!(outcome(&model.decide(&remove(1_000))), ALLOWED);
     assert_eq!(outcome(&model.decide(&request(Op::Detach, OPERATOR, 0, 0))), ALLOWED);
 }
 
+/// An op that a budget does not list is free until the account has tripped.
 #[test]
-fn an_op_a_budget_does_not_list_is_free_until_its_account_is_latched() {
+fn unlisted_op_is_free_until_trip() {
     let budget = "per = \"unit\", ops = [\"remove\"], files = 1, window = \"10m\"";
     let mut model = model("enforce", &[budget]);
     let replace = request(Op::Replace, OPERATOR, 9, 9);
@@ -106,8 +110,9 @@ fn an_op_a_budget_does_not_list_is_free_until_its_account_is_latched() {
     assert_eq!(outcome(&model.decide(&replace)), (Verdict::Deny, Reason::Latched, false, Some(0)));
 }
 
+/// A detach is over a budget that lists it, and does not trip it.
 #[test]
-fn a_detach_is_over_budget_where_one_lists_it_and_does_not_latch() {
+fn listed_detach_is_over_budget() {
     let detach = request(Op::Detach, OPERATOR, 0, 0);
     let mut listed = model("enforce", &["per = \"unit\", files = 1, window = \"10m\""]);
     let expected = (Verdict::Deny, Reason::UnknownCost, true, Some(0));
@@ -149,7 +154,7 @@ fn the_narrowest_actor_over_trips() {
 
 /// One truncation of a huge file tripped everybody for a day, although nothing had been spent.
 #[test]
-fn an_op_larger_than_a_limit_trips_nobody() {
+fn oversized_op_trips_nobody() {
     let budgets = [
         "per = \"zone\", bytes = 50, window = \"24h\"",
         "per = \"unit\", files = 1, bytes = 100, window = \"10m\"",
@@ -172,7 +177,7 @@ fn an_op_larger_than_a_limit_trips_nobody() {
 
 /// A trip of a budget of a week stopped backups for a week, lock files and all.
 #[test]
-fn a_trip_lasts_ten_minutes_unless_told() {
+fn trip_lasts_ten_minutes_by_default() {
     let mut model = model("enforce", &["per = \"unit\", files = 2, bytes = 9, window = \"7d\""]);
     let at = |minutes: u64, files| Request { now: minutes * 60 * SECOND, ..remove(files) };
     assert_eq!(outcome(&model.decide(&at(2, 2))), ALLOWED);
@@ -189,8 +194,9 @@ fn a_trip_lasts_ten_minutes_unless_told() {
     assert_eq!(model.decide(&truncate(13)).reason, Reason::Latched);
 }
 
+/// Each actor has its own account; a zone has one for all.
 #[test]
-fn every_actor_has_its_own_account_and_a_zone_has_one_for_all() {
+fn each_actor_has_its_account() {
     let mut units = model("enforce", &["per = \"unit\", files = 1, window = \"10m\""]);
     let mut users = model("enforce", &["per = \"user\", files = 1, window = \"10m\""]);
     let mut zone = model("enforce", &["per = \"zone\", files = 1, window = \"10m\""]);
@@ -224,7 +230,7 @@ fn an_op_that_failed_costs_nothing() {
 }
 
 #[test]
-fn a_latch_ends_when_the_window_has_drained() {
+fn trip_ends_when_window_drains() {
     let mut model = model("enforce", &["per = \"unit\", files = 2, window = \"31s\""]);
     let at = |seconds: u64| Request { now: seconds * SECOND, ..remove(1) };
     for seconds in [100, 101] {

@@ -64,7 +64,7 @@ fn older_files_stay_refused() {
 }
 
 #[test]
-fn files_made_since_the_trip_are_fresh() {
+fn files_since_trip_are_fresh() {
     let mut model = tripped("on_trip = \"deny\"");
     let made_after = 100 * SECOND + 1;
     // The latch is over by then, but what was spent is not.

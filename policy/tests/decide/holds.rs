@@ -41,7 +41,7 @@ fn release(model: &mut Model, files: u64, until: u64, now: u64) {
 }
 
 #[test]
-fn what_happens_to_an_op_over_budget_is_the_zones_to_say() {
+fn zone_decides_ops_over_budget() {
     for (on_trip, verdict) in [
         (OnTrip::Deny, Verdict::Deny),
         (OnTrip::Hold, Verdict::Hold),
@@ -59,8 +59,9 @@ fn what_happens_to_an_op_over_budget_is_the_zones_to_say() {
     }
 }
 
+/// An op of unknown cost is denied, also in a zone that holds.
 #[test]
-fn an_op_of_unknown_cost_is_denied_whatever_the_zone_does_otherwise() {
+fn unknown_cost_is_always_denied() {
     let detach = request(Op::Detach, OPERATOR, 0, 0);
     let mut model = model(&["per = \"unit\", files = 2, window = \"31s\""]);
     release(&mut model, 1_000, 200, 100);
@@ -73,8 +74,9 @@ fn an_op_of_unknown_cost_is_denied_whatever_the_zone_does_otherwise() {
     assert_eq!(outcome(&model.decide(&held)), (Verdict::Deny, Reason::Latched, false, None));
 }
 
+/// A caller that cannot wait is denied; one that is held already stays held.
 #[test]
-fn who_cannot_wait_is_denied_and_who_is_held_already_stays_held() {
+fn thread_unable_to_wait_is_denied() {
     let mut model = tripped();
     let kernel = Request { can_wait: false, ..remove(1) };
     let denied = (Verdict::Deny, Reason::Latched, false, Some(0));
@@ -88,8 +90,9 @@ fn who_cannot_wait_is_denied_and_who_is_held_already_stays_held() {
     assert_eq!(outcome(&model.decide(&Request { can_wait: false, ..at(105) })), RELEASED);
 }
 
+/// A held thread waits for a decision, and not for the window to drain.
 #[test]
-fn a_held_thread_waits_for_a_decision_and_not_for_the_window() {
+fn held_thread_waits_for_a_decision() {
     let mut model = tripped();
     let spent = model.accounts.clone();
     for seconds in [101, 131, 132, 133, 1_000, 100_000] {
@@ -102,8 +105,9 @@ fn a_held_thread_waits_for_a_decision_and_not_for_the_window() {
     assert_eq!(outcome(&model.decide(&again(100, 100_003))), ALLOWED);
 }
 
+/// A decision counts for the threads held before it, and for no later ones.
 #[test]
-fn a_decision_counts_for_those_held_before_it() {
+fn decision_covers_earlier_holds() {
     let mut model = tripped();
     release(&mut model, 1, 200, 110);
     assert_eq!(outcome(&model.decide(&again(110, 111))), RELEASED, "held at that very moment");
@@ -113,7 +117,7 @@ fn a_decision_counts_for_those_held_before_it() {
 }
 
 #[test]
-fn what_was_released_goes_on_and_no_budget_is_charged() {
+fn release_charges_no_budget() {
     let budgets = [
         "per = \"zone\", files = 100, window = \"1h\"",
         "per = \"unit\", files = 2, window = \"31s\"",
@@ -141,7 +145,7 @@ fn what_was_released_goes_on_and_no_budget_is_charged() {
 }
 
 #[test]
-fn a_release_can_let_an_op_go_on_that_trips() {
+fn release_covers_op_that_trips() {
     let mut model = model(&["per = \"unit\", files = 2, window = \"31s\""]);
     release(&mut model, 2, 200, 100);
     assert_eq!(outcome(&model.decide(&remove(1))), ALLOWED);
@@ -149,8 +153,9 @@ fn a_release_can_let_an_op_go_on_that_trips() {
     assert_eq!(outcome(&model.decide(&remove(1))), HELD);
 }
 
+/// An op takes all that it needs from a release, or nothing.
 #[test]
-fn an_op_takes_all_it_needs_from_a_release_or_nothing() {
+fn op_takes_all_or_nothing() {
     let mut model = tripped();
     release(&mut model, 3, 200, 110);
     let of = |files| Request { now: 111 * SECOND, ..remove(files) };
@@ -163,8 +168,9 @@ fn an_op_takes_all_it_needs_from_a_release_or_nothing() {
     assert_eq!(outcome(&model.decide(&truncation)), HELD);
 }
 
+/// A release ends in time; what is left of one that has not ended stays valid.
 #[test]
-fn a_release_ends_and_what_is_left_of_one_that_has_not_stays_good() {
+fn release_ends_in_time() {
     let mut model = tripped();
     release(&mut model, 2, 120, 110);
     assert_eq!(outcome(&model.decide(&at(111))), RELEASED);
@@ -181,7 +187,7 @@ fn a_release_ends_and_what_is_left_of_one_that_has_not_stays_good() {
 }
 
 #[test]
-fn an_op_that_failed_gives_back_what_it_took_from_a_release() {
+fn failed_op_refills_the_release() {
     let mut model = tripped();
     release(&mut model, 2, 200, 110);
     for _ in 0..50 {
@@ -192,7 +198,7 @@ fn an_op_that_failed_gives_back_what_it_took_from_a_release() {
 }
 
 #[test]
-fn a_hold_is_of_one_zone_unit_and_user() {
+fn hold_has_zone_unit_and_user() {
     let mut model = model(&["per = \"zone\", files = 2, window = \"31s\""]);
     assert_eq!(outcome(&model.decide(&remove(2))), ALLOWED);
     assert_eq!(model.decide(&remove(1)).verdict, Verdict::Hold);
@@ -204,8 +210,9 @@ fn a_hold_is_of_one_zone_unit_and_user() {
     assert_eq!(outcome(&model.decide(&at(111))), RELEASED);
 }
 
+/// An expired hold is denied until that ends or a person releases it.
 #[test]
-fn a_hold_that_expired_is_denied_until_that_ends_or_somebody_releases_it() {
+fn expired_hold_is_denied() {
     let mut model = tripped();
     release(&mut model, 9, 200, 105);
     model.deny(&HOLD, 120 * SECOND);
@@ -223,8 +230,9 @@ fn a_hold_that_expired_is_denied_until_that_ends_or_somebody_releases_it() {
     assert_eq!(outcome(&model.decide(&at(123))), RELEASED);
 }
 
+/// The first op over a budget trips it, also where it is denied at once.
 #[test]
-fn the_first_op_over_a_budget_trips_it_also_where_it_is_denied_at_once() {
+fn denied_op_still_trips() {
     let mut model = model(&["per = \"unit\", files = 2, window = \"31s\""]);
     model.deny(&HOLD, 200 * SECOND);
     assert_eq!(outcome(&model.decide(&remove(2))), ALLOWED);
@@ -232,8 +240,9 @@ fn the_first_op_over_a_budget_trips_it_also_where_it_is_denied_at_once() {
     assert_eq!(outcome(&model.decide(&remove(1))), expired);
 }
 
+/// A reset clears the budgets that the actor tripped, and no others.
 #[test]
-fn a_reset_starts_the_budgets_anew_that_latch_the_actor_and_no_others() {
+fn reset_clears_only_tripped_budgets() {
     let budgets = [
         "per = \"user\", files = 100, window = \"1h\"",
         "per = \"unit\", files = 2, window = \"1h\"",
@@ -265,8 +274,9 @@ fn a_reset_starts_the_budgets_anew_that_latch_the_actor_and_no_others() {
     assert!(user.contains(&5), "the user's budget latched nobody and keeps its 4 files: {user:?}");
 }
 
+/// A reset ends a denial, and keeps what is released.
 #[test]
-fn a_reset_ends_a_denial_and_keeps_what_is_released() {
+fn reset_keeps_the_release() {
     let mut model = tripped();
     release(&mut model, 1, 200, 101);
     model.deny(&HOLD, 1_000 * SECOND);
@@ -280,7 +290,7 @@ fn a_reset_ends_a_denial_and_keeps_what_is_released() {
 /// An op under way was charged before a reset, and failed after it: what it gave back was taken from what had been spent
 /// since, and more than the budget could go.
 #[test]
-fn an_op_charged_before_a_reset_gives_nothing_back_after_it() {
+fn reset_voids_earlier_charges() {
     let mut model = model(&["per = \"unit\", files = 2, tenants = 1, window = \"31s\""]);
     let old = model.decide(&remove(2));
     assert_eq!(model.decide(&remove(1)).verdict, Verdict::Hold);
@@ -294,8 +304,9 @@ fn an_op_charged_before_a_reset_gives_nothing_back_after_it() {
     assert_eq!(outcome(&model.decide(&remove(1))), HELD_FIRST);
 }
 
+/// If a zone no longer holds, it decides held threads as it decides all others.
 #[test]
-fn a_held_thread_in_a_zone_that_no_longer_holds_is_decided_as_that_zone_does() {
+fn changed_zone_decides_held_threads() {
     let mut model = tripped();
     for (mode, on_trip, verdict) in [
         (Mode::Observe, OnTrip::Hold, Verdict::Observe),

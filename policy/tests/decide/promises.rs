@@ -281,8 +281,9 @@ fn some_pass() -> impl Strategy<Value = u64> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(600))]
 
+    /// No more goes on than budgets and people allow, and no held thread without a decision.
     #[test]
-    fn never_more_goes_on_than_budgets_and_people_let_and_nobody_held_without_a_decision(
+    fn only_budgets_and_people_allow_ops(
         on_trip in select(OnTrip::ALL),
         steps in vec((some_pass(), some_step()), 1..160),
     ) {
@@ -293,8 +294,9 @@ proptest! {
         }
     }
 
+    /// However long a held thread waits, only a decision lets it go on.
     #[test]
-    fn however_long_a_held_thread_waits_only_a_decision_lets_it_go_on(
+    fn only_a_decision_ends_a_hold(
         tries in vec((some_pass(), some_cost()), 1..60),
     ) {
         let mut world = World::new(OnTrip::Hold);
@@ -313,7 +315,7 @@ proptest! {
     }
 
     #[test]
-    fn an_op_that_failed_leaves_a_release_as_it_was(
+    fn failed_op_keeps_the_release(
         released in 1..20u64, costs in vec(some_cost(), 1..20),
     ) {
         let mut world = World::new(OnTrip::Hold);

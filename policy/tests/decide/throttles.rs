@@ -25,8 +25,9 @@ fn at(seconds: u64) -> Request<'static> {
     Request { now: seconds * SECOND, ..remove(1) }
 }
 
+/// A throttled actor goes on by itself, at the rate of the budget.
 #[test]
-fn it_goes_on_by_itself_at_the_rate_of_the_budget() {
+fn throttled_actor_keeps_budgets_rate() {
     let mut model = tripped();
     // A thread that was paused at the trip and tries again all the time.
     let went_on = |seconds| {
@@ -41,7 +42,7 @@ fn it_goes_on_by_itself_at_the_rate_of_the_budget() {
 }
 
 #[test]
-fn an_op_that_a_budget_does_not_list_is_not_slowed_down_by_it() {
+fn unlisted_op_is_not_throttled() {
     let budgets = ["per = \"unit\", ops = [\"remove\"], files = 1, window = \"31s\""];
     let mut model = model(&budgets);
     assert_eq!(outcome(&model.decide(&remove(1))), ALLOWED);
@@ -51,8 +52,9 @@ fn an_op_that_a_budget_does_not_list_is_not_slowed_down_by_it() {
     assert_eq!(outcome(&model.decide(&remove(1))), PACED);
 }
 
+/// An op that no window ever covers is denied.
 #[test]
-fn an_op_that_no_window_ever_covers_is_denied() {
+fn oversized_op_is_denied() {
     let mut model = model(&["per = \"unit\", files = 9, bytes = 1000, window = \"31s\""]);
     let large = |bytes| request(Op::Truncate, OPERATOR, 1, bytes);
     assert_eq!(model.decide(&large(1001)).verdict, Verdict::Deny);
@@ -68,8 +70,9 @@ fn a_detach_is_denied() {
     assert_eq!(outcome(&tripped().decide(&detach)), expected);
 }
 
+/// A caller that cannot wait is denied; one that is paused already stays so.
 #[test]
-fn who_cannot_wait_is_denied_and_who_is_paused_already_stays_so() {
+fn thread_unable_to_wait_is_denied() {
     let mut model = tripped();
     let kernel = Request { can_wait: false, ..remove(1) };
     assert_eq!(outcome(&model.decide(&kernel)), (Verdict::Deny, Reason::Latched, false, Some(0)));
@@ -77,8 +80,9 @@ fn who_cannot_wait_is_denied_and_who_is_paused_already_stays_so() {
     assert_eq!(outcome(&model.decide(&paused)), PACED);
 }
 
+/// What was released goes on at once, and an expired hold denies nothing.
 #[test]
-fn what_was_released_goes_on_at_once_and_nothing_is_denied_for_a_hold_that_expired() {
+fn released_op_is_not_paced() {
     let mut model = tripped();
     model.release(&HOLD, 1, 200 * SECOND, 101 * SECOND);
     model.deny(&HOLD, 200 * SECOND);
@@ -91,7 +95,7 @@ fn what_was_released_goes_on_at_once_and_nothing_is_denied_for_a_hold_that_expir
 }
 
 #[test]
-fn a_refusal_gives_back_what_an_earlier_budget_took() {
+fn refusal_refunds_earlier_budgets() {
     let budgets = [
         "per = \"zone\", files = 100, window = \"1h\"",
         "per = \"unit\", files = 2, window = \"31s\"",
@@ -108,7 +112,7 @@ fn a_refusal_gives_back_what_an_earlier_budget_took() {
 
 /// It says what would have been refused, latch and all, and not when somebody would have gone on.
 #[test]
-fn a_zone_that_only_observes_paces_nobody() {
+fn observing_zone_paces_nobody() {
     let budget = "per = \"unit\", files = 310, window = \"31s\"";
     let mut model = crate::model("mode = \"observe\"\non_trip = \"throttle\"", &[budget]);
     let first = (Verdict::Observe, Reason::Files, true, Some(0));

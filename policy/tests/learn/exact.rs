@@ -52,7 +52,7 @@ pub(super) fn load(most: usize) -> impl Strategy<Value = Vec<RecordedOp>> {
 
 proptest! {
     #[test]
-    fn a_simulation_gives_exactly_the_verdicts_of_the_model(
+    fn simulation_and_model_agree(
         ops in load(400),
         mode in select(vec!["observe", "enforce"]),
         on_trip in select(vec!["deny", "hold", "throttle"]),
@@ -113,8 +113,9 @@ fn what_still_latches_is_remembered() {
     assert_eq!(verdicts[15..], [Verdict::Observe, Verdict::Allow]);
 }
 
+/// Without room all new actors share one account, and no more is allowed.
 #[test]
-fn without_room_everyone_new_shares_and_no_more_is_let_through() {
+fn new_actors_share_without_room() {
     let mut simulation = Simulation::with_room(policy(BUDGETS), 8);
     let mut allowed = 0;
     for n in 0..30_u64 {

@@ -75,7 +75,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
 
     #[test]
-    fn a_proposal_stops_nothing_of_what_it_was_learnt_from(
+    fn proposal_allows_its_own_record(
         bursts in bursts(),
         headroom in select(vec![0_u32, 50]),
         keep_alone in any::<bool>(),

@@ -45,8 +45,9 @@ fn ceilings_are_the_shipped_policys() {
     assert_eq!(shipped.zones.iter().map(|zone| zone.role).collect::<Vec<_>>(), Role::ALL);
 }
 
+/// A window that the record is too short for gets a limit scaled up from a shorter one.
 #[test]
-fn what_a_record_is_too_short_for_is_scaled_up() {
+fn short_record_is_scaled_up() {
     // One day: 400 files at once and 20 each hour, of the copies, whose last budget is for a week.
     let day: Vec<_> = week(20, 400)
         .into_iter()
@@ -72,7 +73,7 @@ fn what_a_record_is_too_short_for_is_scaled_up() {
 }
 
 #[test]
-fn what_comes_back_is_learnt_with_its_headroom() {
+fn repeated_peak_is_learnt_with_headroom() {
     let ops = week(120, 2_400);
     let (_, proposal) = learn(&policy(LOOSE), Rules::default(), &ops);
     let files = side(&proposal, Side::Files);
@@ -93,7 +94,7 @@ fn what_comes_back_is_learnt_with_its_headroom() {
 }
 
 #[test]
-fn what_came_once_stands_alone_and_is_left_out() {
+fn single_peak_is_left_out() {
     let mut ops = week(120, 600);
     // For nine of the ten minutes of the window.
     let start = START + 2 * DAY + 5 * HOUR;
@@ -119,8 +120,9 @@ fn what_came_once_stands_alone_and_is_left_out() {
     assert!(proposal.outliers.is_empty());
 }
 
+/// A mass deletion in a short record is over the ceiling.
 #[test]
-fn a_mass_deletion_in_a_short_record_is_over_the_ceiling() {
+fn short_record_meets_the_ceiling() {
     let mut ops: Vec<_> = burst(START, 1, 1, 60).collect();
     for tenant in 0..10 {
         ops.extend(burst(START + MINUTE + tenant * SECOND, 1, 10 + tenant, 30));
@@ -142,8 +144,9 @@ fn a_mass_deletion_in_a_short_record_is_over_the_ceiling() {
     assert_eq!(limit(&proposal, Side::Tenants), Some(17));
 }
 
+/// A mass deletion of copies is too much for a record as short as this.
 #[test]
-fn a_mass_deletion_of_copies_in_a_short_record_is_too_much_for_it() {
+fn short_record_rejects_copies_deletion() {
     let ops = (0..10).flat_map(|tenant| burst(START + tenant * SECOND, 1, 10 + tenant, 60));
     let ops: Vec<_> = ops.map(|op| RecordedOp { zone: 1, ..op }).collect();
     let (survey, proposal) = learn(&policy(LOOSE), Rules::default(), &ops);
@@ -153,8 +156,9 @@ fn a_mass_deletion_of_copies_in_a_short_record_is_too_much_for_it() {
     assert!(stopped(proposal.enforced(&policy(LOOSE)), &ops).len() >= 480);
 }
 
+/// What is over the ceiling every night is left out every night.
 #[test]
-fn what_is_over_the_ceiling_every_night_is_left_out_every_night() {
+fn nightly_excess_is_left_out() {
     let ops = week(120, 18_000);
     let (survey, proposal) = learn(&policy(LOOSE), Rules::default(), &ops);
     assert_eq!(short(&survey).len(), 7);
@@ -163,7 +167,7 @@ fn what_is_over_the_ceiling_every_night_is_left_out_every_night() {
 }
 
 #[test]
-fn an_op_of_unknown_cost_is_learnt_by_nobody() {
+fn unknown_cost_is_not_learnt() {
     let mut ops: Vec<_> = burst(START, 1, 1, 60).collect();
     ops.push(RecordedOp { op: Op::Detach, ..remove(START + MINUTE, 1, 1) });
     let (_, proposal) = learn(&policy(LOOSE), Rules::default(), &ops);
@@ -175,8 +179,9 @@ fn an_op_of_unknown_cost_is_learnt_by_nobody() {
     assert_eq!(proposal.policy(&policy(LOOSE)), policy(LOOSE));
 }
 
+/// Many tenants of all actors together are not limited.
 #[test]
-fn many_tenants_of_all_together_are_not_limited() {
+fn tenants_of_all_are_unlimited() {
     // A hundred sites a day, each cleaned up by a session of its own, within eight minutes.
     let sites = (0..700).map(|n| (n, START + n / 100 * DAY + n % 100 * 5 * SECOND));
     let ops: Vec<_> = sites.flat_map(|(n, start)| burst(start, 1_000 + n, n % 100, 3)).collect();
@@ -191,7 +196,7 @@ fn many_tenants_of_all_together_are_not_limited() {
 }
 
 #[test]
-fn a_proposal_is_a_policy_file_with_comments() {
+fn proposal_is_a_commented_policy() {
     let ops = week(120, 2_400);
     let before = policy(LOOSE);
     let (_, proposal) = learn(&before, Rules::default(), &ops);

@@ -64,8 +64,9 @@ fn outcome(
     judge(&evidence).map(|signer| signer.person).map_err(|refused| refused.reason)
 }
 
+/// Only a verified hardware key of a named person opens break-glass.
 #[test]
-fn only_a_verified_hardware_key_of_a_named_person_opens() {
+fn only_verified_hardware_key_opens() {
     let (own, none) = (text(10, "n1"), RevokedKeys::default());
     let both = (BREAK_GLASS_NAMESPACE, TOUCHED | VERIFIED);
     for token in [Token::ed25519(), Token::ecdsa()] {
@@ -117,7 +118,7 @@ fn what_is_no_signature_is_refused() {
 }
 
 #[test]
-fn a_challenge_says_everything_that_is_opened() {
+fn challenge_states_everything_it_opens() {
     let expected = "# holdfast break-glass: whoever signs this opens it.\nhost = \"web1\"\n\
         machine_id = \"00000000000000000000000000000000\"\nzone = \"customers\"\nrole = \"primary\"\n\
         reason = \"the \\\"disk\\\" fills up\"\nlength = \"15m\"\nfiles = 10\nbytes = \"1GiB\"\n\

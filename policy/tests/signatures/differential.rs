@@ -7,7 +7,7 @@ use crate::verdict::Case;
 use crate::{blobs, cases, files};
 
 #[test]
-fn the_verdict_is_that_of_ssh_keygen() {
+fn verdict_equals_that_of_ssh_keygen() {
     let shop = Workshop::new();
     let mut all: Vec<Case> = cases::all(&shop);
     all.extend(files::all(&shop));

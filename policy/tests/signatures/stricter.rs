@@ -62,7 +62,7 @@ fn certificates() {
 }
 
 #[test]
-fn what_stands_in_an_allowed_signers_file() {
+fn signers_file_is_read_more_strictly() {
     let keygen = Keygen::new();
     let key = keygen.key("ed25519", "ed25519", 0);
     let signature = keygen.sign(&key, SPACE, "sha512", TEXT);
@@ -126,7 +126,7 @@ fn an_ed25519_signature_in_other_clothes() {
 }
 
 #[test]
-fn a_first_line_as_windows_writes_it() {
+fn windows_first_line_is_accepted() {
     let keygen = Keygen::new();
     let key = keygen.key("ed25519", "ed25519", 0);
     let armour = keygen.sign(&key, SPACE, "sha512", TEXT).replace('\n', "\r\n");

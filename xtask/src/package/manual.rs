@@ -76,8 +76,9 @@ pub fn gzip(text: &[u8]) -> Result<Vec<u8>> {
 mod tests {
     use super::*;
 
+    /// The policy page has every line of the policy, and none becomes a request.
     #[test]
-    fn the_policy_page_has_every_line_and_no_request_of_its_own() {
+    fn policy_page_escapes_every_line() {
         let page = policy("# a 'quoted' - line\n.hidden \\ x\n");
         assert!(
             page.contains("\n# a \\(aqquoted\\(aq \\- line\n\\&.hidden \\e x\n.EE\n"),
@@ -85,8 +86,9 @@ mod tests {
         );
     }
 
+    /// Pages name the agent's section, and an empty date keeps its place in their header.
     #[test]
-    fn pages_name_the_agents_section_and_keep_their_headers_in_place() {
+    fn pages_name_the_agents_section() {
         let page = ".TH HOLDFAST 1  \"holdfast 0.1.0\" holdfast\nholdfast\\-agent(1)\n";
         assert_eq!(
             mended(page),

@@ -239,7 +239,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_makes_a_package_answers_for_it_if_it_is_said() {
+    fn maintainer_comes_from_debian_variables() {
         let of = |name: Option<&str>, address: Option<&str>| {
             maintainer(|variable| match variable {
                 "DEBFULLNAME" => name.map(str::to_owned),

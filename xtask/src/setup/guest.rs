@@ -291,7 +291,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_disk_has_a_digest_of_its_own() {
+    fn each_disk_has_its_own_digest() {
         assert_ne!(digest(&BARE), digest(&SYSTEMD));
         assert_ne!(digest(&SYSTEMD), digest(&FLEET));
         assert_ne!(digest(&SYSTEMD), digest(&Recipe { version: 99, ..SYSTEMD }));

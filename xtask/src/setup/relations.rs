@@ -73,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn a_field_of_the_first_stanza_only() {
+    fn field_is_of_first_stanza() {
         let text = "Package: a\nPre-Depends: x\nDepends: b (= 1)\n\nPackage: a\nSection: s\n";
         assert_eq!(field(text, "Depends"), Some("b (= 1)"));
         assert_eq!(field(text, "Section"), None);

@@ -125,7 +125,7 @@ Signed-By: /keys/debian.gpg
     }
 
     #[test]
-    fn a_disabled_or_source_only_stanza_does_not_count() {
+    fn disabled_and_source_stanzas_are_ignored() {
         let disabled = DEB822.replace("Types: deb deb-src", "Enabled: no\nTypes: deb");
         assert_eq!(find("debian.sources", &disabled), None);
         assert_eq!(find("debian.sources", &DEB822.replace("deb deb-src", "deb-src")), None);

@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn a_runner_that_stops_early_is_not_believed() {
+    fn early_end_of_runner_is_doubted() {
         assert!(guest(&["test rm_rf ... ok (3s)"]).doubt().is_some());
         let text = guest(&["test a ... ok", "holdfast-tests: 2 passed, 0 failed"]).doubt().unwrap();
         assert!(text.contains("2 passed"), "{text}");

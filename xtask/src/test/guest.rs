@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn only_ways_with_a_test_of_that_name_are_booted() {
+    fn only_matching_ways_are_booted() {
         let listed = "rm_rf::ext4\ndrains (boot: waiting)\nwithout (boot: no-bpf)\ncodes (boot: reboot, 3 times)\npackage_x (boot: package)\n";
         let wanted = |filter| -> Vec<&str> {
             WAYS.iter().filter(|way| is_wanted(way, filter, listed)).map(|way| way.name).collect()
@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn a_run_that_ends_badly_is_a_problem() {
+    fn bad_end_is_a_problem() {
         let good = Count { passed: 1, claimed: Some((1, 0)), ..Count::default() };
         assert_eq!(problem(&outcome(End::Exit(0)), &good), None);
         assert!(problem(&outcome(End::Exit(1)), &good).is_some());

@@ -75,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn the_header_has_the_size_of_name_and_content() {
+    fn header_has_both_sizes() {
         let mut archive = Cpio::default();
         archive.file("ab", b"xyz");
         let text = String::from_utf8(archive.finish()).unwrap();

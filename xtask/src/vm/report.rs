@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sick_kernel_is_never_a_success() {
+    fn sick_kernel_is_no_success() {
         assert_eq!(exit_status(&outcome(End::Exit(0), &[])), 0);
         assert_eq!(exit_status(&outcome(End::Exit(7), &[])), 7);
         assert_eq!(exit_status(&outcome(End::Exit(0), &["WARNING: x"])), 125);

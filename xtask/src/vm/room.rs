@@ -43,7 +43,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn too_little_room_is_told_with_figures_and_place() {
+    fn missing_room_is_shown_with_figures() {
         let dir = Path::new("/var/tmp/x");
         assert!(enough(dir, ALL_ALONG, ALL_ALONG).is_ok());
         let told = enough(dir, 128 << 20, AT_FIRST).map_err(|error| error.to_string());

@@ -114,7 +114,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_unpacked_one_is_told_where_its_parts_are() {
+    fn unpacked_emulator_finds_its_parts() {
         let command = command(Path::new("/c/usr/bin/q"), Some(Path::new("/c")));
         assert!(process::shown(&command).starts_with("/c/usr/bin/q -L /c/usr/share/qemu -L "));
         let (_, libraries) = command.get_envs().next().unwrap();
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn an_old_one_is_named_with_what_to_do() {
+    fn old_emulator_is_named_with_fix() {
         let old = Emulator {
             program: "/usr/bin/q".into(),
             tree: None,
