@@ -1,7 +1,8 @@
-//! Signed allowances, and the break-glass: whether one covers an op, spending it, and the mark by which a process tree is known.
+//! Signed allowances, and the break-glass: whether one covers an op, spending it, and the mark by
+//! which a process tree is known.
 //!
-//! What is covered is spent there and no budget is asked. Whatever does not fit, in any respect, is left to the budgets: nothing
-//! here ever denies.
+//! What is covered is spent there and no budget is asked. Whatever does not fit, in any respect, is
+//! left to the budgets: nothing here ever denies.
 
 use aya_ebpf::{
     bindings::{BPF_LOCAL_STORAGE_GET_F_CREATE, BPF_NOEXIST},
@@ -24,10 +25,12 @@ use crate::{
     maps::{ALLOWANCES, BINDS, GRANT_TENANTS, GRANTS, MARKS, NUMBERS, SUBTREES, ZONES},
 };
 
-/// Where an op looks for an allowance, in this order: its process tree's, its unit's, its user's, its zone's.
+/// Where an op looks for an allowance, in this order: its process tree's, its unit's, its user's,
+/// its zone's.
 const SOURCES: u32 = 4;
 
-/// Spends an allowance for the op, if one covers it. Returns 1 if so, and leaves in the request that it did.
+/// Spends an allowance for the op, if one covers it. Returns 1 if so, and leaves in the request
+/// that it did.
 ///
 /// A global function, like [`crate::decide::hf_decide`].
 #[unsafe(no_mangle)]
@@ -82,8 +85,9 @@ unsafe fn zone_id(request: &Request) -> u64 {
     }
 }
 
-/// Serial of what an op finds by its process tree (source 0), unit (1), user (2) or zone (3), if that is good now and for whoever runs; 0
-/// for none. A global function: its keys take no room on the stack of [`hf_allow`].
+/// Serial of what an op finds by its process tree (source 0), unit (1), user (2) or zone (3), if
+/// that is good now and for whoever runs; 0 for none. A global function: its keys take no room on
+/// the stack of [`hf_allow`].
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub unsafe extern "C" fn hf_found(source: u32, inflight: *const InFlight) -> u64 {
@@ -120,8 +124,9 @@ struct Climb {
     grants: u32,
 }
 
-/// The grants of an allowance that name the op's file or a directory above it, one bit each. That of a break-glass is good wherever in
-/// its zone the op is, unless nobody knows where that is: it may be another zone. A global function.
+/// The grants of an allowance that name the op's file or a directory above it, one bit each. That
+/// of a break-glass is good wherever in its zone the op is, unless nobody knows where that is: it
+/// may be another zone. A global function.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub unsafe extern "C" fn hf_grants(serial: u64, inflight: *const InFlight) -> u32 {
@@ -179,8 +184,9 @@ pub unsafe extern "C" fn hf_pay(serial: u64, index: u32, inflight: *mut InFlight
         let key = GrantTenantKey { serial, tenant: request.cost.tenant, index, pad: 0 };
         let tenant = match GRANT_TENANTS.get_ptr_mut(key) {
             Some(known) => known,
-            // What a spent grant refuses anyway leaves no entry behind: all allowances share the room. Without the lock this is
-            // no more than a guess, and whatever it lets pass is decided below.
+            // What a spent grant refuses anyway leaves no entry behind: all allowances share the
+            // room. Without the lock this is no more than a guess, and whatever it lets pass is
+            // decided below.
             None if !(*grant).covers(&request.cost, true) => return 0,
             None => new_tenant(&key),
         };
@@ -190,7 +196,8 @@ pub unsafe extern "C" fn hf_pay(serial: u64, index: u32, inflight: *mut InFlight
         }
         tenant
     };
-    // The verifier wants the pointer itself to be tested, and not what the compiler knows it follows from.
+    // The verifier wants the pointer itself to be tested, and not what the compiler knows it
+    // follows from.
     let tenant = opaque(tenant as u64) as *mut GrantTenant;
     let lock = (&raw mut (*grant).lock).cast();
     bpf_spin_lock(lock);
@@ -203,8 +210,9 @@ pub unsafe extern "C" fn hf_pay(serial: u64, index: u32, inflight: *mut InFlight
     1
 }
 
-/// Takes note that a grant was spent for an op: its kind, the reason, and what the event says. A global function: [`hf_pay`] has no
-/// stack to spare. What is left is read without the lock: it is for people to see.
+/// Takes note that a grant was spent for an op: its kind, the reason, and what the event says. A
+/// global function: [`hf_pay`] has no stack to spare. What is left is read without the lock: it is
+/// for people to see.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub unsafe extern "C" fn hf_note_spent(serial: u64, index: u32, inflight: *mut InFlight) -> u32 {
@@ -239,7 +247,8 @@ pub unsafe extern "C" fn hf_note_spent(serial: u64, index: u32, inflight: *mut I
 /// The entry of a tenant that has none; null if there is no room.
 #[inline(always)]
 unsafe fn new_tenant(key: &GrantTenantKey) -> *mut GrantTenant {
-    // A concurrent caller may have made it: either way it is there afterwards, unless the table is full.
+    // A concurrent caller may have made it: either way it is there afterwards, unless the table is
+    // full.
     let _ = GRANT_TENANTS.insert(key, GrantTenant { ops: 0 }, BPF_NOEXIST.into());
     GRANT_TENANTS.get_ptr_mut(key).unwrap_or(core::ptr::null_mut())
 }
@@ -272,8 +281,8 @@ unsafe fn mark_of(task: *mut core::ffi::c_void, flags: u64) -> *mut Mark {
     bpf_task_storage_get(MARKS.as_ptr(), task.cast(), core::ptr::null_mut(), flags).cast()
 }
 
-/// `security_task_alloc(task, clone_flags)`, from `copy_process`: every new process and thread, io_uring workers among them,
-/// carries the mark of who made it.
+/// `security_task_alloc(task, clone_flags)`, from `copy_process`: every new process and thread,
+/// io_uring workers among them, carries the mark of who made it.
 #[lsm(hook = "task_alloc")]
 pub fn hf_inherit(ctx: LsmContext) -> i32 {
     let earlier: i32 = ctx.arg(2);

@@ -2,8 +2,8 @@
 //!
 //! A record is made when an op is let through, while its names are still what they were, and kept
 //! with the running task. It is sent when the call has ended well, and dropped when it has failed.
-//! That of an unlink, which hardly ever fails after its hook, is sent at once, and another if it has
-//! failed after all. Where nobody sees the call end, the record says so.
+//! That of an unlink, which hardly ever fails after its hook, is sent at once, and another if it
+//! has failed after all. Where nobody sees the call end, the record says so.
 
 use aya_ebpf::{
     bindings::{BPF_RB_NO_WAKEUP, BPF_RB_PROD_POS},
@@ -154,8 +154,8 @@ fn start(dentry: u64, label: u32) -> u64 {
     if label == 0 { dentry } else { probe(dentry, offset!(dentry_parent), 0) }
 }
 
-/// Writes the names from `dentry` up to the zone's `root`, as far as there is room. A global function, like
-/// [`crate::decide::hf_decide`].
+/// Writes the names from `dentry` up to the zone's `root`, as far as there is room. A global
+/// function, like [`crate::decide::hf_decide`].
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub unsafe extern "C" fn hf_names(dir: *mut GoneDir, dentry: u64, root: u64) -> u32 {
@@ -169,7 +169,8 @@ pub unsafe extern "C" fn hf_names(dir: *mut GoneDir, dentry: u64, root: u64) -> 
     0
 }
 
-/// A long way up: where it is, where it ends, and the last directories before that, the nearest to the end first.
+/// A long way up: where it is, where it ends, and the last directories before that, the nearest to
+/// the end first.
 #[repr(C)]
 struct Climb {
     dentry: u64,
@@ -177,8 +178,8 @@ struct Climb {
     below: [u64; MAX_TENANT_DEPTH as usize],
 }
 
-/// Where the names do not reach that far: adds those from the tenant's directory up to the zone's root. A global function, like
-/// [`crate::decide::hf_decide`].
+/// Where the names do not reach that far: adds those from the tenant's directory up to the zone's
+/// root. A global function, like [`crate::decide::hf_decide`].
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub unsafe extern "C" fn hf_tenant_names(inflight: *mut InFlight, depth: u32) -> u32 {

@@ -1,7 +1,8 @@
-//! What a unit made itself a moment ago: its lock and temporary files, which it can remove whatever it has spent.
+//! What a unit made itself a moment ago: its lock and temporary files, which it can remove whatever
+//! it has spent.
 //!
-//! A file is known by its inode, so it does not matter what names it has had since, and what comes to a name by a
-//! rename or a link is not fresh for that.
+//! A file is known by its inode, so it does not matter what names it has had since, and what comes
+//! to a name by a rename or a link is not fresh for that.
 
 use core::ptr::{read_volatile, write_volatile};
 
@@ -20,9 +21,10 @@ use crate::{
     place::Filesystem,
 };
 
-/// `security_inode_init_security(inode, dir, qstr, initxattrs, fs_data)`: ext4, xfs, tmpfs and btrfs call it for each
-/// inode that they make for a name or for O_TMPFILE, once it has its number and generation (6.1 to 7.3). A hook like
-/// `inode_create` would not do: open(2) calls it before it has looked whether the file is there.
+/// `security_inode_init_security(inode, dir, qstr, initxattrs, fs_data)`: ext4, xfs, tmpfs and
+/// btrfs call it for each inode that they make for a name or for O_TMPFILE, once it has its number
+/// and generation (6.1 to 7.3). A hook like `inode_create` would not do: open(2) calls it before it
+/// has looked whether the file is there.
 ///
 /// Not an LSM program: another LSM before this one may end the round.
 #[fentry(function = "security_inode_init_security")]
@@ -55,8 +57,8 @@ unsafe fn made(inode: *const Inode) {
     }
 }
 
-/// Whether the op removes or replaces something that the caller's unit made a moment ago, or after `tripped`. Returns 1 if so. A
-/// global function, like [`crate::decide::hf_decide`].
+/// Whether the op removes or replaces something that the caller's unit made a moment ago, or after
+/// `tripped`. Returns 1 if so. A global function, like [`crate::decide::hf_decide`].
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub unsafe extern "C" fn hf_is_fresh(inflight: *const InFlight, tripped: u64) -> u32 {

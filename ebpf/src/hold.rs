@@ -1,8 +1,9 @@
-//! Pausing a task instead of failing its op: it is stopped by a signal, and its system call, which has done nothing yet,
-//! starts anew once it is continued.
+//! Pausing a task instead of failing its op: it is stopped by a signal, and its system call, which
+//! has done nothing yet, starts anew once it is continued.
 //!
-//! Nothing gets through by being continued: the call comes back here and is decided again. What the agent and people need
-//! to know is in the maps, not only in events, so that an agent that starts later finds it.
+//! Nothing gets through by being continued: the call comes back here and is decided again. What the
+//! agent and people need to know is in the maps, not only in events, so that an agent that starts
+//! later finds it.
 
 use aya_ebpf::{
     bindings::BPF_NOEXIST,
@@ -24,8 +25,8 @@ use crate::{
     report::hf_describe,
 };
 
-/// What the kernel takes for "make this system call again when the signals are dealt with". No program ever sees it,
-/// as long as it is returned to a system call and a signal is pending.
+/// What the kernel takes for "make this system call again when the signals are dealt with". No
+/// program ever sees it, as long as it is returned to a system call and a signal is pending.
 pub const ERESTARTNOINTR: i32 = -513;
 const SIGSTOP: u32 = 19;
 /// The process that must not stop.
@@ -34,8 +35,8 @@ const INIT: u32 = 1;
 /// Whether the running task, which was held, is so in this zone and nobody has released it since.
 /// Returns 1 if so.
 ///
-/// It does not matter that the window may have drained meanwhile: a person decides. A task that the agent has forgotten, because
-/// it was seen to go on, is not held.
+/// It does not matter that the window may have drained meanwhile: a person decides. A task that the
+/// agent has forgotten, because it was seen to go on, is not held.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub unsafe extern "C" fn hf_must_wait(inflight: *const InFlight) -> u32 {
@@ -57,11 +58,11 @@ pub unsafe extern "C" fn hf_must_wait(inflight: *const InFlight) -> u32 {
     }
 }
 
-/// What becomes of an op that its zone's budgets refuse, in a zone that pauses. Returns a [`Verdict`]; a pause is still to be
-/// made.
+/// What becomes of an op that its zone's budgets refuse, in a zone that pauses. Returns a
+/// [`Verdict`]; a pause is still to be made.
 ///
-/// A global function, like [`crate::decide::hf_charge`]. (It does not pause by itself: all calls on one path share 512 bytes
-/// of stack.)
+/// A global function, like [`crate::decide::hf_charge`]. (It does not pause by itself: all calls on
+/// one path share 512 bytes of stack.)
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub unsafe extern "C" fn hf_consult(inflight: *mut InFlight) -> u32 {
@@ -100,7 +101,8 @@ pub unsafe extern "C" fn hf_consult(inflight: *mut InFlight) -> u32 {
     if holds { Verdict::Hold as u32 } else { Verdict::Throttle as u32 }
 }
 
-/// Writes down who is paused, and about what. Returns 0 if the task cannot be: the op is then denied.
+/// Writes down who is paused, and about what. Returns 0 if the task cannot be: the op is then
+/// denied.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub unsafe extern "C" fn hf_remember(inflight: *mut InFlight) -> u32 {
@@ -155,9 +157,9 @@ pub unsafe extern "C" fn hf_remember(inflight: *mut InFlight) -> u32 {
     1
 }
 
-/// Whether the pause that is written down goes on: the same op, and nobody has decided about it. A thread that was
-/// released and is refused once more is held anew: it must not go by the old decision. One that is throttled just
-/// tries again.
+/// Whether the pause that is written down goes on: the same op, and nobody has decided about it. A
+/// thread that was released and is refused once more is held anew: it must not go by the old
+/// decision. One that is throttled just tries again.
 #[inline(always)]
 fn is_again(request: &Request, known: &Held) -> bool {
     let undecided = request.waits != 0 || request.on_trip != OnTrip::Hold as u8;
@@ -175,8 +177,9 @@ fn is_again(request: &Request, known: &Held) -> bool {
 
 /// Stops the running task's process, as soon as its system call returns. Whether that will happen.
 ///
-/// The signal is the thread's own. One for the process would do nothing if another thread's is still on its way: nothing
-/// would be pending for this thread, and the program would see [`ERESTARTNOINTR`].
+/// The signal is the thread's own. One for the process would do nothing if another thread's is
+/// still on its way: nothing would be pending for this thread, and the program would see
+/// [`ERESTARTNOINTR`].
 #[inline(always)]
 pub unsafe fn stop(inflight: &mut InFlight) -> bool {
     if bpf_send_signal_thread(SIGSTOP) == 0 {
@@ -220,7 +223,8 @@ unsafe fn hold_id(request: &Request) -> Option<u64> {
     }
     let id = next_number(NUMBERS.get_ptr_mut(NUMBER_HOLD)?);
     let hold = Hold { lock: SpinLock { val: 0 }, pad: 0, id, since_ns: request.now, used: 0 };
-    // A concurrent caller may have made it: either way it is there afterwards, unless the table is full.
+    // A concurrent caller may have made it: either way it is there afterwards, unless the table is
+    // full.
     let _ = HOLDS.insert(key, hold, BPF_NOEXIST.into());
     HOLDS.get_ptr(key).map(|hold| (*hold).id)
 }
@@ -229,7 +233,8 @@ unsafe fn hold_id(request: &Request) -> Option<u64> {
 #[inline(always)]
 unsafe fn take(key: &HoldKey, files: u64, inflight: &mut InFlight) -> bool {
     let Some(hold) = HOLDS.get_ptr_mut(key) else { return false };
-    // An op that destroys nothing but takes something from one tenant to another counts as one file.
+    // An op that destroys nothing but takes something from one tenant to another counts as one
+    // file.
     let files_lost = inflight.request.cost.files;
     let cost = if files_lost == 0 { 1 } else { files_lost };
     let lock = (&raw mut (*hold).lock).cast();

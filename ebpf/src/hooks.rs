@@ -1,5 +1,5 @@
-//! The hooks: from a hook's arguments to an op. One program per hook, because a hook has few trampoline slots for
-//! everybody. Facts about the hooks are from kernels 6.1 to 7.3.
+//! The hooks: from a hook's arguments to an op. One program per hook, because a hook has few
+//! trampoline slots for everybody. Facts about the hooks are from kernels 6.1 to 7.3.
 
 use aya_ebpf::{
     helpers::bpf_get_current_pid_tgid,
@@ -38,7 +38,8 @@ pub fn hf_unlink(ctx: LsmContext) -> i32 {
     unsafe { remove(ctx.arg(0), ctx.arg(1), Call::Unlink) }
 }
 
-/// `security_inode_rmdir(dir, dentry)`, from `vfs_rmdir`: before the file system looks whether it is empty.
+/// `security_inode_rmdir(dir, dentry)`, from `vfs_rmdir`: before the file system looks whether it
+/// is empty.
 #[lsm(hook = "inode_rmdir")]
 pub fn hf_rmdir(ctx: LsmContext) -> i32 {
     let earlier: i32 = ctx.arg(2);
@@ -76,8 +77,8 @@ unsafe fn remove(dir: *const Inode, dentry: *const Dentry, call: Call) -> i32 {
     decide_at(op, call, &fs, &place, (dentry, victim), 0)
 }
 
-/// `security_inode_rename(old_dir, old_dentry, new_dir, new_dentry)`, from `vfs_rename`; called twice, with the
-/// sides swapped, when names are exchanged.
+/// `security_inode_rename(old_dir, old_dentry, new_dir, new_dentry)`, from `vfs_rename`; called
+/// twice, with the sides swapped, when names are exchanged.
 #[lsm(hook = "inode_rename")]
 pub fn hf_rename(ctx: LsmContext) -> i32 {
     let earlier: i32 = ctx.arg(4);
@@ -120,7 +121,8 @@ unsafe fn rename(
         }
         exchange = InFlight::start_rename();
     }
-    // What overlayfs clears away in its upper layer holds no data: whiteouts, and directories that it found empty.
+    // What overlayfs clears away in its upper layer holds no data: whiteouts, and directories that
+    // it found empty.
     let is_cleared = moved.is_whiteout() || exchange == STACKED_EXCHANGE && is_in_work(new_dentry);
 
     // One place where each side is decided: every copy costs stack, and the verifier's patience.
@@ -159,12 +161,14 @@ unsafe fn rename(
     } else if destination.is_outside() || victim.is_whiteout() {
         return 0;
     }
-    // A file is charged whatever its link count is: it is not locked yet, and somebody else may be removing its other links.
-    // If one is left when the rename is done, the exit gives the charge back.
+    // A file is charged whatever its link count is: it is not locked yet, and somebody else may be
+    // removing its other links. If one is left when the rename is done, the exit gives the charge
+    // back.
     decide_at(op, Call::Rename, &fs, &destination, (new_dentry, victim), 0)
 }
 
-/// Whether a dentry is one of those that overlayfs makes for itself, in the directory `work` below its working directory.
+/// Whether a dentry is one of those that overlayfs makes for itself, in the directory `work` below
+/// its working directory.
 #[inline(always)]
 unsafe fn is_in_work(dentry: *const Dentry) -> bool {
     const WORK: u32 = u32::from_ne_bytes(*b"work");
@@ -176,15 +180,15 @@ unsafe fn is_in_work(dentry: *const Dentry) -> bool {
         && probe(directory, 4, 1u8) == 0
 }
 
-/// Whether a directory above the tenants comes to another level: nobody can know how many tenants are in it, which are then
-/// under another one, or one themselves.
+/// Whether a directory above the tenants comes to another level: nobody can know how many tenants
+/// are in it, which are then under another one, or one themselves.
 #[inline(always)]
 fn moves_tenants(source: &Place, destination: &Place) -> bool {
     source.is_above_tenants() && source.level != destination.level + 1
 }
 
-/// Whether a move within a zone takes something from one tenant to another (or above all tenants). A tenant's own
-/// directory keeps its identity when it is renamed where tenants live.
+/// Whether a move within a zone takes something from one tenant to another (or above all tenants).
+/// A tenant's own directory keeps its identity when it is renamed where tenants live.
 #[inline(always)]
 fn changes_tenant<F: Fields>(source: &Place, destination: &Place, moved: &Victim<F>) -> bool {
     let is_own = moved.is_dir() && source.is_tenant();
@@ -192,8 +196,8 @@ fn changes_tenant<F: Fields>(source: &Place, destination: &Place, moved: &Victim
     source.tenant != 0 && source.tenant != destination.tenant && !stays_tenant
 }
 
-/// `security_inode_link(old_dentry, dir, new_dentry)`, from `vfs_link`. A file with a name outside its zone has left it: to
-/// remove the name inside then costs nothing.
+/// `security_inode_link(old_dentry, dir, new_dentry)`, from `vfs_link`. A file with a name outside
+/// its zone has left it: to remove the name inside then costs nothing.
 #[lsm(hook = "inode_link")]
 pub fn hf_link(ctx: LsmContext) -> i32 {
     let earlier: i32 = ctx.arg(3);
@@ -233,8 +237,8 @@ unsafe fn link(old_dentry: *const Dentry, new_dentry: *const Dentry) -> i32 {
     decide_at(Op::MoveOut, Call::Link, &fs, &source, (old_dentry, victim), kept)
 }
 
-/// `security_inode_setattr(idmap, dentry, attr)`, from `notify_change`: every way to change a size by name or
-/// descriptor.
+/// `security_inode_setattr(idmap, dentry, attr)`, from `notify_change`: every way to change a size
+/// by name or descriptor.
 #[lsm(hook = "inode_setattr")]
 pub fn hf_setattr(ctx: LsmContext) -> i32 {
     let earlier: i32 = ctx.arg(3);
@@ -325,16 +329,17 @@ macro_rules! exit {
             }
             if current_control().is_some() {
                 let settle: unsafe fn(&FExitContext, i32) = $settle;
-                // SAFETY: the arguments are what the kernel's BTF says; the agent checked their places.
+                // SAFETY: the arguments are what the kernel's BTF says; the agent checked their
+                // places.
                 unsafe { settle(&ctx, status) };
             }
             0
         }
     )+ };
 }
-// Each twice: the kernel skips a tracing program (but not an LSM program) that would run while the same one is
-// preempted on the same CPU. What the first settles, the second finds settled. Unlink has none: see
-// [`InFlight::start_anew`].
+// Each twice: the kernel skips a tracing program (but not an LSM program) that would run while the
+// same one is preempted on the same CPU. What the first settles, the second finds settled. Unlink
+// has none: see [`InFlight::start_anew`].
 exit!(hf_rmdir_exit hf_rmdir_exit_again, "vfs_rmdir", |ctx, status| unsafe {
     settle(Call::Rmdir, ctx.arg(2), status)
 });
@@ -361,8 +366,8 @@ pub fn hf_end(_: FEntryContext) -> i32 {
     0
 }
 
-/// Tells the agent what the kernel calls an inode: it asks by flock(2) on an open descriptor. stat(2) would not do:
-/// its device numbers differ from the superblock's on some file systems.
+/// Tells the agent what the kernel calls an inode: it asks by flock(2) on an open descriptor.
+/// stat(2) would not do: its device numbers differ from the superblock's on some file systems.
 #[lsm(hook = "file_lock")]
 pub fn hf_learn(ctx: LsmContext) -> i32 {
     let earlier: i32 = ctx.arg(2);
@@ -386,7 +391,8 @@ pub fn hf_learn(ctx: LsmContext) -> i32 {
     earlier
 }
 
-/// The control entry, if this load of the programs counts. While one load takes over from another, both do.
+/// The control entry, if this load of the programs counts. While one load takes over from another,
+/// both do.
 #[inline(always)]
 pub fn current_control() -> Option<&'static Control> {
     let control = CONTROL.get(0)?;

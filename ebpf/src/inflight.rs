@@ -1,7 +1,8 @@
-//! What the running task has charged for an op that is not over yet, so that it can be given back if the op fails.
+//! What the running task has charged for an op that is not over yet, so that it can be given back
+//! if the op fails.
 //!
-//! A hook sets it, the exit of the function that called the hook consumes it. It lives in task storage: no other
-//! task can touch it, and it goes when the task goes.
+//! A hook sets it, the exit of the function that called the hook consumes it. It lives in task
+//! storage: no other task can touch it, and it goes when the task goes.
 
 use aya_ebpf::{
     bindings::BPF_LOCAL_STORAGE_GET_F_CREATE,
@@ -47,8 +48,9 @@ pub struct Charge {
     pub zone: u32,
     pub user: u32,
     pub pad: u32,
-    /// For [`Source::Release`] its `actor` is the unit, and its `budget` the hold's number; for [`Source::Grant`] they are the
-    /// grant's number and the allowance's serial, and `zone` is the op.
+    /// For [`Source::Release`] its `actor` is the unit, and its `budget` the hold's number; for
+    /// [`Source::Grant`] they are the grant's number and the allowance's serial, and `zone` is the
+    /// op.
     pub key: AccountKey,
     pub receipt: Receipt,
     pub cost: Cost,
@@ -256,7 +258,8 @@ impl InFlight {
         entry.cost.tenant = cost.tenant;
     }
 
-    /// Remembers an op that goes on, for the exit of its call. Its charges are those from `first_charge` on.
+    /// Remembers an op that goes on, for the exit of its call. Its charges are those from
+    /// `first_charge` on.
     #[inline(always)]
     pub fn arm(&mut self, row: u32, first_charge: u32) {
         let request = &self.request;
@@ -420,7 +423,8 @@ pub unsafe fn settle_rename(dentries: (u64, u64), status: i32) {
     inflight.disarm();
 }
 
-/// Gives one charge back to its account, release or grant. A global function: the verifier checks it once, for any charge.
+/// Gives one charge back to its account, release or grant. A global function: the verifier checks
+/// it once, for any charge.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub unsafe extern "C" fn hf_return(charge: *const Charge) -> u32 {

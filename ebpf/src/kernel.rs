@@ -1,5 +1,5 @@
-//! Kernel structures as the programs see them: opaque pointers, and reads at offsets taken from the running
-//! kernel's BTF (Rust has no CO-RE). Offsets are constants to the verifier.
+//! Kernel structures as the programs see them: opaque pointers, and reads at offsets taken from the
+//! running kernel's BTF (Rust has no CO-RE). Offsets are constants to the verifier.
 
 use core::{arch::asm, ffi::c_void, ptr::read_volatile};
 
@@ -74,7 +74,8 @@ pub const S_IFCHR: u16 = 0o020000;
 /// Unit of `i_blocks`.
 const BLOCK: u64 = 512;
 const PF_IO_WORKER: u32 = 0x10;
-/// A worker that the kernel runs in a user's process, vhost for one. (Before 6.4 the bit meant nothing that matters.)
+/// A worker that the kernel runs in a user's process, vhost for one. (Before 6.4 the bit meant
+/// nothing that matters.)
 const PF_USER_WORKER: u32 = 0x4000;
 const PF_KTHREAD: u32 = 0x0020_0000;
 
@@ -263,7 +264,8 @@ impl<F: Fields> Victim<F> {
         self.mode() & S_IFMT == S_IFDIR
     }
 
-    /// Whether it is what overlayfs leaves in the place of something that it removed: a character device of number 0.
+    /// Whether it is what overlayfs leaves in the place of something that it removed: a character
+    /// device of number 0.
     #[inline(always)]
     pub fn is_whiteout(&self) -> bool {
         self.mode() & S_IFMT == S_IFCHR && self.0.field(offset!(inode_rdev), 1u32) == 0
@@ -275,8 +277,9 @@ impl<F: Fields> Victim<F> {
         if self.mode() & S_IFMT == S_IFREG { self.0.field(offset!(inode_size), 0) } else { 0 }
     }
 
-    /// Bytes that go when all but the first `kept` go: no more than the file has blocks for. What was written a moment ago may
-    /// have none yet (ext4 and xfs allocate late), but it is in the page cache.
+    /// Bytes that go when all but the first `kept` go: no more than the file has blocks for. What
+    /// was written a moment ago may have none yet (ext4 and xfs allocate late), but it is in the
+    /// page cache.
     #[inline(always)]
     pub fn bytes_beyond(&self, kept: u64) -> u64 {
         let lost = self.size().saturating_sub(kept);
@@ -345,7 +348,8 @@ impl RenameData {
         load(this.cast(), offset!(rename_flags))
     }
 
-    /// Whether a file system does it on its own lower one, and not a system call: that gives room for a delegated inode.
+    /// Whether a file system does it on its own lower one, and not a system call: that gives room
+    /// for a delegated inode.
     #[inline(always)]
     pub unsafe fn is_stacked(this: *const Self) -> bool {
         probe(this as u64, offset!(rename_delegated), u64::MAX) == 0
@@ -370,14 +374,15 @@ pub fn has_links(inode: u64) -> bool {
     probe(inode, offset!(inode_nlink), 0u32) != 0
 }
 
-/// Who is running. Read from `real_cred`, not through `current_cred()`: overlayfs and others override that while they work
-/// for somebody.
+/// Who is running. Read from `real_cred`, not through `current_cred()`: overlayfs and others
+/// override that while they work for somebody.
 #[derive(Clone, Copy)]
 pub struct Caller {
     /// The real user: whose spending it is.
     pub uid: u32,
-    /// The user as whom files are accessed, which decides who owns them. A server sets it (or the effective user, which sets it
-    /// too) to act for one of its users. A kernel thread has nothing but what it overrides: nfsd sets its client's user there.
+    /// The user as whom files are accessed, which decides who owns them. A server sets it (or the
+    /// effective user, which sets it too) to act for one of its users. A kernel thread has nothing
+    /// but what it overrides: nfsd sets its client's user there.
     pub fsuid: u32,
     pub login_uid: u32,
     pub is_kernel: bool,
@@ -423,25 +428,37 @@ pub fn task_start() -> u64 {
 #[inline(always)]
 pub unsafe fn next_number(counter: *mut u64) -> u64 {
     let mut one = 1u64;
-    asm!("{one} = atomic_fetch_add((u64 *)({counter} + 0), {one})", counter = in(reg) counter, one = inout(reg) one);
+    asm!(
+        "{one} = atomic_fetch_add((u64 *)({counter} + 0), {one})",
+        counter = in(reg) counter,
+        one = inout(reg) one
+    );
     one + 1
 }
 
 /// Adds to a counter that other programs on this CPU or others may be adding to.
 #[inline(always)]
 pub unsafe fn add(counter: *mut u64, amount: u64) {
-    asm!("lock *(u64 *)({counter} + 0) += {amount}", counter = in(reg) counter, amount = in(reg) amount);
+    asm!(
+        "lock *(u64 *)({counter} + 0) += {amount}",
+        counter = in(reg) counter,
+        amount = in(reg) amount
+    );
 }
 
-/// `value`, without the compiler knowing what it is: for bounds that the verifier must see checked where they are
-/// used, and for zeroes that must not become a call to memset.
+/// `value`, without the compiler knowing what it is: for bounds that the verifier must see checked
+/// where they are used, and for zeroes that must not become a call to memset.
 #[inline(always)]
 pub fn opaque(mut value: u64) -> u64 {
-    // A real instruction, if an idle one: without it two source lines would share one, and the verifier wants line
-    // information to rise.
+    // A real instruction, if an idle one: without it two source lines would share one, and the
+    // verifier wants line information to rise.
     // SAFETY: a move from a register to itself.
     unsafe {
-        asm!("{value} = {value}", value = inout(reg) value, options(nomem, nostack, preserves_flags))
+        asm!(
+            "{value} = {value}",
+            value = inout(reg) value,
+            options(nomem, nostack, preserves_flags)
+        )
     };
     value
 }

@@ -1,8 +1,9 @@
-//! The kernel programs: one thin program per hook, which turns the hook's arguments into an op, and a shared
-//! path from there: op -> place -> cost -> charge -> verdict (+ event).
+//! The kernel programs: one thin program per hook, which turns the hook's arguments into an op, and
+//! a shared path from there: op -> place -> cost -> charge -> verdict (+ event).
 //!
-//! They decide alone. Nothing here waits for user space, and nothing here knows a policy beyond the numbers in
-//! the maps. Every decision errs towards stopping an op, never towards an operation that is not counted.
+//! They decide alone. Nothing here waits for user space, and nothing here knows a policy beyond the
+//! numbers in the maps. Every decision errs towards stopping an op, never towards an operation that
+//! is not counted.
 #![no_std]
 #![no_main]
 #![feature(asm_experimental_arch)]
@@ -29,7 +30,8 @@ fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
     loop {}
 }
 
-/// LSM programs and several helpers are only for programs under a GPL-compatible licence; the kernel reads it here.
+/// LSM programs and several helpers are only for programs under a GPL-compatible licence; the
+/// kernel reads it here.
 #[unsafe(link_section = "license")]
 #[unsafe(no_mangle)]
 static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

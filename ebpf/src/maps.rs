@@ -24,7 +24,8 @@ const BANKS: usize = 2;
 pub static CONTROL: Array<Control, 1> = Array::new();
 #[btf_map]
 pub static ZONES: Array<ZoneConf, { BANKS * MAX_ZONES }> = Array::new();
-/// Allocated in advance (12 MiB): a program that enters a root must not find that there is no memory.
+/// Allocated in advance (12 MiB): a program that enters a root must not find that there is no
+/// memory.
 #[btf_map]
 pub static ROOTS: HashMap<RootKey, RootConf, { BANKS * MAX_ROOTS as usize }> = HashMap::new();
 #[btf_map]
@@ -38,8 +39,8 @@ pub static ACCOUNTS: HashMap<
     { MAX_ACCOUNTS as usize },
     { BPF_F_NO_PREALLOC as usize },
 > = HashMap::new();
-/// By budget: the account of everybody for whom there is no room in `ACCOUNTS`. The agent makes each before its budget is
-/// in force.
+/// By budget: the account of everybody for whom there is no room in `ACCOUNTS`. The agent makes
+/// each before its budget is in force.
 #[btf_map]
 pub static OVERFLOW: HashMap<u64, Account, OVERFLOW_ACCOUNTS, { BPF_F_NO_PREALLOC as usize }> =
     HashMap::new();
@@ -73,8 +74,9 @@ pub static DESTROYED: RingBuf<Destroyed, { 16 << 20 }> = RingBuf::new();
 
 #[btf_map]
 pub static HEARTBEAT: Array<Heartbeat, 1> = Array::new();
-/// Every paused thread: what the agent goes by, also one that starts while they are paused. Preallocated: where there is no
-/// memory for an entry, an op is denied that should be held, and many processes are stopped in the same moment.
+/// Every paused thread: what the agent goes by, also one that starts while they are paused.
+/// Preallocated: where there is no memory for an entry, an op is denied that should be held, and
+/// many processes are stopped in the same moment.
 #[btf_map]
 pub static HELD: HashMap<TaskKey, Held, { MAX_HELD as usize }> = HashMap::new();
 /// Nobody who is held, to copy from: it would not fit on a program's stack.
@@ -94,7 +96,8 @@ pub static RELEASES: HashMap<
 /// By serial: the allowances that are open, and the break-glass.
 #[btf_map]
 pub static ALLOWANCES: HashMap<u64, AllowanceConf, { MAX_OPEN as usize }> = HashMap::new();
-/// Serials of allowances that are bound to a unit or user, and of a break-glass for everybody in a zone.
+/// Serials of allowances that are bound to a unit or user, and of a break-glass for everybody in a
+/// zone.
 #[btf_map]
 pub static BINDS: HashMap<BindKey, u64, { 2 * MAX_OPEN as usize }> = HashMap::new();
 #[btf_map]

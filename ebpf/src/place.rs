@@ -1,7 +1,7 @@
 //! Where an op happens: which zone and tenant, by walking `d_parent` up to the superblock's root.
 //!
-//! The walk ignores mounts, bind mounts, chroot and namespaces, which is what we want: a zone is a set of inodes,
-//! however one gets there.
+//! The walk ignores mounts, bind mounts, chroot and namespaces, which is what we want: a zone is a
+//! set of inodes, however one gets there.
 
 use core::{
     arch::asm,
@@ -34,7 +34,8 @@ const STAMP_EPOCH: u32 = 20;
 #[derive(Clone, Copy)]
 #[repr(C)]
 pub struct Place {
-    /// What tells the tenant from all others of the zone (see [`RootConf::tenant`]), or 0 above all tenants.
+    /// What tells the tenant from all others of the zone (see [`RootConf::tenant`]), or 0 above all
+    /// tenants.
     pub tenant: u64,
     /// The dentry of the zone's root; 0 if it is unknown.
     pub root: u64,
@@ -126,10 +127,11 @@ impl Place {
         self.label = base.depth;
     }
 
-    /// Fills in the place of a walk from the first to the second dentry, which is at `root` and `level` levels up.
+    /// Fills in the place of a walk from the first to the second dentry, which is at `root` and
+    /// `level` levels up.
     ///
-    /// The tenant's inode is read by a probe in every case: so what the verifier knows of it is the same for each level
-    /// at which the walk can end.
+    /// The tenant's inode is read by a probe in every case: so what the verifier knows of it is the
+    /// same for each level at which the walk can end.
     #[inline(always)]
     fn fill(&mut self, below: &Below, root: &RootConf, (start, at): (u64, u64), level: u32) {
         let dentry = match root.depth {
@@ -402,8 +404,8 @@ unsafe fn remember(dir: *const Dentry, stamp: u64, place: *mut Place) {
     }
 }
 
-/// Walks up from `start` and fills in `place`. A function of its own, so that its part of the stack is free again when
-/// the op is decided.
+/// Walks up from `start` and fills in `place`. A function of its own, so that its part of the stack
+/// is free again when the op is decided.
 #[inline(never)]
 unsafe fn walk(start: *const Dentry, sb: *const SuperBlock, bank: u32, place: *mut Place) {
     let dev = SuperBlock::dev(sb);
@@ -531,7 +533,8 @@ pub fn salt(of: u64) -> u64 {
     of.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1 << 63
 }
 
-/// The same for each of the first names of the inode at `start`, until one is in a zone. A global function.
+/// The same for each of the first names of the inode at `start`, until one is in a zone. A global
+/// function.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub unsafe extern "C" fn hf_walk_aliases(

@@ -1,4 +1,5 @@
-//! Events for the agent. Off the decision path: if the ring buffer is full the event is counted as lost.
+//! Events for the agent. Off the decision path: if the ring buffer is full the event is counted as
+//! lost.
 
 use core::ptr::read_volatile;
 
@@ -127,8 +128,9 @@ struct Naming {
     complete: u32,
 }
 
-/// Writes the names from `dentry` up to the filesystem's root, each ended by NUL, and the name of the tenant's
-/// directory when it comes by. Returns the bytes used and whether that was all of them.
+/// Writes the names from `dentry` up to the filesystem's root, each ended by NUL, and the name of
+/// the tenant's directory when it comes by. Returns the bytes used and whether that was all of
+/// them.
 #[inline(always)]
 unsafe fn write_path(event: *mut Event, dentry: u64, tenant: u64) -> (u32, bool) {
     // By way of memory, so that the verifier does not know it: it would follow each number.

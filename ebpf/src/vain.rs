@@ -1,5 +1,5 @@
-//! Whether a removal is bound to fail because the directory is not empty: it must not trip a budget that it could never have
-//! spent.
+//! Whether a removal is bound to fail because the directory is not empty: it must not trip a budget
+//! that it could never have spent.
 //!
 //! `vfs_rmdir` has locked the directory, so nothing goes from it or comes into it meanwhile.
 
@@ -33,7 +33,8 @@ pub unsafe extern "C" fn hf_is_vain(zone: *const ZoneConf, inflight: *const InFl
     is_vain as u32
 }
 
-/// Whether one of the budgets might refuse to let one more file go. A guess without locks, and no charge.
+/// Whether one of the budgets might refuse to let one more file go. A guess without locks, and no
+/// charge.
 #[inline(always)]
 unsafe fn may_refuse(zone: &ZoneConf, request: &Request) -> bool {
     for (index, budget) in zone.budgets.iter().enumerate() {
@@ -72,8 +73,8 @@ struct Search {
     found: u64,
 }
 
-/// Whether something is in a directory for certain. What the kernel does not have in memory is not found. Returns 1 if so. A
-/// global function.
+/// Whether something is in a directory for certain. What the kernel does not have in memory is not
+/// found. Returns 1 if so. A global function.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub unsafe extern "C" fn hf_is_filled(dentry: u64) -> u32 {

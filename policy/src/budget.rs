@@ -25,22 +25,25 @@ pub struct Budget {
     pub tenants: Option<u32>,
     /// Length of the window.
     pub window: Window,
-    /// How long a trip lasts; never longer than the window. Where the zone throttles it means nothing.
+    /// How long a trip lasts; never longer than the window. Where the zone throttles it means
+    /// nothing.
     pub latch: Window,
 }
 
 impl Budget {
-    /// How long a trip of a budget of this window lasts if the policy does not say: as long as the window, but never more
-    /// than ten minutes. What is spent stays spent for the window, and the next op over it trips again.
+    /// How long a trip of a budget of this window lasts if the policy does not say: as long as the
+    /// window, but never more than ten minutes. What is spent stays spent for the window, and the
+    /// next op over it trips again.
     pub fn default_latch(window: Window) -> Window {
         window.min(Window::TEN_MINUTES)
     }
 
     /// Names this budget's accounts in the kernel; never 0.
     ///
-    /// It depends on zone, per, who, ops and window only: when a limit changes, what is spent stays spent.
-    /// It is the 64-bit FNV-1a hash of these (<https://datatracker.ietf.org/doc/html/rfc9923>), and must stay
-    /// so: other numbers would empty every account of a running host.
+    /// It depends on zone, per, who, ops and window only: when a limit changes, what is spent stays
+    /// spent. It is the 64-bit FNV-1a hash of these
+    /// (<https://datatracker.ietf.org/doc/html/rfc9923>), and must stay so: other numbers would
+    /// empty every account of a running host.
     pub fn id(&self, zone: &ZoneName) -> u64 {
         let text = format!(
             "{zone}\n{}\n{}\n{}\n{}",
@@ -82,8 +85,8 @@ impl Budget {
         self.who.mask() & who != 0 || self.tenants.is_some()
     }
 
-    /// A short name, unique within the zone: `operators per unit, 10m`, followed by the ops if these are not
-    /// all that are guarded.
+    /// A short name, unique within the zone: `operators per unit, 10m`, followed by the ops if
+    /// these are not all that are guarded.
     pub fn label(&self) -> String {
         let label = format!("{} per {}, {}", self.who.word(), self.per.word(), self.window);
         if self.ops == OpSet::GUARDED { label } else { format!("{label} ({})", self.ops) }
@@ -243,7 +246,8 @@ mod tests {
     #[test]
     fn kernel_config_states_missing_limits() {
         let text = "[[zone]]\nname = \"customers\"\nrole = \"primary\"\npaths = [\"/c\"]\n\
-                    tenant_counts_after = \"50MiB\"\n[[zone.budget]]\nper = \"zone\"\nfiles = 1\nwindow = \"1h\"";
+                    tenant_counts_after = \"50MiB\"\n[[zone.budget]]\nper = \"zone\"\nfiles = 1\n\
+                    window = \"1h\"";
         let policy = crate::Policy::parse("p", text).unwrap();
         let conf = budget().conf(&policy.zones[0]);
         assert_eq!((conf.limit.after_files, conf.limit.after_bytes), (u64::MAX, 50 << 20));

@@ -1,7 +1,8 @@
 //! What the kernel must answer: the executable specification of the decision on one op.
 //!
-//! The kernel programs follow the same order over the same arithmetic ([`holdfast_abi::Window`]); a test drives both with
-//! the same ops and compares. It never reads a clock: time is part of the request.
+//! The kernel programs follow the same order over the same arithmetic ([`holdfast_abi::Window`]); a
+//! test drives both with the same ops and compares. It never reads a clock: time is part of the
+//! request.
 
 mod allowances;
 mod budgets;
@@ -30,7 +31,8 @@ pub struct Model {
     pub tenants: HashMap<TenantKey, TenantSpend>,
     /// What was decided about each hold. Its key has the zone's index in [`Policy::zones`].
     pub releases: HashMap<HoldKey, Released>,
-    /// The allowances that are open. No two are bound to the same unit, or to the same user without a unit.
+    /// The allowances that are open. No two are bound to the same unit, or to the same user without
+    /// a unit.
     pub allowances: Vec<OpenAllowance>,
 }
 
@@ -41,7 +43,8 @@ pub struct Request<'a> {
     pub zone: usize,
     /// The op.
     pub op: Op,
-    /// What the caller is for this file: [`holdfast_abi::Who::OPERATOR_BIT`] or [`holdfast_abi::Who::OWNER_BIT`].
+    /// What the caller is for this file: [`holdfast_abi::Who::OPERATOR_BIT`] or
+    /// [`holdfast_abi::Who::OWNER_BIT`].
     pub who: WhoMask,
     /// The caller's cgroup.
     pub unit: u64,
@@ -53,19 +56,21 @@ pub struct Request<'a> {
     pub now: u64,
     /// Whether its place cannot be determined. The zone is then the strict one of the filesystem.
     pub is_strict: bool,
-    /// Whether the calling thread can be paused: it is neither the kernel's own nor the agent's, there is room to remember
-    /// it, and the agent that would let it go on was heard of lately.
+    /// Whether the calling thread can be paused: it is neither the kernel's own nor the agent's,
+    /// there is room to remember it, and the agent that would let it go on was heard of lately.
     pub can_wait: bool,
-    /// If the calling thread is paused for an op in this zone and tries again: the time of the request that
-    /// budgets refused, so that it was paused. An op that was stopped again without asking them does not change it.
+    /// If the calling thread is paused for an op in this zone and tries again: the time of the
+    /// request that budgets refused, so that it was paused. An op that was stopped again without
+    /// asking them does not change it.
     pub held_since: Option<u64>,
-    /// Serial in the calling thread's mark, if it has one: the allowance that its process tree was started under. It may be
-    /// closed by now.
+    /// Serial in the calling thread's mark, if it has one: the allowance that its process tree was
+    /// started under. It may be closed by now.
     pub mark: Option<u64>,
-    /// When the caller's unit made what the op is about, if it did and the kernel remembers it: boot-time nanoseconds.
-    /// `None` for a directory that is detached by a rename.
+    /// When the caller's unit made what the op is about, if it did and the kernel remembers it:
+    /// boot-time nanoseconds. `None` for a directory that is detached by a rename.
     pub made_at: Option<u64>,
-    /// For each open allowance, which of its grants name the op's place. One that is not listed names it nowhere.
+    /// For each open allowance, which of its grants name the op's place. One that is not listed
+    /// names it nowhere.
     pub inside: &'a [Inside],
 }
 
@@ -77,7 +82,8 @@ pub struct Decision {
     pub verdict: Verdict,
     /// Why, if it is not simply allowed.
     pub reason: Reason,
-    /// Whether this op tripped the budget: the first one over it. That it did counts also if a release lets it go on.
+    /// Whether this op tripped the budget: the first one over it. That it did counts also if a
+    /// release lets it go on.
     pub first: bool,
     /// Index of the budget that refused; none if none was asked, because the thread is still held.
     pub budget: Option<usize>,
@@ -85,7 +91,8 @@ pub struct Decision {
     pub charge: Charge,
 }
 
-/// What one op was charged to: to every budget that counts it, or to a release, or to a grant of an allowance.
+/// What one op was charged to: to every budget that counts it, or to a release, or to a grant of an
+/// allowance.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Charge {
     cost: Cost,
@@ -123,14 +130,17 @@ impl Model {
 
     /// Decides on one op, and charges it if it is allowed.
     ///
-    /// What an allowance or a break-glass covers is spent there: then no budget is asked, and nobody has to wait.
+    /// What an allowance or a break-glass covers is spent there: then no budget is asked, and
+    /// nobody has to wait.
     ///
-    /// A thread that is held stays so until somebody has decided. For all others every budget that applies is asked, the
-    /// narrowest actor's first, and the first that refuses decides. What was charged to those before it is given back: an
-    /// op that does not happen costs nothing. In a zone that only observes a refused op goes on, and is not charged either.
+    /// A thread that is held stays so until somebody has decided. For all others every budget that
+    /// applies is asked, the narrowest actor's first, and the first that refuses decides. What was
+    /// charged to those before it is given back: an op that does not happen costs nothing. In a
+    /// zone that only observes a refused op goes on, and is not charged either.
     ///
-    /// What a budget refuses goes on all the same if it removes or replaces a file that the caller's unit made a moment ago
-    /// or since the budget's account tripped: a lock, a temporary file. It is charged nowhere and trips nobody.
+    /// What a budget refuses goes on all the same if it removes or replaces a file that the
+    /// caller's unit made a moment ago or since the budget's account tripped: a lock, a temporary
+    /// file. It is charged nowhere and trips nobody.
     ///
     /// # Panics
     /// If the policy has no such zone.
@@ -186,8 +196,8 @@ impl Model {
         }
     }
 
-    /// Pauses a thread that can be paused or is already, unless a release covers the op. One that is throttled would wait for
-    /// ever for a budget that never covers its op.
+    /// Pauses a thread that can be paused or is already, unless a release covers the op. One that
+    /// is throttled would wait for ever for a budget that never covers its op.
     fn pause(&mut self, request: &Request<'_>, refusal: Refusal, verdict: Verdict) -> Decision {
         let throttles = verdict == Verdict::Throttle;
         match self.spend_released(request) {
@@ -219,7 +229,8 @@ impl Request<'_> {
         HoldKey { unit: self.unit, zone: self.zone as u32, user: self.user }
     }
 
-    /// Whether the op may go on although a budget refuses, as it is about what the caller's unit made itself.
+    /// Whether the op may go on although a budget refuses, as it is about what the caller's unit
+    /// made itself.
     fn is_fresh(&self, refusal: &Refusal) -> bool {
         let made = self.made_at.map(|time_ns| Made { unit: self.unit, time_ns, ..Made::default() });
         matches!(self.op, Op::Remove | Op::Replace | Op::Detach)
@@ -263,8 +274,9 @@ impl Refusal {
     }
 }
 
-/// Whether there is nothing to charge: such an op is allowed even to those who are latched or held. (A move from one
-/// tenant to another destroys nothing, but it counts as touching the tenant it is taken from.)
+/// Whether there is nothing to charge: such an op is allowed even to those who are latched or held.
+/// (A move from one tenant to another destroys nothing, but it counts as touching the tenant it is
+/// taken from.)
 fn destroys_nothing(request: &Request<'_>) -> bool {
     let Cost { files, bytes, tenant } = request.cost;
     let touches_tenant = request.op == Op::MoveOut && tenant != 0;

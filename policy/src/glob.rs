@@ -1,5 +1,5 @@
-//! One component of a path pattern: which names it matches, and whether two of them can match the same name.
-//! It never looks at a directory.
+//! One component of a path pattern: which names it matches, and whether two of them can match the
+//! same name. It never looks at a directory.
 
 use holdfast_abi::NameConf;
 
@@ -379,7 +379,9 @@ mod tests {
         /// The promise the check for overlapping zones rests on.
         #[test]
         fn common_match_implies_may_meet(
-            a in "[ab*?]{1,5}", b in "([ab*?]|\\[[ab]{1,2}\\]|\\[![ab]\\]){1,4}", name in "[abc]{1,6}",
+            a in "[ab*?]{1,5}",
+            b in "([ab*?]|\\[[ab]{1,2}\\]|\\[![ab]\\]){1,4}",
+            name in "[abc]{1,6}",
         ) {
             let (Ok(a), Ok(b)) = (Component::parse(&a), Component::parse(&b)) else {
                 return Ok(());

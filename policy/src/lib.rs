@@ -1,12 +1,13 @@
-//! The pure domain of holdfast: what a policy file says, what it means, and what the kernel must answer.
+//! The pure domain of holdfast: what a policy file says, what it means, and what the kernel must
+//! answer.
 //!
-//! One way through: text → raw document → resolved policy ([`Policy`]) → what goes into the kernel's
-//! maps ([`Budget::conf`]) and what the kernel has to decide with it ([`decide`]).
+//! One way through: text → raw document → resolved policy ([`Policy`]) → what goes into the
+//! kernel's maps ([`Budget::conf`]) and what the kernel has to decide with it ([`decide`]).
 //!
-//! It never does I/O, reads a clock or the environment, uses randomness or async. Time is a parameter, and a
-//! [`Policy`] cannot be wrong: everything that can be checked without looking at the host was checked by
-//! [`Policy::parse`]. What only the host can tell (do the paths exist, do two of them lead to one directory,
-//! can their filesystem be guarded) is the agent's to check.
+//! It never does I/O, reads a clock or the environment, uses randomness or async. Time is a
+//! parameter, and a [`Policy`] cannot be wrong: everything that can be checked without looking at
+//! the host was checked by [`Policy::parse`]. What only the host can tell (do the paths exist, do
+//! two of them lead to one directory, can their filesystem be guarded) is the agent's to check.
 #![forbid(unsafe_code)]
 
 pub mod allowance;

@@ -35,7 +35,8 @@ pub(crate) fn bounded(bytes: i128) -> Result<u64, Fault> {
         _ => Err(Fault::new(
             format!("a manifest of {bytes} bytes is out of bounds"),
             format!(
-                "it can take from {} to {} of the disk; to have none for a zone, write `manifest = false` there",
+                "it can take from {} to {} of the disk; to have none for a zone, write \
+                 `manifest = false` there",
                 format_bytes(MIN_MANIFEST_BYTES),
                 format_bytes(MAX_MANIFEST_BYTES)
             ),

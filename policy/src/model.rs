@@ -1,4 +1,5 @@
-//! The resolved policy: what is guarded and what it may cost. It cannot be wrong, and it decides nothing.
+//! The resolved policy: what is guarded and what it may cost. It cannot be wrong, and it decides
+//! nothing.
 
 use std::fmt;
 use std::time::Duration;
@@ -64,10 +65,12 @@ pub struct Zone {
     pub mode: Mode,
     /// How, if it is.
     pub on_trip: OnTrip,
-    /// How long a process is held before it is denied after all: whole seconds, from [`MIN_HOLD_TIMEOUT`] to
-    /// [`MAX_HOLD_TIMEOUT`]. Means nothing (and is the default) unless `on_trip` is `hold`.
+    /// How long a process is held before it is denied after all: whole seconds, from
+    /// [`MIN_HOLD_TIMEOUT`] to [`MAX_HOLD_TIMEOUT`]. Means nothing (and is the default) unless
+    /// `on_trip` is `hold`.
     pub hold_timeout: Duration,
-    /// Whether the terminal of a paused process is told. Means nothing (and is true) where `on_trip` is `deny`.
+    /// Whether the terminal of a paused process is told. Means nothing (and is true) where
+    /// `on_trip` is `deny`.
     pub tell_terminal: bool,
     /// At least one, at most [`holdfast_abi::MAX_BUDGETS`], in the order of the file.
     pub budgets: Vec<Budget>,
@@ -119,8 +122,8 @@ impl Role {
         }
     }
 
-    /// What happens to an op over budget if the policy does not say: a pause leaves a choice, but copies are the last that
-    /// is left.
+    /// What happens to an op over budget if the policy does not say: a pause leaves a choice, but
+    /// copies are the last that is left.
     pub const fn default_on_trip(self) -> OnTrip {
         match self {
             Role::Primary => OnTrip::Hold,

@@ -9,7 +9,8 @@ use crate::words::quoted;
 /// Longest path Linux takes in one call, without its closing NUL.
 const MAX_PATH: usize = 4095;
 
-/// An absolute path whose components may be globs (`*`, `?`, `[…]`). Never the root of the filesystem.
+/// An absolute path whose components may be globs (`*`, `?`, `[…]`). Never the root of the
+/// filesystem.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PathPattern {
     text: String,
@@ -27,8 +28,8 @@ impl PathPattern {
         if below_root.is_empty() {
             return Err(Fault::new(
                 "the root of the filesystem cannot be a zone",
-                "name the trees that hold the data, such as `/srv/customers`: a host must be able to delete its \
-                 own files",
+                "name the trees that hold the data, such as `/srv/customers`: a host must be able \
+                 to delete its own files",
             ));
         }
         if text.len() > MAX_PATH {
@@ -57,8 +58,8 @@ impl PathPattern {
 
     /// Whether a directory matched by one could be the same as, or below, one matched by the other.
     ///
-    /// By name only, and when in doubt yes. Symbolic links and bind mounts can still lead two patterns to one
-    /// directory: whoever opens the directories has to compare what was opened.
+    /// By name only, and when in doubt yes. Symbolic links and bind mounts can still lead two
+    /// patterns to one directory: whoever opens the directories has to compare what was opened.
     pub fn may_overlap(&self, other: &Self) -> bool {
         self.components.iter().zip(&other.components).all(|(a, b)| a.may_meet(b))
     }

@@ -152,8 +152,9 @@ impl Mistakes {
 
     /// The problems to show, or `None` if nothing is wrong.
     ///
-    /// Where the text is not TOML, what is left of it is guesswork: something missing, anything else wrong on
-    /// such a line, or anything behind the place from which on it is broken, is then not worth telling.
+    /// Where the text is not TOML, what is left of it is guesswork: something missing, anything
+    /// else wrong on such a line, or anything behind the place from which on it is broken, is then
+    /// not worth telling.
     pub(crate) fn into_problems(mut self, path: &str, source: &Source<'_>) -> Option<Problems> {
         self.list.sort_by_key(|mistake| (mistake.span.start, mistake.span.end));
         let line = |mistake: &Mistake| source.line(mistake.span.start);

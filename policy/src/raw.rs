@@ -1,5 +1,6 @@
-//! The policy file as a document: which fields it has, of which types, and where. It finds what is not TOML, unknown
-//! fields and wrong types, and goes on behind each; it never asks what a value means.
+//! The policy file as a document: which fields it has, of which types, and where. It finds what is
+//! not TOML, unknown fields and wrong types, and goes on behind each; it never asks what a value
+//! means.
 
 mod break_glass;
 mod manifest;

@@ -1,4 +1,5 @@
-//! The resolved policy for people (as a policy file with nothing left to defaults) and for programs (JSON).
+//! The resolved policy for people (as a policy file with nothing left to defaults) and for programs
+//! (JSON).
 
 mod annotated;
 mod break_glass;

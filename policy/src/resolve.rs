@@ -1,5 +1,5 @@
-//! From the document to the policy: what each value means, whether it can be, and the defaults. It goes on
-//! behind each mistake, so that all are found at once; it never looks at the text itself.
+//! From the document to the policy: what each value means, whether it can be, and the defaults. It
+//! goes on behind each mistake, so that all are found at once; it never looks at the text itself.
 
 mod break_glass;
 mod budgets;
@@ -131,8 +131,8 @@ fn tenant_depth(depth: &At<i128>, mistakes: &mut Mistakes) -> Option<u32> {
         _ => {
             let message = format!("a tenant depth of {} cannot be", depth.value);
             let help = format!(
-                "write how many levels below each path a tenant's directory is, from 0 (each path is one tenant) \
-                 to {MAX_TENANT_DEPTH}"
+                "write how many levels below each path a tenant's directory is, from 0 (each path \
+                 is one tenant) to {MAX_TENANT_DEPTH}"
             );
             mistakes.wrong(&depth.span, Fault::new(message, help));
             None

@@ -34,7 +34,8 @@ pub struct Signing {
     pub any_host: bool,
     /// Named groups of people; no two with the same name.
     pub groups: Vec<Group>,
-    /// Who is needed, at most one entry for each role. Without one for a role nobody can sign for its zones.
+    /// Who is needed, at most one entry for each role. Without one for a role nobody can sign for
+    /// its zones.
     pub trust: Vec<Trust>,
 }
 
@@ -112,10 +113,11 @@ impl Trust {
     }
 }
 
-/// A person's name as a policy and an allowance write it: a principal of `allowed_signers`, and never a pattern.
+/// A person's name as a policy and an allowance write it: a principal of `allowed_signers`, and
+/// never a pattern.
 pub(crate) fn person(text: &str) -> Result<String, Fault> {
-    let rule = "write one name as in `allowed_signers`, such as `alice@example.com`: at most 255 printable ASCII \
-                characters, without blanks, commas, quotes and any of `*?!#`";
+    let rule = "write one name as in `allowed_signers`, such as `alice@example.com`: at most 255 \
+                printable ASCII characters, without blanks, commas, quotes and any of `*?!#`";
     let fits = |c: char| c.is_ascii_graphic() && !",\"'`*?!#".contains(c);
     if text.is_empty() || text.len() > MAX_PERSON || !text.chars().all(fits) {
         return Err(Fault::new(format!("{} cannot be a person", quoted(text)), rule));

@@ -1,4 +1,5 @@
-//! Whether a policy lets anything through that the one before it would have stopped. Where that cannot be told it does.
+//! Whether a policy lets anything through that the one before it would have stopped. Where that
+//! cannot be told it does.
 
 use holdfast_abi::{Mode, OnTrip};
 
@@ -7,7 +8,8 @@ use crate::budget::Budget;
 use crate::model::{Policy, Zone};
 
 impl Policy {
-    /// Whether it is wider than `before` in any respect: such a change has to be recorded before it is put in force.
+    /// Whether it is wider than `before` in any respect: such a change has to be recorded before it
+    /// is put in force.
     pub fn widens(&self, before: &Self) -> bool {
         let tighter_log = self.on_audit_failure == OnAuditFailure::Deny
             || self.on_audit_failure == before.on_audit_failure;
@@ -16,7 +18,8 @@ impl Policy {
         let rest = Self {
             zones,
             on_audit_failure: self.on_audit_failure,
-            // How much of the manifest is kept lets nothing through; less of it may be what a full disk needs.
+            // How much of the manifest is kept lets nothing through; less of it may be what a full
+            // disk needs.
             manifest: self.manifest,
             ..before.clone()
         };

@@ -1,4 +1,5 @@
-//! Quoting what somebody wrote, and guessing what they meant. It never decides whether a word is right.
+//! Quoting what somebody wrote, and guessing what they meant. It never decides whether a word is
+//! right.
 
 /// Characters of somebody's text that are shown before it is cut.
 const QUOTE_ROOM: usize = 80;
@@ -17,15 +18,18 @@ pub(crate) fn printable(c: char) -> char {
     if is_hidden(c) { '\u{fffd}' } else { c }
 }
 
-/// Whether a character shows nothing of itself: controls, marks of direction, blanks other than the one of the space bar,
-/// what has no meaning yet, and whatever is drawn as nothing.
+/// Whether a character shows nothing of itself: controls, marks of direction, blanks other than the
+/// one of the space bar, what has no meaning yet, and whatever is drawn as nothing.
 pub(crate) fn is_hidden(c: char) -> bool {
-    // What Unicode says is drawn as nothing though it is a letter or mark (Default_Ignorable_Code_Point of Unicode 16,
-    // DerivedCoreProperties.txt), and the empty Braille pattern.
+    // What Unicode says is drawn as nothing though it is a letter or mark
+    // (Default_Ignorable_Code_Point of Unicode 16, DerivedCoreProperties.txt), and the empty
+    // Braille pattern.
     let ignorable = matches!(c,
-        '\u{34f}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}' | '\u{2800}'
-        | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{ffa0}' | '\u{e0000}'..='\u{e0fff}');
-    // A string's debug form escapes what is not printable by its general category, but no mark that stands on a letter.
+        '\u{34f}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}'
+        | '\u{2800}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{ffa0}'
+        | '\u{e0000}'..='\u{e0fff}');
+    // A string's debug form escapes what is not printable by its general category, but no mark that
+    // stands on a letter.
     let escaped = || format!("a{c}").escape_debug().nth(1) == Some('\\');
     ignorable || (!c.is_ascii_graphic() && escaped())
 }
@@ -63,7 +67,8 @@ fn closest<'a>(wrong: &str, right: &[&'a str]) -> Option<&'a str> {
         .map(|(_, word)| word)
 }
 
-/// Insertions, deletions, replacements and swaps of neighbours that lead from one word to the other.
+/// Insertions, deletions, replacements and swaps of neighbours that lead from one word to the
+/// other.
 fn distance(a: &str, b: &str) -> usize {
     let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
     let mut rows = vec![vec![0; b.len() + 1]; a.len() + 1];

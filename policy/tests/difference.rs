@@ -127,7 +127,8 @@ fn each_change_is_told_in_words() {
             "files = 10\nbytes = \"1MiB\"\n",
             Tighter,
             "budget",
-            "budget \"everyone per unit, 10m (remove, truncate)\": bytes 1MiB instead of not limited",
+            "budget \"everyone per unit, 10m (remove, truncate)\": bytes 1MiB instead of not \
+             limited",
         ),
         (
             "tenants = 3",
@@ -213,7 +214,8 @@ fn new_account_is_a_new_budget() {
             ),
             (
                 Direction::Tighter,
-                "a new budget, of which nothing is spent: 10 files, 3 tenants for everyone per unit, 5m (remove, truncate)"
+                "a new budget, of which nothing is spent: 10 files, 3 tenants for everyone per \
+                 unit, 5m (remove, truncate)"
             ),
         ]
     );
@@ -236,7 +238,8 @@ fn rewritten_policy_has_no_change() {
     assert_eq!(policy(&policy(BEFORE).to_string()).changes(&policy(BEFORE)), []);
 }
 
-/// Where a change is told to be looser, it has to be recorded before it takes effect; and what has to be is never told to be only tighter.
+/// Where a change is told to be looser, it has to be recorded before it takes effect; and what has
+/// to be is never told to be only tighter.
 #[test]
 fn looser_changes_are_recorded_first() {
     let edits = [

@@ -1,4 +1,5 @@
-//! The policy file as a whole: what it gives, what it says when it is wrong, and that it is read as it was written.
+//! The policy file as a whole: what it gives, what it says when it is wrong, and that it is read as
+//! it was written.
 #![expect(clippy::unwrap_used, reason = "a test that cannot make its data has to fail")]
 
 use std::time::Duration;
@@ -143,15 +144,16 @@ any_host = false
     assert_eq!(policy.to_string(), expected);
 }
 
-const ONE_ZONE: &str = "zone = [{ name = 'z', role = 'backup', paths = ['/a'], budget = [{ per = 'zone', \
-                        ops = ['remove'], bytes = '1KiB', window = '1h' }] }]\n";
+const ONE_ZONE: &str = "zone = [{ name = 'z', role = 'backup', paths = ['/a'], budget = [{ \
+                        per = 'zone', ops = ['remove'], bytes = '1KiB', window = '1h' }] }]\n";
 
 #[test]
 fn who_can_sign() {
     let policy = parse(&format!(
-        "{ONE_ZONE}\
-         [allowances]\nsigners = '/a/signers'\nrevoked = '/a/revoked'\nmax_length = '90m'\nany_host = true\n\
-         [[group]]\nname = 'ops'\npeople = ['alice@example.com', 'bob@example.com', 'carol@example.com']\n\
+        "{ONE_ZONE}[allowances]\nsigners = '/a/signers'\nrevoked = '/a/revoked'\n\
+         max_length = '90m'\nany_host = true\n\
+         [[group]]\nname = 'ops'\npeople = ['alice@example.com', 'bob@example.com', \
+         'carol@example.com']\n\
          [[group]]\nname = 'backup-owners'\npeople = ['carol@example.com']\n\
          [[trust]]\nrole = 'backup'\nhardware = true\nverified = true\nrequester_may_sign = true\n\
          needs = [{{ group = 'ops', people = 2 }}, {{ group = 'backup-owners', people = 1 }}]\n"
@@ -234,7 +236,8 @@ fn json_policy_uses_same_words() {
     let expected = serde_json::json!({ "on_audit_failure": "deny", "zones": [{
         "name": "z", "role": "backup", "paths": ["/a"], "tenant_depth": 1,
         "tenant_counts_after": "1 file", "manifest": true, "mode": "observe",
-        "on_trip": "deny", "hold_timeout": null, "hold_timeout_seconds": null, "tell_terminal": null,
+        "on_trip": "deny", "hold_timeout": null, "hold_timeout_seconds": null,
+        "tell_terminal": null,
         "budgets": [{
             "label": "everyone per zone, 1h (remove)", "per": "zone", "who": "everyone",
             "ops": ["remove"], "files": null, "bytes": 1024, "tenants": null,
@@ -444,7 +447,9 @@ proptest! {
 
     /// A file cut or damaged anywhere is either refused with a place, or still a whole policy.
     #[test]
-    fn damage_never_halves_a_policy(at in 0..SHIPPED.len(), damage in "\\PC{0,3}", cut in any::<bool>()) {
+    fn damage_never_halves_a_policy(
+        at in 0..SHIPPED.len(), damage in "\\PC{0,3}", cut in any::<bool>(),
+    ) {
         let at = SHIPPED.floor_char_boundary(at);
         let rest = if cut { "" } else { &SHIPPED[at..] };
         let text = format!("{}{damage}{rest}", &SHIPPED[..at]);

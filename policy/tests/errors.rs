@@ -17,8 +17,9 @@ fn short(text: &str) -> Vec<String> {
     problems(text).iter().map(|p| format!("{}:{} {}", p.line, p.col, p.message)).collect()
 }
 
-/// A policy of one zone with this line in place of the one for the same field (or added), which must be the only
-/// thing wrong. Its fields are on lines 2 to 6, and those of its budget on lines 8 to 14.
+/// A policy of one zone with this line in place of the one for the same field (or added), which
+/// must be the only thing wrong. Its fields are on lines 2 to 6, and those of its budget on lines 8
+/// to 14.
 fn one(line: &str) -> String {
     let zone = [
         "name = \"z\"",
@@ -255,9 +256,8 @@ fn two_zones() {
     assert_eq!(both("/a/b", "/a"), ["12:10 `/a` contains `/a/b` of zone `a` (line 4)"]);
     assert_eq!(
         both("/a/*/x", "/a/b"),
-        [
-            "12:10 `/a/b` can match the same directory as, or one inside or above, `/a/*/x` of zone `a` (line 4)"
-        ]
+        ["12:10 `/a/b` can match the same directory as, or one inside or above, `/a/*/x` of \
+          zone `a` (line 4)"]
     );
 }
 
@@ -265,13 +265,13 @@ fn two_zones() {
 fn two_budgets_never_share_an_account() {
     let zone = "[[zone]]\nname = \"a\"\nrole = \"primary\"\npaths = [\"/a\"]\n";
     // The same in other words: all ops, everyone, 600 seconds.
-    let again = "[[zone.budget]]\nper = \"unit\"\nwho = \"everyone\"\nbytes = 5\nwindow = \"600s\"\n\
+    let again = "[[zone.budget]]\nper = \"unit\"\nwho = \"everyone\"\nbytes = 5\n\
+                 window = \"600s\"\n\
                  ops = [\"detach\", \"remove\", \"replace\", \"truncate\", \"move_out\"]\n";
     assert_eq!(
         short(&format!("{zone}{BUDGET}{again}")),
-        [
-            "9:1 the budget on line 5 already has this per, who, ops and window: everyone per unit, 10m"
-        ]
+        ["9:1 the budget on line 5 already has this per, who, ops and window: everyone per \
+          unit, 10m"]
     );
 }
 
@@ -376,7 +376,8 @@ fn trust() {
         ),
         (
             format!(
-                "{primary}\nneeds = [{{ group = 'ops', people = 1 }}, {{ group = 'ops', people = 1 }}]"
+                "{primary}\nneeds = [{{ group = 'ops', people = 1 }}, \
+                 {{ group = 'ops', people = 1 }}]"
             ),
             "14:41 group `ops` is needed twice",
         ),
@@ -410,9 +411,8 @@ fn needs_that_no_people_can_meet() {
     assert!(Policy::parse("", &text(&both("'bob', 'carol'", 2))).is_ok());
     assert_eq!(
         signing(&both("'bob'", 2)),
-        [
-            "17:9 these needs can never be met: they take 3 different people, and the groups have 2 for them"
-        ]
+        ["17:9 these needs can never be met: they take 3 different people, and the groups have \
+          2 for them"]
     );
     let many: Vec<String> = (0..33).map(|n| format!("'p{n}'")).collect();
     assert_eq!(
@@ -492,12 +492,13 @@ fn help_names_what_was_probably_meant() {
     );
     assert_eq!(
         of("role = 'backup'\ntell_terminal = false"),
-        "a zone of this role has `on_trip = \"deny\"` if it does not say: leave `tell_terminal` out, or add \
-         `on_trip = \"hold\"` or `on_trip = \"throttle\"`"
+        "a zone of this role has `on_trip = \"deny\"` if it does not say: leave `tell_terminal` \
+         out, or add `on_trip = \"hold\"` or `on_trip = \"throttle\"`"
     );
 }
 
-/// A policy can come from anywhere; what is quoted from it must not reach into the terminal it is shown on.
+/// A policy can come from anywhere; what is quoted from it must not reach into the terminal it is
+/// shown on.
 #[test]
 fn quoted_text_cannot_steer_the_terminal() {
     let shown = problems("[[zone]]\nname = \"a\\u001b[2J\" # \u{202e}\n").to_string();
@@ -520,7 +521,8 @@ fn break_glass_mistakes_are_located() {
     let with = |lines: &str| short(&format!("{start}{lines}\n"));
     assert_eq!(
         with(
-            "max_length = \"2d\"\nmax_files = 0\nmax_bytes = \"5\"\nzones = [\"customer\", \"customers\", \"customers\"]"
+            "max_length = \"2d\"\nmax_files = 0\nmax_bytes = \"5\"\n\
+             zones = [\"customer\", \"customers\", \"customers\"]"
         ),
         [
             "10:14 a longest break-glass of `2d` is out of bounds",

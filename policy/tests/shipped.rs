@@ -1,5 +1,5 @@
-//! The policy that is shipped, against the incidents it is there for and the work it must not hold up;
-//! and the examples.
+//! The policy that is shipped, against the incidents it is there for and the work it must not hold
+//! up; and the examples.
 
 use std::time::Duration;
 
@@ -20,8 +20,9 @@ fn shipped() -> Policy {
     }
 }
 
-/// The shipped policy, as it works once the operator has written `enforce`. Nobody decides about what is held, but each op
-/// is another process's: one that is held keeps no other from trying. That is the worst case.
+/// The shipped policy, as it works once the operator has written `enforce`. Nobody decides about
+/// what is held, but each op is another process's: one that is held keeps no other from trying.
+/// That is the worst case.
 struct Node {
     model: Model,
     now: u64,
@@ -151,7 +152,8 @@ fn it_holds_customers_denies_backups() {
     assert_eq!(trips(BACKUPS).0, OnTrip::Deny);
 }
 
-/// What is written out is what would be in force if it were left out: the file explains, it does not decide.
+/// What is written out is what would be in force if it were left out: the file explains, it does
+/// not decide.
 #[test]
 fn it_says_what_the_defaults_are() {
     let silent = |line: &&str| {
@@ -163,7 +165,8 @@ fn it_says_what_the_defaults_are() {
     assert_eq!(Policy::parse("test", &rest.join("\n")), Ok(shipped()));
 }
 
-/// The script of 2012: a hundred tenants with 200 files each, within ten seconds. How many files go.
+/// The script of 2012: a hundred tenants with 200 files each, within ten seconds. How many files
+/// go.
 fn firstserver(zone: usize, who: WhoMask, unit: impl Fn(u64) -> u64) -> u64 {
     let (mut node, mut lost) = (Node::new(), 0);
     for tenant in 1..=100 {
@@ -246,7 +249,8 @@ fn kyoto_deletion_goes_on_for_hours() {
     assert_eq!(lost, 6 * 4_668, "of 788,400 files in an hour");
 }
 
-/// A single process, as it was: it stands still at the first op over budget. Nobody saw it until the morning.
+/// A single process, as it was: it stands still at the first op over budget. Nobody saw it until
+/// the morning.
 #[test]
 fn kyoto_is_held_at_first_excess() {
     let mut node = Node::new();
@@ -362,8 +366,8 @@ fn ordinary_work_is_never_held_up() {
         let cost = Cost { files: 1, bytes: 2_000, tenant: 4 };
         assert!(node.does(CUSTOMERS, Who::OWNER_BIT, 4, Op::Remove, cost));
     }
-    // Rotation by hard links: only the directories cost anything, and a link that is not the last is free even to
-    // those who are latched.
+    // Rotation by hard links: only the directories cost anything, and a link that is not the last
+    // is free even to those who are latched.
     for _ in 0..1_900 {
         let cost = Cost { files: 1, bytes: 0, tenant: 1 };
         assert!(node.does(BACKUPS, Who::OPERATOR_BIT, 5, Op::Remove, cost));

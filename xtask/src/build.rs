@@ -112,8 +112,9 @@ fn binaries(object: &Path, release: bool) -> Result<Vec<PathBuf>> {
     Ok(built)
 }
 
-/// Flags for the compiler, and such that the directories of this machine are in nothing that comes out: wherever and by whomever
-/// it is built, it is the same to the byte. The encoded form keeps a path with spaces together.
+/// Flags for the compiler, and such that the directories of this machine are in nothing that comes
+/// out: wherever and by whomever it is built, it is the same to the byte. The encoded form keeps a
+/// path with spaces together.
 fn encoded(flags: &[&str]) -> Result<String> {
     let cargo_home = match std::env::var_os("CARGO_HOME") {
         Some(home) => PathBuf::from(home),

@@ -74,7 +74,8 @@ fn docs() -> Result<()> {
     process::run(command.env("RUSTDOCFLAGS", "-D warnings").current_dir(paths::root()))
 }
 
-/// Known vulnerabilities are left to a scheduled job: their database is not part of a package registry.
+/// Known vulnerabilities are left to a scheduled job: their database is not part of a package
+/// registry.
 fn dependencies() -> Result<()> {
     let deny = setup::for_ci()?;
     ui::say(

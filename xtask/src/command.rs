@@ -16,13 +16,14 @@ use crate::{build, process, ui};
 pub enum Vm {
     /// Run a command in a guest and exit with its status
     ///
-    /// One word is a line for the guest's shell ('rm -rf /data/x; echo $?'); several are a program and its arguments.
+    /// One word is a line for the guest's shell ('rm -rf /data/x; echo $?'); several are a program
+    /// and its arguments.
     ///
-    /// The guest is a small Debian with a fresh ext4 disk at /data, a tmpfs at /mnt/tmpfs, and `holdfast` and
-    /// `holdfast-tests` in PATH. Nothing in it outlives the run.
+    /// The guest is a small Debian with a fresh ext4 disk at /data, a tmpfs at /mnt/tmpfs, and
+    /// `holdfast` and `holdfast-tests` in PATH. Nothing in it outlives the run.
     ///
-    /// Exit status: the command's own; 124 when the time is up; 125 when the guest died or its kernel complained
-    /// (panic, BUG, lockup, RCU stall, WARNING).
+    /// Exit status: the command's own; 124 when the time is up; 125 when the guest died or its
+    /// kernel complained (panic, BUG, lockup, RCU stall, WARNING).
     #[command(after_help = "Examples:\n  \
         cargo xtask vm run -- uname -a\n  \
         cargo xtask vm run --kernel newest -- 'holdfast doctor; echo $?'\n  \
@@ -50,7 +51,8 @@ pub struct Guest {
     /// Memory in MiB
     #[arg(long, value_name = "MIB", default_value_t = 1024)]
     mem: u32,
-    /// Let the guest's clock count instructions: one nanosecond is one instruction (implies one processor)
+    /// Let the guest's clock count instructions: one nanosecond is one instruction (implies one
+    /// processor)
     #[arg(long)]
     icount: bool,
     /// How to run the guest; by default KVM if it has been seen to work here, else emulation
@@ -59,7 +61,8 @@ pub struct Guest {
     /// Don't build; take the binaries that are there, if any
     #[arg(long)]
     no_build: bool,
-    /// With systemd, apt and Prometheus, and without `holdfast` installed (its binary is in /run/payload)
+    /// With systemd, apt and Prometheus, and without `holdfast` installed (its binary is in
+    /// /run/payload)
     #[arg(long)]
     systemd: bool,
     /// Put one more file into /run/payload, which is in PATH; can be repeated

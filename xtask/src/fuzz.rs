@@ -1,7 +1,9 @@
-//! Builds the fuzz targets of `policy/fuzz` and lets them run. What a target makes of its input is its own business.
+//! Builds the fuzz targets of `policy/fuzz` and lets them run. What a target makes of its input is
+//! its own business.
 //!
-//! The targets are ordinary programs with libFuzzer inside: this sets the compiler's flags for coverage, keeps what was learnt
-//! in `.cache/fuzz`, and puts inputs that went wrong where one finds them.
+//! The targets are ordinary programs with libFuzzer inside: this sets the compiler's flags for
+//! coverage, keeps what was learnt in `.cache/fuzz`, and puts inputs that went wrong where one
+//! finds them.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -37,7 +39,8 @@ const MAX_KEPT: u64 = 4096;
     cargo xtask fuzz signature --again policy/fuzz/findings/signature-crash-…")]
 pub struct Options {
     /// For how long, each target
-    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..))]
     minutes: u64,
     /// Add to the corpus in the repository what reaches new code
     #[arg(long)]
@@ -217,8 +220,9 @@ impl Outcome {
         for file in &self.findings {
             let file = file.strip_prefix(paths::root()).unwrap_or(file).display();
             ui::say(&format!(
-                "FOUND by `{name}`: {file}\n  see it again: cargo xtask fuzz {name} --again {file}\n  \
-                 once it is mended, move it to policy/fuzz/corpus/{name}, where every test run tries it"
+                "FOUND by `{name}`: {file}\n  see it again: cargo xtask fuzz {name} --again \
+                 {file}\n  once it is mended, move it to policy/fuzz/corpus/{name}, where every \
+                 test run tries it"
             ));
         }
     }

@@ -1,6 +1,7 @@
 //! Development commands of holdfast: `cargo xtask --help`.
 //!
-//! It owns how things are installed, built, booted and checked. It knows nothing about what holdfast does.
+//! It owns how things are installed, built, booted and checked. It knows nothing about what
+//! holdfast does.
 
 #![expect(unreachable_pub, reason = "`pub` says what a module offers; a program has no outside")]
 
@@ -27,8 +28,9 @@ use clap::{Parser, Subcommand};
 
 /// Development commands of holdfast.
 ///
-/// Each command first installs or fetches what it needs and does not find (see `setup`), so any of them can be
-/// the first thing you run in a fresh clone. Everything it makes goes into `.cache`, `target` and `ebpf/target`.
+/// Each command first installs or fetches what it needs and does not find (see `setup`), so any of
+/// them can be the first thing you run in a fresh clone. Everything it makes goes into `.cache`,
+/// `target` and `ebpf/target`.
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask", max_term_width = 100)]
 struct Cli {
@@ -59,15 +61,19 @@ enum Task {
     Bench(scenarios::Bench),
     /// Feed made-up files to what holdfast reads: signatures, signers, allowances
     Fuzz(fuzz::Options),
-    /// Cut the power of a VM again and again while it records what it lets through, and look for what is missing
+    /// Cut the power of a VM again and again while it records what it lets through, and look for
+    /// what is missing
     Powercut(powercut::Options),
-    /// Live through a day on a hosting node, learn budgets from it, enforce them for another, and run the script of 2012
+    /// Live through a day on a hosting node, learn budgets from it, enforce them for another, and
+    /// run the script of 2012
     Day(scenarios::Day),
-    /// Roll holdfast out to two VMs with the Ansible role, and see that it goes on only from a host that is guarded
+    /// Roll holdfast out to two VMs with the Ansible role, and see that it goes on only from a host
+    /// that is guarded
     Fleet(fleet::Options),
     /// Count what the house is made of: lines, functions, module cycles, names of types and tests
     House,
-    /// Everything that has to pass before a change goes in: format, lints, docs, dependencies, tests
+    /// Everything that has to pass before a change goes in: format, lints, docs, dependencies,
+    /// tests
     Ci,
 }
 

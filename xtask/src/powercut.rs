@@ -1,7 +1,8 @@
-//! The command `powercut`: the machine's power fails again and again, at moments that nobody in it knows, while releases and allowances
-//! are recorded.
+//! The command `powercut`: the machine's power fails again and again, at moments that nobody in it
+//! knows, while releases and allowances are recorded.
 //!
-//! What was acknowledged is known out here, where no power fails: the audit log that the next boot finds has to have it.
+//! What was acknowledged is known out here, where no power fails: the audit log that the next boot
+//! finds has to have it.
 
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::time::Duration;
@@ -45,7 +46,8 @@ impl Options {
         })?;
         let status = vm::exit_status(&outcome);
         ui::say(&format!(
-            "{} power cuts; {} releases and {} allowances acknowledged; missing after a restart: {}",
+            "{} power cuts; {} releases and {} allowances acknowledged; missing after a restart: \
+             {}",
             watch.cuts, watch.sum.releases, watch.sum.allowances, watch.missing
         ));
         let all = watch.cuts == self.cuts && watch.looked == self.cuts;
@@ -129,7 +131,8 @@ impl Watch {
         self.looked += 1;
         let number = |text: &str| text.parse().unwrap_or(0);
         let log = Tally { releases: number(releases), allowances: number(allowances) };
-        // Boot by boot: one that was recorded and whose answer was lost makes up for none that is missing.
+        // Boot by boot: one that was recorded and whose answer was lost makes up for none that is
+        // missing.
         let base = std::mem::replace(&mut self.base, log);
         let now = std::mem::take(&mut self.now);
         let missing = (base.releases + now.releases).saturating_sub(log.releases)
@@ -137,7 +140,8 @@ impl Watch {
         self.missing += missing;
         self.idle += u32::from(now.releases == 0);
         ui::say(&format!(
-            "cut {}: {} releases acknowledged in this boot, {} more in the log; {} allowances, {} more in the log{}",
+            "cut {}: {} releases acknowledged in this boot, {} more in the log; {} allowances, {} \
+             more in the log{}",
             self.looked,
             now.releases,
             log.releases.saturating_sub(base.releases),

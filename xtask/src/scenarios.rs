@@ -89,7 +89,8 @@ impl Day {
     /// Exits with 0 only if the proposal let both days through and stopped the script.
     pub fn run(&self) -> Result<i32> {
         let mut boot = counted(boot(&self.kernel, &["day", "--hours", &self.hours.to_string()])?);
-        // The emulator goes on with that timer once the kernel has set it, needed or not: a day would take an hour.
+        // The emulator goes on with that timer once the kernel has set it, needed or not: a day
+        // would take an hour.
         boot.append.push("hpet=disable".to_owned());
         run(boot, self.timeout, &mut vm::terminal)
     }

@@ -1,13 +1,16 @@
-//! Keys and values of the maps through which the agent opens allowances, and the arithmetic of spending them.
+//! Keys and values of the maps through which the agent opens allowances, and the arithmetic of
+//! spending them.
 //!
-//! An allowance has a *serial*: a number that is never used twice in a boot. Everything about it is stored under that number, so
-//! that what is left of a former one (a mark on a process, an entry) means nothing.
+//! An allowance has a *serial*: a number that is never used twice in a boot. Everything about it is
+//! stored under that number, so that what is left of a former one (a mark on a process, an entry)
+//! means nothing.
 
 use crate::{Cost, OpMask, bpf_spin_lock};
 
 /// How many allowances can be open at once.
 pub const MAX_ALLOWANCES: u32 = 64;
-/// How many of them and break-glasses together: there is always room for the one break-glass a host can have.
+/// How many of them and break-glasses together: there is always room for the one break-glass a host
+/// can have.
 pub const MAX_OPEN: u32 = MAX_ALLOWANCES + 1;
 /// How many grants one allowance can have.
 pub const MAX_GRANTS: usize = 8;
@@ -35,7 +38,8 @@ pub struct AllowanceConf {
     pub until_ns: u64,
     /// The cgroup that may spend it; 0 for any.
     pub unit: u64,
-    /// The user (login user where set, else real user) that may spend it; [`AllowanceConf::ANY_USER`] for any.
+    /// The user (login user where set, else real user) that may spend it;
+    /// [`AllowanceConf::ANY_USER`] for any.
     pub user: u32,
     /// How many grants it has.
     pub grants: u32,
@@ -50,7 +54,8 @@ impl AllowanceConf {
     pub const ANY_USER: u32 = u32::MAX;
     /// A signed allowance: good in the subtrees its grants name.
     pub const SIGNED: u32 = 0;
-    /// A break-glass: its one grant is good everywhere in its zone, but for ops whose place could not be determined.
+    /// A break-glass: its one grant is good everywhere in its zone, but for ops whose place could
+    /// not be determined.
     pub const BREAK_GLASS: u32 = 1;
 }
 
@@ -111,7 +116,8 @@ pub struct GrantAccount {
     pub used_tenants: u64,
     /// Ops.
     pub used_ops: u64,
-    /// Ops of each kind, by the number of the [`crate::Op`]. The kernel counts them with atomic additions, after the lock.
+    /// Ops of each kind, by the number of the [`crate::Op`]. The kernel counts them with atomic
+    /// additions, after the lock.
     pub ops_by_kind: [u64; 8],
 }
 
@@ -133,7 +139,8 @@ pub struct GrantTenantKey {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct GrantTenant {
-    /// Ops of this grant in this tenant, that did not fail. It counts among [`GrantAccount::used_tenants`] while this is not 0.
+    /// Ops of this grant in this tenant, that did not fail. It counts among
+    /// [`GrantAccount::used_tenants`] while this is not 0.
     pub ops: u64,
 }
 
@@ -182,8 +189,8 @@ impl GrantAccount {
         }
     }
 
-    /// Whether `cost` is covered, by an op in a tenant in which nothing was spent yet if `is_new_tenant`. Certain only under the
-    /// lock.
+    /// Whether `cost` is covered, by an op in a tenant in which nothing was spent yet if
+    /// `is_new_tenant`. Certain only under the lock.
     #[inline(always)]
     pub fn covers(&self, cost: &Cost, is_new_tenant: bool) -> bool {
         let used_files = self.used_files.wrapping_add(Self::files_of(cost));
@@ -195,8 +202,8 @@ impl GrantAccount {
             && (!is_new_tenant || self.used_tenants < self.tenants)
     }
 
-    /// Spends `cost`, of which all is covered or nothing. `tenant` is the entry of the op's tenant; `None` above all tenants.
-    /// To be called under the lock.
+    /// Spends `cost`, of which all is covered or nothing. `tenant` is the entry of the op's tenant;
+    /// `None` above all tenants. To be called under the lock.
     #[inline(always)]
     pub fn take(&mut self, cost: &Cost, tenant: Option<&mut GrantTenant>) -> bool {
         let is_new_tenant = tenant.as_ref().is_some_and(|tenant| tenant.ops == 0);
@@ -241,8 +248,8 @@ impl GrantAccount {
         *kind = kind.wrapping_sub(1);
     }
 
-    /// Files an op counts as. One that destroys none, such as a truncation or a move from one tenant to another, counts as one:
-    /// so there is an end to them too.
+    /// Files an op counts as. One that destroys none, such as a truncation or a move from one
+    /// tenant to another, counts as one: so there is an end to them too.
     #[inline(always)]
     pub const fn files_of(cost: &Cost) -> u64 {
         if cost.files == 0 { 1 } else { cost.files }
@@ -286,7 +293,8 @@ mod tests {
         assert_eq!((grant.used_files, grant.used_bytes, grant.used_ops), (2, 100, 2));
     }
 
-    /// A grant that was spent, in any respect, has no use for a tenant's entry: they would take the room of other allowances.
+    /// A grant that was spent, in any respect, has no use for a tenant's entry: they would take the
+    /// room of other allowances.
     #[test]
     fn spent_grant_covers_no_new_tenant() {
         let grant = |used_files, used_bytes, used_tenants| {

@@ -1,7 +1,8 @@
 //! Keys and values of the maps through which the agent tells the kernel what to guard.
 //!
-//! Everything a policy says is kept twice, in *banks* 0 and 1. The agent writes the bank that is not in use
-//! and then flips [`Control::bank`]: an op sees the old policy or the new one, never a mixture.
+//! Everything a policy says is kept twice, in *banks* 0 and 1. The agent writes the bank that is
+//! not in use and then flips [`Control::bank`]: an op sees the old policy or the new one, never a
+//! mixture.
 
 use crate::{Cost, Event, MAX_BUDGETS, MAX_ZONES, Op, Verdict, bpf_spin_lock, window::Limit};
 
@@ -12,7 +13,8 @@ pub const FLAG_TRACE: u32 = 1;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct Control {
-    /// The load of the programs that counts. Others step aside, so that two sets can be attached during an upgrade.
+    /// The load of the programs that counts. Others step aside, so that two sets can be attached
+    /// during an upgrade.
     pub instance: u64,
     /// Another load of the programs that counts as well, while it takes over; 0 for none.
     pub successor: u64,
@@ -42,7 +44,8 @@ impl Control {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct BudgetConf {
-    /// Stable across reloads as long as zone, per, who, ops and window stay the same: what is spent stays spent.
+    /// Stable across reloads as long as zone, per, who, ops and window stay the same: what is spent
+    /// stays spent.
     pub id: u64,
     /// The limits.
     pub limit: Limit,
@@ -57,8 +60,9 @@ pub struct BudgetConf {
 }
 
 impl BudgetConf {
-    /// Budgets are asked in the order of this: the narrowest actor first, then the shorter window. The first that
-    /// refuses decides, so the order in which they were written does not matter. (The id only makes it a total order.)
+    /// Budgets are asked in the order of this: the narrowest actor first, then the shorter window.
+    /// The first that refuses decides, so the order in which they were written does not matter.
+    /// (The id only makes it a total order.)
     pub const fn rank(&self) -> (u8, u64, u64) {
         (self.per, self.limit.window_ns, self.id)
     }
@@ -112,7 +116,8 @@ pub struct ZoneConf {
     pub name: [u8; 64],
     /// A [`crate::Mode`].
     pub mode: u32,
-    /// Levels below a protected path at which tenants live; 0: each is a tenant. [`RootConf::depth`] says it for a root.
+    /// Levels below a protected path at which tenants live; 0: each is a tenant.
+    /// [`RootConf::depth`] says it for a root.
     pub tenant_depth: u32,
     /// How many of `budgets` are in use.
     pub budget_count: u32,
@@ -138,8 +143,8 @@ pub struct RootKey {
     pub bank: u32,
 }
 
-/// Which zone a root belongs to, and where in it. A root is a protected path, or a directory that is reached below
-/// one through a mount or a link: no walk leads from there to the protected path.
+/// Which zone a root belongs to, and where in it. A root is a protected path, or a directory that
+/// is reached below one through a mount or a link: no walk leads from there to the protected path.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct RootConf {
@@ -147,15 +152,16 @@ pub struct RootConf {
     pub zone: u32,
     /// Inode generation: a reused inode number is not the root.
     pub generation: u32,
-    /// Where `depth` is 0: the tenant everything below the root belongs to. Else what the inode number of a tenant's
-    /// directory is combined with (XOR), so that equal numbers on two filesystems are two tenants.
+    /// Where `depth` is 0: the tenant everything below the root belongs to. Else what the inode
+    /// number of a tenant's directory is combined with (XOR), so that equal numbers on two
+    /// filesystems are two tenants.
     pub tenant: u64,
     /// Levels below this root at which tenants live.
     pub depth: u32,
     /// Levels from the protected path down to this root.
     pub level: u32,
-    /// 0, or when the kernel programs entered it (boot-time nanoseconds): for a filesystem that was mounted since the
-    /// agent last looked. The next survey confirms or removes it.
+    /// 0, or when the kernel programs entered it (boot-time nanoseconds): for a filesystem that was
+    /// mounted since the agent last looked. The next survey confirms or removes it.
     pub made_ns: u64,
 }
 
@@ -175,7 +181,8 @@ pub struct FsKey {
 pub struct FsConf {
     /// The zone that is charged for ops in an unknown place; [`FsConf::NO_ZONE`] lets them go.
     pub strict_zone: u32,
-    /// 1 if the kernel programs entered it, with a root that the next survey confirms or removes; else 0.
+    /// 1 if the kernel programs entered it, with a root that the next survey confirms or removes;
+    /// else 0.
     pub provisional: u32,
 }
 
@@ -211,7 +218,8 @@ pub struct Learned {
     pub generation: u32,
 }
 
-/// The agent's sign of life. Without a fresh one nobody is paused: there would be nobody to let them go on.
+/// The agent's sign of life. Without a fresh one nobody is paused: there would be nobody to let
+/// them go on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct Heartbeat {
@@ -226,7 +234,8 @@ pub struct Heartbeat {
 /// How old a [`Heartbeat`] may be.
 pub const HEARTBEAT_HOLDS_NS: u64 = 10_000_000_000;
 
-/// A thread that is paused. Thread numbers are used again; together with its start it is one of a kind.
+/// A thread that is paused. Thread numbers are used again; together with its start it is one of a
+/// kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(C)]
 pub struct TaskKey {
@@ -316,7 +325,8 @@ pub struct ZoneCounters {
     /// Charges that shared the overflow account, or whose tenant counted as another one, because a
     /// table was full.
     pub overflow: u64,
-    /// Ops for which the kernel had no memory: refused in a zone that enforces, uncharged in one that observes.
+    /// Ops for which the kernel had no memory: refused in a zone that enforces, uncharged in one
+    /// that observes.
     pub untracked: u64,
     /// Ops that destroyed something and are missing in the manifest.
     pub manifest_lost: u64,
@@ -324,7 +334,8 @@ pub struct ZoneCounters {
     pub manifest_lost_ns: u64,
 }
 
-/// Rows of the counter map for one zone and op: one for each verdict, and one for what was given back.
+/// Rows of the counter map for one zone and op: one for each verdict, and one for what was given
+/// back.
 pub const COUNTER_ROWS: usize = 8;
 /// The row that counts ops (and their cost) that were allowed, charged and then failed.
 pub const ROW_GIVEN_BACK: u32 = 7;
@@ -348,8 +359,8 @@ pub const COUNTERS: usize = MAX_ZONES * Op::ALL.len() * COUNTER_ROWS;
 
 const _: () = assert!(Verdict::ALL.len() <= ROW_OBSERVED_GIVEN_BACK as usize);
 
-/// Where the running kernel keeps what the programs read, in bytes from the start of each structure, taken
-/// from its BTF. Set before load, so that the verifier sees constants.
+/// Where the running kernel keeps what the programs read, in bytes from the start of each
+/// structure, taken from its BTF. Set before load, so that the verifier sees constants.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct Offsets {

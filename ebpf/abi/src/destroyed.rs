@@ -38,7 +38,8 @@ pub struct Destroyed {
     pub kind: u32,
     /// [`GoneDir::id`] of where it was.
     pub dir: u32,
-    /// Boot-time nanoseconds at which the decision was taken. Together with `tid` and `op` it is one of a kind.
+    /// Boot-time nanoseconds at which the decision was taken. Together with `tid` and `op` it is
+    /// one of a kind.
     pub time_ns: u64,
     /// Files it destroyed; 0 where something only went from one tenant to another.
     pub files: u64,

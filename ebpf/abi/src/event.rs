@@ -15,14 +15,16 @@ pub const FLAG_KTHREAD: u8 = 4;
 pub const FLAG_PATH_CUT: u8 = 8;
 /// The zone pauses, but the agent that would let the process go on has not been heard of: denied.
 pub const FLAG_AGENT_GONE: u8 = 16;
-/// The zone pauses, but the process could not be stopped, or there was no room to remember it: denied.
+/// The zone pauses, but the process could not be stopped, or there was no room to remember it:
+/// denied.
 pub const FLAG_NOT_STOPPED: u8 = 32;
 /// A throttled actor's op that went on: what it spends is told op by op while it is throttled.
 pub const FLAG_PACED: u8 = 64;
 /// The zone throttles, but the op costs more than its budget ever allows: denied.
 pub const FLAG_TOO_LARGE: u8 = 128;
 
-/// One op and what was decided. Sent for every verdict but `allow`, and for all of them while tracing.
+/// One op and what was decided. Sent for every verdict but `allow`, and for all of them while
+/// tracing.
 #[derive(Clone, Copy)]
 #[repr(C)]
 pub struct Event {

@@ -1,4 +1,5 @@
-//! Which files and directories a unit made itself a moment ago: those it can remove whatever it has spent.
+//! Which files and directories a unit made itself a moment ago: those it can remove whatever it has
+//! spent.
 
 /// How long a file counts as fresh, in nanoseconds: ten minutes.
 pub const FRESH_NS: u64 = 600 * 1_000_000_000;
@@ -45,8 +46,8 @@ const _: () = assert!(size_of::<InodeKey>() == 16);
 const _: () = assert!(size_of::<Made>() == 40);
 
 impl Made {
-    /// Whether `unit` can remove it at `now` although a budget refuses. `tripped` is when that budget's account tripped
-    /// last, if what was spent then still counts; else `now`.
+    /// Whether `unit` can remove it at `now` although a budget refuses. `tripped` is when that
+    /// budget's account tripped last, if what was spent then still counts; else `now`.
     #[inline(always)]
     pub const fn is_fresh(&self, unit: u64, tripped: u64, now: u64) -> bool {
         self.unit == unit && (now.saturating_sub(self.time_ns) < FRESH_NS || self.time_ns > tripped)

@@ -48,8 +48,8 @@ pub use window::{
     Account, BUCKETS, Bucket, Cost, Limit, Over, Receipt, Terms, Trip, Window, bpf_spin_lock,
 };
 
-/// Version of everything in this crate. Pins live in a directory named for it, so that an agent never
-/// reads a map laid out by another version.
+/// Version of everything in this crate. Pins live in a directory named for it, so that an agent
+/// never reads a map laid out by another version.
 pub const ABI_VERSION: u32 = 11;
 /// How many zones one host can have, slot 0 (the canary) included.
 pub const MAX_ZONES: usize = 64;
@@ -57,29 +57,33 @@ pub const MAX_ZONES: usize = 64;
 pub const MAX_BUDGETS: usize = 8;
 /// The zone slot of the agent's own canary directory, where every op is denied.
 pub const CANARY_ZONE: u32 = 0;
-/// The zone slot of another directory of the agent's own, without budgets, where the self-test destroys what it has made.
+/// The zone slot of another directory of the agent's own, without budgets, where the self-test
+/// destroys what it has made.
 pub const SELF_TEST_ZONE: u32 = MAX_ZONES as u32 - 1;
 /// How many zones a policy can have.
 pub const MAX_POLICY_ZONES: usize = MAX_ZONES - 2;
 /// How many levels below a root a tenant directory can be.
 pub const MAX_TENANT_DEPTH: u32 = 4;
-/// How many roots there can be, those included whose path was renamed or mounted over (the map holds two banks of this).
+/// How many roots there can be, those included whose path was renamed or mounted over (the map
+/// holds two banks of this).
 pub const MAX_ROOTS: u32 = 65_536;
-/// Most directories that paths lead to: the rest is for those that have left their path, and for new mounts.
+/// Most directories that paths lead to: the rest is for those that have left their path, and for
+/// new mounts.
 pub const MAX_PATHS: u32 = MAX_ROOTS / 2;
 /// How many filesystems they can be on (the map holds two banks of this).
 pub const MAX_FILESYSTEMS: u32 = 4096;
 /// How many accounts (budget × actor) the kernel keeps.
 pub const MAX_ACCOUNTS: u32 = 16_384;
-/// How many tenants (of an account) the kernel knows. One for which there is no room counts at once,
-/// and as another one each time.
+/// How many tenants (of an account) the kernel knows. One for which there is no room counts at
+/// once, and as another one each time.
 pub const MAX_TENANT_SPENDS: u32 = 262_144;
 /// The largest number of distinct tenants that a budget can allow: no actor fills the table.
 pub const MAX_TENANTS: u32 = MAX_TENANT_SPENDS / 16;
 /// The actor that stands for everybody once the table of accounts is full.
 pub const OVERFLOW_ACTOR: u64 = u64::MAX;
-/// The bit of an actor that stands for its ops in places that cannot be determined. They may be in no zone at all, so they
-/// have accounts of their own, with the same limits: they never trip those of ops that are in a zone for certain.
+/// The bit of an actor that stands for its ops in places that cannot be determined. They may be in
+/// no zone at all, so they have accounts of their own, with the same limits: they never trip those
+/// of ops that are in a zone for certain.
 pub const UNKNOWN_PLACE: u64 = 1 << 63;
 /// Levels of directories that are followed before an op counts as being in an unknown place.
 pub const MAX_DEPTH: u32 = 16_384;

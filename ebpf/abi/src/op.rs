@@ -1,7 +1,9 @@
 //! Operations, verdicts and the words a policy uses, each with its number in the kernel.
 
 macro_rules! numbered {
-    ($(#[$meta:meta])* $name:ident: $repr:ty { $($(#[$vmeta:meta])* $variant:ident = $n:literal $word:literal),+ $(,)? }) => {
+    ($(#[$meta:meta])* $name:ident: $repr:ty {
+        $($(#[$vmeta:meta])* $variant:ident = $n:literal $word:literal),+ $(,)?
+    }) => {
         $(#[$meta])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         #[repr($repr)]
@@ -93,7 +95,8 @@ numbered! {
         BreakGlass = 9 "break_glass",
         /// The kernel has no account to charge: nobody can tell what is spent.
         NoAccount = 10 "no_account",
-        /// The same unit made it a moment ago, or since its trip: it can go, and no budget is charged.
+        /// The same unit made it a moment ago, or since its trip: it can go, and no budget is
+        /// charged.
         Fresh = 11 "fresh",
     }
 }

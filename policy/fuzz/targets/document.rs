@@ -1,4 +1,5 @@
-//! Allowance documents: nothing in one may make holdfast panic, and what can be read has exactly one canonical text.
+//! Allowance documents: nothing in one may make holdfast panic, and what can be read has exactly
+//! one canonical text.
 #![no_main]
 
 use holdfast_policy::allowance::Allowance;

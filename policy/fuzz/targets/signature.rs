@@ -7,7 +7,8 @@ use libfuzzer_sys::fuzz_target;
 
 const TEXT: &[u8] = include_bytes!("../../tests/signatures/vectors/text");
 
-// Once as the file itself, and once as what is inside the armour: few mutations of Base64 lead to anything new in there.
+// Once as the file itself, and once as what is inside the armour: few mutations of Base64 lead to
+// anything new in there.
 fuzz_target!(|data: &[u8]| {
     if let Ok(text) = std::str::from_utf8(data) {
         check(text);

@@ -1,4 +1,5 @@
-//! `allowed_signers` files and lists of revoked keys: nothing in one may make holdfast panic, and every mistake has a place.
+//! `allowed_signers` files and lists of revoked keys: nothing in one may make holdfast panic, and
+//! every mistake has a place.
 #![no_main]
 
 use std::sync::LazyLock;

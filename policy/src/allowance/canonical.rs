@@ -1,5 +1,6 @@
-//! The one text that says what an allowance says: the order of the fields, the blanks and the way values are written are fixed.
-//! A change here makes every signature there is worthless, so it needs another version of the document.
+//! The one text that says what an allowance says: the order of the fields, the blanks and the way
+//! values are written are fixed. A change here makes every signature there is worthless, so it
+//! needs another version of the document.
 
 use super::{ALLOWANCE_VERSION, Allowance, Bind, BoundCommand, Grant, Hosts, utc};
 use crate::render::string;

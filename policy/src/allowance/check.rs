@@ -1,4 +1,5 @@
-//! The judgement: one stage after another, and everything that is wrong at the first stage at which something is.
+//! The judgement: one stage after another, and everything that is wrong at the first stage at which
+//! something is.
 
 mod canonical;
 mod faults;
@@ -18,7 +19,8 @@ pub(super) fn check(evidence: &Evidence<'_>) -> Result<Checked, Refused> {
         Refused::new(RefusedReason::Malformed, problems.to_string().trim_end(), help)
     })?;
     let judged = signatures::judge(evidence, &allowance);
-    // Whatever else is wrong with it: somebody signed it, and it has come to a host it was not meant for.
+    // Whatever else is wrong with it: somebody signed it, and it has come to a host it was not
+    // meant for.
     host::other(evidence, &allowance, &judged).refuse()?;
     canonical::check(evidence, &allowance).refuse()?;
     people::anybody(evidence.policy).refuse()?;

@@ -1,5 +1,5 @@
-//! From a text to an [`Allowance`]: every field, and everything that is wrong with one. It asks neither what time it is nor
-//! what this host is called.
+//! From a text to an [`Allowance`]: every field, and everything that is wrong with one. It asks
+//! neither what time it is nor what this host is called.
 
 mod bind;
 mod grant;
@@ -49,8 +49,8 @@ pub(super) fn parse(path: &str, text: &str) -> Result<Allowance, Problems> {
     finish(allowance, path, &source, mistakes)
 }
 
-const SMALLER: &str = "nobody reads that much before signing: name a directory above the subtrees, or make several \
-                       allowances";
+const SMALLER: &str = "nobody reads that much before signing: name a directory above the subtrees, \
+                       or make several allowances";
 
 fn finish(
     allowance: Option<Allowance>,
@@ -62,7 +62,8 @@ fn finish(
         (Some(problems), _) => Err(problems),
         (None, Some(allowance)) => Ok(allowance),
         (None, None) => {
-            // Whatever could not be read has said so. If that is ever wrong, it is refused and no panic.
+            // Whatever could not be read has said so. If that is ever wrong, it is refused and no
+            // panic.
             let mut mistakes = Mistakes::default();
             mistakes.wrong(&(0..0), Fault::new("this is no allowance", "see `holdfast allow new`"));
             Err(mistakes.into_problems(path, source).expect("a mistake was just added"))

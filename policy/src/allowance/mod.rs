@@ -1,7 +1,9 @@
-//! The signed maintenance allowance: what the document says, and whether it counts on this host at this time.
+//! The signed maintenance allowance: what the document says, and whether it counts on this host at
+//! this time.
 //!
-//! [`check()`] is the whole judgement that needs no look at the host's files: text → document → signatures → people → host →
-//! time → zones. Where the patterns lead, whether the id was used before and who runs it is the agent's to look at.
+//! [`check()`] is the whole judgement that needs no look at the host's files: text → document →
+//! signatures → people → host → time → zones. Where the patterns lead, whether the id was used
+//! before and who runs it is the agent's to look at.
 
 mod canonical;
 mod check;
@@ -34,8 +36,8 @@ pub const MAX_SIGNATURE: usize = 16 * 1024;
 /// A document that could be read: whole and well formed. Whether it counts is another matter.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Allowance {
-    /// What it is called; it can be activated once on each host. 1 to 64 of a-z, A-Z, 0-9, `.`, `_`, `-`, a letter or digit
-    /// first.
+    /// What it is called; it can be activated once on each host. 1 to 64 of a-z, A-Z, 0-9, `.`,
+    /// `_`, `-`, a letter or digit first.
     pub id: String,
     /// Why.
     pub reason: String,
@@ -60,7 +62,8 @@ pub struct Allowance {
 pub enum Hosts {
     /// `["*"]`: only where the policy has `any_host = true`.
     Any,
-    /// Host names (as `uname -n` says) and machine ids (32 hexadecimal digits), in small letters; at least one.
+    /// Host names (as `uname -n` says) and machine ids (32 hexadecimal digits), in small letters;
+    /// at least one.
     These(BTreeSet<String>),
 }
 
@@ -69,7 +72,8 @@ pub enum Hosts {
 pub struct Grant {
     /// The zone.
     pub zone: ZoneName,
-    /// Directories (with all that is below) and files, by absolute path; globs as in a policy. At least one, sorted, each once.
+    /// Directories (with all that is below) and files, by absolute path; globs as in a policy. At
+    /// least one, sorted, each once.
     pub subtrees: Vec<PathPattern>,
     /// These ops; at least one.
     pub ops: OpSet,
@@ -86,7 +90,8 @@ pub struct Grant {
 pub struct Bind {
     /// Login user where one is set, else real user: a name or number.
     pub user: Option<String>,
-    /// systemd unit (`maintenance.service`) or cgroup path from the root (`/system.slice/x.service`).
+    /// systemd unit (`maintenance.service`) or cgroup path from the root
+    /// (`/system.slice/x.service`).
     pub unit: Option<String>,
     /// The command, which `holdfast run` has to start.
     pub command: Option<BoundCommand>,
@@ -165,7 +170,8 @@ pub struct Checked {
 }
 
 impl Allowance {
-    /// Reads a document. `path` is only used to say where a problem is; all problems come at once. It need not be canonical.
+    /// Reads a document. `path` is only used to say where a problem is; all problems come at once.
+    /// It need not be canonical.
     pub fn parse(path: &str, text: &str) -> Result<Self, Problems> {
         document::parse(path, text)
     }
@@ -183,10 +189,11 @@ impl Allowance {
 
 /// Judges an allowance.
 ///
-/// A refusal names the first reason in the order text, signatures, host, time, zones, people; its message says everything that
-/// is wrong at that point. Every signature that is presented has to be right: one that is wrong refuses the whole. An allowance
-/// that at least one person of the policy has really signed, and that is for other hosts, is refused with
-/// [`RefusedReason::OtherHost`] whatever else is wrong with it.
+/// A refusal names the first reason in the order text, signatures, host, time, zones, people; its
+/// message says everything that is wrong at that point. Every signature that is presented has to be
+/// right: one that is wrong refuses the whole. An allowance that at least one person of the policy
+/// has really signed, and that is for other hosts, is refused with [`RefusedReason::OtherHost`]
+/// whatever else is wrong with it.
 pub fn check(evidence: &Evidence<'_>) -> Result<Checked, Refused> {
     check::check(evidence)
 }

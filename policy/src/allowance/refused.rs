@@ -8,7 +8,8 @@ use std::fmt;
 pub struct Refused {
     /// The reason, for metrics and the audit log.
     pub reason: RefusedReason,
-    /// What is wrong and what to do; may have several lines, the last of them starting with `help:`.
+    /// What is wrong and what to do; may have several lines, the last of them starting with
+    /// `help:`.
     pub message: String,
 }
 
@@ -86,7 +87,8 @@ reasons! {
     NotHardware = "not_hardware",
     /// One person signed twice, and a second one is needed.
     SamePerson = "same_person",
-    /// One key signed twice, and a second one is needed. (A key of two people is [`RefusedReason::SignerAmbiguous`].)
+    /// One key signed twice, and a second one is needed. (A key of two people is
+    /// [`RefusedReason::SignerAmbiguous`].)
     SameKey = "same_key",
     /// Who asks for it cannot sign it.
     RequesterSigned = "requester_signed",

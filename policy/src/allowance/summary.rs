@@ -1,4 +1,5 @@
-//! An allowance in plain words: what a signer reads before signing. It leaves nothing out that widens anything.
+//! An allowance in plain words: what a signer reads before signing. It leaves nothing out that
+//! widens anything.
 
 use holdfast_abi::Op;
 

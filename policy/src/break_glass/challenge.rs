@@ -7,7 +7,8 @@ use crate::allowance::{HostNames, utc};
 use crate::render::string;
 use crate::units::{format_bytes, format_time};
 
-/// The challenge for these terms on this host. `nonce` makes it one of a kind; `issued` is in seconds since 1970 UTC.
+/// The challenge for these terms on this host. `nonce` makes it one of a kind; `issued` is in
+/// seconds since 1970 UTC.
 pub fn challenge(host: &HostNames, terms: &Terms, nonce: &str, issued: i64) -> String {
     let who = match terms.scope {
         Scope::HostWide => "everybody in the zone",

@@ -1,5 +1,6 @@
-//! The emergency override, as far as it can be judged without the host: what a policy allows, what a command asks for, the
-//! challenge that is signed instead of giving a code, and whether a signature on it counts.
+//! The emergency override, as far as it can be judged without the host: what a policy allows, what
+//! a command asks for, the challenge that is signed instead of giving a code, and whether a
+//! signature on it counts.
 //!
 //! It never knows a code, which are the agent's.
 

@@ -1,5 +1,5 @@
-//! Whether one signature on a challenge opens a break-glass: by a person whom the policy names for it, with a key in hardware that
-//! was touched and asked for its PIN or fingerprint.
+//! Whether one signature on a challenge opens a break-glass: by a person whom the policy names for
+//! it, with a key in hardware that was touched and asked for its PIN or fingerprint.
 
 use super::{BREAK_GLASS_NAMESPACE, BreakGlass, GlassReason, GlassRefused};
 use crate::allowance::{MAX_SIGNATURE, Signer, utc};
@@ -72,9 +72,11 @@ pub fn judge(evidence: &GlassEvidence<'_>) -> Result<Signer, GlassRefused> {
     };
     if !hardware.is_some_and(|hardware| hardware.touched && hardware.verified) {
         let message = format!(
-            "{whose} of {person} is not in hardware, or was not touched, or asked for no PIN or fingerprint"
+            "{whose} of {person} is not in hardware, or was not touched, or asked for no PIN or \
+             fingerprint"
         );
-        let help = "sign with a key made with `ssh-keygen -t ed25519-sk -O verify-required`, or use a code";
+        let help = "sign with a key made with `ssh-keygen -t ed25519-sk -O verify-required`, or \
+                    use a code";
         return Err(GlassRefused::new(GlassReason::NotVerified, message, help));
     }
     Ok(Signer { person, key: key.fingerprint(), algorithm: key.algorithm().to_owned(), hardware })

@@ -70,8 +70,8 @@ impl Terms {
     pub fn new(policy: &Policy, wanted: &Wanted) -> Result<Self, GlassRefused> {
         let Some(rule) = &policy.break_glass else {
             let message = "this host's policy allows no break-glass: it has no `[break_glass]`";
-            let help = "add the table and reload (`holdfast policy reload`); until then `holdfast hold release` decides about \
-                        what is held";
+            let help = "add the table and reload (`holdfast policy reload`); until then `holdfast \
+                        hold release` decides about what is held";
             return Err(GlassRefused::new(GlassReason::NotEnabled, message, help));
         };
         let Some(zone) = policy.zone(&wanted.zone) else {

@@ -1,5 +1,6 @@
-//! Spending a signed allowance or a break-glass, before any budget is asked and before a held thread's wait. What is not covered, in any respect,
-//! is left to the budgets: nothing here ever denies.
+//! Spending a signed allowance or a break-glass, before any budget is asked and before a held
+//! thread's wait. What is not covered, in any respect, is left to the budgets: nothing here ever
+//! denies.
 
 use std::collections::HashMap;
 
@@ -7,7 +8,8 @@ use holdfast_abi::{GrantAccount, GrantTenant, Reason};
 
 use super::{Charge, Model, Request};
 
-/// An allowance that is open: in the kernel's maps an [`holdfast_abi::AllowanceConf`] with what hangs on its serial.
+/// An allowance that is open: in the kernel's maps an [`holdfast_abi::AllowanceConf`] with what
+/// hangs on its serial.
 #[derive(Clone, Debug)]
 pub struct OpenAllowance {
     /// A number that no other allowance of this boot has; not 0.
@@ -20,10 +22,11 @@ pub struct OpenAllowance {
     pub user: Option<u32>,
     /// Only processes that carry its mark may.
     pub tree: bool,
-    /// Everybody may, in the zone with this id ([`holdfast_abi::name_id`]): how a break-glass for the whole host is bound.
+    /// Everybody may, in the zone with this id ([`holdfast_abi::name_id`]): how a break-glass for
+    /// the whole host is bound.
     pub zone: Option<u64>,
-    /// Whether it is a break-glass: its one grant is good everywhere in its zone. (Not for an op whose place the kernel could not
-    /// determine, which requests here do not have.)
+    /// Whether it is a break-glass: its one grant is good everywhere in its zone. (Not for an op
+    /// whose place the kernel could not determine, which requests here do not have.)
     pub break_glass: bool,
     /// What may be destroyed, and what was; asked in this order.
     pub grants: Vec<GrantAccount>,
@@ -68,8 +71,8 @@ impl OpenAllowance {
         if self.break_glass { Reason::BreakGlass } else { Reason::Allowance }
     }
 
-    /// Whether an op looks here that comes from somebody without a mark: by unit, or if it names none by user,
-    /// or by the op's zone.
+    /// Whether an op looks here that comes from somebody without a mark: by unit, or if it names
+    /// none by user, or by the op's zone.
     fn is_bound_to(&self, by: By, zone: u64, request: &Request<'_>) -> bool {
         let bound = match by {
             By::Mark => return request.mark == Some(self.serial),
@@ -131,8 +134,9 @@ impl Model {
         Some(self.allowances.remove(at))
     }
 
-    /// Spends an allowance for the op, if one covers it: that of the caller's process tree, else one bound to its unit,
-    /// else one bound to its user, else one for everybody in the op's zone. With the reason for which the op then goes on.
+    /// Spends an allowance for the op, if one covers it: that of the caller's process tree, else
+    /// one bound to its unit, else one bound to its user, else one for everybody in the op's zone.
+    /// With the reason for which the op then goes on.
     pub(super) fn spend_allowance(&mut self, request: &Request<'_>) -> Option<(Reason, Charge)> {
         let zone = holdfast_abi::name_id(self.policy.zones[request.zone].name.as_str());
         for by in [By::Mark, By::Unit, By::User, By::Zone] {

@@ -1,4 +1,5 @@
-//! Asking the budgets of a zone: every one that applies is charged, or none. What a refusal leads to is not decided here.
+//! Asking the budgets of a zone: every one that applies is charged, or none. What a refusal leads
+//! to is not decided here.
 
 use holdfast_abi::{
     AccountKey, BudgetConf, Cost, Mode, OnTrip, Over, Reason, Receipt, TenantKey, TenantSpend,
@@ -11,10 +12,10 @@ use crate::model::Zone;
 impl Model {
     /// Charges every budget that applies, or says which one refuses.
     ///
-    /// They are asked in the order of their rank, not of the file: the first that refuses is that of the narrowest actor
-    /// that is over, and it alone trips. An op that costs more than a whole limit is refused by that budget, no other is
-    /// asked, and nobody trips: it would be refused however little was spent. Nor does anybody unless this asks so
-    /// (`trips`).
+    /// They are asked in the order of their rank, not of the file: the first that refuses is that
+    /// of the narrowest actor that is over, and it alone trips. An op that costs more than a whole
+    /// limit is refused by that budget, no other is asked, and nobody trips: it would be refused
+    /// however little was spent. Nor does anybody unless this asks so (`trips`).
     pub(super) fn charge_budgets(
         &mut self,
         request: &Request<'_>,
@@ -78,8 +79,8 @@ fn tenant_key(account: AccountKey, tenant: u64) -> TenantKey {
 /// A caller whom the budget leaves out is charged the tenant alone, and only a trip of tenants
 /// refuses its ops.
 ///
-/// A latched account refuses every op, also those it does not count; but where the zone throttles, a latched account is
-/// one that is paced: it goes on taking what its rate allows.
+/// A latched account refuses every op, also those it does not count; but where the zone throttles,
+/// a latched account is one that is paced: it goes on taking what its rate allows.
 fn ask(
     (account, row): (&mut Window, Option<&mut TenantSpend>),
     zone: &Zone,

@@ -1,4 +1,5 @@
-//! What people decide about those who were stopped, and what is spent of it. No budget is charged here.
+//! What people decide about those who were stopped, and what is spent of it. No budget is charged
+//! here.
 
 use holdfast_abi::{AccountKey, HoldKey, Mode, OnTrip, Release, UNKNOWN_PLACE};
 
@@ -16,8 +17,9 @@ pub struct Released {
 }
 
 impl Model {
-    /// Somebody releases `files` more files to a hold, to be spent until `until`. What is left of an earlier release stays
-    /// good if it still is, and is then good for as long as the longer of the two.
+    /// Somebody releases `files` more files to a hold, to be spent until `until`. What is left of
+    /// an earlier release stays good if it still is, and is then good for as long as the longer of
+    /// the two.
     pub fn release(&mut self, key: &HoldKey, files: u64, until: u64, now: u64) {
         let Released { release, used } = self.releases.entry(*key).or_default();
         let (base, still) = if now < release.until_ns {
@@ -33,12 +35,14 @@ impl Model {
         };
     }
 
-    /// Nobody has decided in time, or somebody ends it: until `until` a hold's ops over budget are denied.
+    /// Nobody has decided in time, or somebody ends it: until `until` a hold's ops over budget are
+    /// denied.
     pub fn deny(&mut self, key: &HoldKey, until: u64) {
         self.releases.entry(*key).or_default().release.denied_until_ns = until;
     }
 
-    /// Somebody starts every budget anew that latches a hold's actor, and lets its threads try again.
+    /// Somebody starts every budget anew that latches a hold's actor, and lets its threads try
+    /// again.
     ///
     /// # Panics
     /// If the policy has no such zone.
@@ -60,8 +64,9 @@ impl Model {
         *release = Release { released_ns: now, denied_until_ns: 0, ..*release };
     }
 
-    /// Whether the calling thread is held and nobody has decided since. It then stays held without any budget being asked,
-    /// also when the window has drained meanwhile: a person was promised the choice.
+    /// Whether the calling thread is held and nobody has decided since. It then stays held without
+    /// any budget being asked, also when the window has drained meanwhile: a person was promised
+    /// the choice.
     pub(super) fn waits_for_a_decision(&self, request: &Request<'_>) -> bool {
         let zone = &self.policy.zones[request.zone];
         let holds = zone.mode == Mode::Enforce && zone.on_trip == OnTrip::Hold;
@@ -74,8 +79,8 @@ impl Model {
         request.now < self.decided(request).release.denied_until_ns
     }
 
-    /// Takes what the op costs from what was released, if that is good and covers it. An op that costs no file, such as a
-    /// truncation, counts as one.
+    /// Takes what the op costs from what was released, if that is good and covers it. An op that
+    /// costs no file, such as a truncation, counts as one.
     pub(super) fn spend_released(&mut self, request: &Request<'_>) -> Option<Charge> {
         let key = request.hold_key();
         let Released { release, used } = self.releases.get_mut(&key)?;

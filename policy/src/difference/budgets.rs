@@ -1,4 +1,5 @@
-//! Budgets. One is the same as another if its account in the kernel is: then what was spent stays spent.
+//! Budgets. One is the same as another if its account in the kernel is: then what was spent stays
+//! spent.
 
 use super::{Change, Direction};
 use crate::budget::Budget;

@@ -1,5 +1,5 @@
-//! What another policy would change, in words. It decides nothing, and where it cannot be told whether a change stops more or less, it
-//! says neither.
+//! What another policy would change, in words. It decides nothing, and where it cannot be told
+//! whether a change stops more or less, it says neither.
 
 mod budgets;
 mod rest;
@@ -34,7 +34,8 @@ pub struct Change {
 }
 
 impl Policy {
-    /// What changes when this policy follows `before`. None if and only if both are the same, but for the order of what has none.
+    /// What changes when this policy follows `before`. None if and only if both are the same, but
+    /// for the order of what has none.
     pub fn changes(&self, before: &Self) -> Vec<Change> {
         let mut changes = zones::changes(before, self);
         changes.extend(rest::changes(before, self));

@@ -79,8 +79,8 @@ impl Amount {
     }
 }
 
-/// The budgets that are proposed for a zone of that role, each with the most that is proposed. What is not limited there is not limited in
-/// the proposal either.
+/// The budgets that are proposed for a zone of that role, each with the most that is proposed. What
+/// is not limited there is not limited in the proposal either.
 pub fn ceilings(role: Role) -> Vec<Budget> {
     match role {
         Role::Primary => vec![
@@ -107,7 +107,8 @@ pub(super) fn ceiling(budget: &Budget, side: Side, rules: &Rules) -> Option<u64>
         .map(|limit| limit.saturating_mul(u64::from(rules.ceiling_times.max(1))).min(most))
 }
 
-/// The least that is proposed: what is below is small, whatever else was seen. It does not depend on what a person says.
+/// The least that is proposed: what is below is small, whatever else was seen. It does not depend
+/// on what a person says.
 pub(super) fn smallest(budget: &Budget, side: Side) -> u64 {
     let least = match side {
         Side::Files | Side::Bytes => 1,

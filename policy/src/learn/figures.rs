@@ -9,10 +9,11 @@ const BUCKETS: usize = EXACT as usize + (64 - 6) * PER_DOUBLING;
 /// What was seen of one side of one budget.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Figures {
-    /// Windows: one for each actor and stretch of the window's length in which it destroyed anything. Each counts with the most that
-    /// any window ending in that stretch had.
+    /// Windows: one for each actor and stretch of the window's length in which it destroyed
+    /// anything. Each counts with the most that any window ending in that stretch had.
     pub windows: u64,
-    /// Half of them had no more than this. Percentiles are at most a 32nd too large, never too small.
+    /// Half of them had no more than this. Percentiles are at most a 32nd too large, never too
+    /// small.
     pub p50: u64,
     /// 95 of 100 had no more.
     pub p95: u64,
@@ -107,7 +108,8 @@ mod tests {
         /// A percentile is never too small, and at most a 32nd too large.
         #[test]
         fn percentile_is_at_least_exact(
-            mut values in proptest::collection::vec(any::<u64>().prop_flat_map(|max| 0..=max), 1..200)
+            mut values in
+                proptest::collection::vec(any::<u64>().prop_flat_map(|max| 0..=max), 1..200)
         ) {
             let mut histogram = Histogram::new();
             values.iter().for_each(|value| histogram.add(*value));

@@ -1,17 +1,23 @@
-//! From recorded ops to budgets that fit. It proposes, and never decides: a person reads the figures and what was left out.
+//! From recorded ops to budgets that fit. It proposes, and never decides: a person reads the
+//! figures and what was left out.
 //!
-//! Ops are taken twice, oldest first. The first time [`Survey`] finds out what each actor destroyed in any window, and which windows are
-//! *outliers*; the second time it measures the same without them. What is measured is what [`crate::decide::Model`] charges, so that a
-//! limit that is not below it cannot refuse any of these ops.
+//! Ops are taken twice, oldest first. The first time [`Survey`] finds out what each actor destroyed
+//! in any window, and which windows are *outliers*; the second time it measures the same without
+//! them. What is measured is what [`crate::decide::Model`] charges, so that a limit that is not
+//! below it cannot refuse any of these ops.
 //!
-//! **The rule.** For each budget of the zone's role ([`ceilings()`], which are those of the shipped policy):
+//! **The rule.** For each budget of the zone's role ([`ceilings()`], which are those of the shipped
+//! policy):
 //!
 //! 1. What an actor destroyed in a window that goes over the *ceiling* is left out.
-//! 2. What stands *alone* is left out: at most three windows, each with more than three times what any other window has, and more than
-//!    three times the smallest limit. With fewer than five windows nobody can tell: then what is more than a quarter of the ceiling is
-//!    left out. (Not of what all together destroy: a short record has few windows of that.)
-//! 3. The limit is the most of what remains, scaled up where the record is shorter than the window, and the headroom; at least a twentieth of the ceiling, and never above it. Only the tenants
-//!    of all together are not limited where they are ordinarily more than the ceiling: it is about the most a budget can tell apart.
+//! 2. What stands *alone* is left out: at most three windows, each with more than three times what
+//!    any other window has, and more than three times the smallest limit. With fewer than five
+//!    windows nobody can tell: then what is more than a quarter of the ceiling is left out. (Not of
+//!    what all together destroy: a short record has few windows of that.)
+//! 3. The limit is the most of what remains, scaled up where the record is shorter than the window,
+//!    and the headroom; at least a twentieth of the ceiling, and never above it. Only the tenants
+//!    of all together are not limited where they are ordinarily more than the ceiling: it is about
+//!    the most a budget can tell apart.
 //!
 //! An op of unknown cost is over every budget: none learns it.
 

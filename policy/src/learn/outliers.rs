@@ -8,7 +8,8 @@ use super::ceilings::Side;
 use crate::budget::Budget;
 use crate::replay::RecordedOp;
 
-/// Outliers that are kept apart. What is beyond is counted, and learnt as far as the ceilings allow.
+/// Outliers that are kept apart. What is beyond is counted, and learnt as far as the ceilings
+/// allow.
 pub const MAX_OUTLIERS: usize = 4_096;
 
 /// Why something is left out.
@@ -92,7 +93,8 @@ impl Outliers {
         })
     }
 
-    /// Adds one whose window ends at `to`. One of the same actor that it touches becomes part of it.
+    /// Adds one whose window ends at `to`. One of the same actor that it touches becomes part of
+    /// it.
     pub(super) fn add(&mut self, outlier: Outlier) {
         let list = self.by_actor.entry((outlier.zone, outlier.budget, outlier.actor)).or_default();
         let touching =

@@ -1,6 +1,7 @@
 //! The largest windows of one side of one budget, and which of them stand alone.
 
-/// Windows that can stand alone: what one burst leaves in a sliding window touches up to three stretches of its length.
+/// Windows that can stand alone: what one burst leaves in a sliding window touches up to three
+/// stretches of its length.
 pub(super) const CAN_STAND_ALONE: usize = 3;
 /// With fewer windows nobody can tell what stands alone.
 pub(super) const FEWEST_WINDOWS: u64 = CAN_STAND_ALONE as u64 + 2;

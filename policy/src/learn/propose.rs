@@ -38,7 +38,8 @@ pub struct ProposedBudget {
     pub budget: Budget,
     /// What each of its limits comes from.
     pub sides: Vec<ProposedSide>,
-    /// How many seconds the record is long, if that is less than the budget's window: then the limits are scaled up from it.
+    /// How many seconds the record is long, if that is less than the budget's window: then the
+    /// limits are scaled up from it.
     pub scaled_from: Option<u64>,
 }
 
@@ -68,8 +69,8 @@ pub enum Bound {
     Smallest,
     /// The ceiling: there is less headroom than was asked for, or none.
     Ceiling,
-    /// All together touch more tenants than the ceiling, which is about the most a budget can tell apart: a limit would trip each
-    /// day, and the other sides limit them.
+    /// All together touch more tenants than the ceiling, which is about the most a budget can tell
+    /// apart: a limit would trip each day, and the other sides limit them.
     TooMany,
 }
 

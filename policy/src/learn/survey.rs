@@ -182,7 +182,8 @@ impl Survey {
         Self { outliers: self.outliers, first: Some(first), ..Self::new(policy, self.rules) }
     }
 
-    /// Ends the second time. `recorded` is how many seconds the record is long: what was seen in less than a window is scaled up to it.
+    /// Ends the second time. `recorded` is how many seconds the record is long: what was seen in
+    /// less than a window is scaled up to it.
     pub fn propose(mut self, recorded: u64) -> Proposal {
         self.finish_all();
         if !self.rules.keep_alone {

@@ -1,5 +1,5 @@
-//! A TOML document as tables whose fields are taken out one by one, each with its place. It finds what is not TOML, unknown
-//! fields and wrong types; it does not know what a document is about.
+//! A TOML document as tables whose fields are taken out one by one, each with its place. It finds
+//! what is not TOML, unknown fields and wrong types; it does not know what a document is about.
 
 use std::ops::Range;
 
@@ -145,7 +145,8 @@ impl<'t, 'i, 'm> Table<'t, 'i, 'm> {
                 }
             }
         }
-        // What is left still takes part in the checks, but an emptied list must not look like an empty one.
+        // What is left still takes part in the checks, but an emptied list must not look like an
+        // empty one.
         if bad && texts.is_empty() {
             return Field::Bad;
         }

@@ -5,8 +5,9 @@ use std::fmt::Write as _;
 use crate::model::{Policy, Zone};
 
 impl Policy {
-    /// The policy as a policy file in which each zone and each budget has lines of comment before it. `note` gets the index of the
-    /// zone, and that of the budget; its lines must have no control characters.
+    /// The policy as a policy file in which each zone and each budget has lines of comment before
+    /// it. `note` gets the index of the zone, and that of the budget; its lines must have no
+    /// control characters.
     pub fn annotated(&self, note: &dyn Fn(usize, Option<usize>) -> Vec<String>) -> String {
         let mut text = Policy { zones: Vec::new(), ..self.clone() }.to_string();
         let comment = |text: &mut String, lines: Vec<String>| {

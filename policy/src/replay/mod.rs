@@ -1,7 +1,9 @@
-//! What happened, decided again: recorded ops against a policy that may be another one than was in force.
+//! What happened, decided again: recorded ops against a policy that may be another one than was in
+//! force.
 //!
-//! There is no second copy of the decision here: [`Simulation`] asks [`crate::decide::Model`], to which the kernel's answers are
-//! compared, and only keeps what that remembers small. It reads nothing; whoever has the records feeds them in, oldest first.
+//! There is no second copy of the decision here: [`Simulation`] asks [`crate::decide::Model`], to
+//! which the kernel's answers are compared, and only keeps what that remembers small. It reads
+//! nothing; whoever has the records feeds them in, oldest first.
 
 mod simulation;
 
@@ -32,8 +34,9 @@ pub struct RecordedOp {
 }
 
 impl RecordedOp {
-    /// As it is asked about. A process that was paused in between is not in the records: each op is that of a thread of its own,
-    /// which could be paused. No allowance covers it: what was spent of one is not asked about at all.
+    /// As it is asked about. A process that was paused in between is not in the records: each op is
+    /// that of a thread of its own, which could be paused. No allowance covers it: what was spent
+    /// of one is not asked about at all.
     pub fn request(&self) -> Request<'static> {
         Request {
             zone: self.zone,

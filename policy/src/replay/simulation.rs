@@ -1,4 +1,5 @@
-//! A model that is fed for a long time: what can no longer matter is forgotten, so that it stays small.
+//! A model that is fed for a long time: what can no longer matter is forgotten, so that it stays
+//! small.
 
 use std::collections::{HashMap, HashSet};
 
@@ -8,8 +9,9 @@ use super::RecordedOp;
 use crate::decide::{Decision, Model};
 use crate::model::Policy;
 
-/// Accounts that are kept, each of 0.9 KiB. When there are more that still matter, everyone new shares one, as in the kernel's table
-/// of 16,384: then the answers are never looser, but may be stricter.
+/// Accounts that are kept, each of 0.9 KiB. When there are more that still matter, everyone new
+/// shares one, as in the kernel's table of 16,384: then the answers are never looser, but may be
+/// stricter.
 pub const MAX_ACCOUNTS: usize = 65_536;
 
 /// The unit and user of everyone who shares.

@@ -26,7 +26,8 @@ pub(super) fn resolve(raw: &RawZone, source: &Source<'_>, mistakes: &mut Mistake
                 &raw.span,
                 Fault::new(
                     "this zone has no budget, so nothing would be stopped in it",
-                    "add a `[[zone.budget]]` with per, window and at least one of files, bytes and tenants",
+                    "add a `[[zone.budget]]` with per, window and at least one of files, bytes and \
+                     tenants",
                 ),
             );
             return Vec::new();
@@ -34,8 +35,8 @@ pub(super) fn resolve(raw: &RawZone, source: &Source<'_>, mistakes: &mut Mistake
     };
     if let Some(first_too_many) = budgets.get(MAX_BUDGETS) {
         let message = format!("this zone has {} budgets, {MAX_BUDGETS} can be", budgets.len());
-        let help = "one budget can limit files, bytes and tenants together; keep a short and a long window of each \
-                    kind";
+        let help = "one budget can limit files, bytes and tenants together; keep a short and a \
+                    long window of each kind";
         mistakes.wrong(&first_too_many.span, Fault::new(message, help));
     }
     let mut resolved: Vec<(Budget, usize)> = Vec::new();
@@ -107,8 +108,8 @@ fn latch(raw: &Field<String>, window: Window, mistakes: &mut Mistakes) -> Option
     if latch > window {
         let message = format!("a latch of {latch} is longer than the window of {window}");
         let help = format!(
-            "after a window nothing that was spent counts any more: write at most `{window}`, or leave `latch` out \
-             for {}",
+            "after a window nothing that was spent counts any more: write at most `{window}`, or \
+             leave `latch` out for {}",
             Budget::default_latch(window)
         );
         mistakes.wrong(&given.span, Fault::new(message, help));

@@ -1,4 +1,5 @@
-//! No directory is in two zones, and no root is inside another: the paths of all zones, compared by name.
+//! No directory is in two zones, and no root is inside another: the paths of all zones, compared by
+//! name.
 
 use std::ops::Range;
 
@@ -28,7 +29,8 @@ impl<'s, 't> Paths<'s, 't> {
         Self { source, seen: Vec::new() }
     }
 
-    /// Adds the paths of one zone; each is compared with all before it, and the first overlap is reported.
+    /// Adds the paths of one zone; each is compared with all before it, and the first overlap is
+    /// reported.
     pub(super) fn add(
         &mut self,
         index: usize,
@@ -68,7 +70,8 @@ impl<'s, 't> Paths<'s, 't> {
         }
         let message =
             format!("`{pattern}` {relation} `{}` of {} (line {line})", other.pattern, other.zone);
-        let help = "zones cannot overlap: a directory belongs to one zone. Name trees that lie beside each other";
+        let help = "zones cannot overlap: a directory belongs to one zone. Name trees that lie \
+                    beside each other";
         Fault::new(message, help)
     }
 }

@@ -20,7 +20,8 @@ const MAX_PEOPLE: usize = 256;
 struct Known {
     line: usize,
     group: Group,
-    /// Whether all of its people could be read: without that nothing can be said about how many there are.
+    /// Whether all of its people could be read: without that nothing can be said about how many
+    /// there are.
     whole: bool,
 }
 
@@ -261,7 +262,8 @@ fn together(needs: &[(Need, &Known)], given: &At<Vec<RawNeed>>, mistakes: &mut M
     if filled.contains(&None) {
         let have = filled.iter().flatten().count();
         let message = format!(
-            "these needs can never be met: they take {total} different people, and the groups have {have} for them"
+            "these needs can never be met: they take {total} different people, and the groups have \
+             {have} for them"
         );
         let help = "each person counts for one need: add people, or need fewer";
         mistakes.wrong(&given.span, Fault::new(message, help));

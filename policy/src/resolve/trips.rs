@@ -1,4 +1,5 @@
-//! What a zone does with an op over budget, and that nothing is said about it which would do nothing.
+//! What a zone does with an op over budget, and that nothing is said about it which would do
+//! nothing.
 
 use std::time::Duration;
 
@@ -18,7 +19,8 @@ pub(super) struct Trips {
     pub(super) tell_terminal: bool,
 }
 
-/// The default depends on the role. Without one (which is a mistake of its own) nothing can be said about the rest.
+/// The default depends on the role. Without one (which is a mistake of its own) nothing can be said
+/// about the rest.
 pub(super) fn resolve(raw: &RawZone, role: Option<Role>, mistakes: &mut Mistakes) -> Option<Trips> {
     let on_trip = match &raw.on_trip {
         Field::Given(given) => word(given, "on_trip", OnTrip::ALL, OnTrip::word, mistakes),
@@ -68,7 +70,8 @@ fn does_nothing<T>(
     let needs = choice(&needs.iter().map(String::as_str).collect::<Vec<_>>());
     let help = match raw.on_trip {
         Field::Missing => format!(
-            "a zone of this role has `on_trip = \"{}\"` if it does not say: leave `{name}` out, or add {needs}",
+            "a zone of this role has `on_trip = \"{}\"` if it does not say: leave `{name}` out, or \
+             add {needs}",
             on_trip.word()
         ),
         Field::Given(_) | Field::Bad => format!("leave `{name}` out, or write {needs}"),

@@ -1,5 +1,5 @@
-//! One line of an `allowed_signers` file: principals, perhaps options, a key, perhaps a comment. All that is wrong with it, and
-//! where.
+//! One line of an `allowed_signers` file: principals, perhaps options, a key, perhaps a comment.
+//! All that is wrong with it, and where.
 
 use std::ops::Range;
 

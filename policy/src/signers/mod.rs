@@ -1,5 +1,5 @@
-//! Whose key is whose: OpenSSH's `allowed_signers` file, and a list of revoked keys. It never looks at a signature, and never
-//! decides whom the policy needs.
+//! Whose key is whose: OpenSSH's `allowed_signers` file, and a list of revoked keys. It never looks
+//! at a signature, and never decides whom the policy needs.
 
 mod line;
 mod options;
@@ -24,15 +24,18 @@ pub struct Signers {
 /// What an `allowed_signers` file says about a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Owner {
-    /// It is these people's; exactly one, unless the file is ambiguous, or none if the key is for none of those asked about.
+    /// It is these people's; exactly one, unless the file is ambiguous, or none if the key is for
+    /// none of those asked about.
     People(Vec<String>),
     /// No line has this key.
     Unknown,
     /// There are lines with this key, but none is for this namespace.
     NotForNamespace,
-    /// There are lines with this key and namespace, but none is valid yet; the first will be at this time.
+    /// There are lines with this key and namespace, but none is valid yet; the first will be at
+    /// this time.
     NotYetValid(i64),
-    /// There are lines with this key and namespace, but none is valid any more; the last was until this time.
+    /// There are lines with this key and namespace, but none is valid any more; the last was until
+    /// this time.
     Expired(i64),
 }
 
@@ -52,7 +55,8 @@ struct Entry {
 impl Signers {
     /// Reads the file. `path` is only used to say where a problem is; all problems come at once.
     ///
-    /// What OpenSSH would pass over (a line it cannot read) or guess (a time without a zone) is a problem here.
+    /// What OpenSSH would pass over (a line it cannot read) or guess (a time without a zone) is a
+    /// problem here.
     pub fn parse(path: &str, text: &str) -> Result<Self, Problems> {
         let mut mistakes = Mistakes::default();
         let entries = lines(text)
@@ -66,7 +70,8 @@ impl Signers {
 
     /// Which of `people` may sign with `key` for `namespace` at `at` (seconds since 1970, UTC).
     ///
-    /// All lines with the key count; principals can be patterns. People come in the order of `people`.
+    /// All lines with the key count; principals can be patterns. People come in the order of
+    /// `people`.
     pub fn owner(&self, key: &PublicKey, namespace: &str, at: i64, people: &[&str]) -> Owner {
         let mut lines: Vec<&Entry> = self.entries.iter().filter(|line| line.key == *key).collect();
         if lines.is_empty() {

@@ -1,5 +1,5 @@
-//! The options of a line: `namespaces="a,b",valid-after="20260101Z"`. What is wrong with one does not keep the others from
-//! being read.
+//! The options of a line: `namespaces="a,b",valid-after="20260101Z"`. What is wrong with one does
+//! not keep the others from being read.
 
 use std::ops::Range;
 
@@ -101,7 +101,8 @@ fn one<'a>(cursor: &mut Cursor<'a>) -> Result<Written<'a>, Wrong> {
     Ok(Written { name, value: Some(value), span: start..close, inside: open + 1..close - 1 })
 }
 
-/// What stands up to the closing quote (`\"` is a quote inside), and how many bytes that is in the text.
+/// What stands up to the closing quote (`\"` is a quote inside), and how many bytes that is in the
+/// text.
 fn dequote(text: &str) -> Option<(String, usize)> {
     let mut value = String::new();
     let mut chars = text.char_indices().peekable();

@@ -30,7 +30,8 @@ impl PatternList {
     }
 }
 
-/// Takes the shortest run for each `*`, and comes back only to the last one: any other choice that works has this one, too.
+/// Takes the shortest run for each `*`, and comes back only to the last one: any other choice that
+/// works has this one, too.
 fn glob(pattern: &[u8], name: &[u8]) -> bool {
     let (mut p, mut n) = (0, 0);
     let mut star: Option<(usize, usize)> = None;

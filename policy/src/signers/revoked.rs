@@ -1,4 +1,5 @@
-//! Keys that are not trusted any more. A list for people to edit; OpenSSH's binary key revocation lists are not read.
+//! Keys that are not trusted any more. A list for people to edit; OpenSSH's binary key revocation
+//! lists are not read.
 
 use std::collections::BTreeSet;
 
@@ -13,7 +14,8 @@ use crate::words::quoted;
 /// What a binary key revocation list begins with.
 const KRL: &[u8] = b"SSHKRL\n\0";
 
-/// Keys that are not trusted any more: in each line one public key, or its fingerprint as `ssh-keygen -l` shows it.
+/// Keys that are not trusted any more: in each line one public key, or its fingerprint as
+/// `ssh-keygen -l` shows it.
 #[derive(Clone, Debug, Default)]
 pub struct RevokedKeys {
     fingerprints: BTreeSet<String>,
@@ -66,7 +68,8 @@ fn read(line: &str, start: usize, mistakes: &mut Mistakes) -> Option<String> {
         cursor.skip_blanks();
         match PublicKey::from_words(kind, cursor.word()) {
             Ok(key) => return Some(key.fingerprint()),
-            // It could never sign anyway, and whoever revokes it should not be told to use a better key.
+            // It could never sign anyway, and whoever revokes it should not be told to use a better
+            // key.
             Err(KeyFault::Weak(_)) => return None,
             Err(fault @ KeyFault::Malformed(_)) => key_fault(fault),
             Err(KeyFault::Unsupported(what)) => Fault::new(

@@ -69,7 +69,8 @@ fn shared_key_is_ambiguous() {
 /// Blanks, comments and line ends of other systems are accepted.
 #[test]
 fn foreign_blanks_and_comments_are_accepted() {
-    let text = "# people\r\n\r\n \t# more\n\t alice@example.com \t namespaces=\"x,holdfast-*\"  KEY a comment # here\r\n   \n";
+    let text = "# people\r\n\r\n \t# more\n\t alice@example.com \t namespaces=\"x,holdfast-*\"  \
+                KEY a comment # here\r\n   \n";
     assert_eq!(owner(text, 0), people(&["alice@example.com"]));
     let quoted = signers("\"alice x@example.com,bob\" KEY");
     assert!(quoted.allows("alice x@example.com", &key(ED25519), SPACE, 0));
@@ -133,53 +134,86 @@ fn wrong_line_is_located() {
         ("\"a KEY", "1:1 this quote has no end (close it with `\"`)".to_owned()),
         (
             "a\"b\" KEY",
-            "1:1 a quote in the middle of the principals (quote all the principals, as in `\"alice@example.com,bob@example.com\"`, or none)".to_owned(),
+            "1:1 a quote in the middle of the principals (quote all the principals, as in \
+             `\"alice@example.com,bob@example.com\"`, or none)".to_owned(),
         ),
         (
             "\"a\"b KEY",
-            "1:1 a quote in the middle of the principals (quote all the principals, as in `\"alice@example.com,bob@example.com\"`, or none)".to_owned(),
+            "1:1 a quote in the middle of the principals (quote all the principals, as in \
+             `\"alice@example.com,bob@example.com\"`, or none)".to_owned(),
         ),
         (
             "a cert-authority KEY",
-            "1:3 `cert-authority`: certificates are not supported (list the key of each person on a line of its own)".to_owned(),
+            "1:3 `cert-authority`: certificates are not supported (list the key of each person on \
+             a line of its own)".to_owned(),
         ),
-        ("a no-touch-required KEY", format!("1:3 there is no option `no-touch-required` ({known})")),
+        (
+            "a no-touch-required KEY",
+            format!("1:3 there is no option `no-touch-required` ({known})"),
+        ),
         ("a whatever=\"x y\" KEY", format!("1:3 there is no option `whatever` ({known})")),
         (
             "a namespace=\"x\" KEY",
-            "1:3 there is no option `namespace` (did you mean `namespaces`? Possible here: `namespaces`, `valid-after` or `valid-before`)".to_owned(),
+            "1:3 there is no option `namespace` (did you mean `namespaces`? Possible here: \
+             `namespaces`, `valid-after` or `valid-before`)".to_owned(),
         ),
         ("a ,namespaces=\"x\" KEY", format!("1:3 an option without a name ({known})")),
-        ("a namespaces=\"x\", KEY", "1:17 there is no option behind this comma (remove the comma)".to_owned()),
-        ("a namespaces KEY", "1:3 `namespaces` needs a value (write `namespaces=\"…\"`)".to_owned()),
-        ("a namespaces=x KEY", "1:3 the value of `namespaces` needs double quotes (write `namespaces=\"x\"`)".to_owned()),
-        ("a namespaces=\"x\"y KEY", "1:17 something stands right behind the quote (separate options with a comma)".to_owned()),
+        (
+            "a namespaces=\"x\", KEY",
+            "1:17 there is no option behind this comma (remove the comma)".to_owned(),
+        ),
+        (
+            "a namespaces KEY",
+            "1:3 `namespaces` needs a value (write `namespaces=\"…\"`)".to_owned(),
+        ),
+        (
+            "a namespaces=x KEY",
+            "1:3 the value of `namespaces` needs double quotes (write \
+             `namespaces=\"x\"`)".to_owned(),
+        ),
+        (
+            "a namespaces=\"x\"y KEY",
+            "1:17 something stands right behind the quote (separate options with a \
+             comma)".to_owned(),
+        ),
         (
             "a namespaces=\"\" KEY",
-            "1:15 no namespace at all (name one, as in `namespaces=\"holdfast-allowance\"`, or leave the option out)".to_owned(),
+            "1:15 no namespace at all (name one, as in `namespaces=\"holdfast-allowance\"`, or \
+             leave the option out)".to_owned(),
         ),
-        ("a namespaces=\"x\",namespaces=\"y\" KEY", "1:18 `namespaces` is given twice (keep one of the two)".to_owned()),
+        (
+            "a namespaces=\"x\",namespaces=\"y\" KEY",
+            "1:18 `namespaces` is given twice (keep one of the two)".to_owned(),
+        ),
         (
             "a valid-before=\"20260101\" KEY",
-            "1:17 `20260101` is in the local time of whoever reads it (say which time zone: `20260101Z` is UTC)".to_owned(),
+            "1:17 `20260101` is in the local time of whoever reads it (say which time zone: \
+             `20260101Z` is UTC)".to_owned(),
         ),
         ("a valid-after=\"2026-01-01\" KEY", format!("1:16 `2026-01-01` is not a time ({utc})")),
-        ("a valid-after=\"20260230Z\" KEY", format!("1:16 the calendar has no `20260230Z` ({utc})")),
+        (
+            "a valid-after=\"20260230Z\" KEY",
+            format!("1:16 the calendar has no `20260230Z` ({utc})"),
+        ),
         (
             "a valid-after=\"20260102Z\",valid-before=\"20260102Z\" KEY",
-            "1:3 `valid-before` is not later than `valid-after` (this key would never be valid)".to_owned(),
+            "1:3 `valid-before` is not later than `valid-after` (this key would never be \
+             valid)".to_owned(),
         ),
         (
             "a ssh-ed25519 AAAA",
-            "1:3 this is no public key: the kind of the public key is cut short (copy the whole line of the `.pub` file)".to_owned(),
+            "1:3 this is no public key: the kind of the public key is cut short (copy the whole \
+             line of the `.pub` file)".to_owned(),
         ),
         (
             "a ssh-dss AAAA",
-            "1:3 a DSA key (`ssh-dss`) is too weak (use an Ed25519, ECDSA, RSA (2048 to 8192 bits) or hardware key)".to_owned(),
+            "1:3 a DSA key (`ssh-dss`) is too weak (use an Ed25519, ECDSA, RSA (2048 to 8192 bits) \
+             or hardware key)".to_owned(),
         ),
         (
             "a ssh-ed25519-cert-v01@openssh.com AAAA",
-            "1:3 a certificate (`ssh-ed25519-cert-v01@openssh.com`) is not supported (use an Ed25519, ECDSA, RSA (2048 to 8192 bits) or hardware key)".to_owned(),
+            "1:3 a certificate (`ssh-ed25519-cert-v01@openssh.com`) is not supported (use an \
+             Ed25519, ECDSA, RSA (2048 to 8192 bits) or hardware key)".to_owned(),
         ),
     ] {
         assert_eq!(problem(text), expected, "{text}");
@@ -204,10 +238,12 @@ fn all_mistakes_come_in_file_order() {
     assert_eq!(places, [(1, 7), (1, 22), (1, 48), (3, 5)]);
     let shown = problems.to_string();
     assert!(shown.starts_with(
-        "/etc/holdfast/allowed_signers:1:7: error: `cert-authority`: certificates are not supported\n"
+        "/etc/holdfast/allowed_signers:1:7: error: `cert-authority`: certificates are not \
+         supported\n"
     ));
     assert!(shown.contains(
-        "/etc/holdfast/allowed_signers:3:5: error: this is no public key: the kind of the public key is cut short\n \
+        "/etc/holdfast/allowed_signers:3:5: error: this is no public key: the kind of the public \
+         key is cut short\n \
          3 | bob ssh-rsa AAAA\n   |     ^^^^^^^^^^^^\n   = help: copy the whole line"
     ), "{shown}");
 }

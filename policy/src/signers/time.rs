@@ -1,5 +1,5 @@
-//! Times as `allowed_signers` has them: `YYYYMMDD`, `YYYYMMDDHHMM` or `YYYYMMDDHHMMSS`, and `Z` for UTC. It knows no clock and
-//! no time zone.
+//! Times as `allowed_signers` has them: `YYYYMMDD`, `YYYYMMDDHHMM` or `YYYYMMDDHHMMSS`, and `Z` for
+//! UTC. It knows no clock and no time zone.
 
 use crate::problem::Fault;
 use crate::words::quoted;

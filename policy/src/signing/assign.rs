@@ -1,8 +1,11 @@
-//! Who fills which place, if each can fill one: a largest matching of people and places. It does not know what a place is.
+//! Who fills which place, if each can fill one: a largest matching of people and places. It does
+//! not know what a place is.
 
-/// For each place the person who fills it, such that as many places as possible are filled and nobody fills two.
+/// For each place the person who fills it, such that as many places as possible are filled and
+/// nobody fills two.
 ///
-/// `fits(place, person)` says who may fill which. Augmenting paths, as in Kuhn's algorithm for bipartite graphs.
+/// `fits(place, person)` says who may fill which. Augmenting paths, as in Kuhn's algorithm for
+/// bipartite graphs.
 pub(crate) fn assign(
     places: usize,
     people: usize,

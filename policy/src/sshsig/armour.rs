@@ -1,4 +1,5 @@
-//! The text around a signature: its first and last line, and Base64 between them. It never looks at what that says.
+//! The text around a signature: its first and last line, and Base64 between them. It never looks at
+//! what that says.
 
 use base64ct::{Base64, Encoding};
 
@@ -7,7 +8,8 @@ const END: &str = "\n-----END SSH SIGNATURE-----";
 
 /// The bytes inside the armour.
 ///
-/// As OpenSSH does it: the first line has to be the very first, and nothing behind the last line matters.
+/// As OpenSSH does it: the first line has to be the very first, and nothing behind the last line
+/// matters.
 pub(super) fn open(armour: &str) -> Result<Vec<u8>, String> {
     let Some(rest) = armour.strip_prefix(BEGIN) else {
         return Err(format!("its first line is not `{BEGIN}`"));

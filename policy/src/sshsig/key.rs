@@ -24,7 +24,8 @@ pub struct PublicKey {
     kind: Kind,
 }
 
-/// The kinds of keys, and what each consists of. Whether a point is on its curve shows when a signature is checked.
+/// The kinds of keys, and what each consists of. Whether a point is on its curve shows when a
+/// signature is checked.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum Kind {
     Ed25519 { key: [u8; 32] },

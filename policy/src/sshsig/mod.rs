@@ -1,9 +1,10 @@
-//! OpenSSH's detached signatures (SSHSIG): reading the armour and checking the mathematics. Whose key it is, and whether that
-//! person's word counts, is not decided here.
+//! OpenSSH's detached signatures (SSHSIG): reading the armour and checking the mathematics. Whose
+//! key it is, and whether that person's word counts, is not decided here.
 //!
-//! The format is that of OpenSSH's `PROTOCOL.sshsig`, keys and their signatures those of RFC 4253, 5656, 8332 and 8709 and, for
-//! hardware keys, of OpenSSH's `PROTOCOL.u2f`. What `ssh-keygen -Y verify` refuses is refused here; what is refused here and
-//! accepted there is listed in `policy/tests/signatures/stricter.rs`.
+//! The format is that of OpenSSH's `PROTOCOL.sshsig`, keys and their signatures those of RFC 4253,
+//! 5656, 8332 and 8709 and, for hardware keys, of OpenSSH's `PROTOCOL.u2f`. What
+//! `ssh-keygen -Y verify` refuses is refused here; what is refused here and accepted there is
+//! listed in `policy/tests/signatures/stricter.rs`.
 
 mod armour;
 mod key;
@@ -124,7 +125,8 @@ impl Signature {
         }
         let key = PublicKey::from_wire(reader.string("the public key")?)?;
         let namespace = reader.text("the namespace")?.to_owned();
-        // For later versions of the format, and to be ignored: it is signed as empty whatever is in it.
+        // For later versions of the format, and to be ignored: it is signed as empty whatever is in
+        // it.
         reader.string("the reserved field")?;
         let hash = Hash::named(reader.text("the name of the hash")?)?;
         let proof = Proof::from_wire(&key, reader.string("the signature")?)?;

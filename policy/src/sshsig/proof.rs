@@ -1,5 +1,5 @@
-//! What a key makes of a message, and whether it did: the one place where signatures are checked. The mathematics is that of
-//! `ring` and, for P-521, which that does not have, of `p521`.
+//! What a key makes of a message, and whether it did: the one place where signatures are checked.
+//! The mathematics is that of `ring` and, for P-521, which that does not have, of `p521`.
 
 use p521::ecdsa::signature::Verifier;
 use ring::signature::{

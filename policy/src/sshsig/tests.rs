@@ -1,4 +1,5 @@
-//! Signatures made by OpenSSH (and two by a hardware key in software, which OpenSSH accepts), and every way to refuse one.
+//! Signatures made by OpenSSH (and two by a hardware key in software, which OpenSSH accepts), and
+//! every way to refuse one.
 
 use super::*;
 

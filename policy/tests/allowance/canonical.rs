@@ -144,7 +144,8 @@ proptest! {
         }
     }
 
-    /// Two allowances that say different things never have the same text: what is signed is what counts.
+    /// Two allowances that say different things never have the same text: what is signed is what
+    /// counts.
     #[test]
     fn different_allowances_have_different_texts(a in some_allowance(), b in some_allowance()) {
         prop_assert_eq!(a == b, a.canonical() == b.canonical());
@@ -155,7 +156,8 @@ proptest! {
         let _ = Allowance::parse("test", &text);
     }
 
-    /// A document damaged anywhere is refused with a place, or is another whole allowance whose text is one again.
+    /// A document damaged anywhere is refused with a place, or is another whole allowance whose
+    /// text is one again.
     #[test]
     fn damage_never_halves_an_allowance(
         at in 0..DOCUMENT.len(),

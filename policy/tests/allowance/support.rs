@@ -1,4 +1,5 @@
-//! A host, its policy and its people, and an allowance for it that counts. Keys and signatures are made by `ssh-keygen`.
+//! A host, its policy and its people, and an allowance for it that counts. Keys and signatures are
+//! made by `ssh-keygen`.
 
 use std::collections::HashMap;
 use std::io::Write;

@@ -43,21 +43,24 @@ fn missing_signers_are_named() {
         (
             "customers",
             &["erin"][..],
-            "not enough people have signed for `primary` zones:\n    0 of 2 people of group `ops` have signed; still \
-             needed: 2 of alice@example.com, bob@example.com, dave@example.com\n    erin@example.com has signed, and is \
-             in none of these groups\n  help: ",
+            "not enough people have signed for `primary` zones:\n    0 of 2 people of group `ops` \
+             have signed; still needed: 2 of alice@example.com, bob@example.com, \
+             dave@example.com\n    erin@example.com has signed, and is in none of these groups\n  \
+             help: ",
         ),
         (
             "backups",
             &["bob", "erin"],
-            "1 of 2 people of group `ops` have signed (bob@example.com); still needed: 1 of alice@example.com, \
-             dave@example.com\n    1 of 1 people of group `owners` have signed (erin@example.com)\n  help: ",
+            "1 of 2 people of group `ops` have signed (bob@example.com); still needed: 1 of \
+             alice@example.com, dave@example.com\n    1 of 1 people of group `owners` have signed \
+             (erin@example.com)\n  help: ",
         ),
         (
             "backups",
             &["dave", "bob"],
-            "2 of 2 people of group `ops` have signed (bob@example.com, dave@example.com)\n    0 of 1 people of group \
-             `owners` have signed; still needed: 1 of erin@example.com\n  help: ",
+            "2 of 2 people of group `ops` have signed (bob@example.com, dave@example.com)\n    0 \
+             of 1 people of group `owners` have signed; still needed: 1 of erin@example.com\n  \
+             help: ",
         ),
     ] {
         let mut case = Case::good();
@@ -93,7 +96,8 @@ fn requester_signs_only_if_policy_allows() {
     let refused = case.refused();
     assert_eq!(refused.reason, RefusedReason::RequesterSigned);
     // Who asks does not count: so much is missing beside.
-    let missing = "1 of 2 people of group `ops` have signed (alice@example.com); still needed: 1 of bob@example.com, dave";
+    let missing = "1 of 2 people of group `ops` have signed (alice@example.com); still needed: 1 \
+                   of bob@example.com, dave";
     assert!(refused.message.contains(missing), "{refused}");
     case.rule("role = \"primary\"\nneeds", "role = \"primary\"\nrequester_may_sign = true\nneeds");
     assert_eq!(signers(&case), ["alice", "carol"]);
@@ -235,8 +239,12 @@ proptest! {
         let zones = case.policy.find("[[group]]").unwrap();
         case.policy.truncate(zones);
         for (index, group) in groups.iter().enumerate() {
-            let people: Vec<String> = group.iter().map(|name| format!("\"{name}@example.com\"")).collect();
-            case.policy += &format!("[[group]]\nname = \"g{index}\"\npeople = [{}]\n", people.join(", "));
+            let quoted = |name: &&str| format!("\"{name}@example.com\"");
+            let people: Vec<String> = group.iter().map(quoted).collect();
+            case.policy += &format!(
+                "[[group]]\nname = \"g{index}\"\npeople = [{}]\n",
+                people.join(", ")
+            );
         }
         let needs: Vec<String> = groups
             .iter()
@@ -247,7 +255,8 @@ proptest! {
             })
             .collect();
         case.policy += &format!(
-            "[[trust]]\nrole = \"primary\"\nrequester_may_sign = {requester_may_sign}\nneeds = [{}]\n",
+            "[[trust]]\nrole = \"primary\"\nrequester_may_sign = {requester_may_sign}\n\
+             needs = [{}]\n",
             needs.join(", ")
         );
         // Whom no group names has no key that counts: that is refused before anybody counts people.

@@ -301,8 +301,8 @@ fn observing_and_throttling_zones_spend_it() {
     }
 }
 
-/// An op of the property test: file count, bytes, tenant, which grants name it, whether the caller carries the mark, whether it
-/// fails after all, seconds.
+/// An op of the property test: file count, bytes, tenant, which grants name it, whether the caller
+/// carries the mark, whether it fails after all, seconds.
 type Any = (u64, u64, u64, u32, bool, bool, u64);
 
 fn any_ops() -> impl Strategy<Value = Vec<Any>> {
@@ -313,13 +313,14 @@ fn any_ops() -> impl Strategy<Value = Vec<Any>> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
 
-    /// Whatever is tried, no grant is spent beyond any of its limits, by nobody without the mark, after its end never; and the
-    /// budgets end up as if what was covered had never been asked for.
+    /// Whatever is tried, no grant is spent beyond any of its limits, by nobody without the mark,
+    /// after its end never; and the budgets end up as if what was covered had never been asked for.
     #[test]
     fn grant_is_never_overspent(ops in any_ops()) {
         let limits = [(20, 300, 2), (9, 90, 1)];
         let mut model = model();
-        let grants = limits.map(|(files, bytes, tenants)| grant(Op::Remove.bit(), files, bytes, tenants));
+        let grants =
+            limits.map(|(files, bytes, tenants)| grant(Op::Remove.bit(), files, bytes, tenants));
         model.open(of_tree(grants.to_vec()));
         let mut plain = self::model();
         let mut right = [(0, 0, 0); 2];

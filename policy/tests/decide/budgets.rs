@@ -1,4 +1,5 @@
-//! What each budget counts, whom it is for, and what its refusal leaves behind. The zone denies, or only observes.
+//! What each budget counts, whom it is for, and what its refusal leaves behind. The zone denies, or
+//! only observes.
 
 use holdfast_abi::{Cost, Op, Reason, Verdict};
 use holdfast_policy::decide::{Model, Request};

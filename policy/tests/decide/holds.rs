@@ -287,8 +287,8 @@ fn reset_keeps_the_release() {
     assert_eq!(outcome(&model.decide(&at(111))), HELD);
 }
 
-/// An op under way was charged before a reset, and failed after it: what it gave back was taken from what had been spent
-/// since, and more than the budget could go.
+/// An op under way was charged before a reset, and failed after it: what it gave back was taken
+/// from what had been spent since, and more than the budget could go.
 #[test]
 fn reset_voids_earlier_charges() {
     let mut model = model(&["per = \"unit\", files = 2, tenants = 1, window = \"31s\""]);

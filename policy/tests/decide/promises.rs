@@ -1,4 +1,5 @@
-//! What must hold whatever anybody does: random ops, failures, decisions and times, beside a plain account of them.
+//! What must hold whatever anybody does: random ops, failures, decisions and times, beside a plain
+//! account of them.
 
 use std::collections::HashMap;
 
@@ -81,7 +82,8 @@ impl World {
     fn new(on_trip: OnTrip) -> Self {
         let budgets = [
             "per = \"unit\", files = 6, bytes = 4000, window = \"31s\"",
-            "per = \"user\", ops = [\"remove\",\"truncate\"], files = 9, tenants = 3, window = \"62s\"",
+            "per = \"user\", ops = [\"remove\",\"truncate\"], files = 9, tenants = 3, \
+             window = \"62s\"",
             "per = \"zone\", files = 14, window = \"5m\"",
         ];
         let zone = format!("mode = \"enforce\"\non_trip = \"{}\"", on_trip.word());
@@ -212,8 +214,9 @@ impl World {
         }
     }
 
-    /// In the window that ends now no budget has more than its limit, not counting what was forgiven by a reset. A window
-    /// holds most when it ends with an op, so looking at these looks at all.
+    /// In the window that ends now no budget has more than its limit, not counting what was
+    /// forgiven by a reset. A window holds most when it ends with an op, so looking at these looks
+    /// at all.
     fn check_budgets(&self) -> Result<(), TestCaseError> {
         let zone = &self.model.policy.zones[0];
         let mut standing: HashMap<AccountKey, Vec<&Went>> = HashMap::new();
@@ -241,7 +244,8 @@ impl World {
         Ok(())
     }
 
-    /// Beyond the budgets no more went on than was released, and what is left of that is what a person would say.
+    /// Beyond the budgets no more went on than was released, and what is left of that is what a
+    /// person would say.
     fn check_releases(&self) -> Result<(), TestCaseError> {
         for (unit, decided) in self.decided.iter().enumerate() {
             prop_assert!(decided.spent <= decided.total);
@@ -273,7 +277,8 @@ fn some_step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// How much time passes before a step, in milliseconds: mostly little, sometimes more than any window.
+/// How much time passes before a step, in milliseconds: mostly little, sometimes more than any
+/// window.
 fn some_pass() -> impl Strategy<Value = u64> {
     prop_oneof![4 => Just(0u64), 8 => 0..2_000u64, 3 => 0..40_000u64, 1 => 0..400_000u64]
 }

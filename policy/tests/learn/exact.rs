@@ -12,7 +12,8 @@ use super::*;
 
 const BUDGETS: &str = "
 [[zone.budget]]\nper = \"unit\"\nfiles = 6\ntenants = 3\nwindow = \"10s\"
-[[zone.budget]]\nper = \"user\"\nwho = \"owners\"\nbytes = 9000\nops = [\"remove\", \"truncate\"]\nwindow = \"30s\"
+[[zone.budget]]\nper = \"user\"\nwho = \"owners\"\nbytes = 9000\nops = [\"remove\", \"truncate\"]\n\
+window = \"30s\"
 [[zone.budget]]\nper = \"zone\"\nfiles = 40\nwindow = \"1m\"";
 
 fn op() -> impl Strategy<Value = RecordedOp> {
@@ -97,7 +98,8 @@ fn what_no_longer_matters_is_forgotten() {
 fn what_still_latches_is_remembered() {
     let (mut simulation, mut model) =
         (Simulation::with_room(policy(BUDGETS), 16), Model::new(policy(BUDGETS)));
-    // A trip latches for up to a 31st of the window longer than the window. It begins with a bucket here.
+    // A trip latches for up to a 31st of the window longer than the window. It begins with a bucket
+    // here.
     let bucket = 10 * SECOND / 31 + 1;
     let start = START / bucket * bucket;
     let trip = (0..7).map(|n| remove(start + n, 1, 1));
@@ -122,6 +124,7 @@ fn new_actors_share_without_room() {
         let decision = simulation.decide(&remove(START + n, n, 1));
         allowed += u64::from(decision.verdict == Verdict::Allow);
     }
-    // Seven units have accounts of their own, beside the zone's; all others have six files together.
+    // Seven units have accounts of their own, beside the zone's; all others have six files
+    // together.
     assert_eq!((allowed, simulation.shared()), (7 + 6, 23));
 }

@@ -21,7 +21,8 @@ fn policy(budgets: &str) -> Policy {
     let mut text = String::new();
     for (name, role) in [("data", "primary"), ("copies", "backup")] {
         text += &format!(
-            "[[zone]]\nname = \"{name}\"\nrole = \"{role}\"\npaths = [\"/{name}\"]\nmode = \"observe\"\n{budgets}\n"
+            "[[zone]]\nname = \"{name}\"\nrole = \"{role}\"\npaths = [\"/{name}\"]\n\
+             mode = \"observe\"\n{budgets}\n"
         );
     }
     match Policy::parse("test", &text) {

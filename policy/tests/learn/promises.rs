@@ -87,12 +87,15 @@ proptest! {
         let enforced = proposal.enforced(&before);
         let is_learnt = |zone: usize| !proposal.zones[zone].budgets.is_empty();
 
-        // Without the outliers, and what nobody can learn: not one op is stopped, unless all together were more than the ceiling,
-        // or something of all together stood alone.
+        // Without the outliers, and what nobody can learn: not one op is stopped, unless all
+        // together were more than the ceiling, or something of all together stood alone.
         let ordinary = without(&ops, |_, op| {
             op.op == Op::Detach
                 || !is_learnt(op.zone)
-                || survey.outliers().find(op, &holdfast_policy::learn::ceilings(before.zones[op.zone].role)).is_some()
+                || survey
+                    .outliers()
+                    .find(op, &holdfast_policy::learn::ceilings(before.zones[op.zone].role))
+                    .is_some()
         });
         let all_fits = proposal.zones.iter().flat_map(|zone| &zone.budgets).all(|one| {
             one.sides.iter().all(|side| side.limit.is_none_or(|limit| side.ordinary <= limit))
@@ -112,7 +115,8 @@ proptest! {
             for side in &budget.sides {
                 prop_assert!(side.ordinary <= side.seen.max, "{side:?}");
                 let Some(limit) = side.limit else {
-                    let tenants_of_all = side.side == Side::Tenants && budget.budget.per == Per::Zone;
+                    let tenants_of_all =
+                        side.side == Side::Tenants && budget.budget.per == Per::Zone;
                     prop_assert!(tenants_of_all && side.ordinary > side.ceiling, "{side:?}");
                     continue;
                 };

@@ -138,7 +138,8 @@ fn short_record_meets_the_ceiling() {
     let (survey, proposal) = learn(&policy(LOOSE), rules, &ops);
     assert_eq!(short(&survey), [(Side::Tenants, 11, Why::Few { quarter: 5 })]);
     assert_eq!(limit(&proposal, Side::Tenants), Some(2));
-    // That person has to say that it was ordinary; then what is learnt is what was seen, and no more.
+    // That person has to say that it was ordinary; then what is learnt is what was seen, and no
+    // more.
     let rules = Rules { keep_alone: true, ..rules };
     let (_, proposal) = learn(&policy(LOOSE), rules, &ops);
     assert_eq!(limit(&proposal, Side::Tenants), Some(17));

@@ -1,5 +1,5 @@
-//! A signature that opens a break-glass: by a hardware key that was touched and asked for its PIN, of somebody the policy names, on
-//! this very challenge.
+//! A signature that opens a break-glass: by a hardware key that was touched and asked for its PIN,
+//! of somebody the policy names, on this very challenge.
 
 use std::time::Duration;
 
@@ -120,7 +120,8 @@ fn what_is_no_signature_is_refused() {
 #[test]
 fn challenge_states_everything_it_opens() {
     let expected = "# holdfast break-glass: whoever signs this opens it.\nhost = \"web1\"\n\
-        machine_id = \"00000000000000000000000000000000\"\nzone = \"customers\"\nrole = \"primary\"\n\
+        machine_id = \"00000000000000000000000000000000\"\nzone = \"customers\"\n\
+        role = \"primary\"\n\
         reason = \"the \\\"disk\\\" fills up\"\nlength = \"15m\"\nfiles = 10\nbytes = \"1GiB\"\n\
         who = \"everybody in the zone\"\nissued = \"2012-06-20T00:00:00Z\"\nnonce = \"n1\"\n";
     assert_eq!(text(10, "n1"), expected);

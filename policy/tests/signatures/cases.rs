@@ -9,7 +9,8 @@ use crate::verdict::{Case, SPACE};
 /// The text of most cases.
 pub const TEXT: &[u8] = b"version = 1\nid = \"fix-2026\"\nreason = \"clean up \xc3\xa9\"\n";
 
-/// Keys of every kind, new ones each time, and the same random numbers for the same `HOLDFAST_TEST_SEED`.
+/// Keys of every kind, new ones each time, and the same random numbers for the same
+/// `HOLDFAST_TEST_SEED`.
 pub struct Workshop {
     pub keygen: Keygen,
     pub keys: Vec<Signer>,
@@ -196,7 +197,8 @@ fn not_the_version(at: usize, version: usize) -> usize {
     if at == version { at + 1 } else { at }
 }
 
-/// ssh-keygen takes note of the touch, and does not ask for it; whether it counts is the policy's to say.
+/// ssh-keygen takes note of the touch, and does not ask for it; whether it counts is the policy's
+/// to say.
 fn touches(cases: &mut Vec<Case>) {
     for (name, token) in [("sk-ed25519", Token::ed25519()), ("sk-ecdsa", Token::ecdsa())] {
         for flags in [0, TOUCHED, VERIFIED, TOUCHED | VERIFIED, 0xff] {

@@ -1,4 +1,5 @@
-//! Hundreds of signatures, right and wrong: `ssh-keygen -Y verify` and holdfast have to agree about every one.
+//! Hundreds of signatures, right and wrong: `ssh-keygen -Y verify` and holdfast have to agree about
+//! every one.
 
 use std::collections::BTreeMap;
 

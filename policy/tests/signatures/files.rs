@@ -209,7 +209,8 @@ fn lines(shop: &Workshop, cases: &mut Vec<Case>) {
         (
             "expired and not yet valid",
             format!(
-                "{ALICE} valid-before=\"20250101Z\" {own}\n{ALICE} valid-after=\"20270101Z\" {own}\n"
+                "{ALICE} valid-before=\"20250101Z\" {own}\n\
+                 {ALICE} valid-after=\"20270101Z\" {own}\n"
             ),
             false,
         ),

@@ -1,16 +1,19 @@
-//! Where holdfast refuses what `ssh-keygen -Y verify` accepts. Each is a decision, and this is the whole list:
+//! Where holdfast refuses what `ssh-keygen -Y verify` accepts. Each is a decision, and this is the
+//! whole list:
 //!
 //! - RSA keys below 2048 bits, whoever lists them;
 //! - certificates: whoever can sign them could make new people;
 //! - times without a zone: they would mean something else on each host;
 //! - days that the calendar does not have, which OpenSSH counts on into the next month;
-//! - lines that cannot be read, which OpenSSH passes over: a person would be missing, and nobody would know;
+//! - lines that cannot be read, which OpenSSH passes over: a person would be missing, and nobody
+//!   would know;
 //! - version 0 of the format, which never was;
 //! - bytes after the armour that are no text (UTF-8);
 //! - Ed25519 signatures whose number is not the smallest one.
 //!
-//! DSA keys, which some versions still accept, and RSA keys above 8192 bits are refused, too.
-//! The other way round there is one thing: a first line that ends in CRLF, which OpenSSH before 9.5 does not accept, is accepted.
+//! DSA keys, which some versions still accept, and RSA keys above 8192 bits are refused, too. The
+//! other way round there is one thing: a first line that ends in CRLF, which OpenSSH before 9.5
+//! does not accept, is accepted.
 
 use holdfast_policy::signers::Signers;
 use holdfast_policy::sshsig::Signature;
@@ -101,7 +104,8 @@ fn a_version_that_never_was() {
     assert_eq!(error.to_string(), "version 0 of SSH signatures is not supported");
 }
 
-/// The same signature with the group's order added to its number. Versions of OpenSSH may differ; holdfast never accepts it.
+/// The same signature with the group's order added to its number. Versions of OpenSSH may differ;
+/// holdfast never accepts it.
 #[test]
 fn an_ed25519_signature_in_other_clothes() {
     // 2^252 + 27742317777372353535851937790883648493, little end first (RFC 8032, section 5.1).

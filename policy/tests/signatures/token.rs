@@ -1,4 +1,5 @@
-//! A hardware key in software: it signs as a FIDO token does, and says of itself what a test wants it to say.
+//! A hardware key in software: it signs as a FIDO token does, and says of itself what a test wants
+//! it to say.
 
 use base64ct::{Base64, Encoding};
 use ring::rand::SystemRandom;

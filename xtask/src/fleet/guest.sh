@@ -1,4 +1,5 @@
-# Makes this guest a host that somebody administers over ssh, with customers' data, and waits until the roll-out is over.
+# Makes this guest a host that somebody administers over ssh, with customers' data, and waits until
+# the roll-out is over.
 set -eu
 modprobe virtio_net
 for device in /sys/class/net/*; do

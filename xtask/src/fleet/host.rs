@@ -29,7 +29,8 @@ pub struct Host {
 }
 
 impl Host {
-    /// Makes its keys, and says how to boot it. The key it answers with is new in each run: nothing else can be taken for it.
+    /// Makes its keys, and says how to boot it. The key it answers with is new in each run: nothing
+    /// else can be taken for it.
     pub fn new(
         name: &'static str,
         kernel: &str,
@@ -115,7 +116,8 @@ pub fn key(place: &Path) -> Result<()> {
     process::output(&mut command).map(drop)
 }
 
-/// A port that nobody listens on. If somebody takes it before the emulator does, the emulator says so and ends.
+/// A port that nobody listens on. If somebody takes it before the emulator does, the emulator says
+/// so and ends.
 pub fn free_port() -> Result<u16> {
     let listener = TcpListener::bind("127.0.0.1:0").context("no free port on loopback")?;
     Ok(listener.local_addr()?.port())

@@ -1,7 +1,8 @@
-//! The command `fleet`: the Ansible role against hosts. Two VMs with systemd, a ring each, and a real `ansible-playbook` on this machine.
+//! The command `fleet`: the Ansible role against hosts. Two VMs with systemd, a ring each, and a
+//! real `ansible-playbook` on this machine.
 //!
-//! What goes from here to them goes over loopback, and there is no way out of them. It owns how hosts come up and what a play said;
-//! what is to be shown is in `story`.
+//! What goes from here to them goes over loopback, and there is no way out of them. It owns how
+//! hosts come up and what a play said; what is to be shown is in `story`.
 
 mod host;
 mod play;
@@ -53,7 +54,8 @@ impl Options {
     }
 }
 
-/// The directory as docs/fleet.md says: a copy of the one that is shipped, with package, signers and inventory beside the playbook.
+/// The directory as docs/fleet.md says: a copy of the one that is shipped, with package, signers
+/// and inventory beside the playbook.
 fn prepare(
     place: PathBuf,
     dir: &Path,

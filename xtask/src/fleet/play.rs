@@ -29,8 +29,10 @@ impl Ansible {
     /// Writes the inventory: two rings of one host. `lost` has a port that nobody listens on.
     pub fn inventory(&self, file: &str, hosts: &[Host], lost: Option<(&str, u16)>) -> Result<()> {
         let mut text = format!(
-            "all:\n  vars:\n    ansible_host: 127.0.0.1\n    ansible_user: {}\n    ansible_ssh_private_key_file: {}\n    \
-             ansible_python_interpreter: /usr/bin/python3\n  children:\n    holdfast:\n      vars:\n        \
+            "all:\n  vars:\n    ansible_host: 127.0.0.1\n    ansible_user: {}\n    \
+             ansible_ssh_private_key_file: {}\n    \
+             ansible_python_interpreter: /usr/bin/python3\n  \
+             children:\n    holdfast:\n      vars:\n        \
              holdfast_package: holdfast.deb\n        holdfast_policy: policy.toml.j2\n        \
              holdfast_allowed_signers: allowed_signers\n      children:\n",
             host::USER,
@@ -40,7 +42,8 @@ impl Ansible {
             let port =
                 lost.filter(|(name, _)| *name == host.name).map_or(host.port, |(_, port)| port);
             text += &format!(
-                "        ring{ring}:\n          hosts:\n            {}:\n              ansible_port: {port}\n",
+                "        ring{ring}:\n          hosts:\n            {}:\n              \
+                 ansible_port: {port}\n",
                 host.name
             );
         }
@@ -136,7 +139,8 @@ mod tests {
     }
 
     const TEXT: &str = "TASK [x] ***\nfatal: [a]: FAILED! => why\n\nPLAY RECAP ****\n\
-        a      : ok=3    changed=12   unreachable=0    failed=1    skipped=0    rescued=0    ignored=0   \n\n";
+        a      : ok=3    changed=12   unreachable=0    failed=1    skipped=0    rescued=0    \
+        ignored=0   \n\n";
 
     #[test]
     fn the_recap_is_read() {

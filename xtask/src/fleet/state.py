@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""Prints in one line how holdfast is on this host: what is installed, on file, in force and shown."""
+"""Prints in one line how holdfast is here: what is installed, on file, in force and shown."""
 import hashlib, json, os, subprocess
 
 POLICY = "/etc/holdfast/policy.toml"
@@ -27,6 +27,7 @@ if os.path.exists("/usr/bin/holdfast"):
         facts["pid"] = status["pid"]
         facts["started"] = status["started"]
         facts["held"] = status["paused"]["held_processes"]
-        facts["tripped"] = sum(len(b["tripped"]) for zone in status["zones"] for b in zone["budgets"])
+        budgets = [budget for zone in status["zones"] for budget in zone["budgets"]]
+        facts["tripped"] = sum(len(budget["tripped"]) for budget in budgets)
         facts["differs"] = run("holdfast", "policy", "diff", POLICY).returncode
 print(*(f"{name}={value}" for name, value in facts.items()))

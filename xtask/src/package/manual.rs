@@ -1,5 +1,5 @@
-//! Man pages: those that the command line's definition gives, and the one about the policy, whose reference is the shipped policy
-//! itself. Pure, but for reading.
+//! Man pages: those that the command line's definition gives, and the one about the policy, whose
+//! reference is the shipped policy itself. Pure, but for reading.
 
 use std::path::Path;
 use std::process::Command;
@@ -8,8 +8,8 @@ use anyhow::Result;
 
 use crate::{paths, process};
 
-/// Has the command line write its pages and completions into `dir`. It takes a build of its own: what writes them is in no binary that
-/// is shipped.
+/// Has the command line write its pages and completions into `dir`. It takes a build of its own:
+/// what writes them is in no binary that is shipped.
 pub fn write(dir: &Path) -> Result<()> {
     let mut command = process::own_cargo();
     command.args(["run", "--quiet", "--package", "holdfast", "--features", "pages", "--"]);
@@ -25,9 +25,11 @@ pub fn write(dir: &Path) -> Result<()> {
 pub fn policy(shipped: &str) -> String {
     let mut page = String::from(
         ".TH HOLDFAST-POLICY 5 \"\" \"holdfast\" holdfast\n\
-         .SH NAME\nholdfast\\-policy \\- what may be destroyed on this host, by whom, and how fast\n\
+         .SH NAME\nholdfast\\-policy \\- what may be destroyed on this host, by whom, and how \
+         fast\n\
          .SH SYNOPSIS\n.I /etc/holdfast/policy.toml\n\
-         .SH DESCRIPTION\nA TOML document. Every field is told in the policy that comes with holdfast, which is this:\n\
+         .SH DESCRIPTION\nA TOML document. Every field is told in the policy that comes with \
+         holdfast, which is this:\n\
          .PP\n.EX\n",
     );
     for line in shipped.lines() {
@@ -35,7 +37,8 @@ pub fn policy(shipped: &str) -> String {
         page.push('\n');
     }
     page.push_str(
-        ".EE\n.SH SEE ALSO\n.BR holdfast (1),\n.BR holdfast\\-policy\\-check (1),\n.BR holdfast\\-allowance (5),\n\
+        ".EE\n.SH SEE ALSO\n.BR holdfast (1),\n.BR holdfast\\-policy\\-check (1),\n\
+         .BR holdfast\\-allowance (5),\n\
          .BR holdfast\\-agent (8)\n",
     );
     page
@@ -47,7 +50,8 @@ fn roff(line: &str) -> String {
     if text.starts_with('.') { format!("\\&{text}") } else { text }
 }
 
-/// References among the pages: the agent's is in section 8. And a date that is left out is an empty one, not none.
+/// References among the pages: the agent's is in section 8. And a date that is left out is an empty
+/// one, not none.
 pub fn mended(page: &str) -> String {
     page.replace("holdfast\\-agent(1)", "holdfast\\-agent(8)").replacen(
         "  \"holdfast ",

@@ -1,7 +1,9 @@
-//! The Debian package, made with Debian's own `dpkg-deb` from a tree of files: the same to the byte, whoever makes it.
+//! The Debian package, made with Debian's own `dpkg-deb` from a tree of files: the same to the
+//! byte, whoever makes it.
 //!
-//! There is no cargo-deb: the binary is built by `cargo xtask build` with the kernel programs inside, and pages and completions are
-//! made here, so that it would be one more tool with a list of files to keep.
+//! There is no cargo-deb: the binary is built by `cargo xtask build` with the kernel programs
+//! inside, and pages and completions are made here, so that it would be one more tool with a list
+//! of files to keep.
 
 mod manual;
 mod next;
@@ -139,8 +141,9 @@ fn fill(tree: &Tree<'_>, binary: &Path, pages: &Path, version: &str) -> Result<(
     Ok(())
 }
 
-/// Who answers for a package: whoever makes it, if DEBFULLNAME and DEBEMAIL say who that is, as for Debian's own tools; else the
-/// administrator of the host on which it is installed, whom mail to root reaches.
+/// Who answers for a package: whoever makes it, if DEBFULLNAME and DEBEMAIL say who that is, as for
+/// Debian's own tools; else the administrator of the host on which it is installed, whom mail to
+/// root reaches.
 fn maintainer(variable: impl Fn(&str) -> Option<String>) -> String {
     let given = |name| variable(name).filter(|value| !value.contains(['\n', '<', '>']));
     match (given("DEBFULLNAME"), given("DEBEMAIL")) {
@@ -162,14 +165,16 @@ fn carry(tree: &Tree<'_>, from: &str, to: &str, wanted: impl Fn(&Path) -> bool) 
 fn copyright(read: &dyn Fn(&str) -> Result<Vec<u8>>) -> Result<String> {
     let (mit, apache) = (read("LICENSE-MIT")?, read("LICENSE-APACHE")?);
     Ok(format!(
-        "holdfast is licensed under MIT or Apache-2.0, at your choice; the kernel programs in it under MIT or GPL-2.0\n\
+        "holdfast is licensed under MIT or Apache-2.0, at your choice; the kernel programs in it \
+         under MIT or GPL-2.0\n\
          (/usr/share/common-licenses/GPL-2).\n\n== MIT ==\n\n{}\n== Apache-2.0 ==\n\n{}",
         String::from_utf8(mit)?,
         String::from_utf8(apache)?,
     ))
 }
 
-/// Puts a tree into a package. One thread: with several, what xz makes depends on how many there are.
+/// Puts a tree into a package. One thread: with several, what xz makes depends on how many there
+/// are.
 fn pack(tree: &Path, package: &Path, epoch: u64) -> Result<()> {
     let mut command = process::program("dpkg-deb");
     command

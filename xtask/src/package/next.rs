@@ -1,5 +1,6 @@
-//! The package of a later version, for the test of an upgrade: the same files, but that the kernel programs are others to the agent,
-//! which therefore has to replace what is attached instead of adopting it.
+//! The package of a later version, for the test of an upgrade: the same files, but that the kernel
+//! programs are others to the agent, which therefore has to replace what is attached instead of
+//! adopting it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,7 +10,8 @@ use anyhow::{Context, Result, bail};
 use super::{epoch, pack, remove, version};
 use crate::{paths, process};
 
-/// Text that is in the kernel programs for people only (a file's name in their debug information), and another of the same length.
+/// Text that is in the kernel programs for people only (a file's name in their debug information),
+/// and another of the same length.
 const MARK: (&[u8], &[u8]) = (b"/holdfast/ebpf/src", b"/holdfast/ebpf/SRC");
 /// Added to the version.
 const SUFFIX: &str = "+next";

@@ -1,4 +1,5 @@
-//! The files of a package as they lie on the disk before they are packed, with the modes and the time they are to have.
+//! The files of a package as they lie on the disk before they are packed, with the modes and the
+//! time they are to have.
 
 use std::fs::{self, File, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
@@ -46,7 +47,8 @@ impl Tree<'_> {
         Ok(sums)
     }
 
-    /// Gives directories their mode, and everything its time; whatever umask and clock this machine has.
+    /// Gives directories their mode, and everything its time; whatever umask and clock this machine
+    /// has.
     pub fn settle(&self) -> Result<()> {
         let time = UNIX_EPOCH + Duration::from_secs(self.epoch);
         for path in everything(self.root)? {

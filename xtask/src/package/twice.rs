@@ -1,4 +1,5 @@
-//! Whether a package depends on the place it is made at: it is made once more, from a copy of the sources in another directory.
+//! Whether a package depends on the place it is made at: it is made once more, from a copy of the
+//! sources in another directory.
 
 use std::fs;
 use std::path::Path;
@@ -40,7 +41,8 @@ pub fn compare(package: &Path, digest: &str) -> Result<()> {
     let other = sha256(&again)?;
     if other != digest {
         bail!(
-            "it is not the same: {other} is the SHA-256 of {}\n  help: compare the two with `dpkg-deb -x`, and `cmp`",
+            "it is not the same: {other} is the SHA-256 of {}\n  help: compare the two with \
+             `dpkg-deb -x`, and `cmp`",
             again.display()
         );
     }

@@ -1,4 +1,5 @@
-//! Ansible, from Debian's packages: unpacked into the cache and run from there by the machine's own Python, whose release they are of.
+//! Ansible, from Debian's packages: unpacked into the cache and run from there by the machine's own
+//! Python, whose release they are of.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -36,8 +36,8 @@ pub fn install(packages: &[&str], what_for: &str) -> Result<()> {
     if !is_root()? {
         bail!(
             "{what_for}: missing here, and only root can install it. Run\n\n    \
-             sudo apt-get update && sudo apt-get install --no-install-recommends {list}\n\nand then \
-             this again"
+             sudo apt-get update && sudo apt-get install --no-install-recommends {list}\n\n\
+             and then this again"
         );
     }
     if packages.iter().any(|package| !has_candidate(package)) {

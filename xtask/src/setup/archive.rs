@@ -1,6 +1,7 @@
 //! Packages of other Debian releases, fetched and unpacked without installing anything.
 //!
-//! apt keeps its private lists in the cache; signatures are checked with the archive keyring that is installed.
+//! apt keeps its private lists in the cache; signatures are checked with the archive keyring that
+//! is installed.
 
 use std::fs;
 use std::path::{Path, PathBuf};

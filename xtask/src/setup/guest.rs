@@ -1,7 +1,9 @@
-//! The root disks of the guests: a small Debian 12 with the real tools that real scripts use, one with systemd and apt, one that
-//! something is rolled out to, and one with the tools that the guard is compared with.
+//! The root disks of the guests: a small Debian 12 with the real tools that real scripts use, one
+//! with systemd and apt, one that something is rolled out to, and one with the tools that the guard
+//! is compared with.
 //!
-//! An image is never written to by a guest. Its name carries a digest of its recipe: a change makes a new one.
+//! An image is never written to by a guest. Its name carries a digest of its recipe: a change makes
+//! a new one.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -23,7 +25,8 @@ struct Recipe {
     version: u32,
     /// Programs that every boot brings along, at the place where a shell finds them.
     links: &'static [&'static str],
-    /// Whether packages that are installed in the guest keep their documentation, and services are the guest's to start.
+    /// Whether packages that are installed in the guest keep their documentation, and services are
+    /// the guest's to start.
     whole: bool,
     /// Services of packages that do not start by themselves.
     quiet: &'static [&'static str],
@@ -63,7 +66,8 @@ const BARE: Recipe = Recipe {
     quiet: &[],
 };
 
-/// A host as it is in a data centre: systemd, packages, monitoring. `holdfast` comes as a package, so there is no link.
+/// A host as it is in a data centre: systemd, packages, monitoring. `holdfast` comes as a package,
+/// so there is no link.
 const SYSTEMD: Recipe = Recipe {
     dir: "guest-systemd",
     packages: &[
@@ -93,7 +97,8 @@ const SYSTEMD: Recipe = Recipe {
     quiet: &["prometheus.service", "prometheus-alertmanager.service"],
 };
 
-/// A host of a fleet, as Ansible finds it: a login, sudo, Python. It has a disk of its own, so that only who rolls out waits for it.
+/// A host of a fleet, as Ansible finds it: a login, sudo, Python. It has a disk of its own, so that
+/// only who rolls out waits for it.
 const FLEET: Recipe = Recipe {
     dir: "guest-fleet",
     packages: &[
@@ -123,8 +128,9 @@ const FLEET: Recipe = Recipe {
     quiet: &["ssh.service"],
 };
 
-/// Where the benchmark runs: the bare guest's shell and tools, and the peers that are measured beside
-/// the guard. It has a disk of its own, so that no test waits for the LLVM that bpftrace needs.
+/// Where the benchmark runs: the bare guest's shell and tools, and the peers that are measured
+/// beside the guard. It has a disk of its own, so that no test waits for the LLVM that bpftrace
+/// needs.
 const BENCH: Recipe = Recipe {
     dir: "guest-bench",
     packages: &[
@@ -252,8 +258,9 @@ fn make_root_disk(recipe: &Recipe, place: &Path) -> Result<()> {
     Ok(())
 }
 
-/// What is left out of the image itself is not left out of packages that a guest installs; and no service starts by itself but
-/// those of systemd. With a machine id it is no first boot, at which systemd would start everything that is installed.
+/// What is left out of the image itself is not left out of packages that a guest installs; and no
+/// service starts by itself but those of systemd. With a machine id it is no first boot, at which
+/// systemd would start everything that is installed.
 fn make_whole(tree: &Path, quiet: &[&str]) -> Result<()> {
     let excludes = tree.join("etc/dpkg/dpkg.cfg.d/99mmdebstrap");
     fs::remove_file(&excludes).with_context(|| format!("no {}", excludes.display()))?;

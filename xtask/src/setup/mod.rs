@@ -1,7 +1,8 @@
 //! Installs and fetches what the other commands need, and nothing twice.
 //!
-//! It changes the machine only by its package manager, and says so; everything else goes into `.cache`.
-//! It never writes the name of a mirror down, and never touches anything that is in order.
+//! It changes the machine only by its package manager, and says so; everything else goes into
+//! `.cache`. It never writes the name of a mirror down, and never touches anything that is in
+//! order.
 
 pub mod ansible;
 mod apt;
@@ -114,7 +115,8 @@ pub fn for_ci() -> Result<PathBuf> {
     tools::ensure_deny()
 }
 
-/// What the tests on the host need: OpenSSH is the reference for signatures, promtool and Prometheus for alerts and dashboard.
+/// What the tests on the host need: OpenSSH is the reference for signatures, promtool and
+/// Prometheus for alerts and dashboard.
 pub fn for_host_tests() -> Result<()> {
     let _alone = alone()?;
     prometheus::ensure()?;

@@ -1,6 +1,8 @@
-//! Prometheus, its promtool, and Alertmanager, from Debian's packages: unpacked into the cache, installed and started nowhere.
+//! Prometheus, its promtool, and Alertmanager, from Debian's packages: unpacked into the cache,
+//! installed and started nowhere.
 //!
-//! The tests of alerts and dashboard run them, on the host by hand and on loopback only; guests have them on a disk of their own.
+//! The tests of alerts and dashboard run them, on the host by hand and on loopback only; guests
+//! have them on a disk of their own.
 
 use std::fs;
 use std::path::{Path, PathBuf};

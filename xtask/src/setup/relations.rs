@@ -57,7 +57,8 @@ mod tests {
 
     #[test]
     fn madison_lists_versions() {
-        let text = "linux-image-cloud-amd64 | 7.3.4-1~bpo13+1 | http://m.test/debian tb/main amd64\n\
+        let text = "linux-image-cloud-amd64 | 7.3.4-1~bpo13+1 | http://m.test/debian tb/main \
+                    amd64\n\
                     linux-image-cloud-amd64 |   7.2.13-1 | http://m.test/debian sid/main amd64\n";
         assert_eq!(madison(text), ["7.3.4-1~bpo13+1", "7.2.13-1"]);
         assert!(madison("").is_empty());

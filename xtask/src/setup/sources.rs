@@ -29,7 +29,8 @@ impl Mirror {
     }
 }
 
-/// The archive that carries `suite` itself (so neither its security updates nor somebody else's packages).
+/// The archive that carries `suite` itself (so neither its security updates nor somebody else's
+/// packages).
 pub fn find_mirror<'a>(
     files: impl Iterator<Item = (&'a str, &'a str)>,
     suite: &str,
@@ -137,7 +138,8 @@ Signed-By: /keys/debian.gpg
                     deb-src http://no.test/debian bookworm main\n\
                     deb cdrom:[Debian]/ bookworm main\n\
                     deb http://sec.test/debian-security bookworm-security main\n\
-                    deb [arch=amd64 signed-by=/k.gpg] http://mirror.test/debian/ bookworm main # x\n";
+                    deb [arch=amd64 signed-by=/k.gpg] http://mirror.test/debian/ bookworm main \
+                    # x\n";
         let mirror = find("sources.list", text).unwrap();
         assert_eq!(
             mirror.line("sid"),

@@ -64,7 +64,8 @@ pub fn ensure_components(toolchain: &Toolchain) -> Result<()> {
     }
     if process::find_program("rustup").is_none() {
         bail!(
-            "rustfmt or clippy is missing: install them beside your cargo (Debian: rustfmt, rust-clippy)"
+            "rustfmt or clippy is missing: install them beside your cargo (Debian: rustfmt, \
+             rust-clippy)"
         );
     }
     ui::step("rustup: adding rustfmt and clippy", || {

@@ -14,7 +14,8 @@ pub struct Count {
 }
 
 impl Count {
-    /// Adds one line of `cargo test`: `test result: ok. 12 passed; 0 failed; …` or `test NAME ... FAILED`.
+    /// Adds one line of `cargo test`: `test result: ok. 12 passed; 0 failed; …` or
+    /// `test NAME ... FAILED`.
     pub fn host_line(&mut self, line: &str) {
         if let Some(result) = line.strip_prefix("test result: ") {
             self.passed += number_before(result, " passed").unwrap_or(0);
@@ -25,7 +26,8 @@ impl Count {
     }
 
     /// Adds one line of `holdfast-tests`: `test NAME ... ok (3s)`, and at the end
-    /// `holdfast-tests: 12 passed, 1 failed`. A guest that boots again has such an end for each boot.
+    /// `holdfast-tests: 12 passed, 1 failed`. A guest that boots again has such an end for each
+    /// boot.
     pub fn guest_line(&mut self, line: &str) {
         if let Some(totals) = line.strip_prefix("holdfast-tests: ") {
             let totals = (number_before(totals, " passed"), number_before(totals, " failed"));

@@ -19,7 +19,8 @@ use crate::{build, package, process, setup};
 struct Way {
     name: &'static str,
     append: &'static [&'static str],
-    /// Whether the guest is the one with systemd and apt. It is a host as one has it, not a kernel to be tested: one is enough.
+    /// Whether the guest is the one with systemd and apt. It is a host as one has it, not a kernel
+    /// to be tested: one is enough.
     systemd: bool,
     limit: Duration,
 }
@@ -92,7 +93,8 @@ pub fn run(
     })
 }
 
-/// Whether a test for this way to boot has such a name. `listed` is what `holdfast-tests list` prints: `name` or `name (boot: way)`.
+/// Whether a test for this way to boot has such a name. `listed` is what `holdfast-tests list`
+/// prints: `name` or `name (boot: way)`.
 fn is_wanted(way: &Way, filter: Option<&str>, listed: &str) -> bool {
     let Some(filter) = filter else { return true };
     listed.lines().any(|line| {
@@ -207,7 +209,8 @@ mod tests {
 
     #[test]
     fn only_matching_ways_are_booted() {
-        let listed = "rm_rf::ext4\ndrains (boot: waiting)\nwithout (boot: no-bpf)\ncodes (boot: reboot, 3 times)\npackage_x (boot: package)\n";
+        let listed = "rm_rf::ext4\ndrains (boot: waiting)\nwithout (boot: no-bpf)\n\
+                      codes (boot: reboot, 3 times)\npackage_x (boot: package)\n";
         let wanted = |filter| -> Vec<&str> {
             WAYS.iter().filter(|way| is_wanted(way, filter, listed)).map(|way| way.name).collect()
         };

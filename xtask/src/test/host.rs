@@ -34,7 +34,8 @@ pub fn run(filter: Option<&str>, seed: Seed) -> Result<Place> {
     Ok(Place { name: "host".to_owned(), count, problem, time: start.elapsed() })
 }
 
-/// Where host tests draw at random: packages, and parts of the tests' names (none: all of the package).
+/// Where host tests draw at random: packages, and parts of the tests' names (none: all of the
+/// package).
 const RANDOM: [(&str, &[&str]); 3] = [
     ("holdfast-abi", &[]),
     ("holdfast-policy", &[]),

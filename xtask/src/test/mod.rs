@@ -30,10 +30,12 @@ pub struct Options {
     /// Only in VMs
     #[arg(long)]
     vm_only: bool,
-    /// Everything on every kernel, also what is otherwise run on one of them only, and long scenarios in full: hours
+    /// Everything on every kernel, also what is otherwise run on one of them only, and long
+    /// scenarios in full: hours
     #[arg(long, conflicts_with_all = ["host_only"])]
     nightly: bool,
-    /// Run the host tests that draw at random so many times, each time with a new seed, and nothing else
+    /// Run the host tests that draw at random so many times, each time with a new seed, and nothing
+    /// else
     #[arg(long, value_name = "N", conflicts_with_all = ["kernel", "vm_only", "filter"])]
     seeds: Option<u32>,
 }
@@ -97,8 +99,8 @@ fn summary(places: &[Place], filtered: bool, seed: Seed, total: Duration) -> i32
     println!("{verdict}: {passed} tests passed in {}", ui::elapsed(total));
     if failed {
         println!(
-            "One test again: {} cargo xtask test --filter NAME [--kernel K | --host-only]. To look around: \
-             cargo xtask vm shell --kernel K",
+            "One test again: {} cargo xtask test --filter NAME [--kernel K | --host-only]. To look \
+             around: cargo xtask vm shell --kernel K",
             seed.assignment()
         );
     }

@@ -1,7 +1,7 @@
 //! Hardware acceleration, only where it has been seen to work.
 //!
-//! A present `/dev/kvm` proves nothing: on some machines a guest hangs in it. So a kernel is booted with it once, with a
-//! time limit, and the answer is kept for this host kernel and this emulator.
+//! A present `/dev/kvm` proves nothing: on some machines a guest hangs in it. So a kernel is booted
+//! with it once, with a time limit, and the answer is kept for this host kernel and this emulator.
 
 use std::fs;
 use std::path::Path;

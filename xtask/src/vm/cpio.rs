@@ -1,4 +1,5 @@
-//! Writes an initramfs: a cpio archive in the `newc` format (kernel documentation, buffer-format.rst).
+//! Writes an initramfs: a cpio archive in the `newc` format (kernel documentation,
+//! buffer-format.rst).
 
 /// An archive being written.
 #[derive(Debug, Default)]
@@ -35,7 +36,8 @@ impl Cpio {
 
     fn entry(&mut self, path: &str, mode: u32, device: (u32, u32), content: &[u8]) {
         self.inode += 1;
-        // inode, mode, uid, gid, nlink, mtime, filesize, devmajor, devminor, rdevmajor, rdevminor, namesize, check
+        // inode, mode, uid, gid, nlink, mtime, filesize, devmajor, devminor, rdevmajor, rdevminor,
+        // namesize, check
         let name_size = path.len() as u32 + 1;
         let size = content.len() as u32;
         let fields = [self.inode, mode, 0, 0, 1, 0, size, 0, 0, device.0, device.1, name_size, 0];

@@ -1,6 +1,7 @@
 //! Real kernels in a VM: boots one, runs one thing in it, and says what came of it.
 //!
-//! It never loads anything into the kernel of this machine, and no run changes what the next one starts from.
+//! It never loads anything into the kernel of this machine, and no run changes what the next one
+//! starts from.
 
 mod accel;
 mod cpio;
@@ -39,7 +40,8 @@ pub struct Boot {
     pub kernel: Kernel,
     /// The rest of the guest.
     pub guest: Guest,
-    /// Whether systemd runs there. Then a reboot stays in the emulator, and the root disk stays as it is.
+    /// Whether systemd runs there. Then a reboot stays in the emulator, and the root disk stays as
+    /// it is.
     pub systemd: bool,
     /// What runs it.
     pub emulator: Emulator,
@@ -65,7 +67,8 @@ pub struct Boot {
     pub boots: u32,
     /// What can make its power fail.
     pub power: Power,
-    /// A port of this machine's loopback that leads to the guest's port 22. There is no other network, and no way out of it.
+    /// A port of this machine's loopback that leads to the guest's port 22. There is no other
+    /// network, and no way out of it.
     pub login: Option<u16>,
 }
 

@@ -30,7 +30,8 @@ pub enum Message {
     Control(String),
 }
 
-/// One thread for each port; the channel ends when all of them are closed. An earlier boot may have used the same sockets.
+/// One thread for each port; the channel ends when all of them are closed. An earlier boot may have
+/// used the same sockets.
 pub fn listen(sockets: &[PathBuf]) -> Result<Receiver<Message>> {
     let (sender, receiver) = channel();
     for (name, path) in NAMES.iter().zip(sockets) {

@@ -1,9 +1,11 @@
-//! A guest's power, for whoever reads what it prints: it can be made to fail at a moment that the guest does not know.
+//! A guest's power, for whoever reads what it prints: it can be made to fail at a moment that the
+//! guest does not know.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// A guest's power. After it has failed the guest is booted again, with what its data disk was given so far.
+/// A guest's power. After it has failed the guest is booted again, with what its data disk was
+/// given so far.
 #[derive(Clone, Debug, Default)]
 pub struct Power(Arc<Mutex<Option<Instant>>>);
 

@@ -9,7 +9,8 @@ use super::{Boot, Scratch, ports};
 use crate::process;
 use crate::setup::emulator::Emulator;
 
-/// QEMU with everything that this boot needs, the run's `number`th. A guest that reboots ends it, unless systemd runs there.
+/// QEMU with everything that this boot needs, the run's `number`th. A guest that reboots ends it,
+/// unless systemd runs there.
 pub fn command(boot: &Boot, accel: Accel, scratch: &Scratch, number: u32) -> Command {
     let mut qemu = killed_with_us(&boot.emulator);
     qemu.args(["-nodefaults", "-no-user-config", "-display", "none"]);

@@ -1,4 +1,5 @@
-//! Room for the disks of a guest. The emulator stops a guest whose disk cannot grow and says nothing, so this has to.
+//! Room for the disks of a guest. The emulator stops a guest whose disk cannot grow and says
+//! nothing, so this has to.
 
 use std::path::Path;
 
@@ -30,7 +31,8 @@ fn free(dir: &Path) -> Result<u64> {
 fn enough(dir: &Path, free: u64, needed: u64) -> Result<()> {
     ensure!(
         free >= needed,
-        "{} MiB are free where the disks of a guest go, and it needs {}: free some on the file system of {}, or set TMPDIR to a directory with more room",
+        "{} MiB are free where the disks of a guest go, and it needs {}: free some on the file \
+         system of {}, or set TMPDIR to a directory with more room",
         free >> 20,
         needed >> 20,
         dir.display(),

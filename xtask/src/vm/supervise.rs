@@ -1,4 +1,5 @@
-//! Watches one run: what the guest prints, what its kernel says, and the clock. A run can boot more than once.
+//! Watches one run: what the guest prints, what its kernel says, and the clock. A run can boot more
+//! than once.
 
 use std::fs::File;
 use std::io::Read;
@@ -57,7 +58,8 @@ pub struct Outcome {
     pub total_time: Duration,
 }
 
-/// Boots, and returns when the guest is gone. If the guest asks for it, boots again with the same data disk.
+/// Boots, and returns when the guest is gone. If the guest asks for it, boots again with the same
+/// data disk.
 pub fn run(boot: &Boot, accel: Accel, on_output: &mut dyn FnMut(Stream, &[u8])) -> Result<Outcome> {
     let scratch = Scratch::new(boot)?;
     let start = Instant::now();

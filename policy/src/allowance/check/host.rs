@@ -47,7 +47,8 @@ pub(super) fn any(evidence: &Evidence<'_>, allowance: &Allowance) -> Faults {
             let help = "name the hosts; or let the policy say `any_host = true` in `[allowances]`";
             faults.add(RefusedReason::AnyHost, message, help);
         }
-        // By now every signature is right, so that `other` has refused it. Should that ever change, it stays refused.
+        // By now every signature is right, so that `other` has refused it. Should that ever change,
+        // it stays refused.
         Hosts::These(names) if !names.iter().any(|name| is_named(name, evidence.host)) => {
             let message = format!("it does not name this host, {}", shown(evidence.host));
             faults.add(RefusedReason::OtherHost, message, "use it where it is for");
@@ -66,7 +67,8 @@ fn shown(host: &HostNames) -> String {
     }
 }
 
-/// 32 hexadecimal digits are a machine id and never a name: who may choose a host's name cannot choose that.
+/// 32 hexadecimal digits are a machine id and never a name: who may choose a host's name cannot
+/// choose that.
 fn is_named(name: &str, host: &HostNames) -> bool {
     let is_id = name.len() == MACHINE_ID && name.bytes().all(|b| b.is_ascii_hexdigit());
     if is_id {

@@ -1,4 +1,5 @@
-//! Whether the right people have signed, and enough of them: each person counts for one need, and who asks counts for none.
+//! Whether the right people have signed, and enough of them: each person counts for one need, and
+//! who asks counts for none.
 
 use super::faults::some;
 use super::signatures::Judged;
@@ -53,7 +54,8 @@ struct Quorum<'a> {
     trust: &'a Trust,
     allowance: &'a Allowance,
     judged: &'a [Judged<'a>],
-    /// The first signature of each person who is in a needed group, without who asks if that one cannot sign.
+    /// The first signature of each person who is in a needed group, without who asks if that one
+    /// cannot sign.
     counting: Vec<&'a Signer>,
 }
 
@@ -94,7 +96,8 @@ impl<'a> Quorum<'a> {
             vec![format!("not enough people have signed for `{}` zones:", self.trust.role.word())];
         lines.extend(missing.into_iter().map(|(line, _)| line));
         lines.extend(notes);
-        let help = "collect what is missing with `holdfast allow sign`; `holdfast allow verify` says who is needed";
+        let help = "collect what is missing with `holdfast allow sign`; `holdfast allow verify` \
+                    says who is needed";
         faults.add(reason, lines.join("\n    "), help);
     }
 

@@ -1,5 +1,6 @@
-//! Each signature by itself: is it one, is it right, whose is it, and does the policy take such a key. Every one that is
-//! presented has to be right: with a wrong one among them somebody is confused, or worse.
+//! Each signature by itself: is it one, is it right, whose is it, and does the policy take such a
+//! key. Every one that is presented has to be right: with a wrong one among them somebody is
+//! confused, or worse.
 
 use super::{Allowance, Evidence, Faults, RefusedReason, zones};
 use crate::allowance::{MAX_SIGNATURE, MAX_SIGNATURES, SignatureFile, Signer, utc};
@@ -140,7 +141,8 @@ impl<'e> Judge<'e, '_> {
                         several.len(),
                         several.join(", ")
                     );
-                    let help = "give each person a key of their own in `allowed_signers`, without patterns";
+                    let help = "give each person a key of their own in `allowed_signers`, without \
+                                patterns";
                     faults.add(RefusedReason::SignerAmbiguous, message, help);
                 }
             },
@@ -175,10 +177,12 @@ impl<'e> Judge<'e, '_> {
         let Some(hardware) = hardware else {
             if let Some(trust) = self.trust.iter().find(|trust| trust.hardware) {
                 let message = format!(
-                    "{name}: the key of {whose} is in a file, and for `{}` zones it has to be in hardware",
+                    "{name}: the key of {whose} is in a file, and for `{}` zones it has to be in \
+                     hardware",
                     trust.role.word()
                 );
-                let help = "sign with a hardware key (`ssh-keygen -t ed25519-sk`) that `allowed_signers` lists";
+                let help = "sign with a hardware key (`ssh-keygen -t ed25519-sk`) that \
+                            `allowed_signers` lists";
                 faults.add(RefusedReason::NotHardware, message, help);
             }
             return true;
@@ -192,7 +196,8 @@ impl<'e> Judge<'e, '_> {
             && !hardware.verified
         {
             let message = format!(
-                "{name}: the hardware key of {whose} asked for no PIN or fingerprint, and for `{}` zones it has to",
+                "{name}: the hardware key of {whose} asked for no PIN or fingerprint, and for `{}` \
+                 zones it has to",
                 trust.role.word()
             );
             let help = "use a key made with `ssh-keygen -t ed25519-sk -O verify-required`";

@@ -38,7 +38,8 @@ pub(super) fn roles(policy: &Policy, allowance: &Allowance) -> Result<Vec<Role>,
             primary.join(", "),
             backup.join(", ")
         );
-        let help = "make an allowance for each, and let the backups wait until the change has proven itself";
+        let help = "make an allowance for each, and let the backups wait until the change has \
+                    proven itself";
         together.add(RefusedReason::Interlock, message, help);
     }
     together.refuse()?;

@@ -75,8 +75,8 @@ fn unit(text: &str) -> Result<String, Fault> {
             Ok(text.to_owned())
         }
         _ => {
-            let help = "write a service or scope of systemd, such as `maintenance.service`, or a cgroup's path, such \
-                        as `/system.slice/maintenance.service`";
+            let help = "write a service or scope of systemd, such as `maintenance.service`, or a \
+                        cgroup's path, such as `/system.slice/maintenance.service`";
             Err(Fault::new(format!("{} cannot be a unit", quoted(text)), help))
         }
     }

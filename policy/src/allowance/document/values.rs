@@ -22,7 +22,8 @@ pub(super) fn id(text: &str) -> Result<String, Fault> {
     let first = |c: char| c.is_ascii_alphanumeric();
     let other = |c: char| first(c) || matches!(c, '.' | '_' | '-');
     if text.len() > MAX_ID || !text.starts_with(first) || !text.chars().all(other) {
-        let help = "an id has 1 to 64 characters: a-z, A-Z, 0-9, `.`, `_` and `-`, a letter or digit first";
+        let help = "an id has 1 to 64 characters: a-z, A-Z, 0-9, `.`, `_` and `-`, a letter or \
+                    digit first";
         return Err(Fault::new(format!("{} cannot be an id", quoted(text)), help));
     }
     Ok(text.to_owned())

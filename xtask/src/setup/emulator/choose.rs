@@ -23,7 +23,8 @@ pub enum Origin {
 }
 
 impl Version {
-    /// From what the program says: `QEMU emulator version 7.2.22 (Debian 1:7.2+dfsg-7+deb12u18+b3)`.
+    /// From what the program says:
+    /// `QEMU emulator version 7.2.22 (Debian 1:7.2+dfsg-7+deb12u18+b3)`.
     pub fn of_program(line: &str) -> Option<Self> {
         Self::parse(line.strip_prefix("QEMU emulator version ")?)
     }

@@ -1,8 +1,9 @@
 //! The emulator: a QEMU that runs a guest with several processors faithfully.
 //!
-//! A kernel rewrites its own code while it runs. Before 8.1, QEMU could go on executing what it had translated from
-//! the old code, and a sound guest died of `Oops: int3` (fixed by "accel/tcg: Always lock pages before translation").
-//! Where the machine's own QEMU is older, a newer one is unpacked into the cache, and installed nowhere.
+//! A kernel rewrites its own code while it runs. Before 8.1, QEMU could go on executing what it had
+//! translated from the old code, and a sound guest died of `Oops: int3` (fixed by "accel/tcg:
+//! Always lock pages before translation"). Where the machine's own QEMU is older, a newer one is
+//! unpacked into the cache, and installed nowhere.
 
 mod choose;
 mod fetch;

@@ -1,4 +1,5 @@
-# The one command of a guest: over the ports, or on a terminal. Leaves its status in `status`, and the control port as descriptor 3.
+# The one command of a guest: over the ports, or on a terminal. Leaves its status in `status`, and
+# the control port as descriptor 3.
 port() {
     local dir
     for dir in /sys/class/virtio-ports/*; do
@@ -28,7 +29,8 @@ else
     setsid --wait bash /run/payload/command </dev/null >&4 2>&5 3>&- 4>&- 5>&-
     status=$?
     exec 4>&- 5>&-
-    # Something left behind in the background may keep the pipes open: what it wrote so far is enough.
+    # Something left behind in the background may keep the pipes open: what it wrote so far is
+    # enough.
     for _ in {1..30}; do
         kill -0 "${copiers[@]}" 2>/dev/null || break
         read -rt 0.1 <> <(:)

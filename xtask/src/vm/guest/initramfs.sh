@@ -38,7 +38,8 @@ root=$(disk hf-root)
 $bb mount -t ext4 -o noatime "$root" /root || give_up "the root disk cannot be mounted"
 $bb mount -t ext4 -o ro,noload "$(disk hf-modules)" /root/usr/lib/modules ||
     give_up "the disk with modules cannot be mounted"
-$bb mount -t ext4 -o noatime "$(disk hf-data)" /root/data || give_up "the data disk cannot be mounted"
+$bb mount -t ext4 -o noatime "$(disk hf-data)" /root/data ||
+    give_up "the data disk cannot be mounted"
 $bb rmdir /root/data/lost+found
 if $bb grep -q holdfast.programs /proc/cmdline; then
     $bb mount -t ext4 -o ro,noload "$(disk hf-programs)" /root/opt ||

@@ -5,12 +5,13 @@ mkdir -p $units/multi-user.target.wants /run/holdfast-guest
 cp /etc/hostname /proc/sys/kernel/hostname
 
 # What a throw-away machine does not need, and what would only make an emulated one slower.
-for unit in getty@.service serial-getty@.service getty.target systemd-logind.service systemd-networkd.service \
-    systemd-timesyncd.service systemd-update-utmp.service systemd-update-utmp-runlevel.service systemd-random-seed.service \
-    systemd-pstore.service systemd-journal-flush.service systemd-sysctl.service systemd-user-sessions.service \
-    apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer e2scrub_reap.service \
-    systemd-tmpfiles-clean.timer dev-hugepages.mount dev-mqueue.mount sys-fs-fuse-connections.mount \
-    proc-sys-fs-binfmt_misc.automount; do
+for unit in getty@.service serial-getty@.service getty.target systemd-logind.service \
+    systemd-networkd.service systemd-timesyncd.service systemd-update-utmp.service \
+    systemd-update-utmp-runlevel.service systemd-random-seed.service systemd-pstore.service \
+    systemd-journal-flush.service systemd-sysctl.service systemd-user-sessions.service \
+    apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer \
+    e2scrub_reap.service systemd-tmpfiles-clean.timer dev-hugepages.mount dev-mqueue.mount \
+    sys-fs-fuse-connections.mount proc-sys-fs-binfmt_misc.automount; do
     ln -sf /dev/null "$units/$unit"
 done
 ln -sf /lib/systemd/system/multi-user.target $units/default.target
