@@ -218,7 +218,7 @@ pub(crate) fn run(boot: Boot, filter: Option<&str>, parts: &[Part], nightly: boo
         return fs::write(BOOT_AGAIN, "").is_ok();
     }
     if passed + failed > 0 {
-        print!("test the_guard_comes_off_in_the_end ... ");
+        print!("test guard_unloads_at_the_end ... ");
         let started = Instant::now();
         let outcome = lab.finish();
         report(outcome, started, &mut lab, &mut passed, &mut failed);

@@ -125,7 +125,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_day_is_the_same_for_the_same_seed_and_another_for_another() {
+    fn same_seed_plans_same_day() {
         assert_eq!(plan(1, 24), plan(1, 24));
         assert_ne!(plan(1, 24), plan(2, 24));
         assert!(plan(1, 24).windows(2).all(|two| two[0].at <= two[1].at));

@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn no_line_is_too_wide_and_nothing_is_lost() {
+    fn wrapped_lines_fit_and_keep_text() {
         let text = format!("some words and {} then more", "x".repeat(50));
         let lines = wrap(&text, 20);
         assert!(lines.iter().all(|line| line.chars().count() <= 20), "{lines:?}");

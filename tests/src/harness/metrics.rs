@@ -127,7 +127,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reads_a_page_and_sums_by_label() {
+    fn metrics_page_sums_by_label() {
         let page = "# HELP a_total b\n# TYPE a_total counter\n\
             a_total{zone=\"x\",op=\"remove\"} 3\na_total{zone=\"x\",op=\"a \\\"b\\\", c=d\"} 4\n\
             a_total{zone=\"y\"} 5\nplain 1.5\n";

@@ -110,7 +110,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sees_itself_and_nobody_who_is_not_there() {
+    fn finds_itself_and_no_missing_process() {
         let own = std::process::id();
         assert!(matches!(state(own).unwrap(), Some('R' | 'S')));
         assert!(threads(own).unwrap().contains(&own));

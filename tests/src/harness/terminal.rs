@@ -96,7 +96,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_shell_with_job_control_sees_its_terminal() {
+    fn job_control_shell_sees_its_terminal() {
         let tool = session("bash").args(["--norc", "--noprofile", "-i"]).env("TERM", "dumb");
         let mut terminal = Terminal::start(&tool).unwrap();
         terminal.type_in("sh -c 'kill -STOP $$; echo back-$((40 + 2))'\n").unwrap();

@@ -23,27 +23,27 @@ use host::Host;
 type Step = (&'static str, fn(&mut Host) -> Result<()>);
 
 const BEFORE: &[Step] = &[
-    ("package_installs_over_a_policy_that_is_there_and_wrong", install::over_a_wrong_policy),
+    ("package_installs_over_wrong_policy", install::over_a_wrong_policy),
     ("package_installs_and_observes", install::installs),
     ("package_brings_what_it_says", install::content),
-    ("package_in_a_chroot_leaves_the_guard_of_the_host_alone", install::in_a_chroot),
-    ("package_is_ready_once_every_op_was_tried", service::ready),
-    ("package_service_is_hardened_and_can_do_its_work", service::works),
-    ("package_journal_has_fields_and_says_what_to_do", service::journal),
-    ("package_reload_with_a_bad_policy_fails_and_changes_nothing", service::reload),
-    ("package_watchdog_restarts_a_stopped_agent_without_a_gap", service::watchdog),
+    ("package_in_chroot_keeps_host_guard", install::in_a_chroot),
+    ("package_self_test_precedes_readiness", service::ready),
+    ("package_hardened_service_does_its_work", service::works),
+    ("package_journal_has_fields_and_help", service::journal),
+    ("package_reload_refuses_bad_policy", service::reload),
+    ("package_watchdog_restarts_stopped_agent", service::watchdog),
     ("package_stopped_service_leaves_the_guard", service::stopped),
-    ("package_removal_is_refused_while_a_zone_is_enforced", remove::refused),
-    ("package_has_an_enemy_that_starts_with_the_host", reboot::plant),
+    ("package_removal_refused_while_zone_enforces", remove::refused),
+    ("package_boot_attacker_is_planted", reboot::plant),
 ];
 
 const AFTER: &[Step] = &[
     ("package_protects_before_any_service_starts", reboot::protects),
-    ("package_boots_with_an_unusable_policy_and_the_last_one_in_force", service::unusable),
-    ("package_upgrade_replaces_the_programs_without_a_gap", upgrade::upgrade),
-    ("package_upgrade_with_a_policy_it_does_not_know_leaves_the_agent_alone", upgrade::refused),
-    ("package_is_removed_through_a_break_glass", remove::through_break_glass),
-    ("package_purge_leaves_the_audit_log_and_says_so", remove::purge),
+    ("package_boot_keeps_last_usable_policy", service::unusable),
+    ("package_upgrade_leaves_no_gap", upgrade::upgrade),
+    ("package_upgrade_refuses_unknown_policy", upgrade::refused),
+    ("package_break_glass_permits_removal", remove::through_break_glass),
+    ("package_purge_keeps_audit_log", remove::purge),
 ];
 
 /// On the root disk, which outlives the reboot: how many steps passed before it.

@@ -15,8 +15,8 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario::once("the_audit_log_has_the_trip", audit),
     Scenario::once("the_metrics_page_is_well_formed", page),
     Scenario::once("status_tells_what_is_left", status),
-    Scenario::once("counters_of_a_new_zone_start_at_zero", new_zones).waits(),
-    Scenario::once("a_flood_of_denials_is_counted_in_full", flood),
+    Scenario::once("new_zone_counters_start_at_zero", new_zones).waits(),
+    Scenario::once("denial_flood_is_counted_in_full", flood),
 ];
 
 fn counters(ctx: &mut Ctx<'_>) -> Result<()> {

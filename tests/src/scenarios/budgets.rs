@@ -17,11 +17,11 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario::each("distinct_tenants", tenants),
     Scenario::each("tenants_two_levels_down", tenants_two_levels),
     Scenario::each("a_budget_for_some_ops_only", some_ops),
-    Scenario::each("files_bytes_and_tenants_in_one_budget", three_sides),
+    Scenario::each("one_budget_limits_files_bytes_tenants", three_sides),
     Scenario::once("short_and_long_budgets_together", short_and_long).waits(),
     Scenario::each("an_oversized_op_trips_nobody", oversized),
     Scenario::each("the_narrowest_actor_over_trips", narrowest),
-    Scenario::once("a_trip_lasts_as_long_as_its_latch", latch).waits(),
+    Scenario::once("trip_lasts_as_long_as_latch", latch).waits(),
     Scenario::once("the_window_drains", window_drains),
     Scenario::once("never_more_in_any_window", any_window).waits().traced(),
 ];

@@ -15,9 +15,9 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario::each("eight_threads_at_once", threads),
     Scenario::each("eight_processes_at_once", processes),
     Scenario::each("eight_units_with_a_budget_each", units),
-    Scenario::each("eight_units_under_a_budget_for_the_zone", units_under_zone),
+    Scenario::each("eight_units_share_the_zone_budget", units_under_zone),
     Scenario::each("two_attackers_with_a_budget_each", two_attackers),
-    Scenario::each("all_kinds_of_ops_share_a_budget", mixed_ops),
+    Scenario::each("all_op_kinds_share_a_budget", mixed_ops),
 ];
 
 const WORKERS: u64 = 8;

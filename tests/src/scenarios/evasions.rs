@@ -16,13 +16,13 @@ use crate::harness::{Budget, Ctx, Tool, Tree, check, check_eq, cli, until};
 use crate::runner::Scenario;
 
 pub(super) const SCENARIOS: &[Scenario] = &[
-    Scenario::each("linked_files_cannot_leave_name_by_name", linked_files_leave),
+    Scenario::each("links_leaving_separately_cost_the_file", linked_files_leave),
     Scenario::each("gathering_tenants_under_one_counts_them", gather_tenants),
     Scenario::each("tenants_do_not_leave_their_level", leave_level),
-    Scenario::each("racing_renames_over_two_links_cost_the_file", racing_renames),
-    Scenario::each("a_failing_call_gives_back_nothing_of_another", stale_charges),
-    Scenario::each("failing_calls_at_once_cost_next_to_nothing", failing_at_once),
-    Scenario::once("a_hook_that_is_gone_is_noticed", hook_gone).waits(),
+    Scenario::each("racing_renames_cost_the_linked_file", racing_renames),
+    Scenario::each("failed_call_refunds_no_other_call", stale_charges),
+    Scenario::each("concurrent_failing_calls_cost_little", failing_at_once),
+    Scenario::once("missing_hook_program_is_noticed", hook_gone).waits(),
     Scenario::once("missing_exit_program_is_noticed", exit_gone).waits(),
     Scenario::once("zeroed_zone_is_noticed_and_repaired", zeroed_zone).waits(),
     Scenario::once("removed_root_is_noticed_and_repaired", removed_root).waits(),

@@ -15,13 +15,13 @@ use crate::harness::{Budget, Ctx, Tool, Tree, check, check_eq, cli, sh};
 use crate::runner::Scenario;
 
 pub(super) const SCENARIOS: &[Scenario] = &[
-    Scenario::each("rmdir_of_a_directory_that_is_not_empty", rmdir_not_empty),
+    Scenario::each("rmdir_of_nonempty_directory_costs_nothing", rmdir_not_empty),
     Scenario::each("rmdir_at_limit_says_not_empty", rmdir_at_the_limit),
     Scenario::each("unlink_on_a_read_only_mount", read_only),
     Scenario::each("unlink_without_permission", without_permission),
     Scenario::each("rename_that_fails", failing_rename),
     Scenario::each("missing_files", missing),
-    Scenario::each("renaming_a_file_to_itself_or_its_own_link", same_file),
+    Scenario::each("rename_to_own_link_costs_nothing", same_file),
     Scenario::once("failed_unlinks_are_given_back", failed_unlinks),
     Scenario::once("reused_inodes_give_nothing_back", reused_inodes),
 ];

@@ -14,9 +14,9 @@ use crate::harness::{Budget, Ctx, Outcome, Tool, Tree, Unit, Zone, check, check_
 use crate::runner::Scenario;
 
 pub(super) const SCENARIOS: &[Scenario] = &[
-    Scenario::once("learn_from_ordinary_work_then_enforce_it", ordinary).heavy(),
+    Scenario::once("learned_policy_passes_ordinary_work", ordinary).heavy(),
     Scenario::once("learn_leaves_a_mass_deletion_out", mass_deletion),
-    Scenario::once("learn_and_simulate_say_what_is_not_recorded", not_recorded),
+    Scenario::once("learn_and_simulate_report_missing_records", not_recorded),
 ];
 
 /// Customers and their backups, both observed by budgets that nobody reaches.

@@ -12,10 +12,10 @@ use crate::harness::{Budget, Ctx, Outcome, Tool, check, check_eq, cli, until};
 use crate::runner::Scenario;
 
 pub(super) const SCENARIOS: &[Scenario] = &[
-    Scenario::each("agent_killed_in_the_middle_of_an_attack", killed),
+    Scenario::each("agent_kill_keeps_budget_during_attack", killed),
     Scenario::each("agent_stopped_before_the_attack", stopped),
     Scenario::once("a_restart_adopts_and_counters_continue", adopted),
-    Scenario::once("a_restart_while_an_attack_runs_leaves_no_gap", no_gap),
+    Scenario::once("restart_during_attack_leaves_no_gap", no_gap),
     Scenario::once("the_agent_frozen_changes_nothing", frozen),
     Scenario::once("unpin_takes_the_guard_off", unpin),
     Scenario::once("second_agent_is_refused", second),

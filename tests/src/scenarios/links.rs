@@ -9,7 +9,7 @@ use crate::harness::{Budget, Ctx, Tool, check, check_eq, cli, sh};
 use crate::runner::Scenario;
 
 pub(super) const SCENARIOS: &[Scenario] = &[
-    Scenario::each("hard_links_cost_nothing_until_the_last", until_the_last),
+    Scenario::each("only_the_last_link_costs", until_the_last),
     Scenario::each("a_link_outside_keeps_the_data", link_outside),
     Scenario::each("links_out_of_the_zone_count", links_out),
     Scenario::once("a_link_that_fails_costs_nothing", failing_link),

@@ -9,11 +9,11 @@ use crate::harness::{Budget, Ctx, Tool, Zone, check_eq, cli, sh};
 use crate::runner::Scenario;
 
 pub(super) const SCENARIOS: &[Scenario] = &[
-    Scenario::each("observe_lets_everything_pass_and_reports_it", observe),
+    Scenario::each("observing_zone_reports_without_denying", observe),
     Scenario::each("from_observe_to_enforce", observe_then_enforce),
-    Scenario::each("what_is_spent_stays_spent_over_a_reload", spent_stays_spent),
+    Scenario::each("reload_keeps_what_is_spent", spent_stays_spent),
     Scenario::each("raising_a_limit_by_reload", raise_limit),
-    Scenario::each("a_zone_without_a_budget_for_it_allows", no_matching_budget),
+    Scenario::each("zone_without_matching_budget_allows", no_matching_budget),
     Scenario::each("several_roots_share_a_zones_budget", several_roots),
     Scenario::each("glob_roots", globs),
     Scenario::once("sighup_reloads", sighup),

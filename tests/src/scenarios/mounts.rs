@@ -18,7 +18,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario::once("a_mount_above_tenants_is_guarded", mount_above_tenants),
     Scenario::once("a_linked_tenant_is_guarded", linked_tenant),
     Scenario::once("an_unguarded_mount_is_told", unguarded_mount),
-    Scenario::once("a_new_mount_is_guarded_at_once", new_mount),
+    Scenario::once("new_mount_is_guarded_at_once", new_mount),
 ];
 
 pub(super) fn mount_tmpfs(at: &Path) -> Result<()> {

@@ -15,7 +15,7 @@ use crate::runner::Scenario;
 
 pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario::each("names_with_every_byte", every_byte).traced(),
-    Scenario::each("names_with_every_byte_are_stopped_too", stopped),
+    Scenario::each("names_with_every_byte_are_denied", stopped),
 ];
 
 /// A name around each byte, and one name that has them all.

@@ -11,17 +11,14 @@ use crate::harness::{Budget, Ctx, Outcome, Tool, check, check_eq, cli, policy};
 use crate::runner::Scenario;
 
 pub(super) const SCENARIOS: &[Scenario] = &[
-    Scenario::once("five_mistakes_five_errors_and_nothing_changes", five_mistakes),
-    Scenario::once("a_good_policy_is_checked_and_shown", check_and_show),
+    Scenario::once("five_mistakes_give_five_errors", five_mistakes),
+    Scenario::once("good_policy_is_checked_and_shown", check_and_show),
     Scenario::once("overlapping_zones_are_refused", overlapping),
-    Scenario::once("zones_that_overlap_through_a_symlink_are_refused", overlapping_link),
+    Scenario::once("zones_overlapping_through_symlink_are_refused", overlapping_link),
     Scenario::once("a_root_on_proc_is_refused", on_proc),
     Scenario::once("unit_budgets_need_cgroup_v2", unit_budgets),
     Scenario::once("a_root_on_overlayfs_is_refused", on_overlay),
-    Scenario::once(
-        "a_boot_with_an_unusable_policy_goes_on_with_the_last_one",
-        boot_without_a_policy,
-    ),
+    Scenario::once("boot_falls_back_to_last_policy", boot_without_a_policy),
 ];
 
 /// Mistakes in lines 3, 5, 8, 9 and 11.
@@ -56,6 +53,7 @@ fn located(outcome: &Outcome) -> Result<()> {
     Ok(())
 }
 
+/// A policy with mistakes changes nothing.
 fn five_mistakes(ctx: &mut Ctx<'_>) -> Result<()> {
     let tree = ctx.guarded(2, 40, 30)?;
     let good = fs::read_to_string(POLICY)?;

@@ -23,8 +23,8 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario::each("rename_of_the_root_is_denied", rename_root),
     Scenario::each("removal_of_the_root_is_denied", remove_root),
     Scenario::each("exchange_within_the_zone_is_free", exchange_within),
-    Scenario::each("exchange_across_the_border_is_a_move_out", exchange_across),
-    Scenario::each("mv_between_zones_is_a_move_out", mv_between_zones),
+    Scenario::each("exchange_across_border_moves_out", exchange_across),
+    Scenario::each("mv_between_zones_moves_out", mv_between_zones),
 ];
 
 fn mv_files_out(ctx: &mut Ctx<'_>) -> Result<()> {

@@ -13,10 +13,10 @@ use crate::runner::Scenario;
 
 pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario::each("a_root_that_appears_later", appears),
-    Scenario::each("a_root_that_is_removed_and_made_again", recreated),
-    Scenario::once("a_new_root_that_matches_a_glob", new_match),
-    Scenario::each("an_ancestor_renamed_away_keeps_the_zone", ancestor_renamed),
-    Scenario::each("a_symlink_below_a_glob_is_not_followed", symlink_below_glob),
+    Scenario::each("recreated_path_is_guarded_again", recreated),
+    Scenario::once("new_glob_match_is_guarded", new_match),
+    Scenario::each("renamed_ancestor_keeps_the_zone", ancestor_renamed),
+    Scenario::each("glob_does_not_follow_symlinks", symlink_below_glob),
     Scenario::once("explain_names_zone_tenant_and_budgets", explain),
 ];
 

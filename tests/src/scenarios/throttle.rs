@@ -10,20 +10,20 @@ use crate::harness::{Budget, Ctx, Tool, Tree, check, check_eq, cli, proc, until}
 use crate::runner::{Fs, Scenario};
 
 pub(super) const SCENARIOS: &[Scenario] = &[
-    Scenario::each("sixty_files_a_minute_for_three_minutes", three_minutes)
+    Scenario::each("throttle_allows_sixty_files_per_minute", three_minutes)
         .waits()
         .on(&[Fs::Ext4])
         .traced(),
-    Scenario::each("a_throttled_job_ends_well_and_within_its_budget", to_the_end)
+    Scenario::each("throttled_job_ends_within_budget", to_the_end)
         .waits()
         .on(&[Fs::Tmpfs])
         .traced(),
-    Scenario::each("a_foreign_sigcont_does_not_speed_a_throttled_process_up", sigcont).waits(),
-    Scenario::once("a_release_lets_a_throttled_process_go_on_at_once", release).waits(),
+    Scenario::each("foreign_sigcont_leaves_throttle_unchanged", sigcont).waits(),
+    Scenario::once("release_resumes_throttled_process_at_once", release).waits(),
     Scenario::once("many_throttled_processes_share_one_budget", many).waits(),
-    Scenario::once("a_throttled_process_waits_for_the_next_agent", agent_gone).waits(),
+    Scenario::once("throttled_process_waits_for_next_agent", agent_gone).waits(),
     Scenario::once("what_cannot_be_throttled_is_denied", denied),
-    Scenario::once("an_op_that_no_window_covers_is_denied", too_large),
+    Scenario::once("op_beyond_every_window_is_denied", too_large),
 ];
 
 /// Guards a tree with a budget for all together, and a throttle for what goes over.
@@ -106,6 +106,7 @@ fn times_within(times: &[u64], budget: usize, window: Duration) -> Result<()> {
     Ok(())
 }
 
+/// For three minutes.
 fn three_minutes(ctx: &mut Ctx<'_>) -> Result<()> {
     const WINDOW: Duration = Duration::from_secs(60);
     let tree = throttling(ctx, 1000, 60, "1m")?;

@@ -9,7 +9,7 @@ use crate::harness::{Ctx, Tool, check, cli, hold, proc};
 use crate::runner::Scenario;
 
 pub(super) const SCENARIOS: &[Scenario] =
-    &[Scenario::once("top_shows_what_is_paused_and_gives_the_terminal_back", top)];
+    &[Scenario::once("top_shows_holds_and_restores_terminal", top)];
 
 const BUDGET: u64 = 3;
 /// What a terminal is told that is to show its other screen, and what it was before.

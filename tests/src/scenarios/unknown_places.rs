@@ -14,7 +14,7 @@ use crate::runner::{Fs, Scenario};
 pub(super) const SCENARIOS: &[Scenario] = &[
     // tmpfs keeps every name in memory.
     Scenario::once("unknown_places_trip_no_zone", trips_no_zone).on(&[Fs::Ext4]),
-    Scenario::once("a_name_in_memory_places_a_file", placed_by_name).on(&[Fs::Ext4]),
+    Scenario::once("cached_name_places_the_file", placed_by_name).on(&[Fs::Ext4]),
 ];
 
 const BUDGET: u64 = 5;

@@ -14,13 +14,11 @@ use crate::harness::{Ctx, Tree, check, check_eq, cli, until};
 use crate::runner::Scenario;
 
 pub(crate) const SCENARIOS: &[Scenario] = &[
-    Scenario::each("a_killed_agent_leaves_an_allowance_exactly_as_it_is", killed),
-    Scenario::once("an_agent_that_comes_back_goes_on_with_an_open_allowance", adopts).waits(),
-    Scenario::once("an_allowance_is_over_at_its_time_without_an_agent", dies_in_time).waits(),
-    Scenario::once("an_allowance_is_over_at_its_time_although_the_clock_was_set_back", set_back)
-        .waits(),
-    Scenario::once("an_allowance_is_over_at_its_time_although_the_clock_was_adjusted", adjusted)
-        .waits(),
+    Scenario::each("killed_agent_keeps_allowance_unchanged", killed),
+    Scenario::once("restarted_agent_adopts_open_allowance", adopts).waits(),
+    Scenario::once("allowance_expires_without_an_agent", dies_in_time).waits(),
+    Scenario::once("allowance_expires_despite_clock_set_back", set_back).waits(),
+    Scenario::once("allowance_expires_despite_clock_adjustment", adjusted).waits(),
 ];
 
 const BUDGET: u64 = 4;

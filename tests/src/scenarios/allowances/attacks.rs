@@ -23,16 +23,12 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     Scenario::once("forged_and_borrowed_signatures_are_refused", |ctx| {
         table(ctx, signatures::TABLE)
     }),
-    Scenario::once("documents_that_are_edited_or_ask_for_too_much_are_refused", |ctx| {
-        table(ctx, documents::TABLE)
-    }),
-    Scenario::once("an_allowance_of_another_host_user_unit_or_command_is_refused", |ctx| {
-        table(ctx, hosts::TABLE)
-    }),
+    Scenario::once("edited_or_excessive_documents_are_refused", |ctx| table(ctx, documents::TABLE)),
+    Scenario::once("allowance_for_another_host_is_refused", |ctx| table(ctx, hosts::TABLE)),
     Scenario::once("an_id_is_used_once", |ctx| table(ctx, ids::TABLE)),
-    Scenario::once("a_clock_that_is_set_back_is_no_way_in", |ctx| table(ctx, clocks::TABLE)),
-    Scenario::once("nobody_joins_an_allowance_but_the_runners_child", joins::joins),
-    Scenario::once("every_reason_to_refuse_is_counted_from_the_start", reasons),
+    Scenario::once("set_back_clock_reopens_no_allowance", |ctx| table(ctx, clocks::TABLE)),
+    Scenario::once("only_runner_child_joins_allowance", joins::joins),
+    Scenario::once("refusal_reasons_are_counted_from_start", reasons),
 ];
 
 const BUDGET: u64 = 7;

@@ -12,12 +12,12 @@ use crate::harness::{Ctx, Tool, Tree, check, check_eq, cli};
 use crate::runner::Scenario;
 
 pub(crate) const SCENARIOS: &[Scenario] = &[
-    Scenario::each("a_thousand_files_are_a_thousand_with_eight_processes_at_once", processes),
-    Scenario::each("a_thousand_files_are_a_thousand_with_eight_threads_at_once", threads),
-    Scenario::each("an_op_that_fails_spends_nothing_of_an_allowance", failed),
-    Scenario::each("an_allowance_goes_to_the_last_byte", bytes),
-    Scenario::each("an_allowance_goes_to_the_last_tenant", tenants),
-    Scenario::each("every_op_that_is_granted_is_covered_and_counted", ops),
+    Scenario::each("allowance_is_exact_for_eight_processes", processes),
+    Scenario::each("allowance_is_exact_for_eight_threads", threads),
+    Scenario::each("failed_op_spends_no_allowance", failed),
+    Scenario::each("allowance_is_exact_to_the_byte", bytes),
+    Scenario::each("allowance_is_exact_to_the_tenant", tenants),
+    Scenario::each("granted_ops_are_covered_and_counted", ops),
 ];
 
 const ALLOWED: u64 = 1000;
@@ -41,6 +41,7 @@ fn a_thousand(ctx: &Ctx<'_>, tree: &Tree, doc: &Doc) -> Result<()> {
     ctx.counted("deny", WORKERS * FILES - ALLOWED - BUDGET)
 }
 
+/// All at once, under an allowance of a thousand files.
 fn processes(ctx: &mut Ctx<'_>) -> Result<()> {
     let (tree, doc) = thousand(ctx)?;
     let go = ctx.base.join("go");
@@ -62,6 +63,7 @@ fn processes(ctx: &mut Ctx<'_>) -> Result<()> {
     a_thousand(ctx, &tree, &doc)
 }
 
+/// All at once, under an allowance of a thousand files.
 fn threads(ctx: &mut Ctx<'_>) -> Result<()> {
     let (tree, doc) = thousand(ctx)?;
     let mut command = unlink(&tree.root)?;

@@ -14,7 +14,7 @@ use crate::harness::{Budget, Ctx, Tool, Tree, Zone, check, check_eq, cli};
 use crate::runner::Scenario;
 
 pub(crate) const SCENARIOS: &[Scenario] =
-    &[Scenario::once("firstserver_with_an_allowance_for_host_a", firstserver)];
+    &[Scenario::once("firstserver_allowance_covers_host_a_alone", firstserver)];
 
 const TENANTS: u64 = 12;
 const FILES: u64 = 12;

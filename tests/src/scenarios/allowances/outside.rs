@@ -15,14 +15,14 @@ use crate::harness::{Budget, Ctx, Tree, Unit, Zone, check_eq, cli, clock, proc, 
 use crate::runner::Scenario;
 
 pub(crate) const SCENARIOS: &[Scenario] = &[
-    Scenario::each("what_is_outside_an_allowance_is_the_budgets_to_answer", outside),
+    Scenario::each("budgets_decide_outside_an_allowance", outside),
     Scenario::each("an_allowance_ends_at_its_time", expires).waits(),
-    Scenario::once("a_revoked_allowance_is_over_at_once", revoked),
-    Scenario::each("outside_its_allowance_a_process_is_held", held),
-    Scenario::once("a_zone_that_observes_spends_an_allowance_too", observes),
-    Scenario::once("who_is_over_budget_already_goes_on_inside_an_allowance", latched),
-    Scenario::once("an_allowance_for_a_user_is_that_users_alone", user),
-    Scenario::once("an_allowance_for_a_unit_is_that_units_alone", unit),
+    Scenario::once("revoked_allowance_ends_at_once", revoked),
+    Scenario::each("process_outside_allowance_is_held", held),
+    Scenario::once("observing_zone_spends_allowance_too", observes),
+    Scenario::once("allowance_covers_tripped_actor", latched),
+    Scenario::once("user_allowance_covers_that_user_alone", user),
+    Scenario::once("unit_allowance_covers_that_unit_alone", unit),
 ];
 
 const BUDGET: u64 = 3;

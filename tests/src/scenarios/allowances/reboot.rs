@@ -13,7 +13,7 @@ use crate::harness::{Budget, Ctx, Tool, Tree, Zone, check, check_eq, cli, clock}
 use crate::runner::{Scenario, boot_number};
 
 pub(crate) const SCENARIOS: &[Scenario] =
-    &[Scenario::once("an_allowance_is_used_once_across_reboots", reboots).across_reboots()];
+    &[Scenario::once("allowance_opens_once_across_reboots", reboots).across_reboots()];
 
 const LIMIT: u64 = 30;
 const BUDGET: u64 = 4;

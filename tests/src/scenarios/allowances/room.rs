@@ -19,8 +19,8 @@ use crate::harness::{Ctx, agent, check, check_eq, until};
 use crate::runner::Scenario;
 
 pub(crate) const SCENARIOS: &[Scenario] = &[
-    Scenario::once("an_agent_clears_what_a_killed_one_left_of_an_allowance", cleared),
-    Scenario::once("a_spent_allowance_takes_no_room_for_tenants", spent),
+    Scenario::once("agent_clears_killed_agents_allowance", cleared),
+    Scenario::once("spent_allowance_frees_tenant_room", spent),
 ];
 
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -12,11 +12,11 @@ use crate::harness::{Ctx, check, check_eq, proc, until};
 use crate::runner::Scenario;
 
 pub(crate) const SCENARIOS: &[Scenario] = &[
-    Scenario::once("run_keeps_the_exit_status_of_its_command", statuses),
-    Scenario::once("run_says_what_was_spent_and_leaves_output_to_its_command", report),
-    Scenario::once("run_shows_on_a_terminal_what_is_left", terminal),
-    Scenario::once("a_killed_runner_leaves_the_allowance_to_its_command_alone", killed),
-    Scenario::once("a_signal_to_the_runner_reaches_its_command", signalled),
+    Scenario::once("run_keeps_the_commands_exit_status", statuses),
+    Scenario::once("run_reports_spending_beside_command_output", report),
+    Scenario::once("run_shows_remainder_on_terminal", terminal),
+    Scenario::once("killed_runner_leaves_allowance_to_command", killed),
+    Scenario::once("runner_signal_reaches_its_command", signalled),
 ];
 
 fn statuses(ctx: &mut Ctx<'_>) -> Result<()> {
@@ -44,6 +44,7 @@ fn statuses(ctx: &mut Ctx<'_>) -> Result<()> {
     nothing_open(ctx)
 }
 
+/// What was spent is told on standard error; input and output are the command's own.
 fn report(ctx: &mut Ctx<'_>) -> Result<()> {
     let tree = ctx.signed_tree(2, 10, 2)?;
     let doc = ctx.removals("report", &[&tree.tenant(0)], 15)?;
@@ -86,6 +87,7 @@ fn terminal(ctx: &mut Ctx<'_>) -> Result<()> {
     Ok(())
 }
 
+/// Nothing but the command goes on under it.
 fn killed(ctx: &mut Ctx<'_>) -> Result<()> {
     let tree = ctx.signed_tree(2, 10, 2)?;
     let doc = ctx.removals("killed", &[&tree.root], 100)?;

@@ -15,15 +15,12 @@ use crate::harness::{Budget, Ctx, Tool, Tree, Unit, check, check_eq, cli, hold, 
 use crate::runner::Scenario;
 
 pub(crate) const SCENARIOS: &[Scenario] = &[
-    Scenario::each("everything_that_cmd_starts_spends_its_allowance", inherits),
-    Scenario::each("a_second_shell_of_the_same_user_gets_nothing", second_shell),
-    Scenario::once("a_daemon_of_a_command_that_has_ended_gets_nothing", daemon),
-    Scenario::once("a_process_moved_into_the_units_of_a_tree_gets_nothing", moved),
-    Scenario::once(
-        "a_process_of_the_tree_keeps_its_allowance_in_another_unit_and_as_another_user",
-        elsewhere,
-    ),
-    Scenario::once("the_runner_itself_and_who_started_it_get_nothing", runner_itself),
+    Scenario::each("command_tree_spends_its_allowance", inherits),
+    Scenario::each("users_second_shell_gets_nothing", second_shell),
+    Scenario::once("daemon_of_ended_command_gets_nothing", daemon),
+    Scenario::once("process_moved_into_unit_gets_nothing", moved),
+    Scenario::once("allowance_survives_unit_and_user_change", elsewhere),
+    Scenario::once("runner_and_its_parent_get_nothing", runner_itself),
 ];
 
 /// What the budget gives, which is spent before anything else.

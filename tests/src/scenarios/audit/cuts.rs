@@ -19,12 +19,13 @@ use crate::harness::{Ctx, Tool, check, check_eq, cli, hold, until};
 use crate::runner::Scenario;
 
 pub(crate) const SCENARIOS: &[Scenario] =
-    &[Scenario::once("audit_log_has_every_acknowledged_release_at_power_cuts", cuts).heavy()];
+    &[Scenario::once("audit_log_keeps_every_acknowledged_release", cuts).heavy()];
 
 /// Room for every release.
 const DISK: u64 = 24 << 20;
 const FILES: u64 = 4000;
 
+/// Also where the power fails.
 fn cuts(ctx: &mut Ctx<'_>) -> Result<()> {
     ctx.lab.ensure(ctx.trace)?;
     ctx.lab.stop()?;

@@ -17,13 +17,11 @@ use crate::harness::{Budget, Ctx, Tool, Tree, Unit, check, check_eq, cli, policy
 use crate::runner::Scenario;
 
 pub(crate) const SCENARIOS: &[Scenario] = &[
-    Scenario::once("audit_log_on_a_full_disk_lets_nothing_through_unrecorded", |ctx| {
+    Scenario::once("full_audit_disk_allows_nothing_unrecorded", |ctx| {
         with_a_small_disk(ctx, denies)
     }),
-    Scenario::once("audit_log_on_a_full_disk_may_be_told_to_wait_in_memory", |ctx| {
-        with_a_small_disk(ctx, goes_on)
-    }),
-    Scenario::once("a_wider_policy_that_cannot_be_recorded_does_not_come_in_by_a_restart", |ctx| {
+    Scenario::once("full_audit_disk_may_queue_records", |ctx| with_a_small_disk(ctx, goes_on)),
+    Scenario::once("restart_refuses_unrecordable_wider_policy", |ctx| {
         with_a_small_disk(ctx, restarts)
     }),
 ];

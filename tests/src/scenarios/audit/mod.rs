@@ -19,8 +19,8 @@ use crate::harness::{Ctx, Tool, Tree, check, check_eq, cli, hold, until};
 use crate::runner::Scenario;
 
 pub(crate) const SCENARIOS: &[Scenario] = &[
-    Scenario::once("audit_log_of_a_released_hold_verifies_and_every_change_shows", changes),
-    Scenario::once("audit_log_is_summed_up_for_a_person", summed_up),
+    Scenario::once("audit_log_verifies_unless_changed", changes),
+    Scenario::once("audit_report_sums_up_the_log", summed_up),
 ];
 
 const BUDGET: u64 = 5;
@@ -59,6 +59,7 @@ fn head(ctx: &Ctx<'_>) -> Result<String> {
     Ok(format!("{}:{:013x}", number("holdfast_audit_head_seq"), number("holdfast_audit_head_hash")))
 }
 
+/// The log of a released hold verifies, and every change to it shows.
 fn changes(ctx: &mut Ctx<'_>) -> Result<()> {
     one_hold(ctx)?;
     let (key, head) = (key()?, head(ctx)?);

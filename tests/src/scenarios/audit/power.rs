@@ -12,7 +12,7 @@ use crate::harness::{Ctx, Tool, check, check_eq, cli, hold, until};
 use crate::runner::{BOOTS, Scenario, boot_number};
 
 pub(crate) const SCENARIOS: &[Scenario] =
-    &[Scenario::once("audit_log_outlives_power_cuts_of_the_machine", power).across_reboots()];
+    &[Scenario::once("audit_log_survives_power_cuts", power).across_reboots()];
 
 /// On the disk that lasts: a line for each release that was acknowledged.
 const ACKNOWLEDGED: &str = "/data/audit-acknowledged";

@@ -10,11 +10,12 @@ use crate::harness::{Budget, Ctx, check, check_eq, cli, hold};
 use crate::runner::Scenario;
 
 pub(crate) const SCENARIOS: &[Scenario] =
-    &[Scenario::once("audit_report_tells_of_a_break_glass_and_whose_data_is_gone", night)];
+    &[Scenario::once("audit_report_shows_break_glass_deletions", night)];
 
 const BUDGET: u64 = 5;
 const FILES: u64 = 20;
 
+/// Among them, whose data is gone.
 fn night(ctx: &mut Ctx<'_>) -> Result<()> {
     let tree = ctx.tree(2, FILES)?;
     let zone = ctx.new_zone(&tree.root).budget(Budget::files(BUDGET).per(Per::Zone));

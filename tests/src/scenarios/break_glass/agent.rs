@@ -10,8 +10,8 @@ use crate::harness::{Budget, Ctx, Tree, check_eq, cli, hold, until};
 use crate::runner::Scenario;
 
 pub(crate) const SCENARIOS: &[Scenario] = &[
-    Scenario::once("break_glass_ends_in_time_without_an_agent", dies_in_time).waits(),
-    Scenario::once("break_glass_is_taken_over_by_the_next_agent", taken_over),
+    Scenario::once("break_glass_expires_without_an_agent", dies_in_time).waits(),
+    Scenario::once("next_agent_adopts_break_glass", taken_over),
 ];
 
 const BUDGET: u64 = 4;

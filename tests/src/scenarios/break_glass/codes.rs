@@ -14,14 +14,15 @@ use crate::harness::{Budget, Ctx, Tool, check, check_eq, cli, policy, until};
 use crate::runner::Scenario;
 
 pub(crate) const SCENARIOS: &[Scenario] = &[
-    Scenario::once("break_glass_after_a_thousand_wrong_codes_the_right_one_still_opens", thousand),
-    Scenario::once("break_glass_codes_are_kept_as_hashes_only", hashes),
-    Scenario::once("break_glass_signatures_need_hardware_and_are_for_one_challenge", signatures),
+    Scenario::once("break_glass_opens_after_wrong_codes", thousand),
+    Scenario::once("break_glass_keeps_only_code_hashes", hashes),
+    Scenario::once("break_glass_signatures_need_hardware_keys", signatures),
 ];
 
 const WRONG: usize = 1000;
 const THREADS: usize = 24;
 
+/// After a thousand wrong codes the right one still opens.
 fn thousand(ctx: &mut Ctx<'_>) -> Result<()> {
     let tree = ctx.tree(1, 10)?;
     ctx.guard_glass(&[ctx.new_zone(&tree.root).budget(Budget::files(1))])?;
@@ -106,7 +107,7 @@ fn hashes(ctx: &mut Ctx<'_>) -> Result<()> {
     Ok(())
 }
 
-/// With keys in files: what a hardware key can do is shown by the unit tests, with a token in software.
+/// Each is for one challenge. With keys in files: what a hardware key can do is shown by the unit tests, with a token in software.
 fn signatures(ctx: &mut Ctx<'_>) -> Result<()> {
     let tree = ctx.tree(1, 10)?;
     let zones = [ctx.new_zone(&tree.root).budget(Budget::files(1))];

@@ -13,14 +13,15 @@ use crate::harness::{Budget, Ctx, Tool, check, check_eq, cli, hold, sh, until};
 use crate::runner::Scenario;
 
 pub(crate) const SCENARIOS: &[Scenario] = &[
-    Scenario::once("break_glass_lets_a_held_rm_go_on_and_closes_by_itself", held).waits(),
-    Scenario::once("break_glass_is_told_on_every_terminal_and_waits_for_none", told),
-    Scenario::once("break_glass_asks_for_the_code_without_showing_it", typed),
-    Scenario::once("break_glass_opens_on_a_full_disk", full),
+    Scenario::once("break_glass_resumes_rm_then_closes", held).waits(),
+    Scenario::once("break_glass_tells_terminals_without_waiting", told),
+    Scenario::once("break_glass_prompt_hides_the_code", typed),
+    Scenario::once("break_glass_opens_on_full_disk", full),
 ];
 
 const BUDGET: u64 = 3;
 
+/// An `rm` that is held goes on, and the break-glass closes by itself.
 fn held(ctx: &mut Ctx<'_>) -> Result<()> {
     let tree = ctx.tree(3, 20)?;
     ctx.guard_glass(&[ctx.hold_zone(&tree, Budget::files(BUDGET))])?;

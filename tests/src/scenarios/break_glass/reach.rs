@@ -14,12 +14,12 @@ use crate::harness::{Budget, Ctx, Tool, Tree, Zone, check, check_eq, cli, hold, 
 use crate::runner::Scenario;
 
 pub(crate) const SCENARIOS: &[Scenario] = &[
-    Scenario::each("break_glass_goes_to_the_last_file_with_eight_processes_at_once", exact),
-    Scenario::each("break_glass_for_a_command_is_its_trees_alone", tree_only),
-    Scenario::each("break_glass_for_everybody_is_for_one_zone", one_zone),
-    Scenario::once("break_glass_for_data_and_for_copies_are_never_open_together", interlock),
-    Scenario::once("break_glass_covers_every_op_but_detach", ops),
-    Scenario::once("break_glass_is_refused_beyond_the_policy", limits),
+    Scenario::each("break_glass_exact_for_eight_processes", exact),
+    Scenario::each("break_glass_covers_command_tree_alone", tree_only),
+    Scenario::each("break_glass_covers_one_zone_alone", one_zone),
+    Scenario::once("break_glass_separates_data_and_copies", interlock),
+    Scenario::once("break_glass_covers_all_but_detach", ops),
+    Scenario::once("break_glass_obeys_policy_limits", limits),
 ];
 
 const BUDGET: u64 = 5;
@@ -35,6 +35,7 @@ fn denying(ctx: &Ctx<'_>, tree: &Tree) -> Zone {
     ctx.new_zone(&tree.root).budget(Budget::files(BUDGET).per(Per::Zone))
 }
 
+/// To the last file, with all of them at once.
 fn exact(ctx: &mut Ctx<'_>) -> Result<()> {
     let tree = ctx.tree(WORKERS, FILES)?;
     ctx.guard_glass(&[denying(ctx, &tree)])?;
@@ -89,6 +90,7 @@ fn tree_only(ctx: &mut Ctx<'_>) -> Result<()> {
     tree.lost_exactly(40 + BUDGET)
 }
 
+/// Opened for everybody.
 fn one_zone(ctx: &mut Ctx<'_>) -> Result<()> {
     let (tree, other) = (ctx.tree(3, 20)?, Tree::make(&ctx.base.join("other"), 2, 20)?);
     // One that is made after it was opened is in the zone, too.
@@ -120,6 +122,7 @@ fn one_zone(ctx: &mut Ctx<'_>) -> Result<()> {
     other.lost_exactly(BUDGET)
 }
 
+/// One for data and one for copies are never open together.
 fn interlock(ctx: &mut Ctx<'_>) -> Result<()> {
     let (tree, copies) = (ctx.tree(1, 10)?, Tree::make(&ctx.base.join("copies"), 1, 10)?);
     let backup = format!("{}-copies", ctx.zone);

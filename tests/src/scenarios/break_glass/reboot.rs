@@ -10,7 +10,7 @@ use crate::harness::{Budget, Ctx, Tool, Tree, Zone, check_eq, cli, hold};
 use crate::runner::{Scenario, boot_number};
 
 pub(crate) const SCENARIOS: &[Scenario] =
-    &[Scenario::once("a_break_glass_code_is_used_once_across_reboots", reboots).across_reboots()];
+    &[Scenario::once("reboot_renews_no_break_glass_code", reboots).across_reboots()];
 
 const BUDGET: u64 = 4;
 /// The codes, which the guest's own disk forgets.
@@ -31,6 +31,7 @@ fn remove(ctx: &Ctx<'_>, tenant: u64) -> Result<String> {
     Ok(hold::unlink(&tree().tenant(tenant), &unit)?.run()?.ok()?.stdout.trim().to_owned())
 }
 
+/// A code is used once, across reboots.
 fn reboots(ctx: &mut Ctx<'_>) -> Result<()> {
     if boot_number() == 1 {
         return first(ctx);

@@ -13,9 +13,9 @@ use crate::runner::Scenario;
 
 pub(crate) const SCENARIOS: &[Scenario] = &[
     Scenario::once("three_held_processes_outlive_the_agent", three).waits(),
-    Scenario::once("an_agent_that_was_away_for_a_moment_still_holds", moment),
+    Scenario::once("briefly_absent_agent_still_holds", moment),
     Scenario::once("a_frozen_agent_holds_nobody_new", frozen).waits(),
-    Scenario::once("unpin_does_not_leave_held_processes_behind_unsaid", unpin),
+    Scenario::once("unload_refuses_while_processes_are_held", unpin),
 ];
 
 /// Longer than the kernel believes in an agent that it has not heard of.

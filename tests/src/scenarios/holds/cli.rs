@@ -11,12 +11,12 @@ use crate::runner::Scenario;
 
 pub(crate) const SCENARIOS: &[Scenario] = &[
     Scenario::once("hold_list_with_nothing_held", empty),
-    Scenario::once("hold_show_tells_who_what_and_what_is_left", show),
+    Scenario::once("hold_show_names_actor_and_remainder", show),
     Scenario::once("a_release_states_an_amount", amount),
     Scenario::once("an_unknown_hold_is_an_error", unknown),
-    Scenario::once("only_root_may_look_at_holds_and_decide", only_root),
+    Scenario::once("only_root_sees_and_decides_holds", only_root),
     Scenario::once("the_audit_log_names_who_decided", who_decided),
-    Scenario::once("status_and_metrics_count_what_is_held", counted),
+    Scenario::once("status_and_metrics_count_held_processes", counted),
 ];
 
 const BUDGET: u64 = 20;
@@ -30,6 +30,7 @@ fn empty(ctx: &mut Ctx<'_>) -> Result<()> {
     Ok(())
 }
 
+/// It tells who, what and what is left.
 fn show(ctx: &mut Ctx<'_>) -> Result<()> {
     let tree = ctx.tree(2, 60)?;
     ctx.guard(&[ctx.hold_zone(&tree, Budget::files(BUDGET).and_tenants(5))])?;

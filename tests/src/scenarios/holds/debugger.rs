@@ -10,9 +10,9 @@ use crate::harness::{Ctx, Tool, check, until};
 use crate::runner::Scenario;
 
 pub(crate) const SCENARIOS: &[Scenario] = &[
-    Scenario::each("a_debugger_that_suppresses_sigstop_lets_nothing_through", suppressed),
-    Scenario::once("a_traced_process_is_held_and_released", followed),
-    Scenario::once("a_process_that_is_traced_before_it_is_held", traced_before),
+    Scenario::each("debugger_suppressing_sigstop_releases_nothing", suppressed),
+    Scenario::once("traced_process_is_held_and_released", followed),
+    Scenario::once("process_traced_before_hold_is_held", traced_before),
 ];
 
 const BUDGET: u64 = 30;

@@ -10,8 +10,8 @@ use crate::harness::{Ctx, check, proc, until};
 use crate::runner::Scenario;
 
 pub(crate) const SCENARIOS: &[Scenario] = &[
-    Scenario::each("a_held_job_is_stopped_and_fg_does_not_release_it", foreground),
-    Scenario::once("a_held_background_job_goes_on_after_its_release", background),
+    Scenario::each("fg_does_not_release_held_job", foreground),
+    Scenario::once("background_job_continues_after_release", background),
 ];
 
 const BUDGET: u64 = 20;
@@ -20,6 +20,7 @@ fn shell(unit: &crate::harness::Unit) -> crate::harness::Tool {
     session("bash").args(["--norc", "--noprofile", "-i"]).env("TERM", "dumb").unit(unit)
 }
 
+/// A held job is stopped in its shell.
 fn foreground(ctx: &mut Ctx<'_>) -> Result<()> {
     let tree = ctx.holding(1, 60, BUDGET)?;
     let unit = ctx.unit("login")?;

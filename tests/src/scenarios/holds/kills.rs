@@ -11,10 +11,10 @@ use crate::runner::Scenario;
 
 pub(crate) const SCENARIOS: &[Scenario] = &[
     Scenario::each("hold_kill_ends_the_process", kill),
-    Scenario::once("hold_kill_with_a_signal_of_choice", kill_with_signal),
-    Scenario::each("sigkill_by_somebody_else_ends_the_hold", killed_by_others),
+    Scenario::once("hold_kill_sends_the_chosen_signal", kill_with_signal),
+    Scenario::each("foreign_sigkill_ends_the_hold", killed_by_others),
     Scenario::once("a_killed_cgroup_leaves_no_hold", cgroup_killed),
-    Scenario::once("a_process_that_comes_after_a_killed_one_is_held_too", next_process),
+    Scenario::once("successor_of_killed_process_is_held", next_process),
 ];
 
 fn kill(ctx: &mut Ctx<'_>) -> Result<()> {

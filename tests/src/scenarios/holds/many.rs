@@ -11,13 +11,11 @@ use crate::harness::{Budget, Ctx, Tool, check, check_eq, until};
 use crate::runner::Scenario;
 
 pub(crate) const SCENARIOS: &[Scenario] = &[
-    Scenario::each("xargs_p8_is_held_at_the_budget", xargs),
-    Scenario::each("eight_threads_are_held_at_the_budget", threads),
-    Scenario::once("threads_that_a_release_does_not_cover_wait_for_the_next", uncovered_threads)
-        .waits(),
-    Scenario::each("a_shell_loop_that_calls_rm_5000_times_is_held_at_the_budget", shell_loop)
-        .shared(),
-    Scenario::once("a_hundred_processes_are_held_at_once", hundred),
+    Scenario::each("xargs_p8_is_held_at_budget", xargs),
+    Scenario::each("eight_threads_are_held_at_budget", threads),
+    Scenario::once("uncovered_threads_wait_for_next_release", uncovered_threads).waits(),
+    Scenario::each("shell_loop_is_held_at_budget", shell_loop).shared(),
+    Scenario::once("hundred_processes_are_held_at_once", hundred),
 ];
 
 fn xargs(ctx: &mut Ctx<'_>) -> Result<()> {
@@ -74,6 +72,7 @@ fn uncovered_threads(ctx: &mut Ctx<'_>) -> Result<()> {
     still_held(&tree, deleter.pid(), 43)
 }
 
+/// A loop that calls `rm` 5,000 times.
 fn shell_loop(ctx: &mut Ctx<'_>) -> Result<()> {
     let tree = ctx.holding(1, 5000, 100)?;
     let unit = ctx.unit("loop")?;

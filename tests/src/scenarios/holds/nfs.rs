@@ -12,7 +12,7 @@ use crate::harness::{Ctx, Tool, check, check_eq, cli, until};
 use crate::runner::Scenario;
 
 pub(crate) const SCENARIOS: &[Scenario] =
-    &[Scenario::once("deleting_through_nfs_is_denied_with_an_error_the_client_knows", nfs)];
+    &[Scenario::once("nfs_deletion_fails_with_known_error", nfs)];
 
 const BUDGET: u64 = 20;
 const EXPORTS: &str = "/etc/exports";

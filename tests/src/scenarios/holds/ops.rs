@@ -13,10 +13,10 @@ use crate::harness::{Budget, Ctx, Tool, Tree, Zone, check, check_eq, cli, until}
 use crate::runner::Scenario;
 
 pub(crate) const SCENARIOS: &[Scenario] = &[
-    Scenario::each("every_kind_of_op_is_held_and_then_done_once", every_kind),
-    Scenario::each("a_failed_op_gives_its_release_back", failed_op),
-    Scenario::each("a_rename_between_two_zones_is_held_by_each_and_done_once", two_zones),
-    Scenario::once("a_file_emptied_between_vfork_and_exec_is_held", vfork),
+    Scenario::each("each_held_op_is_done_once", every_kind),
+    Scenario::each("failed_op_returns_its_release", failed_op),
+    Scenario::each("both_zones_hold_cross_zone_rename", two_zones),
+    Scenario::once("truncation_after_vfork_is_held", vfork),
     Scenario::once("what_destroys_nothing_is_not_held", free_ops),
 ];
 
@@ -60,6 +60,7 @@ fn steps(tree: &Tree, outside: &Path) -> Result<Vec<(Step, &'static str, Done)>>
     ])
 }
 
+/// Every kind of op is held, and done once after its release.
 fn every_kind(ctx: &mut Ctx<'_>) -> Result<()> {
     let tree = ctx.tree(2, 12)?;
     let steps = steps(&tree, &ctx.outside()?)?;
@@ -113,6 +114,7 @@ fn failed_op(ctx: &mut Ctx<'_>) -> Result<()> {
     ctx.held_at(&tree, worker.pid(), 4).map(drop)
 }
 
+/// The rename is held by each and done once.
 fn two_zones(ctx: &mut Ctx<'_>) -> Result<()> {
     let tree = ctx.tree(1, 12)?;
     let other = Tree::make(&ctx.base.join("other"), 1, 12)?;

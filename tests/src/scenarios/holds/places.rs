@@ -11,12 +11,12 @@ use crate::harness::{Ctx, Tool, Tree, Unit, check, check_eq, proc, until};
 use crate::runner::Scenario;
 
 pub(crate) const SCENARIOS: &[Scenario] = &[
-    Scenario::each("a_process_in_a_container_is_held", in_container),
-    Scenario::each("the_first_process_of_a_container_is_held", first_process),
-    Scenario::once("a_held_process_that_is_moved_elsewhere_can_be_released", moved),
-    Scenario::once("a_login_session_is_held_under_its_user", login),
-    Scenario::once("a_process_in_a_chroot_and_another_mount_namespace_is_held", chroot),
-    Scenario::once("a_customer_who_deletes_its_own_files_is_held", owner),
+    Scenario::each("container_process_is_held", in_container),
+    Scenario::each("first_container_process_is_held", first_process),
+    Scenario::once("moved_held_process_can_be_released", moved),
+    Scenario::once("login_session_hold_names_its_user", login),
+    Scenario::once("process_in_chroot_is_held", chroot),
+    Scenario::once("customer_deleting_own_files_is_held", owner),
 ];
 
 const BUDGET: u64 = 20;
@@ -82,6 +82,7 @@ fn login(ctx: &mut Ctx<'_>) -> Result<()> {
     tree.lost_exactly(61)
 }
 
+/// In a mount namespace of its own, too.
 fn chroot(ctx: &mut Ctx<'_>) -> Result<()> {
     let jail = ctx.base.join("jail");
     let tree = Tree::make(&jail.join("srv"), 2, 30)?;

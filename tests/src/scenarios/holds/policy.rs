@@ -12,17 +12,14 @@ use crate::harness::{Budget, Ctx, Tool, Tree, Unit, Zone, check, check_eq, cli, 
 use crate::runner::Scenario;
 
 pub(crate) const SCENARIOS: &[Scenario] = &[
-    Scenario::each("a_hold_that_nobody_decides_about_becomes_a_denial", timeout).waits(),
+    Scenario::each("undecided_hold_becomes_a_denial", timeout).waits(),
     Scenario::each("from_hold_to_deny", hold_to_deny),
     Scenario::each("from_hold_to_observe", hold_to_observe),
     Scenario::once("from_hold_to_throttle", hold_to_throttle).waits(),
     Scenario::once("a_zone_that_goes_lets_go", zone_goes),
-    Scenario::once(
-        "what_was_released_in_a_zone_that_went_is_gone_with_it",
-        release_for_a_former_zone,
-    ),
+    Scenario::once("removed_zone_takes_its_releases_along", release_for_a_former_zone),
     Scenario::once("a_bad_policy_leaves_holds_alone", bad_policy),
-    Scenario::once("what_a_primary_zone_does_if_the_policy_does_not_say", defaults),
+    Scenario::once("primary_zone_holds_by_default", defaults),
 ];
 
 const BUDGET: u64 = 20;

@@ -16,10 +16,10 @@ use crate::harness::{
 use crate::runner::Scenario;
 
 pub(crate) const SCENARIOS: &[Scenario] = &[
-    Scenario::each("io_uring_in_a_zone_that_holds_is_denied", io_uring),
-    Scenario::each("what_leaves_in_one_stroke_is_denied_not_held", detach),
-    Scenario::each("deleting_in_an_overlay_whose_upper_layer_is_in_the_zone", overlay_upper),
-    Scenario::each("deleting_in_an_overlay_over_files_of_a_lower_layer", overlay_whiteouts),
+    Scenario::each("holding_zone_denies_io_uring", io_uring),
+    Scenario::each("detach_is_denied_not_held", detach),
+    Scenario::each("overlay_upper_layer_obeys_budget", overlay_upper),
+    Scenario::each("overlay_whiteouts_obey_the_budget", overlay_whiteouts),
     Scenario::each("overlay_makes_a_directory_again", overlay_directory),
 ];
 
@@ -124,6 +124,7 @@ fn only_eperm(outcome: &Outcome) -> Result<()> {
     Ok(())
 }
 
+/// In an overlay whose upper layer is in the zone.
 fn overlay_upper(ctx: &mut Ctx<'_>) -> Result<()> {
     let tree = ctx.tree(1, 40)?;
     let merged = overlay(ctx, &tree)?;

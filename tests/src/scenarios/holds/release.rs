@@ -11,16 +11,16 @@ use crate::harness::{Budget, Ctx, check_eq, proc};
 use crate::runner::Scenario;
 
 pub(crate) const SCENARIOS: &[Scenario] = &[
-    Scenario::each("rm_rf_is_held_released_by_the_file_and_ends_without_an_error", rm_rf),
-    Scenario::each("no_call_of_a_held_process_returns_an_error", no_error),
-    Scenario::each("a_budget_reset_gives_one_more_budget", reset),
+    Scenario::each("held_rm_rf_ends_without_error", rm_rf),
+    Scenario::each("held_process_sees_no_error", no_error),
+    Scenario::each("budget_reset_grants_one_more_budget", reset),
     Scenario::once("released_amounts_add_up", adds_up),
-    Scenario::once("what_is_left_of_a_release_is_for_the_next_process", left_over),
+    Scenario::once("release_remainder_serves_next_process", left_over),
     Scenario::each("a_release_leaves_other_units_held", other_units),
-    Scenario::once("a_release_leaves_other_users_of_the_unit_held", other_users),
+    Scenario::once("release_leaves_other_users_held", other_users),
 ];
 
-/// The whole promise, with the tool that breaks it most.
+/// The whole promise, with the tool that breaks it most: it is released by the file.
 fn rm_rf(ctx: &mut Ctx<'_>) -> Result<()> {
     let tree = ctx.holding(5, 1000, 100)?;
     let unit = ctx.unit("rm")?;

@@ -12,10 +12,10 @@ use crate::runner::Scenario;
 
 pub(crate) const SCENARIOS: &[Scenario] = &[
     Scenario::each("a_foreign_sigcont_lets_nothing_through", sigcont),
-    Scenario::each("a_hold_outlasts_the_window_until_a_person_decides", outlasts).waits(),
-    Scenario::each("a_storm_of_signals_on_many_threads_shows_no_program_an_error", storm).shared(),
-    Scenario::once("a_handler_for_sigcont_sees_no_interrupted_call", sigcont_handler),
-    Scenario::once("a_signal_with_a_handler_leaves_the_process_held", other_handler),
+    Scenario::each("hold_outlasts_window_until_decision", outlasts).waits(),
+    Scenario::each("signal_storm_causes_no_error", storm).shared(),
+    Scenario::once("sigcont_handler_sees_no_interrupted_call", sigcont_handler),
+    Scenario::once("handled_signal_leaves_process_held", other_handler),
     Scenario::once("timeout_ends_a_held_command", timeout).waits(),
 ];
 

@@ -16,7 +16,7 @@ use crate::harness::{Budget, Ctx, Tool, Tree, Unit, check, check_eq, cli, hold, 
 use crate::runner::Scenario;
 
 pub(crate) const SCENARIOS: &[Scenario] = &[
-    Scenario::once("a_frozen_state_disk_stops_no_hold", |ctx| on_a_disk(ctx, frozen))
+    Scenario::once("frozen_state_disk_stops_no_hold", |ctx| on_a_disk(ctx, frozen))
         .waits()
         .of_the_agent(),
     Scenario::once("a_stalled_log_stops_no_hold", stalled).waits().of_the_agent(),

@@ -10,11 +10,11 @@ use crate::harness::{Budget, Ctx, Tool, Tree, Unit, check, check_eq, cli, until}
 use crate::runner::Scenario;
 
 pub(crate) const SCENARIOS: &[Scenario] = &[
-    Scenario::once("the_terminal_is_told_in_two_lines", told),
-    Scenario::once("a_terminal_is_not_told_if_the_policy_says_so", silent),
-    Scenario::once("a_terminal_that_is_not_its_own_is_not_told", not_its_own),
-    Scenario::once("a_stopped_terminal_does_not_stop_the_agent", stopped),
-    Scenario::once("a_full_terminal_does_not_stop_the_agent", full),
+    Scenario::once("hold_prints_two_lines_on_terminal", told),
+    Scenario::once("policy_silences_terminal_messages", silent),
+    Scenario::once("foreign_terminal_gets_no_message", not_its_own),
+    Scenario::once("stopped_terminal_does_not_block_agent", stopped),
+    Scenario::once("full_terminal_does_not_block_agent", full),
 ];
 
 const BUDGET: u64 = 20;

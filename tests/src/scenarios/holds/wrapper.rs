@@ -8,8 +8,8 @@ use crate::harness::{Ctx, Tool, Tree, Unit, check_eq, proc, tool::Running};
 use crate::runner::Scenario;
 
 pub(crate) const SCENARIOS: &[Scenario] = &[
-    Scenario::once("a_wrapper_that_stops_with_its_child_goes_on_with_it", goes_on),
-    Scenario::once("a_wrapper_that_stopped_ends_with_its_killed_child", ends),
+    Scenario::once("wrapper_continues_with_its_child", goes_on),
+    Scenario::once("wrapper_ends_with_killed_child", ends),
 ];
 
 const BUDGET: u64 = 20;

@@ -13,9 +13,9 @@ use crate::harness::{Budget, Ctx, Tool, check, check_eq, cli};
 use crate::runner::Scenario;
 
 pub(crate) const SCENARIOS: &[Scenario] = &[
-    Scenario::each("manifest_is_exact_although_the_agent_is_killed", killed).shared(),
-    Scenario::once("manifest_is_exact_although_no_agent_was_there", away).of_the_agent(),
-    Scenario::once("manifest_says_what_the_ring_had_no_room_for", overflow).of_the_agent(),
+    Scenario::each("deletion_log_survives_agent_kills", killed).shared(),
+    Scenario::once("deletion_log_survives_agent_absence", away).of_the_agent(),
+    Scenario::once("deletion_log_counts_ring_overflow", overflow).of_the_agent(),
     Scenario::once("removed_segments_are_not_written_again", removed).of_the_agent(),
     Scenario::once("links_and_moves_keep_names_apart", links_and_moves),
 ];

@@ -13,7 +13,7 @@ use crate::harness::{Budget, Ctx, check, check_eq, cli, policy, until};
 use crate::runner::Scenario;
 
 pub(crate) const SCENARIOS: &[Scenario] = &[
-    Scenario::once("manifest_stays_below_its_bound_and_says_what_it_summarised", bound),
+    Scenario::once("deletion_log_keeps_its_size_bound", bound),
     Scenario::once("manifest_is_for_root_alone", private),
 ];
 
@@ -28,6 +28,7 @@ fn on_disk(dir: &Path) -> Result<u64> {
     Ok(sum)
 }
 
+/// It says what it summarised.
 fn bound(ctx: &mut Ctx<'_>) -> Result<()> {
     let tree = ctx.tree(2, FILES / 2)?;
     let zones = [ctx.new_zone(&tree.root).budget(Budget::files(1_000_000))];

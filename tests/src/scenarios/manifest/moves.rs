@@ -19,7 +19,7 @@ use crate::harness::{Budget, Ctx, Random, Tool, Zone, check, check_eq};
 use crate::runner::Scenario;
 
 pub(crate) const SCENARIOS: &[Scenario] =
-    &[Scenario::each("moved_directories_are_charged_where_they_are", race).shared()];
+    &[Scenario::each("racing_moves_charge_the_right_tenant", race).shared()];
 
 const DIRS: u64 = 12;
 const DELETERS: usize = 5;

@@ -17,13 +17,13 @@ use crate::harness::{Budget, Ctx, Tool, Zone, check, check_eq, cli, policy, sh};
 use crate::runner::Scenario;
 
 pub(crate) const SCENARIOS: &[Scenario] = &[
-    Scenario::each("manifest_of_a_mass_deletion_brings_one_customer_back", mass_deletion),
-    Scenario::once("manifest_names_who_did_it_under_which_allowance", under_an_allowance),
-    Scenario::once("manifest_names_the_break_glass_it_was_done_under", under_a_break_glass),
-    Scenario::once("manifest_lists_what_leaves_and_what_it_was", moves),
-    Scenario::once("manifest_marks_a_path_that_is_too_deep_and_keeps_its_tenant", too_deep),
-    Scenario::once("manifest_finds_tenants_two_levels_down_and_at_roots", depths),
-    Scenario::once("manifest_is_off_where_the_policy_says_so", off),
+    Scenario::each("deletion_log_restores_one_tenant", mass_deletion),
+    Scenario::once("deletion_log_names_actor_and_allowance", under_an_allowance),
+    Scenario::once("deletion_log_names_break_glass", under_a_break_glass),
+    Scenario::once("deletion_log_lists_moves_out", moves),
+    Scenario::once("deletion_log_marks_too_deep_paths", too_deep),
+    Scenario::once("deletion_log_finds_tenants_by_level", depths),
+    Scenario::once("policy_turns_deletion_log_off", off),
 ];
 
 fn tenants() -> [OsString; 3] {
@@ -249,6 +249,7 @@ fn moves(ctx: &mut Ctx<'_>) -> Result<()> {
     Ok(())
 }
 
+/// Such a path keeps its tenant.
 fn too_deep(ctx: &mut Ctx<'_>) -> Result<()> {
     let root = ctx.base.join("zone");
     let deep = (0..90).fold(root.join("customer"), |dir, n| dir.join(format!("d{n}")));
@@ -269,6 +270,7 @@ fn too_deep(ctx: &mut Ctx<'_>) -> Result<()> {
     Ok(())
 }
 
+/// Tenants two levels down, and protected paths that are tenants themselves.
 fn depths(ctx: &mut Ctx<'_>) -> Result<()> {
     let (two, none) = (ctx.base.join("two"), ctx.base.join("none"));
     for dir in [two.join("a/alice"), two.join("b/alice"), none.clone()] {

@@ -9,6 +9,7 @@ use crate::harness::allowance::{Bound, host_name, sha256};
 /// As /etc/machine-id of another host may be.
 const MACHINE_ID: &str = "0123456789abcdef0123456789abcdef";
 
+/// Allowances of another host, user, unit or command.
 pub(super) const TABLE: &[Attack] = &[
     attack("another host's", "other_host", "host-a", |scene| {
         let mut draft = scene.draft()?;
