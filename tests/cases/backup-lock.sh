@@ -1,8 +1,8 @@
 # The retention job spends the budget of the backups and trips. The same unit then makes the next
 # backup, which takes a lock and must be able to take it away again.
 #
-# Source: borgbackup/borg#3191, #2306 (a lock that stays stops every later backup), restic/restic#3219
-#   (no backup for a month because of one).
+# Source: borgbackup/borg#3191, #2306 (a lock that stays stops every later backup),
+#   restic/restic#3219 (no backup for a month because of one).
 # Right: copies go on being made after a trip. A lock that the job has just made is no copy.
 . "$(dirname "$0")/lib.sh"
 

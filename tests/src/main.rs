@@ -1,8 +1,8 @@
 //! Scenarios on a real kernel: real tools destroy real trees, and what is left is counted.
 //!
 //! One static binary that runs as root inside a throw-away VM. It owns the scenarios, the demo, the
-//! benchmark, the day that is learnt from and what goes on while the power fails. It never runs on a machine that matters: it loads programs into the kernel, kills agents, mounts
-//! and deletes.
+//! benchmark, the day that is learnt from and what goes on while the power fails. It never runs on
+//! a machine that matters: it loads programs into the kernel, kills agents, mounts and deletes.
 
 mod bench;
 mod day;
@@ -42,7 +42,8 @@ enum Command {
         #[arg(long)]
         nightly: bool,
     },
-    /// Install, restart, upgrade and remove the package in /run/payload (needs a VM with systemd and apt).
+    /// Install, restart, upgrade and remove the package in /run/payload (needs a VM with systemd
+    /// and apt).
     Package {
         /// Go on after a step that failed: the ones after it then stand on what it left.
         #[arg(long)]
@@ -52,15 +53,18 @@ enum Command {
     List,
     /// Run a mass-deletion script twice, without the guard and with it, and compare.
     Demo,
-    /// Count kernel instructions per unlink, guarded and not (needs a VM with one instruction per nanosecond).
+    /// Count kernel instructions per unlink, guarded and not (needs a VM with one instruction per
+    /// nanosecond).
     Bench,
-    /// Release and allow, each acknowledged on standard output, until the power fails; so many times.
+    /// Release and allow, each acknowledged on standard output, until the power fails; so many
+    /// times.
     Powercut {
         /// How often the power fails before this ends by itself.
         #[arg(long)]
         cuts: u32,
     },
-    /// Live through two days on a hosting node, learn from the first and enforce the second (needs a VM that skips idle time).
+    /// Live through two days on a hosting node, learn from the first and enforce the second (needs
+    /// a VM that skips idle time).
     Day {
         /// How long a day is.
         #[arg(long)]

@@ -1,5 +1,6 @@
-//! What a machine does whose power fails at any moment: it releases and allows, and says each time what was acknowledged. What the
-//! log has is compared out there, where no power fails; and here with what is really gone.
+//! What a machine does whose power fails at any moment: it releases and allows, and says each time
+//! what was acknowledged. What the log has is compared out there, where no power fails; and here
+//! with what is really gone.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

@@ -1,4 +1,5 @@
-//! Chooses scenarios, runs them one after another and says what came out. It never decides what is right.
+//! Chooses scenarios, runs them one after another and says what came out. It never decides what is
+//! right.
 
 use std::fs;
 use std::io::Write as _;
@@ -18,10 +19,11 @@ pub(crate) enum Boot {
     Normal,
     /// With an `lsm=` list that lacks `bpf`.
     NoBpf,
-    /// As [`Boot::Normal`], for what mostly waits: it runs beside the others, in a machine of its own.
+    /// As [`Boot::Normal`], for what mostly waits: it runs beside the others, in a machine of its
+    /// own.
     Waiting,
-    /// As [`Boot::Normal`], and [`BOOTS`] times, each but the last ended as if the power had failed. The agent's state is on
-    /// the disk that lasts.
+    /// As [`Boot::Normal`], and [`BOOTS`] times, each but the last ended as if the power had
+    /// failed. The agent's state is on the disk that lasts.
     Reboot,
 }
 
@@ -136,7 +138,8 @@ impl Scenario {
         self
     }
 
-    /// Runs once in each of [`BOOTS`] boots, the agent still running at the end of all but the last.
+    /// Runs once in each of [`BOOTS`] boots, the agent still running at the end of all but the
+    /// last.
     pub(crate) const fn across_reboots(mut self) -> Self {
         self.boot = Boot::Reboot;
         self
@@ -151,7 +154,8 @@ impl Scenario {
     }
 }
 
-/// Every scenario with each of its filesystems, those that trace last (the agent is restarted in between).
+/// Every scenario with each of its filesystems, those that trace last (the agent is restarted in
+/// between).
 fn all() -> Vec<(&'static Scenario, Fs, String, Part)> {
     let of = |tables: &'static [&[Scenario]], part| {
         tables.iter().flat_map(|table| table.iter()).map(move |scenario| (scenario, part))
@@ -182,7 +186,8 @@ pub(crate) fn list() -> bool {
     true
 }
 
-/// Runs what was asked for; true if all passed and, unless a filter left none for this boot, at least one ran.
+/// Runs what was asked for; true if all passed and, unless a filter left none for this boot, at
+/// least one ran.
 ///
 /// `parts`: those that it is to consist of; all if there are none. `nightly`: long scenarios are
 /// run in full.

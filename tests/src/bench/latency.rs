@@ -1,4 +1,5 @@
-//! How long it takes from a person's release to the op being done, the agent having nothing else to do.
+//! How long it takes from a person's release to the op being done, the agent having nothing else to
+//! do.
 
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream;

@@ -1,4 +1,5 @@
-//! What a new thread costs: every one is looked at, because it may have to inherit an allowance's mark.
+//! What a new thread costs: every one is looked at, because it may have to inherit an allowance's
+//! mark.
 
 use anyhow::{Result, anyhow};
 

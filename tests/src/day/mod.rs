@@ -1,8 +1,10 @@
-//! From observe to enforce, in earnest: a day on a hosting node is recorded under the shipped policy, budgets are learnt from it and tried
-//! on it, enforced through another day, and then the script of 2012 comes.
+//! From observe to enforce, in earnest: a day on a hosting node is recorded under the shipped
+//! policy, budgets are learnt from it and tried on it, enforced through another day, and then the
+//! script of 2012 comes.
 //!
-//! It needs a VM whose clock skips the time in which nothing happens (`qemu -icount sleep=off`): then a day with its 86,400
-//! seconds takes minutes, and everything in it, the agent's own clock too, has lived through a day.
+//! It needs a VM whose clock skips the time in which nothing happens (`qemu -icount sleep=off`):
+//! then a day with its 86,400 seconds takes minutes, and everything in it, the agent's own clock
+//! too, has lived through a day.
 
 mod node;
 mod plan;
@@ -73,7 +75,8 @@ fn day(lab: &Lab, node: &mut Node, seed: u64, hours: u64) -> Result<()> {
     check_eq!(metrics.sum("holdfast_events_lost_total", &[]), 0.0, "events lost");
     println!("{} pieces of work in {} s", jobs.len(), midnight.elapsed().as_secs());
     println!(
-        "the agent: {resident} of memory before, {} after; a CPU of one instruction per nanosecond for {:.1} s",
+        "the agent: {resident} of memory before, {} after; \
+        a CPU of one instruction per nanosecond for {:.1} s",
         proc::resident(agent)?,
         (proc::busy(agent)? - busy).as_secs_f64()
     );
@@ -121,7 +124,8 @@ fn learn(hours: u64) -> Result<Value> {
     Ok(learnt)
 }
 
-/// It runs in somebody's session, over both roots. Where it is held, somebody kills what is held after ten minutes.
+/// It runs in somebody's session, over both roots. Where it is held, somebody kills what is held
+/// after ten minutes.
 fn script(learnt: &Value) -> Result<()> {
     let before = node::left()?;
     let unit = Unit::new("session-2012.scope")?;

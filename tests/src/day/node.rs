@@ -121,7 +121,8 @@ impl Node {
     }
 }
 
-/// Files and directories below each root; a file that has several names, as unchanged files of copies have, once.
+/// Files and directories below each root; a file that has several names, as unchanged files of
+/// copies have, once.
 pub(super) fn left() -> Result<[u64; 2]> {
     let mut left = [0; 2];
     for (left, root) in left.iter_mut().zip(ROOTS) {

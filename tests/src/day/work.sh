@@ -5,7 +5,9 @@ what=$1
 shift
 
 case $what in
-requests) # $1 site, $2 how many: temporary files of uploads come and go, and a picture takes another's place.
+requests)
+    # $1 site, $2 how many: temporary files of uploads come and go, and a picture takes another's
+    # place.
     cd "$1"
     for ((n = 0; n < $2; n++)); do echo upload > "tmp/php-$n"; done
     mv tmp/php-0 "uploads/picture-$(($2 % 10)).jpg"
@@ -62,7 +64,9 @@ quarantine) # $1 site, $2 where to: a scanner takes a file away.
     echo '<?php eval' > "$1/uploads/found.php"
     mv "$1/uploads/found.php" "$2/found-$RANDOM.php"
     ;;
-backup) # $1 customer, $2 copies, $3 today, $4 how many are kept: unchanged files are links to the copy before.
+backup)
+    # $1 customer, $2 copies, $3 today, $4 how many are kept: unchanged files are links to the copy
+    # before.
     last=$(ls -d "$2"/day-* 2> /dev/null | tail -n 1)
     rsync -a --delete ${last:+--link-dest "$last"} "$1/" "$2/$3.new/"
     mv "$2/$3.new" "$2/$3"

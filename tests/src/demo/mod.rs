@@ -1,7 +1,8 @@
 //! The demonstration: a script that deletes everything runs twice, without the guard and with it.
 //!
-//! It owns the story and the figures; the script is a real bash script that runs real tools, and every figure is
-//! counted on the disk afterwards. It never claims anything it has not just counted.
+//! It owns the story and the figures; the script is a real bash script that runs real tools, and
+//! every figure is counted on the disk afterwards. It never claims anything it has not just
+//! counted.
 
 mod screen;
 mod story;
@@ -163,15 +164,15 @@ fn verdict(
     let all = grouped(all);
     let sentence = if held {
         format!(
-            "The promise held: without holdfast the script destroyed {} of {all} files; with it {}, \
-             exactly the budgets, and nothing beyond.",
+            "The promise held: without holdfast the script destroyed {} of {all} files; \
+             with it {}, exactly the budgets, and nothing beyond.",
             grouped(without),
             grouped(with),
         )
     } else {
         format!(
-            "THE PROMISE DID NOT HOLD: without holdfast {} of {all} files were lost (expected all); with it \
-             {guarded:?} (budgets {budgets:?}), the rest {}.",
+            "THE PROMISE DID NOT HOLD: without holdfast {} of {all} files were lost \
+             (expected all); with it {guarded:?} (budgets {budgets:?}), the rest {}.",
             grouped(without),
             if intact { "intact" } else { "DAMAGED" },
         )

@@ -248,8 +248,8 @@ pub(crate) fn idle() -> String {
     policy::render(&[Zone::new("idle", nowhere).observe().budget(Budget::files(1000))])
 }
 
-/// Has the kernel forget who made which file: what there is counts as old from then on, as it is on a host where somebody
-/// removes what was there.
+/// Has the kernel forget who made which file: what there is counts as old from then on, as it is on
+/// a host where somebody removes what was there.
 pub(crate) fn age_files() -> Result<()> {
     let pin = PathBuf::from(format!("{PIN_DIR}/v{ABI_VERSION}/maps/FRESH"));
     if !pin.exists() {

@@ -1,4 +1,5 @@
-//! Allowances as people write, sign and use them: with `holdfast allow`, `holdfast run` and `ssh-keygen`.
+//! Allowances as people write, sign and use them: with `holdfast allow`, `holdfast run` and
+//! `ssh-keygen`.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -96,7 +97,8 @@ impl Draft {
             let Grant { zone, subtrees, files, bytes, tenants, .. } = grant;
             let _ = writeln!(
                 text,
-                "[[grant]]\nzone = {zone:?}\nsubtrees = {subtrees:?}\nops = {ops:?}\nfiles = {files}\n\
+                "[[grant]]\nzone = {zone:?}\nsubtrees = {subtrees:?}\nops = {ops:?}\n\
+                 files = {files}\n\
                  bytes = {bytes}\ntenants = {tenants}"
             );
         }
@@ -237,7 +239,8 @@ pub(super) fn counted_refusals(ctx: &Ctx<'_>, name: &str, reason: &str) -> Resul
     Ok(metrics.sum(name, &labels))
 }
 
-/// Insists that this was refused for that reason, counted and written to the audit log; what was said.
+/// Insists that this was refused for that reason, counted and written to the audit log; what was
+/// said.
 pub(crate) fn refused_for(
     ctx: &Ctx<'_>,
     reason: &str,

@@ -127,10 +127,16 @@ pub(crate) fn close() -> Result<Outcome> {
     cli::holdfast(["break-glass", "close"])?.ok()
 }
 
-/// Asks the agent by its socket, for everybody in the zone; the status of its answer, and the answer.
+/// Asks the agent by its socket, for everybody in the zone; the status of its answer, and the
+/// answer.
 pub(crate) fn ask(zone: &str, code: &str) -> Result<(u16, Value)> {
     let wanted = json!({
-        "zone": zone, "reason": "guessing", "seconds": 60, "files": null, "bytes": null, "host_wide": true,
+        "zone": zone,
+        "reason": "guessing",
+        "seconds": 60,
+        "files": null,
+        "bytes": null,
+        "host_wide": true,
     });
     let body = json!({ "proof": { "code": { "code": code, "wanted": wanted } } }).to_string();
     let mut stream = UnixStream::connect(Path::new(RUN_DIR).join("control.sock"))?;
@@ -138,7 +144,8 @@ pub(crate) fn ask(zone: &str, code: &str) -> Result<(u16, Value)> {
     let length = body.len();
     write!(
         stream,
-        "POST /v1/break-glass/open HTTP/1.1\r\nHost: holdfast\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{body}"
+        "POST /v1/break-glass/open HTTP/1.1\r\nHost: holdfast\r\nConnection: close\r\n\
+        Content-Length: {length}\r\n\r\n{body}"
     )?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;
@@ -178,7 +185,8 @@ pub(crate) fn audited(kind: &str, zone: &str) -> Result<Value> {
 /// The policy's table.
 pub(crate) fn table() -> String {
     format!(
-        "[break_glass]\nmax_length = \"1h\"\nmax_files = {MOST_FILES}\nmax_bytes = \"10GiB\"\nsigners = [\"alice@example.com\"]\n"
+        "[break_glass]\nmax_length = \"1h\"\nmax_files = {MOST_FILES}\nmax_bytes = \"10GiB\"\n\
+        signers = [\"alice@example.com\"]\n"
     )
 }
 

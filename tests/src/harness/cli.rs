@@ -1,4 +1,5 @@
-//! The command line of holdfast as a person or a script uses it, and the fields of its JSON that scenarios read.
+//! The command line of holdfast as a person or a script uses it, and the fields of its JSON that
+//! scenarios read.
 
 use std::ffi::OsStr;
 use std::fs;

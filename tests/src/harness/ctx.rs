@@ -48,7 +48,8 @@ impl<'a> Ctx<'a> {
         if self.lab.nightly { nightly } else { usual }
     }
 
-    /// Ends what the scenario left paused, unmounts what it left mounted and gives its directory to the bin.
+    /// Ends what the scenario left paused, unmounts what it left mounted and gives its directory to
+    /// the bin.
     pub(crate) fn close(self) -> Result<()> {
         if self.pauses {
             self.kill_what_is_paused();
@@ -98,7 +99,8 @@ impl<'a> Ctx<'a> {
         self.guard(&[self.new_zone(root).budget(budget)])
     }
 
-    /// Makes a tree and guards it: so many tenants with so many files, and a budget of files for all together.
+    /// Makes a tree and guards it: so many tenants with so many files, and a budget of files for
+    /// all together.
     pub(crate) fn guarded(&mut self, tenants: u64, files: u64, budget: u64) -> Result<Tree> {
         let tree = self.tree(tenants, files)?;
         self.enforce(&tree.root, Budget::files(budget))?;

@@ -1,4 +1,5 @@
-//! A disk of which one can see what it would hold if the power failed now: an image behind a loop device behind device-mapper.
+//! A disk of which one can see what it would hold if the power failed now: an image behind a loop
+//! device behind device-mapper.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -43,8 +44,8 @@ impl Disk {
         Ok(Self { control, name, image: image.to_owned(), looped, place: place.to_owned() })
     }
 
-    /// Everything the disk has been given by this moment, and nothing of what is still in memory. Whoever writes to it waits
-    /// meanwhile.
+    /// Everything the disk has been given by this moment, and nothing of what is still in memory.
+    /// Whoever writes to it waits meanwhile.
     pub(crate) fn cut(&self) -> Result<Vec<u8>> {
         mapper(&self.control, Mapper::Suspend, self.name, None)?;
         let image = fs::read(&self.image);
@@ -88,8 +89,9 @@ pub(crate) fn after_a_cut<T>(
     outcome
 }
 
-/// Opens and closes the log below `state_dir` as an agent does that starts after a crash, without one: nothing is
-/// pinned in `pin_dir`. Forced: the guard of this machine, which is pinned elsewhere, is refused otherwise.
+/// Opens and closes the log below `state_dir` as an agent does that starts after a crash, without
+/// one: nothing is pinned in `pin_dir`. Forced: the guard of this machine, which is pinned
+/// elsewhere, is refused otherwise.
 pub(crate) fn recover(state_dir: &Path, pin_dir: &Path) -> Result<()> {
     let arguments = ["--state-dir".as_ref(), state_dir.as_os_str(), "--run-dir".as_ref()];
     let nowhere = ["/nonexistent/run".as_ref(), "--pin-dir".as_ref(), pin_dir.as_os_str()];

@@ -1,4 +1,5 @@
-//! Programs the scenarios need as processes of their own, kept in this binary so that they run in a chroot too.
+//! Programs the scenarios need as processes of their own, kept in this binary so that they run in a
+//! chroot too.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -27,8 +28,8 @@ pub(crate) enum Helper {
     },
     /// Carry out operations one by one, as told on standard input.
     Worker,
-    /// Unlink every file below a directory, one after another, whatever happens; print how many went, and on standard error
-    /// how many did not, by error number.
+    /// Unlink every file below a directory, one after another, whatever happens; print how many
+    /// went, and on standard error how many did not, by error number.
     Unlink {
         dir: PathBuf,
         /// Start when this file appears.
@@ -62,7 +63,8 @@ pub(crate) enum Helper {
     Linger { dir: PathBuf },
     /// Trace a process for some seconds and keep every signal from it; print how many.
     Suppress { pid: i32, seconds: u64 },
-    /// Trace a process to its end, as `strace` does; print how often it stopped at system calls, and with its group.
+    /// Trace a process to its end, as `strace` does; print how often it stopped at system calls,
+    /// and with its group.
     Follow { pid: i32 },
     /// Have a child empty a file between vfork and exec; fails with the error the child got.
     SpawnEmptying { file: PathBuf },

@@ -99,7 +99,8 @@ pub(crate) fn all() -> Result<Vec<Hold>> {
 
 /// Continues a process as fast as a shell can, for some seconds; how many times.
 pub(crate) fn continue_all_the_time(pid: u32, seconds: u32) -> Result<u64> {
-    let script = "n=0; end=$((SECONDS + $2)); while ((SECONDS < end)); do kill -CONT \"$1\"; ((++n)); done; echo $n";
+    let script = "n=0; end=$((SECONDS + $2)); while ((SECONDS < end)); do kill -CONT \"$1\"; \
+        ((++n)); done; echo $n";
     let outcome = super::sh(script, [pid.to_string(), seconds.to_string()])?.ok()?;
     let times = outcome.stdout.trim().parse().context("not a number")?;
     check!(times > 100, "it was continued {times} times only");
@@ -123,8 +124,8 @@ impl Ctx<'_> {
         self.new_zone(&tree.root).hold().budget(budget)
     }
 
-    /// Makes a tree and guards it: so many tenants with so many files, a budget of files for all together, and a hold for
-    /// what goes over.
+    /// Makes a tree and guards it: so many tenants with so many files, a budget of files for all
+    /// together, and a hold for what goes over.
     pub(crate) fn holding(&mut self, tenants: u64, files: u64, budget: u64) -> Result<Tree> {
         let tree = self.tree(tenants, files)?;
         self.guard(&[self.hold_zone(&tree, Budget::files(budget))])?;
@@ -155,8 +156,8 @@ impl Ctx<'_> {
         })
     }
 
-    /// Waits until this process is stopped and listed with exactly so many files and directories gone, and insists that
-    /// all the others are as they were.
+    /// Waits until this process is stopped and listed with exactly so many files and directories
+    /// gone, and insists that all the others are as they were.
     pub(crate) fn held_at(&self, tree: &Tree, pid: u32, gone: u64) -> Result<Hold> {
         let found = self.all_held_at(tree, gone, || {
             Ok(if proc::is_stopped(pid)? { vec![pid] } else { Vec::new() })
@@ -164,7 +165,8 @@ impl Ctx<'_> {
         found.into_iter().next().context("no hold")
     }
 
-    /// The same for as many processes as `stopped` names, once that is at least one: these, and no others, have to be listed.
+    /// The same for as many processes as `stopped` names, once that is at least one: these, and no
+    /// others, have to be listed.
     pub(crate) fn all_held_at(
         &self,
         tree: &Tree,

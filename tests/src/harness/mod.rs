@@ -1,7 +1,7 @@
 //! What every scenario stands on: an agent of its own, trees to lose, real tools, and exact counts.
 //!
-//! It never judges: scenarios do. It never takes a fixed pause for proof that something has happened; it waits for
-//! a condition and says which one did not come true.
+//! It never judges: scenarios do. It never takes a fixed pause for proof that something has
+//! happened; it waits for a condition and says which one did not come true.
 
 pub(crate) mod agent;
 pub(crate) mod allowance;
@@ -44,7 +44,12 @@ macro_rules! check_eq {
         match (&$got, &$want) {
             (got, want) => {
                 if got != want {
-                    anyhow::bail!("{}: expected {want:?}, found {got:?} ({}:{})", format_args!($($what)+), file!(), line!());
+                    anyhow::bail!(
+                        "{}: expected {want:?}, found {got:?} ({}:{})",
+                        format_args!($($what)+),
+                        file!(),
+                        line!()
+                    );
                 }
             }
         }

@@ -1,5 +1,5 @@
-//! Prometheus and Alertmanager as a site would run them, with the rules and examples that are shipped, on loopback; and
-//! somebody who is paged.
+//! Prometheus and Alertmanager as a site would run them, with the rules and examples that are
+//! shipped, on loopback; and somebody who is paged.
 
 use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -54,7 +54,8 @@ impl Drop for Monitoring {
 }
 
 impl Monitoring {
-    /// Starts both in a fresh directory, scraping and evaluating this often, and waits for the first scrape.
+    /// Starts both in a fresh directory, scraping and evaluating this often, and waits for the
+    /// first scrape.
     pub(crate) fn start(dir: &Path, interval: &str) -> Result<Self> {
         fs::create_dir_all(dir)?;
         if !Path::new(SHARE).exists() {

@@ -183,7 +183,8 @@ pub(crate) fn render(zones: &[Zone]) -> String {
         let paths: Vec<_> = zone.paths.iter().map(|path| format!("{path:?}")).collect();
         let _ = writeln!(
             text,
-            "[[zone]]\nname = {:?}\nrole = {:?}\npaths = [{}]\ntenant_depth = {}\nmode = {:?}\non_trip = {:?}",
+            "[[zone]]\nname = {:?}\nrole = {:?}\npaths = [{}]\ntenant_depth = {}\nmode = {:?}\n\
+            on_trip = {:?}",
             zone.name,
             zone.role,
             paths.join(", "),

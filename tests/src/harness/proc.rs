@@ -15,7 +15,8 @@ pub(crate) fn state(pid: u32) -> Result<Option<char>> {
     state_in(&format!("/proc/{pid}/stat"))
 }
 
-/// Whether every thread of it is stopped, by a signal (`T`) or under a debugger (`t`). An error if it has ended.
+/// Whether every thread of it is stopped, by a signal (`T`) or under a debugger (`t`). An error if
+/// it has ended.
 pub(crate) fn is_stopped(pid: u32) -> Result<bool> {
     let threads = threads(pid)?;
     if threads.is_empty() || state(pid)?.is_none() {

@@ -1,6 +1,7 @@
 //! Numbers that look random, and are the same for the same seed.
 
-/// xorshift64* (Vigna, "An experimental exploration of Marsaglia's xorshift generators, scrambled", 2016).
+/// xorshift64* (Vigna, "An experimental exploration of Marsaglia's xorshift generators, scrambled",
+/// 2016).
 #[derive(Debug)]
 pub(crate) struct Random(u64);
 

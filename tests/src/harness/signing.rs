@@ -16,8 +16,8 @@ pub(crate) const REVOKED: &str = "/etc/holdfast/revoked_keys";
 pub(crate) const NAMESPACE: &str = "holdfast-allowance";
 const KEYS: &str = "/tmp/holdfast-keys";
 
-/// Everybody who has a line in the usual `allowed_signers`: two of `ops`, one of `backup-owners`, and one whom the policy does
-/// not name.
+/// Everybody who has a line in the usual `allowed_signers`: two of `ops`, one of `backup-owners`,
+/// and one whom the policy does not name.
 pub(crate) const EVERYBODY: [&str; 4] = ["alice", "bob", "carol", "mallory"];
 
 /// What a policy says about allowances, and what `allowed_signers` does.
@@ -35,7 +35,8 @@ pub(crate) struct Signing {
 }
 
 impl Signing {
-    /// Two of `ops` (alice, bob, dave) for primary zones; one of them and one of `backup-owners` (carol) for backups.
+    /// Two of `ops` (alice, bob, dave) for primary zones; one of them and one of `backup-owners`
+    /// (carol) for backups.
     pub(crate) fn usual() -> Result<Self> {
         let lines = EVERYBODY.map(|name| line(name, name, ""));
         Ok(Self {
@@ -90,7 +91,8 @@ impl Signing {
         write_list(SIGNERS, &self.lines)?;
         write_list(REVOKED, &self.revoked)?;
         let mut text = format!(
-            "[allowances]\nsigners = {SIGNERS:?}\nrevoked = {REVOKED:?}\nmax_length = {:?}\nany_host = {}\n",
+            "[allowances]\nsigners = {SIGNERS:?}\nrevoked = {REVOKED:?}\nmax_length = {:?}\n\
+            any_host = {}\n",
             self.max_length, self.any_host
         );
         for (name, people) in &self.groups {
@@ -136,7 +138,8 @@ fn line(person: &str, key: &str, options: &str) -> Result<String> {
     Ok(format!("{} {options} {}", mail(person), public(key)?))
 }
 
-/// Somebody's private key, made the first time it is asked for. One named `…-rsa1024` is as weak as that.
+/// Somebody's private key, made the first time it is asked for. One named `…-rsa1024` is as weak as
+/// that.
 fn private(name: &str) -> Result<PathBuf> {
     let path = Path::new(KEYS).join(name);
     if !path.exists() {

@@ -1,4 +1,5 @@
-//! The few system calls that no safe crate has. None of them touches this process's memory beyond what it is given.
+//! The few system calls that no safe crate has. None of them touches this process's memory beyond
+//! what it is given.
 #![expect(
     unsafe_code,
     reason = "foreign functions, each with arguments that live until it returns"
@@ -42,7 +43,8 @@ pub(crate) fn ptrace(request: Trace, pid: i32) -> io::Result<()> {
     checked(outcome)
 }
 
-/// A pinned BPF map: bpf(2), with the commands and the shape of `union bpf_attr` that include/uapi/linux/bpf.h has.
+/// A pinned BPF map: bpf(2), with the commands and the shape of `union bpf_attr` that
+/// include/uapi/linux/bpf.h has.
 #[derive(Debug)]
 pub(crate) struct PinnedMap(OwnedFd);
 
@@ -67,7 +69,8 @@ impl PinnedMap {
         const BPF_OBJ_GET: libc::c_long = 7;
         let path = CString::new(path.as_os_str().as_bytes())?;
         let pin = Pin { path: path.as_ptr() as u64, fd: 0, flags: 0 };
-        // SAFETY: the path is a string with an end, and lives until after the call, as does what leads to it.
+        // SAFETY: the path is a string with an end, and lives until after the call, as does what
+        // leads to it.
         let fd =
             unsafe { libc::syscall(libc::SYS_bpf, BPF_OBJ_GET, &raw const pin, size_of::<Pin>()) };
         made(fd).map(Self)
@@ -120,7 +123,8 @@ impl PinnedMap {
     fn element<K>(&self, command: libc::c_long, key: &K, value: u64, flags: u64) -> io::Result<()> {
         let map = self.0.as_raw_fd().cast_unsigned();
         let element = Element { map, pad: 0, key: ptr::from_ref(key) as u64, value, flags };
-        // SAFETY: key and value are the map's by contract of the callers, and live until after the call.
+        // SAFETY: key and value are the map's by contract of the callers, and live until after the
+        // call.
         let outcome = unsafe {
             libc::syscall(libc::SYS_bpf, command, &raw const element, size_of::<Element>())
         };
@@ -132,7 +136,8 @@ impl PinnedMap {
 pub(crate) fn program(id: u32) -> io::Result<OwnedFd> {
     const BPF_PROG_GET_FD_BY_ID: libc::c_long = 13;
     let id = [id, 0, 0];
-    // SAFETY: number, next number and flags, as `union bpf_attr` has them; they live until after the call.
+    // SAFETY: number, next number and flags, as `union bpf_attr` has them; they live until after
+    // the call.
     let fd = unsafe {
         libc::syscall(libc::SYS_bpf, BPF_PROG_GET_FD_BY_ID, id.as_ptr(), size_of_val(&id))
     };
@@ -155,8 +160,8 @@ pub(crate) fn truncate(path: &Path, size: u64) -> io::Result<()> {
     checked(outcome)
 }
 
-/// Starts `true` with a file emptied for its standard output. The child opens the file in its parent's memory, between
-/// vfork and exec, while the parent waits in the kernel.
+/// Starts `true` with a file emptied for its standard output. The child opens the file in its
+/// parent's memory, between vfork and exec, while the parent waits in the kernel.
 pub(crate) fn spawn_emptying(path: &Path) -> io::Result<()> {
     let path = CString::new(path.as_os_str().as_bytes())?;
     let argv = [c"true".as_ptr().cast_mut(), ptr::null_mut()];
@@ -165,7 +170,8 @@ pub(crate) fn spawn_emptying(path: &Path) -> io::Result<()> {
     let check = |code| if code == 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(code)) };
     // SAFETY: plain data, which the next call fills in.
     let mut actions: libc::posix_spawn_file_actions_t = unsafe { std::mem::zeroed() };
-    // SAFETY: every pointer leads to something above that lives until the block's end; the lists end in null.
+    // SAFETY: every pointer leads to something above that lives until the block's end; the lists
+    // end in null.
     unsafe {
         check(libc::posix_spawn_file_actions_init(&raw mut actions))?;
         let flags = libc::O_WRONLY | libc::O_TRUNC;
@@ -207,7 +213,8 @@ pub(crate) enum Mapper {
     Remove,
     /// Put the table in force that was loaded, or go on.
     Resume,
-    /// Let what is under way end and hold back what comes, without writing out the filesystem on it or what is waiting.
+    /// Let what is under way end and hold back what comes, without writing out the filesystem on it
+    /// or what is waiting.
     Suspend,
     /// Load a table.
     Load,
@@ -216,8 +223,8 @@ pub(crate) enum Mapper {
 const DM_IOCTL_LEN: usize = 312;
 const DM_NAME: std::ops::Range<usize> = 48..48 + 128;
 
-/// One request to /dev/mapper/control about the device of that name; `table` is its one target with its length in sectors. Returns
-/// the device's minor number.
+/// One request to /dev/mapper/control about the device of that name; `table` is its one target with
+/// its length in sectors. Returns the device's minor number.
 pub(crate) fn mapper(
     control: &std::fs::File,
     request: Mapper,
@@ -251,7 +258,8 @@ pub(crate) fn mapper(
         spec[40..40 + arguments.len()].copy_from_slice(arguments.as_bytes());
     }
     let code = (3 << 30) | ((DM_IOCTL_LEN as u64) << 16) | (0xfd << 8) | number;
-    // SAFETY: the kernel reads and writes at most as many bytes as the buffer says that it has, and it lives until after the call.
+    // SAFETY: the kernel reads and writes at most as many bytes as the buffer says that it has, and
+    // it lives until after the call.
     let outcome = unsafe { libc::ioctl(control.as_raw_fd(), code, data.as_mut_ptr()) };
     checked(outcome)?;
     let mut dev = [0; 8];
@@ -294,7 +302,8 @@ pub(crate) enum User {
     Files,
 }
 
-/// Runs `work` in a thread of its own that has `uid` for this one of its users, and is root otherwise.
+/// Runs `work` in a thread of its own that has `uid` for this one of its users, and is root
+/// otherwise.
 pub(crate) fn as_user(user: User, uid: u32, work: impl FnOnce() + Send) -> io::Result<()> {
     std::thread::scope(|scope| {
         let thread = scope.spawn(move || {

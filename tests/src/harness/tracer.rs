@@ -10,8 +10,8 @@ use super::sys::{Trace, ptrace};
 /// What is added to SIGTRAP for a stop at a system call (ptrace(2), PTRACE_O_TRACESYSGOOD).
 const AT_SYSCALL: i32 = 0x80;
 
-/// Traces a process for some time and keeps every signal from it, SIGSTOP above all; how many there were. The end of this
-/// process ends the tracing.
+/// Traces a process for some time and keeps every signal from it, SIGSTOP above all; how many there
+/// were. The end of this process ends the tracing.
 pub(crate) fn suppress(pid: i32, time: Duration) -> Result<u64> {
     ptrace(Trace::Attach, pid).context("cannot attach")?;
     let started = Instant::now();
@@ -26,8 +26,8 @@ pub(crate) fn suppress(pid: i32, time: Duration) -> Result<u64> {
     Ok(suppressed)
 }
 
-/// Traces a process to its end as `strace` does: every system call, every signal passed on, group stops kept. How many stops
-/// at system calls there were, and how many group stops.
+/// Traces a process to its end as `strace` does: every system call, every signal passed on, group
+/// stops kept. How many stops at system calls there were, and how many group stops.
 pub(crate) fn follow(pid: i32) -> Result<(u64, u64)> {
     ptrace(Trace::Seize, pid).context("cannot attach")?;
     let (mut syscalls, mut group_stops) = (0, 0);

@@ -1,4 +1,5 @@
-//! Trees of tenants and files whose content says where it belongs, and exact counts of what is left of them.
+//! Trees of tenants and files whose content says where it belongs, and exact counts of what is left
+//! of them.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
@@ -80,7 +81,8 @@ impl Tree {
         Ok(self.total() + self.tenants - left.files - left.dirs)
     }
 
-    /// Insists that exactly so many files and directories are gone and that every other is as it was.
+    /// Insists that exactly so many files and directories are gone and that every other is as it
+    /// was.
     pub(crate) fn lost_exactly(&self, lost: u64) -> Result<()> {
         check_eq!(self.gone()?, lost, "files and directories gone from {}", self.root.display());
         self.rest_is_intact()

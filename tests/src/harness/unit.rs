@@ -55,7 +55,8 @@ impl Unit {
         Ok(found)
     }
 
-    /// Its processes of this name, if there are exactly so many and all of them are stopped; else none.
+    /// Its processes of this name, if there are exactly so many and all of them are stopped; else
+    /// none.
     pub(crate) fn stopped(&self, name: &str, count: usize) -> Result<Vec<u32>> {
         let pids = self.named(name)?;
         let mut all = pids.len() == count;

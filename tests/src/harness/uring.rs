@@ -20,7 +20,8 @@ const BATCH: usize = 32;
 /// Names are taken from the working directory (they are absolute anyway); the kernel's AT_FDCWD.
 const AT_FDCWD: i32 = -100;
 
-/// Submits an unlink for every file below a directory, in batches that the kernel works on side by side.
+/// Submits an unlink for every file below a directory, in batches that the kernel works on side by
+/// side.
 pub(crate) fn unlink_all(dir: &Path) -> Result<Tally> {
     let mut ring = IoUring::new(BATCH as u32).context("io_uring is not available")?;
     let mut tally = Tally::default();
@@ -51,6 +52,7 @@ pub(crate) fn unlink_all(dir: &Path) -> Result<Tally> {
     reason = "the crate leaves it to the caller that what an entry points at stays alive"
 )]
 fn push(ring: &mut IoUring, entry: &io_uring::squeue::Entry) -> Result<()> {
-    // SAFETY: the only pointer is a path name; its owner outlives the wait for this batch's completions.
+    // SAFETY: the only pointer is a path name; its owner outlives the wait for this batch's
+    // completions.
     unsafe { ring.submission().push(entry) }.context("the submission queue is full")
 }

@@ -1,4 +1,5 @@
-//! A process that does one file operation at a time and says how each ended. It may be paused in the middle of one.
+//! A process that does one file operation at a time and says how each ended. It may be paused in
+//! the middle of one.
 
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, Read, Write};
@@ -58,8 +59,8 @@ impl Worker {
         Ok(Self::over(Some(child), Box::new(input), output))
     }
 
-    /// One that somebody else starts with its standard streams at these two pipes, which are made here. It ends when this is
-    /// dropped.
+    /// One that somebody else starts with its standard streams at these two pipes, which are made
+    /// here. It ends when this is dropped.
     pub(crate) fn at_pipes(input: &Path, output: &Path) -> Result<Self> {
         let open = |path: &Path| -> Result<File> {
             Tool::new("mkfifo").arg(path).ok()?;

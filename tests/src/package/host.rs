@@ -100,12 +100,15 @@ pub(super) fn journal() -> String {
 /// A zone at `/data/NAME` that enforces, denying or holding.
 pub(super) fn zone(name: &str, on_trip: &str) -> String {
     format!(
-        "[[zone]]\nname = \"{name}\"\nrole = \"primary\"\npaths = [\"/data/{name}\", \"/srv/late-{name}\"]\ntenant_depth = 1\n\
-         mode = \"enforce\"\non_trip = \"{on_trip}\"\n[[zone.budget]]\nper = \"zone\"\nfiles = {BUDGET}\nwindow = \"1h\"\n\n"
+        "[[zone]]\nname = \"{name}\"\nrole = \"primary\"\n\
+         paths = [\"/data/{name}\", \"/srv/late-{name}\"]\ntenant_depth = 1\n\
+         mode = \"enforce\"\non_trip = \"{on_trip}\"\n[[zone.budget]]\nper = \"zone\"\n\
+         files = {BUDGET}\nwindow = \"1h\"\n\n"
     )
 }
 
-/// The policy of these steps, with one zone for each that destroys: what one spends is none of the others' business.
+/// The policy of these steps, with one zone for each that destroys: what one spends is none of the
+/// others' business.
 pub(super) fn policy() -> String {
     let zones = ["watchdog", "stopped", "boot", "unusable", "upgrade", "late"]
         .map(|name| zone(name, "deny"));
@@ -140,7 +143,8 @@ pub(super) fn fails_saying(outcome: &Outcome, parts: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// Somebody who removes one file after another, a hundred times a second, round and round, until told to end.
+/// Somebody who removes one file after another, a hundred times a second, round and round, until
+/// told to end.
 #[derive(Debug)]
 pub(super) struct Deleter {
     end: Arc<AtomicBool>,

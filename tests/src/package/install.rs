@@ -9,8 +9,9 @@ use anyhow::{Context as _, Result};
 use super::host::{self, Host};
 use crate::harness::{Tool, check, check_eq};
 
-/// A policy that was brought along beforehand stays as it is, nobody is asked about it, and one with a mistake leaves no package half
-/// way: the agent comes up by itself once it is corrected. Masked, the service stays away, and that is said.
+/// A policy that was brought along beforehand stays as it is, nobody is asked about it, and one
+/// with a mistake leaves no package half way: the agent comes up by itself once it is corrected.
+/// Masked, the service stays away, and that is said.
 pub(super) fn over_a_wrong_policy(host: &mut Host) -> Result<()> {
     let wrong = "[[zone]]\nname = \"half\"\n";
     fs::create_dir_all("/etc/holdfast")?;
@@ -90,21 +91,26 @@ pub(super) fn content(_: &mut Host) -> Result<()> {
     let fields = ["-W", "-f", "${Conffiles}|${Maintainer}", "holdfast"];
     let fields = Tool::new("dpkg-query").args(fields).ok()?;
     check_eq!(fields.stdout, "|Local administrator <root@localhost>", "conffiles, maintainer");
-    // What is seen here is the guard of an agent that is at home elsewhere: of the host of a container, say.
+    // What is seen here is the guard of an agent that is at home elsewhere: of the host of a
+    // container, say.
     let elsewhere = host::holdfast(&["unpin", "--run-dir", "/nowhere"])?;
     host::fails_saying(&elsewhere, &["this guard is managed by another agent (pid "])?;
     check!(Path::new(host::PIN_DIR).exists(), "the pins are gone");
-    let script = "source /usr/share/bash-completion/completions/holdfast; COMP_WORDS=(holdfast hold re); COMP_CWORD=2; \
+    let script = "source /usr/share/bash-completion/completions/holdfast; \
+                  COMP_WORDS=(holdfast hold re); COMP_CWORD=2; \
                   _holdfast holdfast re hold; echo \"${COMPREPLY[@]}\"";
     let completed = Tool::new("bash").args(["-c", script]).ok()?;
     check!(completed.stdout.contains("release"), "{}", completed.describe("should complete"));
     Ok(())
 }
 
-/// Where an image is made on a guarded host, with the host's /sys in it, removing the package there succeeds and takes nothing off.
+/// Where an image is made on a guarded host, with the host's /sys in it, removing the package there
+/// succeeds and takes nothing off.
 pub(super) fn in_a_chroot(_: &mut Host) -> Result<()> {
-    let make = "set -e; mkdir -p $0/proc; cp -a /bin /sbin /lib /lib64 $0; mount -t proc proc $0/proc; \
-                for dir in usr var sys; do mkdir $0/$dir; mount --rbind /$dir $0/$dir; mount --make-rslave $0/$dir; done; \
+    let make = "set -e; mkdir -p $0/proc; cp -a /bin /sbin /lib /lib64 $0; \
+                mount -t proc proc $0/proc; \
+                for dir in usr var sys; do mkdir $0/$dir; mount --rbind /$dir $0/$dir; \
+                mount --make-rslave $0/$dir; done; \
                 chroot $0 ischroot; chroot $0 ls /sys/fs/bpf/holdfast";
     let root = "/run/image";
     let bash = |script: &str| Tool::new("bash").args(["-c", script, root]);

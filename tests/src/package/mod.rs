@@ -1,8 +1,8 @@
-//! The Debian package and its service, on a host with systemd and apt: a chain of steps, each on what the one before left, across
-//! a reboot in between.
+//! The Debian package and its service, on a host with systemd and apt: a chain of steps, each on
+//! what the one before left, across a reboot in between.
 //!
-//! It runs in the guest with systemd, where `holdfast` is only what the package installs. A step that fails ends the chain: what
-//! comes after it counts as failed, for it was not shown.
+//! It runs in the guest with systemd, where `holdfast` is only what the package installs. A step
+//! that fails ends the chain: what comes after it counts as failed, for it was not shown.
 
 mod host;
 mod install;

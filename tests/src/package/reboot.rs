@@ -9,10 +9,12 @@ use crate::harness::{Tool, Tree, check, check_eq, until};
 
 const ENEMY: &str = "enemy.service";
 
-/// As early as a service can be that does not go out of its way: after sysinit.target, before anything else.
+/// As early as a service can be that does not go out of its way: after sysinit.target, before
+/// anything else.
 pub(super) fn plant(_: &mut Host) -> Result<()> {
-    let unit = "[Unit]\nDescription=Deletes as soon as it can\n[Service]\nType=oneshot\nRemainAfterExit=yes\n\
-                ExecStart=-/bin/rm -rf /data/boot\n[Install]\nWantedBy=basic.target\n";
+    let unit = "[Unit]\nDescription=Deletes as soon as it can\n[Service]\nType=oneshot\n\
+                RemainAfterExit=yes\nExecStart=-/bin/rm -rf /data/boot\n\
+                [Install]\nWantedBy=basic.target\n";
     fs::write(format!("/etc/systemd/system/{ENEMY}"), unit)?;
     host::systemctl(&["daemon-reload"])?.ok()?;
     host::systemctl(&["enable", ENEMY])?.ok().map(drop)

@@ -23,7 +23,8 @@ pub(super) fn refused(_: &mut Host) -> Result<()> {
         Tool::new("dpkg-query").args(["-W", "-f", "${db:Status-Status}", "holdfast"]).ok()?;
     check_eq!(state.stdout, "installed", "state of the package");
     Tool::new("rm").args(["-rf", "/data/watchdog"]).run()?.refused()?;
-    // Nor is it taken for no guard at all if one of its maps cannot be found: another version may have others.
+    // Nor is it taken for no guard at all if one of its maps cannot be found: another version may
+    // have others.
     let maps = Tool::new("find").args([PIN_DIR, "-name", "HEARTBEAT"]).ok()?;
     fs::remove_file(maps.stdout.trim()).context("HEARTBEAT")?;
     let outcome = host::holdfast(&["unpin", "--check"])?;
@@ -40,7 +41,8 @@ pub(super) fn through_break_glass(host: &mut Host) -> Result<()> {
         "{one}[break_glass]\nmax_length = \"1h\"\nmax_files = 1000\nmax_bytes = \"1GiB\"\n"
     ))?;
     host::fails_saying(&host::apt(&["remove", "holdfast"])?, &["NOT REMOVED", "boot"])?;
-    let script = "/usr/bin/holdfast break-glass open --code-stdin --zone boot --reason \"$2\" --for 10m --host-wide <<<\"$1\"";
+    let script = "/usr/bin/holdfast break-glass open --code-stdin --zone boot --reason \"$2\" \
+        --for 10m --host-wide <<<\"$1\"";
     let reason = "this host is taken out of service";
     Tool::new("bash").args(["-c", script, "script", &code, reason]).ok()?;
     let outcome = host::apt(&["remove", "holdfast"])?.ok()?;

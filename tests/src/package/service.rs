@@ -31,8 +31,8 @@ pub(super) fn ready(host: &mut Host) -> Result<()> {
     Ok(())
 }
 
-/// With what it may and may not, it does all it has to: for a zone on a filesystem that is mounted later, for a user whose terminal
-/// is nobody else's.
+/// With what it may and may not, it does all it has to: for a zone on a filesystem that is mounted
+/// later, for a user whose terminal is nobody else's.
 pub(super) fn works(host: &mut Host) -> Result<()> {
     let score = Tool::new("systemd-analyze").args(["security", "--no-pager", UNIT]).run()?;
     let score = score.stdout.lines().last().unwrap_or_default().trim().to_owned();
@@ -68,7 +68,8 @@ pub(super) fn works(host: &mut Host) -> Result<()> {
 
     // Held, told on a terminal that only its user may write to, looked at, released.
     let script = "chown -R 1000 /data/held; chown 1000 $(tty); chmod 600 $(tty); \
-                  exec setpriv --reuid=1000 --regid=1000 --clear-groups rm -rf /data/held/customer-000";
+                  exec setpriv --reuid=1000 --regid=1000 --clear-groups \
+                  rm -rf /data/held/customer-000";
     let terminal = Terminal::start(&session("bash").args(["-c", script]))?;
     terminal.shows("holdfast hold", 1)?;
     let holds = until("the hold is listed", PATIENCE, || {
@@ -84,7 +85,8 @@ pub(super) fn works(host: &mut Host) -> Result<()> {
     })
 }
 
-/// What was held and released a moment ago is in the journal, with fields, and `journalctl -x` says what to do about it.
+/// What was held and released a moment ago is in the journal, with fields, and `journalctl -x` says
+/// what to do about it.
 pub(super) fn journal(host: &mut Host) -> Result<()> {
     let held = "MESSAGE_ID=5bc7b38060694a7590f187acc0ca891d";
     let entries = |more: &[&str]| {
@@ -144,7 +146,8 @@ pub(super) fn reload(_: &mut Host) -> Result<()> {
     })
 }
 
-/// As after a boot: no guard, and a policy file that is wrong. What was in force last is, with all that the service may and may not.
+/// As after a boot: no guard, and a policy file that is wrong. What was in force last is, with all
+/// that the service may and may not.
 pub(super) fn unusable(host: &mut Host) -> Result<()> {
     let good = fs::read_to_string(POLICY).context(POLICY)?;
     host::systemctl(&["stop", UNIT])?.ok()?;
@@ -163,7 +166,8 @@ pub(super) fn unusable(host: &mut Host) -> Result<()> {
     host::put_in_force(&good)
 }
 
-/// A loop that does not go round is noticed and ended. Meanwhile somebody deletes: the guard is in the kernel.
+/// A loop that does not go round is noticed and ended. Meanwhile somebody deletes: the guard is in
+/// the kernel.
 pub(super) fn watchdog(host: &mut Host) -> Result<()> {
     let tree = Tree { root: "/data/watchdog".into(), tenants: 3, files: 100 };
     let (pid, restarts) = (host::main_pid()?, host::property("NRestarts")?);

@@ -1,4 +1,5 @@
-//! What holdfast says happened is what happened: metrics, status, events and audit against the disk.
+//! What holdfast says happened is what happened: metrics, status, events and audit against the
+//! disk.
 
 use std::fs::{self, File};
 use std::time::Duration;
@@ -73,8 +74,8 @@ fn counters(ctx: &mut Ctx<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Twelve files in each of four zones with a budget of five: each op counts once, whatever was decided about it, and how
-/// often.
+/// Twelve files in each of four zones with a budget of five: each op counts once, whatever was
+/// decided about it, and how often.
 fn every_verdict(ctx: &mut Ctx<'_>) -> Result<()> {
     const FILES: u64 = 12;
     let held = ctx.tree(1, FILES)?;
@@ -199,8 +200,8 @@ fn status(ctx: &mut Ctx<'_>) -> Result<()> {
     .map(drop)
 }
 
-/// The kernel has room for 62 zones at a time. A zone that took over the room of one that was gone once began with
-/// that one's counters.
+/// The kernel has room for 62 zones at a time. A zone that took over the room of one that was gone
+/// once began with that one's counters.
 fn new_zones(ctx: &mut Ctx<'_>) -> Result<()> {
     let tree = ctx.tree(1, 140)?;
     let mut files = tree.paths();

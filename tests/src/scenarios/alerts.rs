@@ -1,4 +1,5 @@
-//! Who is on call hears of it: from the op over budget to a page, through a real Prometheus and a real Alertmanager.
+//! Who is on call hears of it: from the op over budget to a page, through a real Prometheus and a
+//! real Alertmanager.
 
 use std::time::Duration;
 

@@ -49,7 +49,8 @@ fn tenants(ctx: &mut Ctx<'_>) -> Result<()> {
         }
     }
     check_eq!(tree.tenants_touched(), 3, "tenants touched");
-    // The fourth tenant tripped, and a trip latches: the first three are left alone from then on, too.
+    // The fourth tenant tripped, and a trip latches: the first three are left alone from then on,
+    // too.
     tree.lost_exactly(3)?;
     ctx.event("the trip", |event| cli::text(event, "reason") == "tenants").map(drop)
 }

@@ -64,7 +64,8 @@ fn gather_tenants(ctx: &mut Ctx<'_>) -> Result<()> {
     Ok(())
 }
 
-/// With tenants two levels down, the directory above them took them all along, under one tenant of another, for nothing.
+/// With tenants two levels down, the directory above them took them all along, under one tenant of
+/// another, for nothing.
 fn leave_level(ctx: &mut Ctx<'_>) -> Result<()> {
     let root = ctx.base.join("zone");
     for tenant in 0..6 {
@@ -92,7 +93,8 @@ fn leave_level(ctx: &mut Ctx<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Two renames at once, each over one of a file's two links, both saw the other link and cost nothing.
+/// Two renames at once, each over one of a file's two links, both saw the other link and cost
+/// nothing.
 fn racing_renames(ctx: &mut Ctx<'_>) -> Result<()> {
     const FILES: u64 = 400;
     let root = ctx.base.join("zone");
@@ -154,8 +156,8 @@ fn stale_charges(ctx: &mut Ctx<'_>) -> Result<()> {
     ctx.counted("allow", all)
 }
 
-/// The kernel skips a tracing program that would run while the same one is preempted; then a failed call is not given
-/// back. That is on the safe side, but it must stay rare.
+/// The kernel skips a tracing program that would run while the same one is preempted; then a failed
+/// call is not given back. That is on the safe side, but it must stay rare.
 fn failing_at_once(ctx: &mut Ctx<'_>) -> Result<()> {
     const CALLS: u64 = 500;
     let tree = ctx.tree(THREADS as u64, 1)?;
@@ -229,7 +231,8 @@ fn bank() -> Result<u32> {
     Ok(control.bank())
 }
 
-/// Waits until the agent has noticed what `edit` did to the kernel's maps and has undone it; then the budget is exact.
+/// Waits until the agent has noticed what `edit` did to the kernel's maps and has undone it; then
+/// the budget is exact.
 fn repaired(ctx: &mut Ctx<'_>, edit: impl FnOnce(&Tree, u32) -> Result<()>) -> Result<()> {
     let tree = ctx.guarded(1, 60, 5)?;
     let before = ctx.lab.metrics()?.sum("holdfast_repairs_total", &[]);
@@ -253,7 +256,8 @@ fn repaired(ctx: &mut Ctx<'_>, edit: impl FnOnce(&Tree, u32) -> Result<()>) -> R
     tree.lost_exactly(5)
 }
 
-/// All that a zone is was zeroed by hand: everything went, for ever, while the guard was said to be up.
+/// All that a zone is was zeroed by hand: everything went, for ever, while the guard was said to be
+/// up.
 fn zeroed_zone(ctx: &mut Ctx<'_>) -> Result<()> {
     repaired(ctx, |_, slot| {
         let nothing = [0_u8; size_of::<ZoneConf>()];

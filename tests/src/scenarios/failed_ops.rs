@@ -63,7 +63,8 @@ fn rmdir_at_the_limit(ctx: &mut Ctx<'_>) -> Result<()> {
         }
     }
     ctx.nothing_denied()?;
-    // What is empty, and has but a file in it that is open and has no name any more, goes on to be counted.
+    // What is empty, and has but a file in it that is open and has no name any more, goes on to be
+    // counted.
     let error = fs::remove_dir(&busy).err().map(|error| error.kind());
     check_eq!(error, Some(ErrorKind::PermissionDenied), "error of rmdir of an empty directory");
     Ok(())

@@ -1,4 +1,5 @@
-//! What a tripped unit can still remove: its own lock and temporary files, made a moment ago, and nothing else.
+//! What a tripped unit can still remove: its own lock and temporary files, made a moment ago, and
+//! nothing else.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -71,7 +72,8 @@ fn churn(tree: &Tree, unit: &Unit) -> Result<()> {
     Tool::new("timeout").args(limit).arg(&dir).unit(unit).ok().map(drop)
 }
 
-/// It can, however often; it is counted and recorded as what it is, and stops nobody's budget from being spent.
+/// It can, however often; it is counted and recorded as what it is, and stops nobody's budget from
+/// being spent.
 fn own_files(ctx: &mut Ctx<'_>) -> Result<()> {
     const TIMES: u64 = 20;
     let tree = ctx.tree(1, 20)?;
@@ -108,7 +110,8 @@ fn never_paused(ctx: &mut Ctx<'_>) -> Result<()> {
     tree.rest_is_intact()
 }
 
-/// A unit that has spent its budget to the last file has not tripped yet, and does not by removing its lock.
+/// A unit that has spent its budget to the last file has not tripped yet, and does not by removing
+/// its lock.
 fn no_trip(ctx: &mut Ctx<'_>) -> Result<()> {
     let tree = ctx.tree(1, 20)?;
     ctx.enforce(&tree.root, Budget::files(BUDGET).per(Per::Zone))?;
@@ -169,7 +172,8 @@ fn old_files(ctx: &mut Ctx<'_>) -> Result<()> {
     old_ones_are_intact(&tree)
 }
 
-/// open(2) with O_CREAT asks whether a file may be made before it looks whether it is there, if the name is not in memory.
+/// open(2) with O_CREAT asks whether a file may be made before it looks whether it is there, if the
+/// name is not in memory.
 fn opened(ctx: &mut Ctx<'_>) -> Result<()> {
     let tree = tripped(ctx)?;
     fs::write("/proc/sys/vm/drop_caches", "2")?;

@@ -45,7 +45,8 @@ pub(super) fn firstserver_script(customers: &Tree, backups: &Tree) -> Result<()>
     update.arg(&customers.root).arg(&backups.root).run().map(drop)
 }
 
-/// A clean-up of old logs let loose on the data, slowly: no short window sees it, the long one does.
+/// A clean-up of old logs let loose on the data, slowly: no short window sees it, the long one
+/// does.
 fn kyoto(ctx: &mut Ctx<'_>) -> Result<()> {
     let tree = ctx.tree(6, 30)?;
     let zone = ctx.new_zone(&tree.root);
@@ -65,7 +66,8 @@ fn kyoto(ctx: &mut Ctx<'_>) -> Result<()> {
     tree.rest_is_intact()
 }
 
-/// 300 GB in a few files, on the wrong host, in seconds. Here 4 files of 8 MiB, all written: a hole costs nothing.
+/// 300 GB in a few files, on the wrong host, in seconds. Here 4 files of 8 MiB, all written: a hole
+/// costs nothing.
 fn gitlab(ctx: &mut Ctx<'_>) -> Result<()> {
     const SIZE: u64 = 8 << 20;
     let root = ctx.base.join("zone");

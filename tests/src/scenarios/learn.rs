@@ -1,4 +1,5 @@
-//! From observe to enforce: what was recorded, the budgets that are proposed from it, and what they do.
+//! From observe to enforce: what was recorded, the budgets that are proposed from it, and what they
+//! do.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -162,7 +163,8 @@ fn ordinary(ctx: &mut Ctx<'_>) -> Result<()> {
         let (most_files, most_tenants) =
             (limit(&learnt, zone, "files")?, limit(&learnt, zone, "tenants")?);
         ctx.lab.note(format!(
-            "{}: {files} of 300 files gone, of {tenants} tenants (limits: {most_files}, {most_tenants})",
+            "{}: {files} of 300 files gone, of {tenants} tenants \
+            (limits: {most_files}, {most_tenants})",
             site.zones[zone]
         ));
         check!(files <= most_files && tenants <= most_tenants, "{files} files, {tenants} tenants");

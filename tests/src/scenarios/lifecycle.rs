@@ -120,7 +120,8 @@ fn unpin(ctx: &mut Ctx<'_>) -> Result<()> {
     tree.lost_exactly(10)?;
     cli::holdfast(["unpin", "--force"])?.ok()?;
     check_eq!(count(Path::new(PIN_DIR))?.files, 0, "pins left");
-    // What it says is so: the kernel lets go a moment after the last pin is gone, and it waits for that.
+    // What it says is so: the kernel lets go a moment after the last pin is gone, and it waits for
+    // that.
     Tool::new("rm").arg("-rf").arg(&tree.root).ok()?;
     check!(!tree.root.exists(), "the tree should be gone");
     let other = crate::harness::Tree::make(&ctx.base.join("again"), 2, 30)?;
@@ -131,8 +132,8 @@ fn unpin(ctx: &mut Ctx<'_>) -> Result<()> {
     other.lost_exactly(0)
 }
 
-/// An agent with a policy that only observes, and with every directory of its own but that of the pins. One that is
-/// not refused is ended after a while.
+/// An agent with a policy that only observes, and with every directory of its own but that of the
+/// pins. One that is not refused is ended after a while.
 fn start_another(ctx: &Ctx<'_>) -> Result<Outcome> {
     let own = |name: &str| ctx.base.join(name);
     fs::write(own("policy.toml"), agent::idle())?;
@@ -141,7 +142,8 @@ fn start_another(ctx: &Ctx<'_>) -> Result<Outcome> {
     agent.arg("--policy").arg(own("policy.toml")).run()
 }
 
-/// Somebody tries an agent of their own on a guarded host: it would have put its policy in force for everybody.
+/// Somebody tries an agent of their own on a guarded host: it would have put its policy in force
+/// for everybody.
 fn second(ctx: &mut Ctx<'_>) -> Result<()> {
     let tree = ctx.guarded(1, 30, 10)?;
     let pid = format!("managed by another agent (pid {})", ctx.lab.pid()?);
@@ -172,7 +174,8 @@ impl Drop for Cover {
 
 const BPFFS: &str = "/sys/fs/bpf";
 
-/// With a bpffs mounted over the pins, an agent found none and loaded a second guard beside the first.
+/// With a bpffs mounted over the pins, an agent found none and loaded a second guard beside the
+/// first.
 fn covered(ctx: &mut Ctx<'_>) -> Result<()> {
     let tree = ctx.guarded(1, 30, 10)?;
     let pid = format!("another holdfast guard (agent: pid {})", ctx.lab.pid()?);

@@ -123,15 +123,16 @@ fn links_to_tenant(ctx: &mut Ctx<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Seven generations, as rsnapshot keeps them: the oldest goes, the others move on, the newest is copied as links.
+/// Seven generations, as rsnapshot keeps them: the oldest goes, the others move on, the newest is
+/// copied as links.
 fn rotation(ctx: &mut Ctx<'_>) -> Result<()> {
     let root = ctx.base.join("zone");
     make_files(&root.join("daily.0/host/etc"), "file", 60, 100)?;
     sh("cd \"$1\" && for n in 1 2 3 4 5 6; do cp -al daily.0 daily.$n; done", [&root])?.ok()?;
     // A directory costs one file: a rotation removes three (the generation, host, etc).
     ctx.enforce(&root, Budget::files(9))?;
-    let rotate = "cd \"$1\" && rm -r daily.6 && for n in 5 4 3 2 1 0; do mv daily.$n daily.$((n+1)); done \
-        && cp -al daily.1 daily.0";
+    let rotate = "cd \"$1\" && rm -r daily.6 && for n in 5 4 3 2 1 0; \
+        do mv daily.$n daily.$((n+1)); done && cp -al daily.1 daily.0";
     for _ in 0..3 {
         sh(rotate, [&root])?.ok()?;
     }
@@ -141,7 +142,8 @@ fn rotation(ctx: &mut Ctx<'_>) -> Result<()> {
     Ok(())
 }
 
-/// A file without any name left is gone already; shrinking it destroys nothing that anyone could come back to.
+/// A file without any name left is gone already; shrinking it destroys nothing that anyone could
+/// come back to.
 fn unlinked_open_file(ctx: &mut Ctx<'_>) -> Result<()> {
     let root = ctx.base.join("zone");
     let files = make_files(&root, "file", 3, 100)?;

@@ -1,7 +1,7 @@
 //! What holdfast promises, each promise tried with the tools that break it in real life.
 //!
-//! A module for each subject. A scenario states exact figures wherever the words of the policy give one. None
-//! relies on what another left behind.
+//! A module for each subject. A scenario states exact figures wherever the words of the policy give
+//! one. None relies on what another left behind.
 
 mod accounting;
 mod alerts;

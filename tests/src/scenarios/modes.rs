@@ -32,7 +32,8 @@ fn observe(ctx: &mut Ctx<'_>) -> Result<()> {
     Ok(())
 }
 
-/// A latch that was only observed does not bind once the zone enforces, and what was not charged is not owed.
+/// A latch that was only observed does not bind once the zone enforces, and what was not charged is
+/// not owed.
 fn observe_then_enforce(ctx: &mut Ctx<'_>) -> Result<()> {
     let tree = ctx.tree(4, 25)?;
     let zone = ctx.new_zone(&tree.root).budget(Budget::files(30));

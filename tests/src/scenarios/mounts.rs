@@ -36,7 +36,8 @@ fn until_guarded(ctx: &Ctx<'_>, roots: usize) -> Result<()> {
     Ok(())
 }
 
-/// A volume for each customer once was in no zone at all: everything on it could be removed while the guard was up.
+/// A volume for each customer once was in no zone at all: everything on it could be removed while
+/// the guard was up.
 fn mount_below(ctx: &mut Ctx<'_>) -> Result<()> {
     let root = ctx.base.join("zone");
     mount_tmpfs(&root.join("customer-000"))?;
@@ -58,7 +59,8 @@ fn mount_below(ctx: &mut Ctx<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Two fresh filesystems give their root directories the same inode number: their customers once were one.
+/// Two fresh filesystems give their root directories the same inode number: their customers once
+/// were one.
 fn mounted_tenants(ctx: &mut Ctx<'_>) -> Result<()> {
     let root = ctx.base.join("zone");
     for tenant in ["a", "b"] {
@@ -133,7 +135,8 @@ fn unguarded_mount(ctx: &mut Ctx<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Surveys used to be seconds apart. There is no time in here: it is enough that none of many tries needs to wait for a tick.
+/// Surveys used to be seconds apart. There is no time in here: it is enough that none of many tries
+/// needs to wait for a tick.
 fn new_mount(ctx: &mut Ctx<'_>) -> Result<()> {
     const TRIES: u32 = 20;
     let root = ctx.base.join("zone");

@@ -34,7 +34,8 @@ fn make(dir: &Path) -> Result<u64> {
     Ok(names().len() as u64)
 }
 
-/// The bytes of an event's path. JSON is text: where a path is not UTF-8, the agent says so byte by byte.
+/// The bytes of an event's path. JSON is text: where a path is not UTF-8, the agent says so byte by
+/// byte.
 fn path_of(event: &Value) -> Result<Vec<u8>> {
     if let Some(Value::Array(bytes)) = event.get("path_bytes") {
         return bytes

@@ -1,4 +1,5 @@
-//! Ordinary work under the budgets of the shipped policy, all zones enforcing: not one op may be denied.
+//! Ordinary work under the budgets of the shipped policy, all zones enforcing: not one op may be
+//! denied.
 
 use std::fs;
 use std::os::unix::fs::chown;
@@ -67,7 +68,8 @@ fn holds(zone: &Table) -> bool {
     word("on_trip").map_or(word("role") == Some("primary"), |on_trip| on_trip == "hold")
 }
 
-/// Does that work in every zone and insists that nothing was denied or held, and nothing would have been.
+/// Does that work in every zone and insists that nothing was denied or held, and nothing would have
+/// been.
 fn undisturbed(ctx: &mut Ctx<'_>, work: impl Fn(&Ctx<'_>, &Path) -> Result<()>) -> Result<()> {
     for (n, root) in shipped(ctx)?.iter().enumerate() {
         work(ctx, root).with_context(|| format!("in zone {n} of the shipped policy"))?;
@@ -93,10 +95,10 @@ fn git(ctx: &Ctx<'_>, root: &Path) -> Result<()> {
         git add .; git commit -qm \"change $n\"; done";
     sh(make, [&origin])?.ok()?;
     // Loose objects are what gc removes: fetch them unpacked.
-    let work = "set -e; cd \"$2\"; git -c transfer.unpackLimit=10000 clone -q --no-local \"$1\" clone; \
-        cd clone; git config user.name x; git config user.email x@example.org; \
-        echo more > file-1; git commit -qam more; git checkout -q -b topic HEAD~3; git checkout -q -; \
-        git branch -q -D topic; git gc -q --prune=now; git fsck";
+    let work = "set -e; cd \"$2\"; git -c transfer.unpackLimit=10000 clone -q --no-local \
+        \"$1\" clone; cd clone; git config user.name x; git config user.email x@example.org; \
+        echo more > file-1; git commit -qam more; git checkout -q -b topic HEAD~3; \
+        git checkout -q -; git branch -q -D topic; git gc -q --prune=now; git fsck";
     sh(work, [&origin, &root.to_owned()])?.ok().map(drop)
 }
 
@@ -137,8 +139,8 @@ fn logrotate(ctx: &Ctx<'_>, root: &Path) -> Result<()> {
     Ok(())
 }
 
-/// A package of an application with forty files below the zone: installed, upgraded, purged. Another one has the
-/// directories above it too, as packages of a distribution do.
+/// A package of an application with forty files below the zone: installed, upgraded, purged.
+/// Another one has the directories above it too, as packages of a distribution do.
 fn dpkg(ctx: &Ctx<'_>, root: &Path) -> Result<()> {
     let place = root.parent().and_then(Path::file_name).unwrap_or_default();
     let name = format!("{}-{}", ctx.zone, place.display());

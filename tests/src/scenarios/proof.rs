@@ -32,7 +32,8 @@ impl Drop for FtraceOn {
     }
 }
 
-/// `ftrace_enabled=0` disarms LSM programs on some kernels, silently. What holdfast says must follow what is so.
+/// `ftrace_enabled=0` disarms LSM programs on some kernels, silently. What holdfast says must
+/// follow what is so.
 fn ftrace(ctx: &mut Ctx<'_>) -> Result<()> {
     let tree = ctx.guarded(1, 60, 5)?;
     Tool::new("rm").arg("-rf").arg(tree.tenant(0)).run()?.refused()?;
@@ -95,8 +96,8 @@ fn answer() -> Result<(String, Option<i32>, Option<i32>)> {
     Ok((first, status.code, cli::holdfast(["doctor"])?.code))
 }
 
-/// A filesystem that cannot be guarded, mounted over an enforced path: everything on it can go, and the directory below is still
-/// guarded. It was level `prevent`, exit status 0, metric 1.
+/// A filesystem that cannot be guarded, mounted over an enforced path: everything on it can go, and
+/// the directory below is still guarded. It was level `prevent`, exit status 0, metric 1.
 fn unsupported_mount(ctx: &mut Ctx<'_>) -> Result<()> {
     let tree = ctx.guarded(1, 20, 5)?;
     let root = tree.root.to_str().context("not UTF-8")?;
@@ -167,7 +168,8 @@ fn missing(ctx: &mut Ctx<'_>) -> Result<()> {
     })
 }
 
-/// A tmpfs that is unmounted is gone with all its data; "1 directory has left its path and is still guarded" was said.
+/// A tmpfs that is unmounted is gone with all its data; "1 directory has left its path and is still
+/// guarded" was said.
 fn unmounted(ctx: &mut Ctx<'_>) -> Result<()> {
     let root = ctx.base.join("zone");
     fs::create_dir(&root)?;

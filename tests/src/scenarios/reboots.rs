@@ -53,8 +53,8 @@ fn spent(zone: &str) -> Result<Vec<u64>> {
     accounts.map(|account| cli::number(&account["spent"], "files")).collect()
 }
 
-/// The power fails twice. A budget for everyone is spent from the first op on, one of a unit as soon as the unit is there
-/// again.
+/// The power fails twice. A budget for everyone is spent from the first op on, one of a unit as
+/// soon as the unit is there again.
 fn reboots(ctx: &mut Ctx<'_>) -> Result<()> {
     let (all, own) = (tree(ZONES[0]), tree(ZONES[1]));
     if boot_number() == 1 {
@@ -81,7 +81,8 @@ fn reboots(ctx: &mut Ctx<'_>) -> Result<()> {
     Ok(())
 }
 
-/// A guard that is unloaded and started again goes on with what was spent, also what was spent while no agent ran.
+/// A guard that is unloaded and started again goes on with what was spent, also what was spent
+/// while no agent ran.
 fn unload(ctx: &mut Ctx<'_>) -> Result<()> {
     let tree = ctx.guarded(1, 60, 2 * BUDGET)?;
     let unit = ctx.unit("rm")?;
@@ -97,7 +98,8 @@ fn unload(ctx: &mut Ctx<'_>) -> Result<()> {
     Ok(())
 }
 
-/// A file that cannot be read, or is missing, is told by status and doctor; the guard is up all the same.
+/// A file that cannot be read, or is missing, is told by status and doctor; the guard is up all the
+/// same.
 fn damaged(ctx: &mut Ctx<'_>) -> Result<()> {
     let tree = ctx.guarded(1, 60, BUDGET)?;
     let unit = ctx.unit("rm")?;

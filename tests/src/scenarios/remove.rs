@@ -25,7 +25,8 @@ fn attack(ctx: &mut Ctx<'_>, with: impl FnOnce(&str) -> Result<Outcome>) -> Resu
     attack_on(ctx, 40, BUDGET, with)
 }
 
-/// The same on a small scale, for attacks that need a process for each file: these are slow in an emulated machine.
+/// The same on a small scale, for attacks that need a process for each file: these are slow in an
+/// emulated machine.
 fn small_attack(ctx: &mut Ctx<'_>, with: impl FnOnce(&str) -> Result<Outcome>) -> Result<Outcome> {
     attack_on(ctx, 6, 11, with)
 }

@@ -1,4 +1,5 @@
-//! Renames: files that leave, files that are overwritten, directories that would vanish in one stroke.
+//! Renames: files that leave, files that are overwritten, directories that would vanish in one
+//! stroke.
 
 use std::fs;
 use std::os::unix::fs::symlink;

@@ -1,4 +1,5 @@
-//! `holdfast budget`: what each actor has spent, and resets, also where nothing is held that could be released.
+//! `holdfast budget`: what each actor has spent, and resets, also where nothing is held that could
+//! be released.
 
 use std::path::Path;
 
@@ -38,8 +39,8 @@ fn remove(tree: &Tree, tenant: u64, unit: &Unit) -> Result<()> {
     hold::unlink(&tree.tenant(tenant), unit)?.run().map(drop)
 }
 
-/// The listed command gives a tripped unit exactly one more budget, and another unit nothing; who did it and why is
-/// in the audit log before what came of it.
+/// The listed command gives a tripped unit exactly one more budget, and another unit nothing; who
+/// did it and why is in the audit log before what came of it.
 fn denied(ctx: &mut Ctx<'_>) -> Result<()> {
     let tree = ctx.tree(3, 60)?;
     let zone = ctx.new_zone(&tree.root);

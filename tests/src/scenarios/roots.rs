@@ -60,7 +60,8 @@ fn recreated(ctx: &mut Ctx<'_>) -> Result<()> {
     check!(spent < BUDGET, "spent {spent} while waiting");
     Tool::new("rm").arg("-rf").arg(tree.tenant(0)).run()?.refused()?;
     let total = spent + tree.gone()?;
-    // Whether the removal of the root itself was charged depends on whether some budget lists that op.
+    // Whether the removal of the root itself was charged depends on whether some budget lists that
+    // op.
     check!(
         total == BUDGET || total == BUDGET - 1,
         "{total} charged removals in the new root under a budget of {BUDGET}"
@@ -136,7 +137,8 @@ fn symlink_below_glob(ctx: &mut Ctx<'_>) -> Result<()> {
         fs::create_dir(homes.join(user))?;
         Ok(symlink(&other.root, homes.join(user).join("www"))?)
     };
-    // One that is there when the policy is loaded, one that comes later with a real directory beside it.
+    // One that is there when the policy is loaded, one that comes later with a real directory
+    // beside it.
     point_at_other("mallory")?;
     ctx.enforce(&homes.join("*/www"), Budget::files(9))?;
     point_at_other("mallet")?;

@@ -67,7 +67,8 @@ fn samples_within(samples: &[Sample], budget: u64, window: Duration) -> Result<(
     Ok(())
 }
 
-/// When each file went: the burst that the budget allows by the trace, what came after by the audit log.
+/// When each file went: the burst that the budget allows by the trace, what came after by the audit
+/// log.
 fn times(ctx: &Ctx<'_>, files: usize) -> Result<Vec<u64>> {
     let mut found = (0, 0);
     let all = until("the trace and the audit log have every file", Duration::from_secs(60), || {
@@ -150,7 +151,8 @@ fn to_the_end(ctx: &mut Ctx<'_>) -> Result<()> {
     ctx.nothing_denied()
 }
 
-/// All that its budget allows is spent: for most of a minute there is nothing to be had, however often it asks.
+/// All that its budget allows is spent: for most of a minute there is nothing to be had, however
+/// often it asks.
 fn sigcont(ctx: &mut Ctx<'_>) -> Result<()> {
     let tree = throttling(ctx, 100, 20, "1m")?;
     let unit = ctx.unit("rm")?;

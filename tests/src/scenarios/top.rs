@@ -26,7 +26,8 @@ fn top(ctx: &mut Ctx<'_>) -> Result<()> {
     // A zone's name may have no room.
     let short: String = ctx.zone.chars().take(12).collect();
     terminal.shows(&short, 1)?;
-    // Blanks that were there before are not drawn again: only what has a style of its own comes in one piece.
+    // Blanks that were there before are not drawn again: only what has a style of its own comes in
+    // one piece.
     terminal.shows("budgets of", 1)?;
     let unit = ctx.unit("rm")?;
     let rm = hold::rm(&tree, 0..1, &unit).start()?;
@@ -36,7 +37,8 @@ fn top(ctx: &mut Ctx<'_>) -> Result<()> {
     }
     held.kill()?;
     rm.wait()?;
-    // As any job it can be stopped, by its key or by a signal: the terminal is given back, and taken again when it goes on.
+    // As any job it can be stopped, by its key or by a signal: the terminal is given back, and
+    // taken again when it goes on.
     let pid = terminal
         .screen()
         .split_once("top is ")

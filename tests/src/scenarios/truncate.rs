@@ -1,4 +1,5 @@
-//! Data that goes although every file stays: shrinking costs a file and the bytes lost, all else is free.
+//! Data that goes although every file stays: shrinking costs a file and the bytes lost, all else is
+//! free.
 
 use std::fs::{self, File};
 
@@ -70,8 +71,8 @@ fn shrinking(ctx: &mut Ctx<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Eight removals of sparse files spent everybody's budget of a day. What was written a moment ago counts, although it may have no
-/// blocks on the disk yet.
+/// Eight removals of sparse files spent everybody's budget of a day. What was written a moment ago
+/// counts, although it may have no blocks on the disk yet.
 fn sparse(ctx: &mut Ctx<'_>) -> Result<()> {
     let root = ctx.base.join("zone");
     let sparse = make_files(&root, "sparse", 10, 100)?;

@@ -1,5 +1,5 @@
-//! Files that are reached by a handle when no name of theirs is in memory, as an NFS server's clients do: the kernel
-//! programs cannot tell where they are.
+//! Files that are reached by a handle when no name of theirs is in memory, as an NFS server's
+//! clients do: the kernel programs cannot tell where they are.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -18,9 +18,9 @@ pub(super) const SCENARIOS: &[Scenario] = &[
 ];
 
 const BUDGET: u64 = 5;
-/// Cuts files to a byte each, of each a handle while its name is in memory and a descriptor when it no longer is. Names
-/// those that were refused, after the number of those that were cut. With a first argument of 1, the names are looked
-/// up between the two.
+/// Cuts files to a byte each, of each a handle while its name is in memory and a descriptor when it
+/// no longer is. Names those that were refused, after the number of those that were cut. With a
+/// first argument of 1, the names are looked up between the two.
 const CUT: &str = r#"
 use strict; use warnings;
 my ($look, $dir, @files) = @ARGV;
@@ -76,7 +76,8 @@ fn trips_no_zone(ctx: &mut Ctx<'_>) -> Result<()> {
     tree.lost_exactly(BUDGET)
 }
 
-/// A name that was looked up since the handle was opened says where the file is: in no zone, or in one.
+/// A name that was looked up since the handle was opened says where the file is: in no zone, or in
+/// one.
 fn placed_by_name(ctx: &mut Ctx<'_>) -> Result<()> {
     let tree = ctx.tree(1, 20)?;
     let files = make_files(&ctx.outside()?, "file", 20, 100)?;

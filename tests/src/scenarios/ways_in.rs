@@ -1,4 +1,5 @@
-//! Every way in leads past the same guard: bind mounts, chroots, mount namespaces, io_uring, deep trees.
+//! Every way in leads past the same guard: bind mounts, chroots, mount namespaces, io_uring, deep
+//! trees.
 
 use std::fs;
 use std::path::Path;

@@ -1,4 +1,5 @@
-//! Customers clean up their own files all day; budgets for operators leave them alone and stop everybody else.
+//! Customers clean up their own files all day; budgets for operators leave them alone and stop
+//! everybody else.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, chown};
@@ -92,8 +93,9 @@ fn each_user(ctx: &mut Ctx<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Samba and ProFTPD set the effective user, Ganesha and nfsd the one for file accesses, and stay root otherwise: a customer who
-/// deletes through them is the owner, and one who deletes another's files is not.
+/// Samba and ProFTPD set the effective user, Ganesha and nfsd the one for file accesses, and stay
+/// root otherwise: a customer who deletes through them is the owner, and one who deletes another's
+/// files is not.
 fn servers(ctx: &mut Ctx<'_>) -> Result<()> {
     const FILES: u64 = 30;
     for (n, user) in [User::Effective, User::Files].into_iter().enumerate() {

@@ -1,4 +1,5 @@
-//! Without an agent an allowance is what it was: good to the last file, until its time is over, and not a moment longer.
+//! Without an agent an allowance is what it was: good to the last file, until its time is over, and
+//! not a moment longer.
 
 use std::fs;
 use std::path::PathBuf;
@@ -34,8 +35,10 @@ impl Steps {
     fn start(ctx: &Ctx<'_>, doc: &Doc, tree: &Tree) -> Result<Self> {
         let dir = ctx.base.join("steps");
         fs::create_dir_all(&dir)?;
-        let script = "for n in {0..9}; do until [[ -e $1/go-$n ]]; do [[ -e $1/end ]] && exit 5; sleep 0.05; done; \
-            \"$2\" helper unlink \"$3/customer-00$n\" 2>/dev/null >$1/new; mv $1/new $1/done-$n; done";
+        let script = "for n in {0..9}; do until [[ -e $1/go-$n ]]; do [[ -e $1/end ]] && exit 5; \
+            sleep 0.05; done; \
+            \"$2\" helper unlink \"$3/customer-00$n\" 2>/dev/null >$1/new; \
+            mv $1/new $1/done-$n; done";
         let words = ["bash", "-c", script, "script"].map(PathBuf::from);
         let words = words.into_iter().chain([dir.clone(), own()?, tree.root.clone()]);
         let running = doc.run(words).start()?;

@@ -1,5 +1,6 @@
-//! Every way to cheat with an allowance that somebody has thought of, tried on a real agent: each is refused for its own reason,
-//! counted under it and written to the audit log; and afterwards nothing is open, and the budget stops at the same file as before.
+//! Every way to cheat with an allowance that somebody has thought of, tried on a real agent: each
+//! is refused for its own reason, counted under it and written to the audit log; and afterwards
+//! nothing is open, and the budget stops at the same file as before.
 
 mod clocks;
 mod documents;

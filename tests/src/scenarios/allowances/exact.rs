@@ -137,7 +137,8 @@ fn ops(ctx: &mut Ctx<'_>) -> Result<()> {
     let doc = Draft::new(ctx, "ops", vec![grant])?.signed(ctx)?;
     Tool::new("rm").arg(tree.file(1, 7)).ok()?;
     let script = "set -e; rm file-0000.dat; mv -f file-0001.dat file-0002.dat; : >file-0003.dat; \
-        mv file-0004.dat \"$1\"; mv ../customer-001/site \"$1\"; rm file-0005.dat 2>/dev/null && exit 9; exit 0";
+        mv file-0004.dat \"$1\"; mv ../customer-001/site \"$1\"; \
+        rm file-0005.dat 2>/dev/null && exit 9; exit 0";
     let outside_text = outside.display().to_string();
     let run = doc.run(["bash", "-c", script, "script", &outside_text]);
     run.cwd(&tree.tenant(0)).run()?.ok()?;

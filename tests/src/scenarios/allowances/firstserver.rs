@@ -1,4 +1,5 @@
-//! FirstServer, 20 June 2012, with a proper allowance: the script's targets are this host's, and on any other host it stops.
+//! FirstServer, 20 June 2012, with a proper allowance: the script's targets are this host's, and on
+//! any other host it stops.
 
 use std::fs;
 use std::path::{Path, PathBuf};

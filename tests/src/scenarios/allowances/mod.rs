@@ -1,6 +1,8 @@
-//! Signed allowances: what was signed goes through untouched, to the last file, for those it is for; and nothing else does.
+//! Signed allowances: what was signed goes through untouched, to the last file, for those it is
+//! for; and nothing else does.
 //!
-//! Every document here is real: written down, shown in its canonical form, signed with `ssh-keygen` and submitted.
+//! Every document here is real: written down, shown in its canonical form, signed with `ssh-keygen`
+//! and submitted.
 
 pub(super) mod agent;
 pub(super) mod attacks;
@@ -24,7 +26,8 @@ use crate::harness::signing::Signing;
 use crate::harness::{Budget, Ctx, Tree, check_eq};
 
 impl Ctx<'_> {
-    /// Makes a tree and guards it, with a budget of files for each unit, and the usual people to sign.
+    /// Makes a tree and guards it, with a budget of files for each unit, and the usual people to
+    /// sign.
     fn signed_tree(&mut self, tenants: u64, files: u64, budget: u64) -> Result<Tree> {
         let tree = self.tree(tenants, files)?;
         let zone = self.new_zone(&tree.root).budget(Budget::files(budget).per(Per::Unit));
@@ -47,7 +50,8 @@ fn own() -> Result<PathBuf> {
     std::env::current_exe().context("it has no path")
 }
 
-/// `holdfast-tests helper unlink DIR`: removes every file below, whatever happens, and says how many went.
+/// `holdfast-tests helper unlink DIR`: removes every file below, whatever happens, and says how
+/// many went.
 fn unlink(dir: &Path) -> Result<Vec<String>> {
     let words = [own()?.display().to_string(), "helper".into(), "unlink".into()];
     Ok(words.into_iter().chain([dir.display().to_string()]).collect())
@@ -71,7 +75,8 @@ fn snapshot(root: &Path) -> Result<BTreeMap<PathBuf, Option<Vec<u8>>>> {
     Ok(found)
 }
 
-/// Insists that a tree is as it was, byte by byte, but for what `is_gone` names, of which nothing is left.
+/// Insists that a tree is as it was, byte by byte, but for what `is_gone` names, of which nothing
+/// is left.
 fn only_lost(
     root: &Path,
     before: &BTreeMap<PathBuf, Option<Vec<u8>>>,

@@ -99,7 +99,8 @@ fn revoked(ctx: &mut Ctx<'_>) -> Result<()> {
     let tree = ctx.signed_tree(2, 20, BUDGET)?;
     let doc = ctx.removals("revoked", &[&tree.root], 100)?;
     let (first, go) = (ctx.base.join("first"), ctx.base.join("go"));
-    let script = "\"$4\" helper unlink \"$1\"; touch \"$2\"; until [[ -e $3 ]]; do sleep 0.1; done; \
+    let script = "\"$4\" helper unlink \"$1\"; touch \"$2\"; \
+        until [[ -e $3 ]]; do sleep 0.1; done; \
         \"$4\" helper unlink \"$5\"";
     let words = [tree.tenant(0), first.clone(), go.clone(), own()?, tree.tenant(1)];
     let command = ["bash", "-c", script, "script"].map(PathBuf::from).into_iter().chain(words);

@@ -1,4 +1,5 @@
-//! What was used stays used across reboots: of a machine whose power failed, and of one that wakes up in the past.
+//! What was used stays used across reboots: of a machine whose power failed, and of one that wakes
+//! up in the past.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -112,7 +113,8 @@ fn second(ctx: &mut Ctx<'_>) -> Result<()> {
         20,
         "files spent before the reboot"
     );
-    // By the reboot, or before it by a policy without its zone: other scenarios run in the first boot after this one.
+    // By the reboot, or before it by a policy without its zone: other scenarios run in the first
+    // boot after this one.
     let open = place("open").becomes("closed", None)?;
     let why = cli::text(&open["closed"], "why");
     check!(why == "rebooted" || why == "policy", "why it is closed: {open}");

@@ -74,7 +74,8 @@ fn cleared(ctx: &mut Ctx<'_>) -> Result<()> {
     nothing_open(ctx)
 }
 
-/// All allowances share the room for tenants: a command that went on when its own was spent could take the others' away.
+/// All allowances share the room for tenants: a command that went on when its own was spent could
+/// take the others' away.
 fn spent(ctx: &mut Ctx<'_>) -> Result<()> {
     let tree = ctx.signed_tree(8, 10, 1)?;
     for (name, files, tenants, expected) in [("files", 15, 100, 2), ("tenants", 1000, 3, 3)] {

@@ -1,4 +1,5 @@
-//! `holdfast run` as a person or a script uses it: CMD's own streams, status and signals, and a report in the end.
+//! `holdfast run` as a person or a script uses it: CMD's own streams, status and signals, and a
+//! report in the end.
 
 use std::time::Duration;
 

@@ -1,4 +1,5 @@
-//! Whose allowance it is: everything that CMD starts, however it is started, and nobody else, however near.
+//! Whose allowance it is: everything that CMD starts, however it is started, and nobody else,
+//! however near.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -65,8 +66,8 @@ fn inherits(ctx: &mut Ctx<'_>) -> Result<()> {
     };
     let doc = Draft::new(ctx, "tree", vec![grant])?.signed(ctx)?;
     let done = ctx.base.join("daemon-done");
-    // A child, a grandchild without a parent in a session of its own, threads, a child between vfork and exec, io_uring's
-    // workers, and the process itself after another exec.
+    // A child, a grandchild without a parent in a session of its own, threads, a child between
+    // vfork and exec, io_uring's workers, and the process itself after another exec.
     let script = "set -e; rm customer-000/*; \
         (setsid bash -c '(rm customer-001/* && touch \"$1\") & exit 0' daemon \"$2\" &) ; \
         until [[ -e $2 ]]; do sleep 0.1; done; \
@@ -120,7 +121,8 @@ fn daemon(ctx: &mut Ctx<'_>) -> Result<()> {
     let doc = ctx.removals("daemon", &[&tree.root], 1000)?;
     let (go, said) = (ctx.base.join("go"), ctx.base.join("said"));
     let script = "rm customer-000/file-0000.dat; setsid bash -c \
-        'until [[ -e $1 ]]; do sleep 0.1; done; \"$2\" helper unlink customer-001 >\"$3.new\" 2>&1; mv \"$3.new\" \"$3\"' \
+        'until [[ -e $1 ]]; do sleep 0.1; done; \
+        \"$2\" helper unlink customer-001 >\"$3.new\" 2>&1; mv \"$3.new\" \"$3\"' \
         daemon \"$@\" </dev/null >/dev/null 2>&1 & exit 7";
     let command = ["bash", "-c", script, "script"].map(PathBuf::from);
     let command = command.into_iter().chain([go.clone(), own()?, said.clone()]);

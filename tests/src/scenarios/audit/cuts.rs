@@ -1,5 +1,5 @@
-//! The power fails at many moments while releases are recorded: every release that was acknowledged before is in the log that the disk
-//! holds, and the log is sound once it was opened again.
+//! The power fails at many moments while releases are recorded: every release that was acknowledged
+//! before is in the log that the disk holds, and the log is sound once it was opened again.
 
 use std::fs;
 use std::io::{Read as _, Write as _};
@@ -111,7 +111,8 @@ fn all_cuts(ctx: &mut Ctx<'_>, disk: &Disk, releases: &Releases) -> Result<()> {
     Ok(())
 }
 
-/// What a machine finds that starts with such a disk: whether the log's end was torn, and how many segments there are.
+/// What a machine finds that starts with such a disk: whether the log's end was torn, and how many
+/// segments there are.
 fn look(image: &[u8], acknowledged: u64) -> Result<(bool, u64)> {
     let state = Path::new("/tmp/cut");
     let dir = state.join("audit");
@@ -140,7 +141,8 @@ pub(crate) fn release(id: u64) -> Result<bool> {
     let body = "{\"files\":1}";
     write!(
         socket,
-        "POST /v1/holds/{id}/release HTTP/1.1\r\nHost: holdfast\r\nContent-Type: application/json\r\n\
+        "POST /v1/holds/{id}/release HTTP/1.1\r\nHost: holdfast\r\n\
+         Content-Type: application/json\r\n\
          Content-Length: {}\r\nConnection: close\r\n\r\n{body}",
         body.len()
     )?;

@@ -1,5 +1,5 @@
-//! The disk of the audit log is full: what has to be recorded first does not take effect, or does, as the policy says. Nobody who stays
-//! within budget is held up for it.
+//! The disk of the audit log is full: what has to be recorded first does not take effect, or does,
+//! as the policy says. Nobody who stays within budget is held up for it.
 
 use std::fs::{self, File};
 use std::io::Write as _;
@@ -45,7 +45,8 @@ fn filler() -> PathBuf {
     log_dir().join("filler")
 }
 
-/// Leaves no room, and waits until the agent has noticed. Records that fit into the last page of the log still come in.
+/// Leaves no room, and waits until the agent has noticed. Records that fit into the last page of
+/// the log still come in.
 fn fill() -> Result<()> {
     let mut file = File::create(filler())?;
     while file.write_all(&[b'x'; 1024]).is_ok() {}
@@ -122,7 +123,8 @@ fn denies(ctx: &mut Ctx<'_>) -> Result<()> {
     let refused = hold::run(["release", &id, "--files", "3"])?.code(1)?;
     check!(refused.stderr.contains("on_audit_failure = \"deny\""), "{}", refused.stderr);
     hold::still_held(&tree, rm.pid(), BUDGET)?;
-    // A policy that lets more through has to be in the log first; one that lets less through does not.
+    // A policy that lets more through has to be in the log first; one that lets less through does
+    // not.
     let wider = ctx.lab.try_policy(&policy(ctx, &tree, BUDGET + 50, "deny"))?.code(1)?;
     check!(wider.stderr.contains("has to be in the audit log first"), "{}", wider.stderr);
     hold::still_held(&tree, rm.pid(), BUDGET)?;
@@ -141,8 +143,8 @@ fn denies(ctx: &mut Ctx<'_>) -> Result<()> {
     Ok(())
 }
 
-/// What a reload would refuse is not what an agent starts with. (On a disk that is only full there may be just enough room for it, once
-/// the agent before has ended.)
+/// What a reload would refuse is not what an agent starts with. (On a disk that is only full there
+/// may be just enough room for it, once the agent before has ended.)
 fn restarts(ctx: &mut Ctx<'_>) -> Result<()> {
     let tree = ctx.tree(2, 60)?;
     let zone = ctx.hold_zone(&tree, Budget::files(BUDGET));

@@ -1,4 +1,5 @@
-//! The audit log can be trusted: what was changed shows, what was acknowledged is there, and nothing takes effect unrecorded.
+//! The audit log can be trusted: what was changed shows, what was acknowledged is there, and
+//! nothing takes effect unrecorded.
 
 pub(crate) mod cuts;
 pub(crate) mod full;

@@ -45,7 +45,10 @@ fn thousand(ctx: &mut Ctx<'_>) -> Result<()> {
                 let next = || queue.lock().ok()?.pop();
                 while let Some(code) = next() {
                     let answer = break_glass::ask(&zone, &code);
-                    let is_refused = matches!(&answer, Ok((422, value)) if cli::text(value, "reason") == "wrong_code");
+                    let is_refused = matches!(
+                        &answer,
+                        Ok((422, value)) if cli::text(value, "reason") == "wrong_code"
+                    );
                     if !is_refused && let Ok(mut odd) = odd.lock() {
                         odd.push(format!("{answer:?}"));
                     }
@@ -77,7 +80,8 @@ fn thousand(ctx: &mut Ctx<'_>) -> Result<()> {
     })?;
     check!(told <= 10, "{told} records of wrong codes: there should be one a minute");
     ctx.lab.note(format!(
-        "{WRONG} wrong codes in {:.1} s, the right one among them opened and closed in {opened:.1} s",
+        "{WRONG} wrong codes in {:.1} s, the right one among them opened and closed in \
+        {opened:.1} s",
         started.elapsed().as_secs_f64()
     ));
     tree.lost_exactly(0)
@@ -107,7 +111,8 @@ fn hashes(ctx: &mut Ctx<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Each is for one challenge. With keys in files: what a hardware key can do is shown by the unit tests, with a token in software.
+/// Each is for one challenge. With keys in files: what a hardware key can do is shown by the unit
+/// tests, with a token in software.
 fn signatures(ctx: &mut Ctx<'_>) -> Result<()> {
     let tree = ctx.tree(1, 10)?;
     let zones = [ctx.new_zone(&tree.root).budget(Budget::files(1))];

@@ -1,4 +1,5 @@
-//! The emergency override: it is there at night, for one zone, so much and so long, once for each code, and everybody knows.
+//! The emergency override: it is there at night, for one zone, so much and so long, once for each
+//! code, and everybody knows.
 
 pub(super) mod agent;
 pub(super) mod codes;

@@ -172,7 +172,8 @@ fn ops(ctx: &mut Ctx<'_>) -> Result<()> {
     let codes = break_glass::codes(1)?;
     Glass::new(&ctx.zone).host_wide(&codes[0]).run()?.ok()?;
     let script = "set -e; rm customer-000/file-0000.dat; : >customer-000/file-0001.dat; \
-        mv -f customer-000/file-0002.dat customer-000/file-0003.dat; mv customer-000/file-0004.dat \"$1\"";
+        mv -f customer-000/file-0002.dat customer-000/file-0003.dat; \
+        mv customer-000/file-0004.dat \"$1\"";
     Tool::new("bash").args(["-c", script, "script"]).arg(&outside).cwd(&tree.root).ok()?;
     let report = break_glass::last()?;
     for op in ["remove", "truncate", "replace", "move_out"] {

@@ -1,10 +1,12 @@
-//! The kernel against its executable specification where allowances are open: of process trees, units and users, several at
-//! once, with grants of random places, ops and amounts. Some end in the middle, by revocation or by time.
+//! The kernel against its executable specification where allowances are open: of process trees,
+//! units and users, several at once, with grants of random places, ops and amounts. Some end in the
+//! middle, by revocation or by time.
 //!
-//! In each round a break-glass is open for everybody in the zone, too, until it is spent down or closed.
+//! In each round a break-glass is open for everybody in the zone, too, until it is spent down or
+//! closed.
 //!
-//! The documents are real: canonical, signed by two people and submitted to the agent. In the end what it says was spent of each
-//! grant is compared as well.
+//! The documents are real: canonical, signed by two people and submitted to the agent. In the end
+//! what it says was spent of each grant is compared as well.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -262,7 +264,8 @@ fn tree(pipes: &Path, round: usize, tree: usize, units: &[Unit]) -> Result<Vec<S
         if of == Some(tree) {
             let procs = units[n].procs();
             script += &format!(
-                "'{own}' helper enter '{}' {uid} -- '{own}' helper worker <{round}-{n}.in >{round}-{n}.out &\n",
+                "'{own}' helper enter '{}' {uid} -- '{own}' helper worker \
+                <{round}-{n}.in >{round}-{n}.out &\n",
                 procs.display()
             );
         }
@@ -313,7 +316,8 @@ fn grants(draft: &Draft) -> Vec<GrantAccount> {
 }
 
 impl Open {
-    /// Which of its grants name the place of an op: the file itself, its tenant, or the zone's root.
+    /// Which of its grants name the place of an op: the file itself, its tenant, or the zone's
+    /// root.
     fn inside(&self, planned: &Planned, world: &World) -> Result<Inside> {
         let path = planned.target();
         let file = world.files.get(path).map(|known| known.inode);
@@ -408,19 +412,20 @@ fn compare(
     same_spent_of_glass(&closed, glass)?;
     check!(
         covered >= 150 && by_glass >= 60 && denied >= 100 && ended >= 10,
-        "{compared} compared, {covered} covered, {by_glass} by a break-glass, {denied} denied, {ended} after the end of the tree's allowance: such a \
-         run shows little"
+        "{compared} compared, {covered} covered, {by_glass} by a break-glass, {denied} denied, \
+         {ended} after the end of the tree's allowance: such a run shows little"
     );
     Ok(format!(
-        "{compared} verdicts compared, {covered} covered by one of {} allowances with {grants} grants, {by_glass} by one of {} \
-         break-glasses, {denied} denied, \
+        "{compared} verdicts compared, {covered} covered by one of {} allowances \
+         with {grants} grants, {by_glass} by one of {} break-glasses, {denied} denied, \
          {ended} after the tree's allowance had ended, 0 disagreements",
         spent.len(),
         glass.len()
     ))
 }
 
-/// Insists that what the agent says was spent is what the specification says; how many grants were compared.
+/// Insists that what the agent says was spent is what the specification says; how many grants were
+/// compared.
 fn same_spent(closed: &[OpenAllowance], spent: &[Value]) -> Result<usize> {
     let mut compared = 0;
     for report in spent {

@@ -29,7 +29,8 @@ impl Follower {
         Ok(Self { child, output: output.to_owned(), bells: 0 })
     }
 
-    /// Removes files with telling names in a guarded directory until one of them comes out at the other end.
+    /// Removes files with telling names in a guarded directory until one of them comes out at the
+    /// other end.
     pub(super) fn ring(&mut self, dir: &Path) -> Result<()> {
         until("the follower shows an event", Duration::from_secs(120), || {
             self.bells += 1;
@@ -43,7 +44,8 @@ impl Follower {
         })
     }
 
-    /// Every event of a zone that has come out, complete lines only, in the order of the kernel's decisions.
+    /// Every event of a zone that has come out, complete lines only, in the order of the kernel's
+    /// decisions.
     pub(super) fn of_zone(&self, zone: &str) -> Result<Vec<Value>> {
         let text = fs::read_to_string(&self.output)?;
         let complete = text.rfind('\n').map_or("", |end| &text[..=end]);

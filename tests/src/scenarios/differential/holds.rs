@@ -1,7 +1,9 @@
-//! The kernel against its executable specification where ops are held, and people decide about them.
+//! The kernel against its executable specification where ops are held, and people decide about
+//! them.
 //!
-//! As in the other test, but a worker may be paused in the middle of its op. Then one of the next things that happen is a
-//! decision about it: an amount is released, its budgets start anew, or it is killed and another takes its place.
+//! As in the other test, but a worker may be paused in the middle of its op. Then one of the next
+//! things that happen is a decision about it: an amount is released, its budgets start anew, or it
+//! is killed and another takes its place.
 
 use std::path::Path;
 use std::time::Duration;

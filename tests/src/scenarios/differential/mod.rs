@@ -1,8 +1,9 @@
 //! The kernel against its executable specification: thousands of real ops, every verdict compared.
 //!
-//! Workers with different users and cgroups do random ops, one at a time, so that their order is known. What each
-//! op should cost is worked out here from the state of the tree; only the time of the decision is taken from the
-//! kernel's event. `holdfast_policy::decide` then has to give the same verdict for the same reason.
+//! Workers with different users and cgroups do random ops, one at a time, so that their order is
+//! known. What each op should cost is worked out here from the state of the tree; only the time of
+//! the decision is taken from the kernel's event. `holdfast_policy::decide` then has to give the
+//! same verdict for the same reason.
 
 mod allowances;
 mod follow;
@@ -219,7 +220,8 @@ fn compare(
     Ok(format!("{compared} ops compared, {denied} of them denied, {fresh} fresh, 0 disagreements"))
 }
 
-/// The inode number of a directory, as both stat(2) and the kernel programs have it on ext4 and tmpfs.
+/// The inode number of a directory, as both stat(2) and the kernel programs have it on ext4 and
+/// tmpfs.
 fn inode_of(dir: &Path) -> Result<u64> {
     use std::os::unix::fs::MetadataExt as _;
     Ok(std::fs::metadata(dir)?.ino())

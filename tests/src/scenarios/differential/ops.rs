@@ -83,8 +83,9 @@ impl Planned {
         self.made.filter(|(maker, _)| *maker == actor).map(|(_, at)| at)
     }
 
-    /// The event of this op, which a unit did and which ended with this error number. There need not be one for an op
-    /// that destroys nothing, nor for the removal of a filled directory: no budget is asked if it might refuse.
+    /// The event of this op, which a unit did and which ended with this error number. There need
+    /// not be one for an op that destroys nothing, nor for the removal of a filled directory: no
+    /// budget is asked if it might refuse.
     pub(super) fn event<'a>(
         &self,
         events: &mut Peekable<Iter<'a, Value>>,

@@ -1,4 +1,5 @@
-//! Without an agent nobody can be let go on, and so nobody new is held; who is held stays so until there is one again.
+//! Without an agent nobody can be let go on, and so nobody new is held; who is held stays so until
+//! there is one again.
 
 use std::time::Duration;
 

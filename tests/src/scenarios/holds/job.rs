@@ -40,7 +40,8 @@ fn foreground(ctx: &mut Ctx<'_>) -> Result<()> {
     terminal.type_in("fg\n")?;
     terminal.shows("Stopped", 4)?;
     still_held(&tree, rm, BUDGET + 5)?;
-    // The rest goes on in the background; whether or not it is through by then, the shell has to be of use again.
+    // The rest goes on in the background; whether or not it is through by then, the shell has to be
+    // of use again.
     ctx.held_at(&tree, rm, BUDGET + 5)?.release(100)?;
     proc::ends(rm)?;
     terminal.type_in("fg; echo finished-$((40 + 2))\n")?;

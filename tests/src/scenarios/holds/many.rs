@@ -1,4 +1,5 @@
-//! Fork storms, threads, loops: everything of an actor that goes over is held, and the sum is exact.
+//! Fork storms, threads, loops: everything of an actor that goes over is held, and the sum is
+//! exact.
 
 use std::fs;
 use std::time::Duration;
@@ -53,7 +54,8 @@ fn threads(ctx: &mut Ctx<'_>) -> Result<()> {
     ctx.counted("allow", 261)
 }
 
-/// They were continued by a decision, and it was not about them: the end of the window lets none of them through.
+/// They were continued by a decision, and it was not about them: the end of the window lets none of
+/// them through.
 fn uncovered_threads(ctx: &mut Ctx<'_>) -> Result<()> {
     let tree = ctx.tree(8, 60)?;
     ctx.guard(&[ctx.hold_zone(&tree, Budget::files(40).window("15s"))])?;

@@ -1,7 +1,8 @@
-//! Held processes: a mass deletion pauses at the budget, to the file, and goes on as if nothing had been once a person
-//! says so; whatever else anybody does to the process lets nothing through.
+//! Held processes: a mass deletion pauses at the budget, to the file, and goes on as if nothing had
+//! been once a person says so; whatever else anybody does to the process lets nothing through.
 //!
-//! What would be held must never be done by this process itself: it would be held, and with it the tests.
+//! What would be held must never be done by this process itself: it would be held, and with it the
+//! tests.
 
 pub(super) mod agent;
 pub(super) mod cli;

@@ -1,4 +1,5 @@
-//! A zone exported by NFS: the server's threads cannot wait, and its clients must get an error they know.
+//! A zone exported by NFS: the server's threads cannot wait, and its clients must get an error they
+//! know.
 
 use std::fs;
 use std::path::Path;

@@ -96,7 +96,8 @@ fn failed_op(ctx: &mut Ctx<'_>) -> Result<()> {
     worker.begin(&Step::Unlink(tree.file(1, 1)))?;
     ctx.held(worker.pid())?.release(3)?;
     check_eq!(worker.answer()?.errno, 0, "error of the op that was held");
-    // The kernel asks before it finds that another mount hides the file, but not for a directory that is filled.
+    // The kernel asks before it finds that another mount hides the file, but not for a directory
+    // that is filled.
     let hidden = tree.file(0, 11);
     Tool::new("mount").arg("--bind").args([&tree.file(0, 10), &hidden]).ok()?;
     let busy = Step::Rename(tree.file(0, 9), hidden.clone());
@@ -157,7 +158,8 @@ fn two_zones(ctx: &mut Ctx<'_>) -> Result<()> {
     Ok(())
 }
 
-/// The child opens the file in its parent's memory while the parent waits in the kernel, all signals blocked.
+/// The child opens the file in its parent's memory while the parent waits in the kernel, all
+/// signals blocked.
 fn vfork(ctx: &mut Ctx<'_>) -> Result<()> {
     let tree = ctx.tree(1, 12)?;
     ctx.guard(&[ctx.hold_zone(&tree, Budget::files(1))])?;

@@ -1,4 +1,5 @@
-//! What the policy says about holds: how long, and what becomes of those who are held when it changes.
+//! What the policy says about holds: how long, and what becomes of those who are held when it
+//! changes.
 
 use std::time::{Duration, Instant};
 
@@ -96,7 +97,8 @@ fn zone_goes(ctx: &mut Ctx<'_>) -> Result<()> {
     })
 }
 
-/// The next zone may get the place in the kernel of one that went, but nothing that was decided for it.
+/// The next zone may get the place in the kernel of one that went, but nothing that was decided for
+/// it.
 fn release_for_a_former_zone(ctx: &mut Ctx<'_>) -> Result<()> {
     let (tree, unit) = (ctx.tree(1, 60)?, ctx.unit("rm")?);
     let zone = ctx.hold_zone(&tree, Budget::files(BUDGET));

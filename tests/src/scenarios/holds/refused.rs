@@ -23,7 +23,8 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     Scenario::each("overlay_makes_a_directory_again", overlay_directory),
 ];
 
-/// A worker of the ring has no system call to make again: its completion must be an error, not a request to the kernel.
+/// A worker of the ring has no system call to make again: its completion must be an error, not a
+/// request to the kernel.
 fn io_uring(ctx: &mut Ctx<'_>) -> Result<()> {
     const BUDGET: u64 = 23;
     let tree = ctx.holding(2, 30, BUDGET)?;
@@ -148,8 +149,9 @@ fn overlay_upper(ctx: &mut Ctx<'_>) -> Result<()> {
     Ok(())
 }
 
-/// A directory of the lower layer goes by exchanging it in the upper one with an empty directory and with a whiteout, from beside
-/// the zone: that looked like a directory that leaves in one stroke. Anybody else's exchange with a whiteout is one.
+/// A directory of the lower layer goes by exchanging it in the upper one with an empty directory
+/// and with a whiteout, from beside the zone: that looked like a directory that leaves in one
+/// stroke. Anybody else's exchange with a whiteout is one.
 fn overlay_directory(ctx: &mut Ctx<'_>) -> Result<()> {
     let tree = ctx.tree(1, 5)?;
     let lower = ctx.base.join("lower/etc");
@@ -169,7 +171,8 @@ fn overlay_directory(ctx: &mut Ctx<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Each deletion becomes several ops in the upper layer and beside it: a whiteout is made, moved in and the old file dropped.
+/// Each deletion becomes several ops in the upper layer and beside it: a whiteout is made, moved in
+/// and the old file dropped.
 fn overlay_whiteouts(ctx: &mut Ctx<'_>) -> Result<()> {
     let tree = ctx.tree(1, 20)?;
     let merged = overlay(ctx, &tree)?;

@@ -43,7 +43,8 @@ fn rm_rf(ctx: &mut Ctx<'_>) -> Result<()> {
     ctx.holds_ended("released", 2)
 }
 
-/// What every single call returned, as the C library tells it and as the kernel does: never EINTR, never 513.
+/// What every single call returned, as the C library tells it and as the kernel does: never EINTR,
+/// never 513.
 fn no_error(ctx: &mut Ctx<'_>) -> Result<()> {
     let tree = ctx.tree(2, 300)?;
     ctx.guard(&[ctx.hold_zone(&tree, Budget::files(100).per(Per::Unit))])?;

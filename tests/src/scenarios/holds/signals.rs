@@ -57,8 +57,8 @@ fn outlasts(ctx: &mut Ctx<'_>) -> Result<()> {
     tree.lost_exactly(20)
 }
 
-/// Four threads that stop each other while two shells continue them: the stop signal of one must not be taken for that of
-/// another, or its call returns 513.
+/// Four threads that stop each other while two shells continue them: the stop signal of one must
+/// not be taken for that of another, or its call returns 513.
 fn storm(ctx: &mut Ctx<'_>) -> Result<()> {
     let tree = ctx.holding(1, 400, 20)?;
     let unit = ctx.unit("threads")?;
@@ -80,8 +80,8 @@ fn storm(ctx: &mut Ctx<'_>) -> Result<()> {
     Ok(())
 }
 
-/// A deleter in Perl that writes the name of each signal it gets into a file. Its handlers do not ask for calls to be
-/// made again, so that an interrupted one would show.
+/// A deleter in Perl that writes the name of each signal it gets into a file. Its handlers do not
+/// ask for calls to be made again, so that an interrupted one would show.
 fn deleter(tree: &Tree, unit: &Unit, seen: &std::path::Path) -> Tool {
     const SCRIPT: &str = "my $seen = shift; \
         for my $name (qw(TERM CONT)) { \

@@ -1,5 +1,5 @@
-//! Something that the agent writes to stands still: its disk, or what reads its log. Who goes over budget is held all the same, and
-//! questions are answered.
+//! Something that the agent writes to stands still: its disk, or what reads its log. Who goes over
+//! budget is held all the same, and questions are answered.
 
 use std::fs::{self, File};
 use std::path::Path;

@@ -1,4 +1,5 @@
-//! Programs that stop themselves when their child is stopped, and that nobody but a shell with job control would continue.
+//! Programs that stop themselves when their child is stopped, and that nobody but a shell with job
+//! control would continue.
 
 use anyhow::Result;
 use rustix::process::Signal;

@@ -1,4 +1,5 @@
-//! The manifest whatever becomes of the agent: nothing missing, nothing twice, and what did not fit is said.
+//! The manifest whatever becomes of the agent: nothing missing, nothing twice, and what did not fit
+//! is said.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -96,8 +97,8 @@ fn away(ctx: &mut Ctx<'_>) -> Result<()> {
     cli::holdfast(["manifest", "verify"])?.ok().map(drop)
 }
 
-/// Names as long as can be, so that fewer ops fill the ring. A thread tells a directory's names once
-/// as long as it stays there: it goes from one to the other.
+/// Names as long as can be, so that fewer ops fill the ring. A thread tells a directory's names
+/// once as long as it stays there: it goes from one to the other.
 const NAMES: usize = 6;
 const FILES: usize = 13_000;
 
@@ -147,7 +148,8 @@ fn overflow(ctx: &mut Ctx<'_>) -> Result<()> {
     Ok(())
 }
 
-/// The records of segments that somebody has removed are in the ring still, and stay out of the log.
+/// The records of segments that somebody has removed are in the ring still, and stay out of the
+/// log.
 fn removed(ctx: &mut Ctx<'_>) -> Result<()> {
     let tree = ctx.guarded(1, 60, 10_000)?;
     for file in 0..50 {

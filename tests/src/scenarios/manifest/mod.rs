@@ -1,4 +1,5 @@
-//! The manifest against the disk: what it lists is what is gone, tenant by tenant, and nothing else.
+//! The manifest against the disk: what it lists is what is gone, tenant by tenant, and nothing
+//! else.
 
 pub(crate) mod agent;
 pub(crate) mod bounds;
@@ -81,7 +82,8 @@ fn bytes(value: &Value) -> Result<Vec<u8>> {
     }
 }
 
-/// Insists that removals and replacements are exactly of the inodes that are gone, each once, under a name it had.
+/// Insists that removals and replacements are exactly of the inodes that are gone, each once, under
+/// a name it had.
 fn matches(document: &Value, before: &Snapshot, after: &Snapshot) -> Result<usize> {
     let mut gone = BTreeMap::new();
     for entry in before.values() {

@@ -57,10 +57,13 @@ fn fill(tenant: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Eight processes at once remove every site; then what looks like destruction, and is none or is another kind.
+/// Eight processes at once remove every site; then what looks like destruction, and is none or is
+/// another kind.
 fn destroy(root: &Path, tenants: &[OsString]) -> Result<()> {
-    let script = "cd \"$1\" && find . -mindepth 2 -path './*/site*' ! -type d -print0 | xargs -0 -n 5 -P 8 rm -f -- \
-                  && find . -depth -mindepth 2 -path './*/site*' -type d -print0 | xargs -0 rmdir --";
+    let script = "cd \"$1\" && find . -mindepth 2 -path './*/site*' ! -type d -print0 \
+                  | xargs -0 -n 5 -P 8 rm -f -- \
+                  && find . -depth -mindepth 2 -path './*/site*' -type d -print0 \
+                  | xargs -0 rmdir --";
     sh(script, [root])?.ok()?;
     for tenant in tenants {
         let keep = root.join(tenant).join("keep");
@@ -94,8 +97,8 @@ fn mass_deletion(ctx: &mut Ctx<'_>) -> Result<()> {
         let after = snapshot(&root.join(tenant))?;
         let document = of(&ctx.zone, tenant)?;
         let gone = matches(&document, before, &after)?;
-        // Its site with 24 pages, seven odd names, 42 directories and a file deep down, a link, a file of two names and an empty
-        // directory; and what was replaced.
+        // Its site with 24 pages, seven odd names, 42 directories and a file deep down, a link, a
+        // file of two names and an empty directory; and what was replaced.
         check_eq!(gone, 24 + 7 + 42 + 1 + 1 + 1 + 1 + 1, "what {tenant:?} lost");
         let cut: Vec<_> = records(&document)?
             .iter()
@@ -131,7 +134,8 @@ fn bring_back(ctx: &Ctx<'_>, root: &Path, backup: &Path, tenants: &[OsString]) -
     let newlines = [OsStr::new("--files-from"), OsStr::new("--tenant"), whose];
     let refused = manifest(&ctx.zone, newlines)?.code(3)?;
     check!(refused.stderr.contains("--from0"), "{}", refused.describe("should name --from0"));
-    let script = "set -o pipefail; \"$1\" manifest --zone \"$2\" --tenant \"$3\" --since 1h --from0 \
+    let script = "set -o pipefail; \"$1\" manifest --zone \"$2\" --tenant \"$3\" \
+                  --since 1h --from0 \
                   | rsync -a --from0 --files-from=- \"$4/$3/\" \"$5/$3/\"";
     let arguments = [
         BINARY.as_ref(),
@@ -156,7 +160,8 @@ fn bring_back(ctx: &Ctx<'_>, root: &Path, backup: &Path, tenants: &[OsString]) -
             check_eq!(read(root)?, read(backup)?, "what is in {shown:?}");
         }
     }
-    // Names that went while their file lived on under another are not destroyed: `first`, and whichever of `both` was first.
+    // Names that went while their file lived on under another are not destroyed: `first`, and
+    // whichever of `both` was first.
     let both = missing.pop().filter(|name| name == "site/both-1" || name == "site/both-2");
     check!(both.is_some() && missing == ["keep/first"], "not brought back: {missing:?}, {both:?}");
     let new: Vec<_> = names.keys().filter(|name| !copies.contains_key(*name)).collect();
@@ -214,7 +219,8 @@ fn under_a_break_glass(ctx: &mut Ctx<'_>) -> Result<()> {
     Ok(())
 }
 
-/// A file that leaves, one that goes to another tenant, and a directory that takes all that is in it along.
+/// A file that leaves, one that goes to another tenant, and a directory that takes all that is in
+/// it along.
 fn moves(ctx: &mut Ctx<'_>) -> Result<()> {
     let tree = ctx.tree(2, 6)?;
     let outside = ctx.outside()?;

@@ -27,7 +27,8 @@ pub(super) fn joins(ctx: &mut Ctx<'_>) -> Result<()> {
     check!(!unknown.succeeded(), "{}", unknown.describe("should be refused: nothing is open"));
     let (go, again) = (ctx.base.join("go"), ctx.base.join("again"));
     // Its own tree tries to join a second time, too.
-    let script = "\"$1\" __join --executable=/usr/bin/touch --real=/usr/bin/touch \"$2\" -- touch \"$3\" || touch \"$3.refused\"; \
+    let script = "\"$1\" __join --executable=/usr/bin/touch --real=/usr/bin/touch \"$2\" \
+        -- touch \"$3\" || touch \"$3.refused\"; \
         until [[ -e $4 ]]; do sleep 0.1; done";
     let words = ["bash", "-c", script, "script", BINARY, &doc.id].map(PathBuf::from);
     let refused = refused(ctx, "wrong_process")?;
@@ -57,7 +58,8 @@ pub(super) fn joins(ctx: &mut Ctx<'_>) -> Result<()> {
     check!(!unknown.succeeded(), "{}", unknown.describe("should have been refused"));
     // Asked of the agent by hand, without any command.
     let request = format!(
-        "POST /v1/allowances/{}/join HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
+        "POST /v1/allowances/{}/join HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\
+        Connection: close\r\n\r\n",
         doc.id
     );
     let answer = ask(&request)?;
