@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn boot_time_is_translated_by_its_distance() {
+    fn boot_time_translates_by_its_distance() {
         let now = Now { boot_ns: 5_000_000_000, wall_ns: 1_000_000_000_000 };
         assert_eq!(now.wall_at(65_000_000_000), rfc3339(1_060_000_000_000));
         assert_eq!(now.wall_at(4_000_000_000), rfc3339(999_000_000_000));

@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_is_waited_for_and_failures_are_counted() {
+    fn notify_never_waits_and_counts_failures() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("notify");
         let manager = UnixDatagram::bind(&path).unwrap();

@@ -146,7 +146,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_long_text_is_clipped_between_characters() {
+    fn long_text_is_clipped_between_characters() {
         assert_eq!((clipped("äöü", 3).as_str(), clipped("äöü", 2).as_str()), ("äöü", "äö…"));
         assert_eq!((clipped("", 0).as_str(), clipped("a", 0).as_str()), ("", "…"));
     }
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn a_literal_escape_and_an_escaped_byte_stay_apart() {
+    fn literal_escape_and_escaped_byte_differ() {
         let (literal, none) = lossless(br"a\xff");
         let (escaped, some) = lossless(b"a\xff");
         assert_eq!(literal, escaped);
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_reaches_the_terminal_that_steers_it() {
+    fn control_characters_never_reach_the_terminal() {
         let hostile = "a\x1b[2J\r\n\u{9b}31m\u{202e}fdp\u{7f}".as_bytes();
         assert_eq!(for_terminal(hostile), r"a\x1b[2J\x0d\x0a\u{9b}31m\u{202e}fdp\x7f");
         let all: Vec<u8> = (0..=255).collect();

@@ -207,8 +207,9 @@ mod tests {
         assert_eq!(found, Some("cgroup v1 beside v2 (hybrid)"));
     }
 
+    /// It is remembered when it is gone.
     #[test]
-    fn a_unit_is_found_by_its_inode_number_and_remembered_when_it_is_gone() {
+    fn unit_is_found_by_inode_number() {
         let dir = tempfile::tempdir().unwrap();
         let unit = dir.path().join("system.slice/cron.service");
         fs::create_dir_all(&unit).unwrap();
@@ -221,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn a_unit_is_found_by_name_among_those_of_the_system_only() {
+    fn only_system_units_have_names() {
         let dir = tempfile::tempdir().unwrap();
         for unit in [
             "system.slice/clean.service",
@@ -257,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_unit_does_not_cause_a_walk_each_time() {
+    fn unknown_unit_walks_are_rate_limited() {
         let dir = tempfile::tempdir().unwrap();
         let mut units = Units::new(dir.path().to_owned());
         assert_eq!(units.name(u64::MAX, None, at(10)), None);

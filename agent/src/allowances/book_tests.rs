@@ -48,8 +48,9 @@ fn closed(why: Why) -> EntryState {
     EntryState::Closed { at_ns: 0, why, by: None }
 }
 
+/// An id counts once, unless nothing was activated by it.
 #[test]
-fn an_id_counts_once_whatever_became_of_it() {
+fn id_is_used_once() {
     let finished = Entry { state: closed(Why::Finished), ..entry("done") };
     let failed = EntryState::Failed { error: "no room".to_owned() };
     let mut book = book(vec![entry("open"), finished, Entry { state: failed, ..entry("failed") }]);
@@ -88,7 +89,7 @@ fn so_many_can_be_open() {
 }
 
 #[test]
-fn only_what_is_long_over_is_forgotten() {
+fn only_long_closed_entries_are_forgotten() {
     let old = |n: usize| Entry {
         state: closed(Why::Expired),
         not_after: n as i64,
@@ -112,7 +113,7 @@ fn only_what_is_long_over_is_forgotten() {
 }
 
 #[test]
-fn a_clock_that_was_set_back_is_told_with_both_times() {
+fn set_back_clock_names_both_times() {
     let mut book = book(vec![]);
     let floor = Floor { wall_ns: 1_000_000_000_000, boot_ns: 0, boot_id: "before".to_owned() };
     book.clock = Clock::load(Some(&floor), "boot", at(10));
@@ -132,7 +133,7 @@ fn a_clock_that_was_set_back_is_told_with_both_times() {
 }
 
 #[test]
-fn what_is_spent_is_saved_and_told_now_and_then() {
+fn spending_is_saved_and_reported_periodically() {
     let mut book = book(vec![entry("a")]);
     let spent = |files| survey(vec![row(&entry("a"), files)], &[]);
     assert_eq!(book.take(&spent(0), &|_| true, at(20)), Surveyed::default());
@@ -170,7 +171,7 @@ fn each_end_has_its_reason() {
 }
 
 #[test]
-fn a_process_tree_ends_with_its_first_process() {
+fn tree_ends_with_its_first_process() {
     let mut book = book(vec![tree("t")]);
     let there = |gone: &[&str]| survey(vec![row(&tree("t"), 0)], gone);
     let one = |why| vec![("t".to_owned(), why)];
@@ -183,7 +184,7 @@ fn a_process_tree_ends_with_its_first_process() {
 }
 
 #[test]
-fn what_the_kernel_has_and_nobody_knows_is_found() {
+fn unknown_kernel_entry_is_found() {
     let stranger = Entry { serial: 99, ..entry("stranger") };
     let mut known = book(vec![entry("a")]);
     let survey = survey(vec![row(&stranger, 0), row(&entry("a"), 0)], &[]);
@@ -194,8 +195,9 @@ fn what_the_kernel_has_and_nobody_knows_is_found() {
     assert_eq!(Book::default().take(&survey, &|_| true, at(20)).unknown.len(), 2);
 }
 
+/// Another boot leaves nothing open, and no used id becomes unused.
 #[test]
-fn another_boot_leaves_nothing_open_and_no_id_unused() {
+fn reboot_closes_entries_and_keeps_ids() {
     let mut book = Book::default();
     let loaded = Loaded {
         entries: vec![entry("a"), Entry { state: closed(Why::Finished), ..entry("b") }],
@@ -212,8 +214,9 @@ fn another_boot_leaves_nothing_open_and_no_id_unused() {
     assert_eq!(book.id_of(10_000_000_000), None, "serials are of one boot");
 }
 
+/// Ops without a mark must not find two open allowances.
 #[test]
-fn two_that_ops_without_a_mark_would_both_find_cannot_be_open() {
+fn two_open_entries_need_distinct_binds() {
     let mut book = book(vec![entry("a")]);
     let user = |uid| Bound { user: Some(UserRef { uid, name: None }), ..Bound::default() };
     assert_eq!(reason(book.bind_free(&user(1000))), Some(RefusedReason::BindTaken));
@@ -225,7 +228,7 @@ fn two_that_ops_without_a_mark_would_both_find_cannot_be_open() {
 }
 
 #[test]
-fn an_allowance_is_found_by_its_serial() {
+fn serial_finds_its_allowance() {
     let book = book(vec![entry("a")]);
     assert_eq!(book.id_of(10_000_000_000), Some("a"));
     assert_eq!(book.id_of(1), None);

@@ -144,8 +144,9 @@ mod tests {
         Clock::load(clock.to_save("first", off).as_ref(), "second", on)
     }
 
+    /// Before any time is known, no clock is behind.
     #[test]
-    fn nothing_is_behind_before_anything_is_known_and_the_first_time_is_believed_once_steady() {
+    fn first_steady_time_becomes_the_floor() {
         let mut clock = Clock::default();
         clock.read(at(1, DAY));
         assert_eq!(clock.floor_at(at(1, DAY)), None);
@@ -156,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn the_time_at_which_an_allowance_was_opened_is_believed_at_once() {
+    fn opening_time_is_believed_at_once() {
         let mut clock = Clock::default();
         clock.read(at(1, DAY));
         clock.believe(at(5, DAY + 4));
@@ -171,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reboot_into_the_past_is_seen() {
+    fn reboot_into_past_is_detected() {
         let off = at(3600, DAY + 3600);
         let clock = reboot(&right(), off, at(10, DAY - 86_400));
         assert!(clock.set_back(at(10, DAY - 86_400)).is_some());
@@ -188,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn a_restart_of_the_agent_carries_on() {
+    fn agent_restart_keeps_the_floor() {
         let saved = right().to_save("first", at(3600, DAY + 3600));
         let clock = Clock::load(saved.as_ref(), "first", at(7200, DAY + 3600));
         assert!(clock.set_back(at(7200, DAY + 3600)).is_some(), "an hour has passed");
@@ -196,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn a_step_back_while_it_runs_is_seen_at_once() {
+    fn step_back_is_detected_at_once() {
         let mut clock = right();
         clock.read(at(3601, DAY + 3600 - 61 - 5));
         assert!(clock.set_back(at(3601, DAY + 3600 - 61 - 5)).is_some());
@@ -206,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn a_jump_ahead_and_back_leaves_no_mark() {
+    fn brief_jump_ahead_leaves_no_mark() {
         let mut clock = right();
         let year = 366 * 86_400;
         (3601..=4100).for_each(|second| clock.read(at(second, DAY + year + second as i64)));
@@ -216,14 +217,15 @@ mod tests {
     }
 
     #[test]
-    fn a_jump_ahead_that_lasts_is_believed() {
+    fn lasting_jump_ahead_is_believed() {
         let mut clock = right();
         (3601..=4201).for_each(|second| clock.read(at(second, DAY + 86_400 + second as i64)));
         assert!(clock.set_back(at(4202, DAY + 4202)).is_some());
     }
 
+    /// NTP may step by seconds, and correct a fast clock for months.
     #[test]
-    fn ntp_may_step_by_seconds_and_correct_a_fast_clock_for_months() {
+    fn ntp_may_step_and_slew() {
         let mut clock = right();
         clock.read(at(3601, DAY + 3601 - 5));
         assert_eq!(clock.set_back(at(3601, DAY + 3601 - 5)), None);

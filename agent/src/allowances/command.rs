@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn the_same_executable_by_any_path_is_the_same_command() {
+    fn any_path_names_the_same_command() {
         let host = Host::new();
         let check = |name| reason(check_run(&host.wanted(false), &host.run(name, &[])));
         assert_eq!((check("tool"), check("./tool")), (None, None));
@@ -217,7 +217,7 @@ mod tests {
 
     /// Every applet of busybox is one file: who had `sh` signed could run `rm`.
     #[test]
-    fn one_file_is_another_command_by_another_name() {
+    fn another_name_is_another_command() {
         let host = Host::new();
         let by = |signed: &str, run: &RunBody| {
             let wanted = Wanted { path: host.path(signed), ..host.wanted(false) };
@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_argument_has_to_name_the_script() {
+    fn first_argument_must_name_the_script() {
         let host = Host::new();
         let check = |arguments: &[&str]| {
             reason(check_run(&host.wanted(true), &host.run("tool", arguments)))

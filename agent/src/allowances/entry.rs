@@ -358,8 +358,9 @@ pub(crate) mod tests {
         }
     }
 
+    /// A tree is found by its mark, so by no user or unit.
     #[test]
-    fn a_failed_one_is_not_used_and_a_tree_is_found_by_nothing() {
+    fn failed_entry_leaves_its_id_unused() {
         let failed = Entry { state: EntryState::Failed { error: String::new() }, ..entry("a") };
         assert!(!failed.is_used() && !failed.is_open());
         assert_eq!(entry("a").found_by(), Some(FoundBy::User(1000)));

@@ -107,8 +107,9 @@ fn is_absent(error: &io::Error) -> bool {
 mod tests {
     use super::*;
 
+    /// The child is one of the submitter's, younger than the allowance.
     #[test]
-    fn only_a_new_child_of_the_submitter_with_one_thread_may_join() {
+    fn only_new_single_threaded_child_joins() {
         let seen = |pid, start_ticks, parent| Seen {
             id: ProcessId { pid, start_ticks },
             parent,
@@ -136,8 +137,9 @@ mod tests {
         }
     }
 
+    /// A process is gone when it ends, also as a zombie.
     #[test]
-    fn a_process_is_known_by_its_start_and_gone_when_it_ends() {
+    fn start_time_identifies_a_process() {
         let own = look(std::process::id()).unwrap().unwrap();
         assert!(!is_gone(&own.id) && own.threads >= 1);
         assert!(is_gone(&ProcessId { start_ticks: own.id.start_ticks + 1, ..own.id }));

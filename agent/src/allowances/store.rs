@@ -337,8 +337,9 @@ mod tests {
         dir
     }
 
+    /// What was written is there again, and no other user can read it.
     #[test]
-    fn what_was_written_is_there_again_and_nobody_else_can_read_it() {
+    fn store_reopens_complete_and_private() {
         let dir = filled();
         let path = dir.path().join(FILE);
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o600);
@@ -362,7 +363,7 @@ mod tests {
 
     /// What a crash leaves behind: the file as it was at any moment while it is open.
     #[test]
-    fn a_store_that_was_not_closed_has_every_commit() {
+    fn unclosed_store_has_every_commit() {
         let dir = filled();
         let (mut store, _) = Store::open(dir.path()).unwrap();
         store.write(&Change { entries: vec![entry("last")], ..Change::default() }).unwrap();
@@ -373,7 +374,7 @@ mod tests {
     }
 
     #[test]
-    fn a_store_cut_short_or_emptied_is_refused_and_stays_as_it_is() {
+    fn truncated_store_is_refused_and_kept() {
         let dir = filled();
         let path = dir.path().join(FILE);
         let whole = fs::read(&path).unwrap();
@@ -391,7 +392,7 @@ mod tests {
 
     /// Either what is altered does not matter (free pages), or it is refused; never a panic, and never another content.
     #[test]
-    fn a_store_with_altered_bytes_is_refused_or_says_the_same() {
+    fn altered_store_never_changes_content() {
         let dir = filled();
         let path = dir.path().join(FILE);
         let whole = fs::read(&path).unwrap();
@@ -409,7 +410,7 @@ mod tests {
     }
 
     #[test]
-    fn a_store_of_another_version_is_refused() {
+    fn other_store_version_is_refused() {
         let dir = filled();
         let path = dir.path().join(FILE);
         let database = Builder::new().open(&path).unwrap();
@@ -424,7 +425,7 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_that_cannot_be_read_makes_the_store_unreadable() {
+    fn unreadable_entry_makes_store_unreadable() {
         let dir = filled();
         let path = dir.path().join(FILE);
         let database = Builder::new().open(&path).unwrap();

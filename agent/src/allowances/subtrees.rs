@@ -274,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn globs_lead_to_what_is_there_and_through_no_link() {
+    fn globs_match_existing_paths_without_links() {
         let (_dir, base) = host();
         assert_eq!(expanded(&base, "zone/*/cache"), ["zone/a/cache", "zone/b/cache"]);
         assert_eq!(expanded(&base, "zone/*"), ["zone/a", "zone/b"]);
@@ -327,8 +327,9 @@ mod tests {
         }
     }
 
+    /// Others, and paths that do not exist in the zone, are not opened.
     #[test]
-    fn only_directories_and_files_of_the_zone_are_opened() {
+    fn only_files_and_directories_are_opened() {
         let (_dir, base) = host();
         let fifo = base.join("zone/fifo");
         let made = std::process::Command::new("mkfifo").arg(&fifo).status().unwrap();
@@ -351,7 +352,7 @@ mod tests {
     }
 
     #[test]
-    fn a_link_is_followed_above_the_root_only() {
+    fn links_are_followed_above_protected_path() {
         let (_dir, base) = host();
         assert_eq!(at(&base, "way/a/cache", "zone/a/cache"), "directory", "above the root");
         assert_eq!(at(&base, "way", ""), "outside", "the link itself, and not where it leads");
@@ -370,7 +371,7 @@ mod tests {
     /// A tenant once had another tenant's directory learnt in half of all attempts, by putting a link in the place of a directory
     /// of its own between two looks, and taking it away again.
     #[test]
-    fn a_tenant_that_swaps_a_directory_and_a_link_gets_nothing_of_another() {
+    fn swapped_link_reaches_no_other_tenant() {
         use std::sync::atomic::{AtomicBool, Ordering};
 
         let (_dir, base) = host();

@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_others_could_have_written_is_not_read() {
+    fn file_writable_by_others_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("allowed_signers");
         fs::write(&path, "x").unwrap();
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn a_link_is_followed_to_a_file_that_is_as_it_should_be() {
+    fn link_target_is_checked_too() {
         let dir = tempfile::tempdir().unwrap();
         let (file, link) = (dir.path().join("file"), dir.path().join("link"));
         fs::write(&file, "x").unwrap();
@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_there_is_said_with_its_name() {
+    fn missing_signers_file_is_named() {
         let signing =
             Signing { signers: "/nonexistent/allowed_signers".to_owned(), ..Signing::default() };
         let refused = read_trust(&signing).unwrap_err();

@@ -320,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn a_kill_kills_unless_it_says_otherwise() {
+    fn kill_signal_is_default() {
         let signal = |text| serde_json::from_str::<KillBody>(text).map(|body| body.signal);
         assert_eq!(signal("{}").unwrap(), "KILL");
         assert_eq!(signal(r#"{"signal":"TERM"}"#).unwrap(), "TERM");

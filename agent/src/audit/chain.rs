@@ -163,8 +163,9 @@ pub(super) fn envelope(line: &[u8]) -> Result<Envelope<'_>, serde_json::Error> {
 mod tests {
     use super::*;
 
+    /// The line is hashed with its newline.
     #[test]
-    fn a_line_is_what_sha256sum_hashes_with_its_newline() {
+    fn hash_matches_sha256sum_of_line() {
         let first = Head::NONE.line("T", b"{\"type\":\"stop\"}");
         let zeros = "0".repeat(64);
         let text = format!("{{\"seq\":1,\"time\":\"T\",\"prev\":\"{zeros}\",\"type\":\"stop\"}}\n");
@@ -181,8 +182,9 @@ mod tests {
         assert_eq!(format!("{:013x}", Hash::of(b"abc").short()), abc[..SHORT]);
     }
 
+    /// A signature is of all that comes before it, and has one form.
     #[test]
-    fn a_signature_is_of_all_that_comes_before_it_and_has_one_form() {
+    fn signature_covers_the_whole_line() {
         let key = HostKey::make().unwrap();
         let line = sign(Head::NONE.line("T", b"{\"type\":\"checkpoint\"}"), &key);
         assert!(is_signed(&line, &key.public()));

@@ -149,7 +149,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_key_is_made_once_and_is_the_owners_alone() {
+    fn key_is_made_once_and_private() {
         let dir = tempfile::tempdir().unwrap();
         let key = HostKey::load_or_make(dir.path()).unwrap();
         let path = dir.path().join(FILE);

@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn a_flood_of_events_leaves_room_for_decisions() {
+    fn event_flood_leaves_room_for_decisions() {
         let mut queue = Queue::default();
         for second in 0..10_000 {
             queue.push(entry(), true, at(second));
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_are_limited_too_and_come_back() {
+    fn queue_bytes_are_limited_and_freed() {
         let mut queue = Queue::default();
         let large = || Entry { body: vec![b' '; 1 << 20], ..entry() };
         while queue.push(large(), false, at(0)) {}

@@ -181,8 +181,9 @@ mod tests {
         found
     }
 
+    /// They come as they are written, too.
     #[test]
-    fn records_come_in_order_across_files_and_as_they_are_written() {
+    fn records_come_in_order_across_segments() {
         use std::io::Write as _;
         let dir = tempfile::tempdir().unwrap();
         let write = |name: &str, text: String| std::fs::write(dir.path().join(name), text).unwrap();
@@ -206,7 +207,7 @@ mod tests {
 
     /// It was read first, whatever it said, and nobody had signed that.
     #[test]
-    fn a_log_that_somebody_put_before_this_one_is_not_read() {
+    fn foreign_earlier_log_is_not_read() {
         let dir = tempfile::tempdir().unwrap();
         let write = |name: &str, text: String| std::fs::write(dir.path().join(name), text).unwrap();
         write("audit.jsonl", line(1));

@@ -319,7 +319,7 @@ mod tests {
 
     /// A full disk got one more half of a copy each second.
     #[test]
-    fn a_copy_that_does_not_fit_leaves_nothing_behind() {
+    fn failed_copy_leaves_nothing_behind() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("torn.bin");
         let half = set_aside(&path, |file| {

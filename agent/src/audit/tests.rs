@@ -84,7 +84,7 @@ fn write(dir: &TempDir, records: usize) -> Recovered {
 }
 
 #[test]
-fn numbers_and_the_chain_go_on_after_a_restart() {
+fn restart_continues_numbers_and_chain() {
     let dir = TempDir::new().unwrap();
     assert_eq!(write(&dir, 2), Recovered::default());
     let recovered = write(&dir, 1);
@@ -113,8 +113,9 @@ fn no_record_has_a_field_twice() {
     assert_eq!(kinds(&dir)[1], "verdict");
 }
 
+/// An idle log does not grow.
 #[test]
-fn an_unsigned_record_is_signed_after_some_seconds_and_an_idle_log_does_not_grow() {
+fn unsigned_records_are_signed_after_seconds() {
     let dir = TempDir::new().unwrap();
     let (mut log, _) = open(&dir);
     log.append(&record(), at(0));
@@ -132,8 +133,9 @@ fn an_unsigned_record_is_signed_after_some_seconds_and_an_idle_log_does_not_grow
     assert_eq!(summary.records, 3 + 2500 + 3);
 }
 
+/// What takes effect afterwards is signed and on the disk.
 #[test]
-fn what_takes_effect_afterwards_is_signed_and_on_the_disk() {
+fn record_first_is_signed_and_durable() {
     let dir = TempDir::new().unwrap();
     let (mut log, _) = open(&dir);
     log.append(&record(), NOW);
@@ -145,7 +147,7 @@ fn what_takes_effect_afterwards_is_signed_and_on_the_disk() {
 }
 
 #[test]
-fn segments_are_closed_with_a_signature_and_chained() {
+fn closed_segments_are_signed_and_chained() {
     let dir = TempDir::new().unwrap();
     let mut log = small(&dir);
     for _ in 0..40 {
@@ -176,7 +178,7 @@ fn segments_are_closed_with_a_signature_and_chained() {
 }
 
 #[test]
-fn a_line_that_a_crash_cut_short_is_kept_aside_and_recorded() {
+fn torn_line_is_kept_and_recorded() {
     let dir = TempDir::new().unwrap();
     write(&dir, 3);
     let whole = fs::read(segment(&dir, 1)).unwrap();
@@ -196,7 +198,7 @@ fn a_line_that_a_crash_cut_short_is_kept_aside_and_recorded() {
 
 /// Wherever a crash cuts what was not on the disk for certain, and whatever is found in its place.
 #[test]
-fn every_cut_after_the_last_signed_head_is_repaired() {
+fn every_unsigned_cut_is_repaired() {
     let source = TempDir::new().unwrap();
     let (mut log, _) = open(&source);
     log.append(&record(), NOW);
@@ -236,8 +238,9 @@ fn copy(source: &TempDir) -> TempDir {
     dir
 }
 
+/// A crash came between making the segment and its first record.
 #[test]
-fn a_crash_between_making_a_segment_and_its_first_record_is_mended() {
+fn empty_new_segment_is_repaired() {
     let dir = TempDir::new().unwrap();
     for text in ["", "{\"seq\":1,\"ti"] {
         fs::create_dir_all(audit(&dir)).unwrap();
@@ -271,8 +274,9 @@ fn five_records(dir: &TempDir) -> String {
     fs::read_to_string(segment(dir, 1)).unwrap()
 }
 
+/// No number is used twice.
 #[test]
-fn a_log_that_lost_its_end_says_so_and_uses_no_number_twice() {
+fn lost_end_is_reported() {
     let dir = TempDir::new().unwrap();
     let whole = five_records(&dir);
     let cut: String = whole.split_inclusive('\n').take(3).collect();
@@ -300,7 +304,7 @@ fn a_log_that_lost_its_end_says_so_and_uses_no_number_twice() {
 }
 
 #[test]
-fn a_log_that_was_changed_while_no_agent_ran_is_left_alone() {
+fn log_changed_offline_is_left_alone() {
     let dir = TempDir::new().unwrap();
     let (mut log, _) = open(&dir);
     for _ in 0..3 {
@@ -322,7 +326,7 @@ fn a_log_that_was_changed_while_no_agent_ran_is_left_alone() {
 
 /// Cutting off the end and taking the note away with it left no trace once the agent had started again.
 #[test]
-fn a_log_whose_note_was_removed_says_so() {
+fn removed_note_is_reported() {
     let dir = TempDir::new().unwrap();
     let whole = five_records(&dir);
     // Also down to the first record, and to none.
@@ -347,7 +351,7 @@ fn a_log_whose_note_was_removed_says_so() {
 
 /// A crash is no tampering: the note is there before the first record.
 #[test]
-fn a_crash_at_the_very_beginning_is_not_taken_for_a_removed_note() {
+fn early_crash_is_no_removed_note() {
     let dir = TempDir::new().unwrap();
     drop(open(&dir));
     let whole = fs::read(segment(&dir, 1)).unwrap();
@@ -376,7 +380,7 @@ fn a_crash_at_the_very_beginning_is_not_taken_for_a_removed_note() {
 
 /// The agent compares names and lengths, and at its start the last signed record; every byte is for `verify`.
 #[test]
-fn an_edit_of_the_same_length_is_found_by_verify_and_not_by_the_agent() {
+fn only_verify_finds_same_length_edits() {
     let dir = TempDir::new().unwrap();
     let (mut log, _) = open(&dir);
     log.append(&record(), NOW);
@@ -394,7 +398,7 @@ fn an_edit_of_the_same_length_is_found_by_verify_and_not_by_the_agent() {
 
 /// Without the note of the last head nobody knows what was signed: whole records are not moved aside.
 #[test]
-fn without_the_note_records_after_a_change_are_left_alone() {
+fn missing_note_keeps_records_in_place() {
     let dir = TempDir::new().unwrap();
     write(&dir, 3);
     fs::remove_file(audit(&dir).join(mark::FILE)).unwrap();
@@ -408,7 +412,7 @@ fn without_the_note_records_after_a_change_are_left_alone() {
 }
 
 #[test]
-fn a_segment_that_is_changed_or_taken_away_under_the_agent_is_noticed() {
+fn agent_notices_changed_or_removed_segment() {
     type Change = fn(&Path);
     let changes: [(&str, Change); 4] = [
         ("it is gone", |path| fs::remove_file(path).unwrap()),
@@ -442,7 +446,7 @@ fn a_segment_that_is_changed_or_taken_away_under_the_agent_is_noticed() {
 }
 
 #[test]
-fn a_crash_while_a_former_log_is_taken_over_forgets_nothing_of_it() {
+fn crash_during_takeover_forgets_nothing() {
     for left in ["", "{\"seq\":3,\"ti"] {
         let dir = TempDir::new().unwrap();
         fs::create_dir(audit(&dir)).unwrap();
@@ -457,7 +461,7 @@ fn a_crash_while_a_former_log_is_taken_over_forgets_nothing_of_it() {
 }
 
 #[test]
-fn the_log_of_a_former_version_is_named_by_its_hash() {
+fn former_log_is_named_by_hash() {
     let dir = TempDir::new().unwrap();
     fs::create_dir(audit(&dir)).unwrap();
     let old = "{\"seq\":1,\"time\":\"x\",\"prev\":null,\"type\":\"start\"}\n{\"seq\":2,\"time\":\"x\",\"prev\":null,\"type\":\"stop\"}\n{\"seq";
@@ -479,7 +483,7 @@ fn the_log_of_a_former_version_is_named_by_its_hash() {
 
 /// A log that never had one before it, and a forged one beside it.
 #[test]
-fn a_log_that_somebody_put_before_this_one_is_tampering() {
+fn foreign_earlier_log_is_tampering() {
     let dir = TempDir::new().unwrap();
     write(&dir, 3);
     sound(&dir);
@@ -489,7 +493,7 @@ fn a_log_that_somebody_put_before_this_one_is_tampering() {
 
 /// Whatever came after a line longer than any record was not looked at.
 #[test]
-fn nothing_hides_behind_a_line_that_is_too_long() {
+fn overlong_line_hides_nothing() {
     let dir = TempDir::new().unwrap();
     write(&dir, 3);
     let path = audit(&dir).join("audit-000001.jsonl");
@@ -500,8 +504,9 @@ fn nothing_hides_behind_a_line_that_is_too_long() {
     assert_eq!(bad(&dir).file, "audit-000001.jsonl");
 }
 
+/// It has to be vouched for.
 #[test]
-fn a_new_key_begins_a_segment_and_has_to_be_vouched_for() {
+fn new_key_starts_a_segment() {
     let dir = TempDir::new().unwrap();
     let (mut log, _) = open(&dir);
     let first = log.public();

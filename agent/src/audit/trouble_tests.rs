@@ -6,7 +6,7 @@ use super::*;
 use crate::audit::writer::Fault;
 
 #[test]
-fn what_cannot_be_written_waits_and_is_written_once_that_works() {
+fn unwritable_records_wait_and_follow() {
     for fault in [Fault::Write, Fault::Sync] {
         let dir = TempDir::new().unwrap();
         let (mut log, _) = open(&dir);
@@ -42,7 +42,7 @@ fn what_cannot_be_written_waits_and_is_written_once_that_works() {
 
 /// A full disk without anything to write must not look like one that is free again, once a second.
 #[test]
-fn that_it_can_be_written_again_has_to_be_seen() {
+fn recovery_needs_a_successful_write() {
     let dir = TempDir::new().unwrap();
     let (mut log, _) = open(&dir);
     log.fail(Fault::Write);
@@ -55,8 +55,9 @@ fn that_it_can_be_written_again_has_to_be_seen() {
     assert_eq!(kinds(&dir), ["head", "unwritable", "checkpoint"]);
 }
 
+/// What was refused is not recorded, and what went on is.
 #[test]
-fn what_was_refused_is_not_recorded_and_what_went_on_is() {
+fn refused_record_is_dropped_others_kept() {
     for keep in [false, true] {
         let dir = TempDir::new().unwrap();
         let (mut log, _) = open(&dir);
@@ -74,7 +75,7 @@ fn what_was_refused_is_not_recorded_and_what_went_on_is() {
 }
 
 #[test]
-fn what_was_lost_is_counted_in_the_log_with_its_time() {
+fn lost_records_are_logged_with_time() {
     let dir = TempDir::new().unwrap();
     let (mut log, _) = open(&dir);
     log.fail(Fault::Write);
@@ -101,7 +102,7 @@ fn what_was_lost_is_counted_in_the_log_with_its_time() {
 
 /// An agent has to guard even if its log cannot be reached, and to reach it as soon as that is possible.
 #[test]
-fn a_log_that_cannot_be_opened_is_tried_again() {
+fn unopened_log_is_retried() {
     let dir = TempDir::new().unwrap();
     fs::write(audit(&dir), "in the way").unwrap();
     let (mut log, recovered) = AuditLog::start(dir.path(), Limits::default(), at(0)).unwrap();

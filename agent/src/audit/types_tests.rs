@@ -40,7 +40,7 @@ fn written() -> BTreeSet<String> {
 }
 
 #[test]
-fn every_type_of_record_is_documented_and_has_a_sentence() {
+fn record_types_have_documentation_and_sentence() {
     let page = include_str!("../../../docs/audit.md");
     let (_, rest) = page.split_once("\n## Types\n").expect("the section");
     let (section, _) = rest.split_once("\n## ").expect("its end");

@@ -123,7 +123,7 @@ impl Log {
 }
 
 #[test]
-fn every_change_to_a_log_is_found() {
+fn every_log_change_is_found() {
     let started = Instant::now();
     let log = log();
     let count = log.lines.len();
@@ -200,7 +200,7 @@ fn every_change_to_a_log_is_found() {
 
 /// One who has the log and not the key can write a chain anew that fits, up to the next signature.
 #[test]
-fn a_chain_that_was_written_anew_is_found_by_its_signature() {
+fn signature_exposes_a_rewritten_chain() {
     let log = log();
     let own_key = crate::audit::key::HostKey::make().unwrap();
     let start = log.lines.iter().position(|(_, line)| contains(line, "record 1200 ")).unwrap();
@@ -239,7 +239,7 @@ fn contains(line: &[u8], text: &str) -> bool {
 }
 
 #[test]
-fn heads_are_read_as_they_are_told() {
+fn heads_parse_as_printed() {
     assert_eq!(Expected::parse("12:0123456789abc").unwrap().seq, 12);
     for wrong in [
         "",
@@ -256,7 +256,7 @@ fn heads_are_read_as_they_are_told() {
 }
 
 #[test]
-fn the_first_bad_record_is_named_with_its_place() {
+fn first_bad_record_names_its_place() {
     let log = log();
     let mut verifier = log.before[500].clone();
     feed(&mut verifier, &log.lines, 501).unwrap_err();

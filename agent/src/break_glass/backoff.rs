@@ -84,8 +84,9 @@ mod tests {
 
     const SECOND: u64 = 1_000_000_000;
 
+    /// The wait has an upper limit.
     #[test]
-    fn each_wrong_one_waits_longer_up_to_a_limit() {
+    fn wrong_codes_back_off_exponentially() {
         let mut backoff = Backoff::default();
         // One after another: each waits for its answer before it tries again.
         let mut now = SECOND;
@@ -99,8 +100,9 @@ mod tests {
         assert!(backoff.is_guessing(now));
     }
 
+    /// The rest is answered at once.
     #[test]
-    fn only_so_many_wait_and_the_rest_is_told_at_once() {
+    fn waiting_attempts_are_bounded() {
         let mut backoff = Backoff::default();
         let waits = (0..1000).map(|_| backoff.wrong(SECOND)).collect::<Vec<_>>();
         assert_eq!(waits.iter().filter(|wait| !wait.is_zero()).count(), MOST_WAITING);
@@ -121,8 +123,9 @@ mod tests {
         assert_eq!(backoff.wrong(SECOND + 10 * FORGET), FIRST, "as if it were the first");
     }
 
+    /// The first is logged at once.
     #[test]
-    fn the_log_hears_of_the_first_at_once_and_of_the_others_once_a_minute() {
+    fn guesses_are_logged_once_a_minute() {
         let mut backoff = Backoff::default();
         assert_eq!(backoff.tell(SECOND), None, "nothing has happened");
         let _ = backoff.wrong(SECOND);

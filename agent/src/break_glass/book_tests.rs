@@ -78,7 +78,7 @@ fn survey(rows: Vec<AllowanceRow>) -> Survey {
 }
 
 #[test]
-fn a_code_is_good_until_it_was_used() {
+fn code_is_good_until_used() {
     let mut book = book(vec![], codes(&[1, 2, 3]));
     assert_eq!(book.find(&code(2)), Found::Good(2));
     assert_eq!(book.find(&code(9)), Found::Wrong);
@@ -92,8 +92,9 @@ fn a_code_is_good_until_it_was_used() {
     assert!(matches!(book.find(&code(2)), Found::Used(..)), "it is remembered all the same");
 }
 
+/// An agent restart does not.
 #[test]
-fn a_reboot_ends_what_is_open_and_a_restart_does_not() {
+fn only_a_reboot_ends_break_glass() {
     let mut loaded = Book::default();
     assert_eq!(loaded.load(vec![entry()], vec![], "boot", at(20)), [] as [u64; 0]);
     assert!(loaded.open().is_some());
@@ -104,8 +105,9 @@ fn a_reboot_ends_what_is_open_and_a_restart_does_not() {
     assert_eq!(loaded.next_number(), 2);
 }
 
+/// A new agent reminds at once.
 #[test]
-fn everybody_is_reminded_once_a_minute_and_at_once_by_a_new_agent() {
+fn reminders_come_once_a_minute() {
     let mut opened = Book::default();
     opened.put(entry(), &[], at(10));
     let mut remind =
@@ -118,7 +120,7 @@ fn everybody_is_reminded_once_a_minute_and_at_once_by_a_new_agent() {
 }
 
 #[test]
-fn it_is_over_for_each_of_its_reasons() {
+fn each_reason_ends_break_glass() {
     let over = |entry: Entry, rows: Vec<AllowanceRow>, gone, allowed, seconds| {
         let survey = Survey { rows, is_gone: gone };
         book(vec![entry], vec![]).take(&survey, &|_| allowed, at(seconds)).over
@@ -142,7 +144,7 @@ fn it_is_over_for_each_of_its_reasons() {
 }
 
 #[test]
-fn what_the_kernel_has_and_nobody_knows_is_named() {
+fn unknown_kernel_entry_is_named() {
     let mut book = book(vec![entry()], vec![]);
     let stray = Entry { serial: 77, ..entry() };
     let due = book.take(&survey(vec![row(&stray, 0), row(&entry(), 0)]), &|_| true, at(20));
@@ -150,7 +152,7 @@ fn what_the_kernel_has_and_nobody_knows_is_named() {
 }
 
 #[test]
-fn a_challenge_is_good_once_and_for_an_hour() {
+fn challenge_works_once_within_an_hour() {
     let mut book = Book::default();
     let challenge = |n: usize| Challenge {
         text: format!("challenge {n}"),

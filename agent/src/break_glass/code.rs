@@ -222,7 +222,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_code_is_read_however_it_is_written_down() {
+    fn code_is_read_in_any_form() {
         for seed in 0..=255 {
             let shown = code(seed).show();
             assert_eq!(shown.len(), 29, "{shown}");
@@ -234,8 +234,9 @@ pub(crate) mod tests {
         }
     }
 
+    /// It catches every wrong letter, and every exchange of two.
     #[test]
-    fn every_wrong_letter_and_every_exchange_of_two_is_a_slip() {
+    fn check_letter_catches_slips() {
         let shown = code(7).show().replace('-', "");
         let letters = shown.as_bytes();
         for at in 0..letters.len() {
@@ -257,7 +258,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn every_bit_of_the_secret_is_in_the_code() {
+    fn code_contains_every_secret_bit() {
         let zero = Code::new(&[0; BYTES]).show();
         for bit in 0..BYTES * 8 {
             let mut bytes = [0; BYTES];
@@ -267,7 +268,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn what_is_kept_knows_its_code_and_does_not_tell_it() {
+    fn stored_row_recognizes_but_hides_code() {
         let row = CodeRow::new(1, &code(1), [7; 16], 5, person());
         assert!(row.is(&code(1)) && !row.is(&code(2)));
         let again = CodeRow::new(1, &code(1), [8; 16], 5, person());

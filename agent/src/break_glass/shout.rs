@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_but_that_terminal_is_written_to() {
+    fn only_the_named_terminal_is_written() {
         let file = tempfile::NamedTempFile::new().unwrap();
         assert!(write(file.path(), 136 << 8, b"x").is_err());
         assert_eq!(fs::read(file.path()).unwrap(), b"");

@@ -242,7 +242,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_failure_is_shown_with_its_fix() {
+    fn failures_are_shown_with_fixes() {
         let checks = vec![
             finding("btf", true, "there".to_owned(), None),
             finding(
@@ -263,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn a_policy_that_is_not_there_is_a_failure() {
+    fn missing_policy_is_a_failure() {
         let missing = policy(Path::new("/nonexistent/policy.toml"));
         assert!(!missing.ok && missing.found.contains("/nonexistent/policy.toml"), "{missing:?}");
     }

@@ -125,7 +125,7 @@ fn runs(line: &str) -> Vec<&str> {
 }
 
 #[test]
-fn every_command_in_the_documents_is_one() {
+fn documented_commands_exist() {
     let (mut seen, mut problems) = (0, Vec::new());
     for (file, text) in documents() {
         let is_script = file.contains("debian/");
@@ -151,7 +151,7 @@ fn every_command_in_the_documents_is_one() {
 }
 
 #[test]
-fn what_is_run_is_found_in_a_line() {
+fn commands_are_found_in_a_line() {
     let found = |line: &str| -> Vec<Vec<String>> { runs(line).into_iter().map(words).collect() };
     assert_eq!(
         found("   holdfast hold release 1 --files 10       # 10 more"),

@@ -66,8 +66,9 @@ fn has(page: &str, parts: &[&str]) {
     assert!(!page.chars().any(is_control), "{page:?}");
 }
 
+/// It says who waits for what, too.
 #[test]
-fn the_list_says_who_waits_for_what_and_how_to_decide() {
+fn list_says_how_to_decide() {
     let page = render_list(&HoldList { holds: vec![hold()] });
     has(
         &page,
@@ -114,7 +115,7 @@ fn one_hold_is_shown_with_everything() {
 }
 
 #[test]
-fn a_release_and_a_denial_show_in_the_state() {
+fn state_shows_release_and_denial() {
     let until = Until { time: "2012-06-20T00:30:00.000Z".to_owned(), time_ns: 1 };
     let released = HoldReport {
         state: "released".to_owned(),

@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_let_in_or_told_why_not() {
+    fn join_succeeds_or_says_why_not() {
         let (outcome, asked) = answered("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}");
         assert!(outcome.is_ok());
         assert!(asked.starts_with("POST /v1/allowances/CHG-1/join HTTP/1.1\r\n"), "{asked}");
@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn any_command_arrives_as_it_was_given() {
+    fn command_arrives_as_given() {
         use std::os::unix::ffi::OsStringExt as _;
 
         use clap::Parser as _;
@@ -213,8 +213,9 @@ mod tests {
         assert_eq!(failure.exit, Exit::NotRun);
     }
 
+    /// By now its path leads to another file.
     #[test]
-    fn a_command_that_leads_elsewhere_by_now_is_not_run() {
+    fn redirected_command_is_not_run() {
         let args = JoinArgs {
             id: Some("CHG-1".to_owned()),
             break_glass: false,

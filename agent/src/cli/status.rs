@@ -218,7 +218,7 @@ mod tests {
     use crate::report::{self, Facts};
 
     #[test]
-    fn a_host_that_is_not_guarded_says_so_and_why() {
+    fn unguarded_host_says_why() {
         let now = Now { boot_ns: 90_000_000_000, wall_ns: 0 };
         let mut state = State::new(test_plan(), Now { boot_ns: 0, wall_ns: 0 });
         state.guarding.started = Some(Err("BPF LSM is not active".to_owned()));
@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_paused_is_told_at_the_top() {
+    fn paused_processes_are_shown_first() {
         use crate::holds::{ZoneRule, test_holds};
 
         let mut state = State::new(test_plan(), test_holds::at(1));
@@ -255,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn an_open_allowance_is_told_above_the_zones() {
+    fn open_allowance_is_shown_above_zones() {
         use crate::api::{BindReport, OpenAllowance, Spent, Until};
 
         let now = Now { boot_ns: 90_000_000_000, wall_ns: 0 };
@@ -296,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn a_root_that_left_its_path_is_shown_beside_the_path() {
+    fn moved_directory_is_shown_beside_path() {
         let page = guarded_page(1, false);
         assert!(page.starts_with("GUARD UP, ENFORCING: "), "{page}");
         assert!(page.contains("missing  /nonexistent/customers"), "{page}");
@@ -313,7 +313,7 @@ mod tests {
 
     /// Files of no zone, truncated through NFS, were "5 files destroyed" of a zone that nobody had touched.
     #[test]
-    fn ops_of_unknown_place_are_told_apart() {
+    fn ops_of_unknown_place_are_separate() {
         let mut state = test_guarded();
         state.in_force[0].kept = vec![7];
         let now = state.started;

@@ -228,8 +228,9 @@ mod tests {
         Ok(zones.map(|&(zone, opened)| Enforced { zone: zone.to_owned(), opened }).collect())
     }
 
+    /// An open zone does not count.
     #[test]
-    fn the_guard_stays_where_a_zone_is_enforced_and_not_opened() {
+    fn unload_is_refused_while_zone_enforces() {
         assert_eq!(enforced_refusal(&enforced(&[])), None);
         assert_eq!(enforced_refusal(&enforced(&[("customers", true)])), None);
         let refusal = enforced_refusal(&enforced(&[("customers", true), ("backups", false)]));
@@ -245,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn paused_processes_are_named_with_what_to_do() {
+    fn paused_processes_are_named_with_help() {
         let paused = [process(100, &["rm", "-rf", "/srv/a"]), process(20_000, &["find", "."])];
         let refusal = refusal(&paused);
         for part in [

@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn root_and_the_agents_own_user_may_ask() {
+    fn root_and_agent_user_may_ask() {
         assert!(may_ask(Some(0), 0) && may_ask(Some(0), 500) && may_ask(Some(500), 500));
         assert!(!may_ask(Some(501), 500) && !may_ask(None, 0));
     }

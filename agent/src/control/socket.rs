@@ -74,7 +74,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn only_a_socket_that_nobody_serves_is_replaced() {
+    async fn only_an_unserved_socket_is_replaced() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join(SOCKET);
         let first = bind(dir.path()).unwrap();

@@ -28,7 +28,7 @@ fn client(dir: &tempfile::TempDir) -> Client {
 }
 
 #[tokio::test]
-async fn any_path_reaches_the_daemon_as_it_is() {
+async fn path_bytes_reach_the_daemon_unchanged() {
     let dir = tempfile::tempdir().unwrap();
     let path: Vec<u8> =
         std::iter::once(b'/').chain((1..=255).filter(|byte| *byte != b'/')).collect();
@@ -38,7 +38,7 @@ async fn any_path_reaches_the_daemon_as_it_is() {
 }
 
 #[tokio::test]
-async fn a_refusal_is_told_with_its_reason() {
+async fn refusal_carries_its_reason() {
     let dir = tempfile::tempdir().unwrap();
     let _seen = served(
         &dir,
@@ -58,7 +58,7 @@ async fn nobody_answers() {
 }
 
 #[tokio::test]
-async fn a_slow_reader_loses_events_and_is_told() {
+async fn slow_reader_is_told_of_loss() {
     let dir = tempfile::tempdir().unwrap();
     let sender = broadcast::Sender::<Arc<str>>::new(4);
     let live = Some(sender.subscribe());
@@ -78,7 +78,7 @@ async fn a_slow_reader_loses_events_and_is_told() {
 }
 
 #[tokio::test]
-async fn a_decision_reaches_the_daemon_with_who_made_it() {
+async fn decision_carries_its_person() {
     let dir = tempfile::tempdir().unwrap();
     let answers = (0..2).map(|_| Answer::Error(Refusal::NotFound, "there is no hold 7".to_owned()));
     let mut seen = served(&dir, answers.collect());
@@ -100,7 +100,7 @@ async fn a_decision_reaches_the_daemon_with_who_made_it() {
 }
 
 #[tokio::test]
-async fn a_release_that_states_no_amount_does_not_reach_the_daemon() {
+async fn release_without_amount_is_refused() {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
     let dir = tempfile::tempdir().unwrap();
@@ -145,7 +145,7 @@ async fn raw(dir: &tempfile::TempDir, method: &str, path: &str, body: &str) -> S
 }
 
 #[tokio::test]
-async fn what_is_asked_about_an_allowance_reaches_the_daemon_with_who_asks() {
+async fn allowance_request_carries_its_person() {
     let dir = tempfile::tempdir().unwrap();
     let answers = (0..6).map(|_| Answer::Json("{}".to_owned()));
     let mut seen = served(&dir, answers.collect());
@@ -177,7 +177,7 @@ async fn what_is_asked_about_an_allowance_reaches_the_daemon_with_who_asks() {
 }
 
 #[tokio::test]
-async fn a_refused_allowance_says_why_in_one_word_too() {
+async fn refused_allowance_has_a_reason_word() {
     let dir = tempfile::tempdir().unwrap();
     let report = crate::api::RefusedReport {
         error: "it is for web-1".to_owned(),
@@ -191,7 +191,7 @@ async fn a_refused_allowance_says_why_in_one_word_too() {
 }
 
 #[tokio::test]
-async fn what_is_no_id_or_no_submission_does_not_reach_the_daemon() {
+async fn invalid_id_or_submission_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let mut seen = served(&dir, vec![]);
     let long = format!("/v1/allowances/{}", "x".repeat(65));

@@ -101,7 +101,7 @@ fn reason<T>(outcome: Result<T, Refused>) -> Option<RefusedReason> {
 }
 
 #[test]
-fn what_is_submitted_is_recorded_before_anything_is_looked_at() {
+fn submission_is_recorded_before_any_check() {
     let mut state = remembering(vec![]);
     let (submission, _answer) = submission(true);
     let (reply, _) = oneshot::channel();
@@ -119,7 +119,7 @@ fn what_is_submitted_is_recorded_before_anything_is_looked_at() {
 }
 
 #[test]
-fn what_is_submitted_makes_no_record_without_bounds() {
+fn submission_record_is_bounded() {
     let mut state = remembering(vec![]);
     let (submission, _answer) = submission(true);
     let (reply, _) = oneshot::channel();
@@ -135,7 +135,7 @@ fn what_is_submitted_makes_no_record_without_bounds() {
 }
 
 #[test]
-fn a_refusal_is_recorded_counted_logged_and_answered() {
+fn refusal_is_recorded_counted_logged_answered() {
     let mut state = remembering(vec![]);
     let (submission, mut answer) = submission(false);
     let outcome = Err(Refused::new(RefusedReason::SignersUnreadable, "no\x1b[2J file", "make it"));
@@ -159,7 +159,7 @@ fn a_refusal_is_recorded_counted_logged_and_answered() {
 
 /// This is the moment at which a fleet-wide script meets a host it was never meant for.
 #[test]
-fn a_valid_allowance_of_another_host_is_critical() {
+fn other_host_allowance_logs_critical() {
     let (submission, _answer) = submission(false);
     let actions =
         refuse(submission, Refused::new(RefusedReason::OtherHost, "it is for web-1", "stop"));
@@ -170,7 +170,7 @@ fn a_valid_allowance_of_another_host_is_critical() {
 }
 
 #[test]
-fn each_thing_that_is_not_as_it_has_to_be_has_its_reason() {
+fn each_refusal_has_its_reason() {
     let allowed = |state: &State, allowance: &Allowance, run: bool, now: Now| {
         reason(state.allowed(&submission(run).0, allowance, now))
     };
@@ -210,8 +210,9 @@ fn each_thing_that_is_not_as_it_has_to_be_has_its_reason() {
     assert_eq!(idle.or_the_clock(expired, right).reason, RefusedReason::Expired);
 }
 
+/// The answer says what it grants.
 #[test]
-fn one_that_counts_is_opened_and_answered_with_what_it_grants() {
+fn valid_allowance_opens() {
     let mut state = remembering(vec![]);
     let (submission, mut answer) = submission(false);
     let checked = Checked { allowance: allowance("a", for_user()), signers: vec![] };
@@ -239,7 +240,7 @@ fn one_that_counts_is_opened_and_answered_with_what_it_grants() {
 
 /// While the host was looked at the loop went on.
 #[test]
-fn what_became_of_everything_else_meanwhile_is_looked_at_again() {
+fn state_is_rechecked_before_opening() {
     let user = UserRef { uid: 1000, name: None };
     let bound = Bound { user: Some(user), ..Bound::default() };
     let resolved = |state: &mut State, seconds| {
@@ -277,7 +278,7 @@ fn closed() -> EntryState {
 
 /// The files of its command are looked at aside of the loop, and somebody else can ask in the meantime.
 #[test]
-fn of_two_that_would_join_one_does() {
+fn one_of_two_joins() {
     let mut entry = test_entries::tree("t");
     let wanted = crate::allowances::Wanted {
         path: "/usr/bin/clean".to_owned(),
@@ -306,7 +307,7 @@ fn of_two_that_would_join_one_does() {
 }
 
 #[test]
-fn one_that_the_kernel_refuses_can_be_submitted_again() {
+fn kernel_refusal_allows_another_submission() {
     let mut state = remembering(vec![]);
     let (submission, mut answer) = submission(false);
     let entry = Entry { serial: 0, ..test_entries::entry("a") };
@@ -371,7 +372,7 @@ fn nobody_joins_what_is_over() {
 }
 
 #[test]
-fn who_may_not_join_leaves_the_place_to_who_may() {
+fn refused_join_leaves_the_place_free() {
     let mut state = remembering(vec![test_entries::tree("t")]);
     let (mut actions, mut answer) = join(&mut state, "t");
     let Some(A::Join(joining)) = actions.pop() else { panic!("no join") };

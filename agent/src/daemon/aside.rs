@@ -136,7 +136,7 @@ mod tests {
 
     /// A path on a filesystem that did not answer stopped the whole agent, and with it every hold on the host.
     #[tokio::test]
-    async fn what_hangs_is_refused_and_nobody_waits_for_it() {
+    async fn hanging_work_is_refused_without_waiting() {
         let (mut aside, mut events) = Aside::new();
         aside.longest = Duration::from_millis(50);
         let (hang, hanging) = blocking::channel::<()>();
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_hangs_takes_so_many_places_and_no_more() {
+    async fn hanging_work_takes_bounded_places() {
         let (mut aside, mut events) = Aside::new();
         aside.longest = Duration::from_millis(50);
         let mut hangs = Vec::new();
@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_loop_asks_the_kernel_for_it() {
+    async fn main_loop_asks_the_kernel() {
         let (aside, mut events) = Aside::new();
         let learner = aside.learner();
         let ask = move |_| match learner.learn(File::open("/").unwrap()) {

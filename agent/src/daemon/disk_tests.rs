@@ -120,7 +120,7 @@ fn what_comes_late_has_no_effect() {
 
 /// `on_audit_failure = "continue"`: the release takes effect, and its record is not lost.
 #[test]
-fn whoever_may_go_on_is_on_record_later() {
+fn continued_action_is_recorded_later() {
     let dir = tempfile::tempdir().unwrap();
     let (mut executor, mut state) = (executor(&dir), test_guarded());
     state.plan.policy.on_audit_failure = OnAuditFailure::Continue;
@@ -172,7 +172,7 @@ fn what_is_asked_later_comes_later() {
 }
 
 #[test]
-fn the_end_does_not_wait_for_ever() {
+fn shutdown_wait_is_bounded() {
     let dir = tempfile::tempdir().unwrap();
     let mut executor = executor(&dir);
     let let_go = hang(&executor.disk);

@@ -53,8 +53,9 @@ fn glass(event: Event) -> GlassEvent {
     }
 }
 
+/// Without the kernel programs nothing opens.
 #[test]
-fn without_a_kernel_nothing_is_open_and_the_code_is_as_good_as_before() {
+fn missing_kernel_keeps_the_code() {
     let dir = tempfile::tempdir().unwrap();
     let (mut executor, state) = ready(&dir);
     let not_opened = not_opened(&mut executor, &state);
@@ -68,9 +69,10 @@ fn without_a_kernel_nothing_is_open_and_the_code_is_as_good_as_before() {
     assert!(!loaded.glass[0].is_open());
 }
 
+/// What cannot be recorded does not open.
 /// Whatever the policy says about everything else.
 #[test]
-fn what_cannot_be_recorded_does_not_open_and_costs_no_code() {
+fn unrecorded_opening_costs_no_code() {
     for on_failure in OnAuditFailure::ALL {
         let dir = tempfile::tempdir().unwrap();
         let (mut executor, mut state) = ready(&dir);
@@ -91,7 +93,7 @@ fn what_cannot_be_recorded_does_not_open_and_costs_no_code() {
 }
 
 #[test]
-fn what_is_set_aside_is_let_go_for_a_record() {
+fn reserve_is_released_for_a_record() {
     let dir = tempfile::tempdir().unwrap();
     let (executor, _) = ready(&dir);
     let reserve = dir.path().join(RESERVE_FILE);
@@ -116,7 +118,7 @@ fn what_is_set_aside_is_let_go_for_a_record() {
 }
 
 #[test]
-fn codes_are_on_record_before_they_are_made() {
+fn codes_are_recorded_before_made() {
     let dir = tempfile::tempdir().unwrap();
     let (mut executor, state) = ready(&dir);
     let making = || {
@@ -141,8 +143,9 @@ fn codes_are_on_record_before_they_are_made() {
     assert_eq!(numbers, [3, 4]);
 }
 
+/// It is made once.
 #[test]
-fn what_is_set_aside_takes_its_room_and_is_made_once() {
+fn reserve_takes_space_and_persists() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join(RESERVE_FILE);
     reserve(&path).unwrap();

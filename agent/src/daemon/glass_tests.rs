@@ -130,8 +130,9 @@ fn a_right_code_opens_once() {
     assert_eq!(refused(actions).unwrap().0, "used_code");
 }
 
+/// A thousand wrong codes open nothing.
 #[test]
-fn a_thousand_wrong_codes_open_nothing_and_do_not_lock_out_the_right_one() {
+fn wrong_codes_never_lock_out_valid() {
     let mut state = ready();
     let (mut waits, mut told) = (Vec::new(), 0);
     for n in 0..1000u32 {
@@ -156,7 +157,7 @@ fn a_thousand_wrong_codes_open_nothing_and_do_not_lock_out_the_right_one() {
 }
 
 #[test]
-fn a_slip_of_the_pen_is_no_attempt() {
+fn mistyped_code_is_no_attempt() {
     let mut state = ready();
     let shown = code(1).show();
     let slip = format!("{}{}", &shown[1..2], &shown[1..]);
@@ -169,7 +170,7 @@ fn a_slip_of_the_pen_is_no_attempt() {
 }
 
 #[test]
-fn no_code_is_looked_at_before_everything_else_is_right() {
+fn code_is_checked_last() {
     let mut state = ready();
     let shown = code(1).show();
     let mut refuse = |change: &dyn Fn(&mut WantedBody)| {
@@ -196,7 +197,7 @@ fn no_code_is_looked_at_before_everything_else_is_right() {
 }
 
 #[test]
-fn nothing_opens_while_nobody_knows_which_codes_were_used() {
+fn unreadable_code_state_opens_nothing() {
     let mut state = ready();
     let _ = state.handle(Event::AllowancesLoaded(Err("it is damaged".to_owned())), at(6));
     let (actions, _) = open(&mut state, &code(1).show(), at(10));
@@ -212,7 +213,7 @@ fn not_opened(opening: Box<Opening>, state: EntryState, is_spent: bool) -> Event
 }
 
 #[test]
-fn a_code_that_opened_nothing_is_as_good_as_before() {
+fn failed_opening_keeps_the_code() {
     let mut state = ready();
     let opening_1 = opening(open(&mut state, &code(1).show(), at(10)).0).unwrap();
     let failed = EntryState::Failed { error: "no".to_owned() };
@@ -225,8 +226,9 @@ fn a_code_that_opened_nothing_is_as_good_as_before() {
     assert!(opening(open(&mut state, &code(1).show(), at(11)).0).is_some());
 }
 
+/// A code is consumed if the store cannot be told that it was not.
 #[test]
-fn a_code_is_used_up_where_nobody_could_write_down_that_it_is_not() {
+fn unsaved_refund_consumes_the_code() {
     let mut state = ready();
     let opening = opening(open(&mut state, &code(1).show(), at(10)).0).unwrap();
     let _ = state.handle(not_opened(opening, EntryState::Open, true), at(10));
@@ -248,7 +250,7 @@ fn a_code_is_used_up_where_nobody_could_write_down_that_it_is_not() {
 }
 
 #[test]
-fn data_and_copies_are_never_open_together() {
+fn data_and_copies_never_open_together() {
     // The allowance is for a zone that is a backup by now.
     let mut state = ready();
     let text = state.plan.policy.to_string()
@@ -265,7 +267,7 @@ fn data_and_copies_are_never_open_together() {
 }
 
 #[test]
-fn a_reload_that_makes_copies_of_data_ends_it() {
+fn role_change_to_copies_ends_it() {
     let mut state = with(vec![entry()]);
     let mut allowance = test_entries::entry("data");
     allowance.grants[0].zone = "more".to_owned();
@@ -290,8 +292,9 @@ fn a_reload_that_makes_copies_of_data_ends_it() {
     assert_eq!(closing("backup"), Some(Why::Policy));
 }
 
+/// It does not matter what came in between.
 #[test]
-fn an_end_that_is_not_on_the_disk_is_written_whatever_came_later() {
+fn unsaved_end_is_written_later() {
     let mut state = with(vec![entry()]);
     let closing =
         Closing { number: 1, serial: 0, why: Why::Closed, first: None, by: None, reply: None };
@@ -314,8 +317,9 @@ fn an_end_that_is_not_on_the_disk_is_written_whatever_came_later() {
     assert_eq!(state.glass.to_save(), []);
 }
 
+/// It is left alone while a break-glass is open.
 #[test]
-fn what_is_set_aside_is_looked_after_each_minute_while_none_is_open() {
+fn reserve_is_kept_each_minute() {
     let looks = |state: &mut State, second| {
         let glass = glass_of(state.handle(Event::Tick, at(second)));
         glass.iter().any(|action| matches!(action, GlassAction::KeepReserve))
@@ -327,7 +331,7 @@ fn what_is_set_aside_is_looked_after_each_minute_while_none_is_open() {
 }
 
 #[test]
-fn a_command_that_has_ended_ends_no_others() {
+fn ended_command_closes_no_other() {
     let mut state = with(vec![entry()]);
     let closes = |state: &mut State, number| {
         let (actions, _answer) = ask(state, GlassAsk::Close(number, person()), at(20));
@@ -338,7 +342,7 @@ fn a_command_that_has_ended_ends_no_others() {
 }
 
 #[test]
-fn what_somebody_typed_is_kept_up_to_a_limit() {
+fn recorded_input_is_bounded() {
     let mut state = ready();
     let mut long = body(&code(1).show());
     if let ProofBody::Code { wanted, .. } = &mut long.proof {
@@ -363,7 +367,7 @@ fn challenged() -> State {
 }
 
 #[test]
-fn a_challenge_is_for_what_the_policy_allows_now() {
+fn challenge_obeys_the_current_policy() {
     let try_after = |change: &dyn Fn(&mut Policy)| {
         let mut state = challenged();
         change(&mut state.plan.policy);
@@ -383,7 +387,7 @@ fn a_challenge_is_for_what_the_policy_allows_now() {
 }
 
 #[test]
-fn a_challenge_that_opened_nothing_can_be_used_again() {
+fn failed_opening_keeps_the_challenge() {
     for (is_spent, waits) in [(false, true), (true, false)] {
         let mut state = challenged();
         let signer = test_entries::entry("x").signers.remove(0);
@@ -397,7 +401,7 @@ fn a_challenge_that_opened_nothing_can_be_used_again() {
 }
 
 #[test]
-fn a_challenge_that_is_signed_by_nobody_stays() {
+fn unsigned_challenge_stays() {
     let mut state = challenged();
     let (actions, _) =
         ask(&mut state, GlassAsk::Open(Box::new(signed("another")), person()), at(11));
@@ -440,7 +444,7 @@ fn a_survey_reminds_and_closes() {
 }
 
 #[test]
-fn one_that_another_boot_left_open_is_on_record() {
+fn reboot_records_the_end() {
     let mut state = guarded();
     let glass = vec![Entry { boot_id: "before".to_owned(), ..entry() }];
     let loaded = Loaded { glass, ..Loaded::default() };
@@ -479,8 +483,9 @@ fn only_one_process_joins() {
     assert_eq!(refused(actions).unwrap().0, "wrong_process", "it is for everybody");
 }
 
+/// No document but the answer has the codes.
 #[test]
-fn codes_are_made_up_to_a_limit_and_no_document_but_the_answer_has_them() {
+fn codes_are_limited_and_only_answered() {
     let mut state = ready();
     let new = |count, replace| GlassAsk::NewCodes(NewCodesBody { count, replace }, person());
     let (actions, mut answer) = ask(&mut state, new(98, false), at(10));

@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn a_slow_turn_does_not_stop_it() {
+    fn slow_turn_keeps_the_heartbeat() {
         let pulse = Pulse::default();
         pulse.note(at(100));
         // Longer than the kernel waits for a beat (10 s), and than the watchdog waits for a turn (20 s).

@@ -65,8 +65,9 @@ fn send(actions: Vec<Action>) {
     }
 }
 
+/// It is recorded, logged and told at the terminal.
 #[test]
-fn a_pause_is_recorded_logged_and_told_with_its_deadline() {
+fn pause_is_reported_with_its_deadline() {
     let mut state = pausing(OnTrip::Hold);
     let actions = state.handle(surveyed(vec![thread(100, 10)]), at(10));
     let record = &records(&actions)[0];
@@ -94,8 +95,9 @@ fn a_pause_is_recorded_logged_and_told_with_its_deadline() {
     assert_eq!(words(&quiet.handle(surveyed(vec![thread(100, 10)]), at(10))), ["record", "log"]);
 }
 
+/// The answer says which processes went on.
 #[test]
-fn a_release_is_written_down_and_answered_with_who_went_on() {
+fn release_is_recorded_and_answered() {
     let mut state = held();
     let amount = Amount::Files(NonZeroU64::new(5).unwrap());
     let (mut actions, mut answer) =
@@ -139,7 +141,7 @@ fn a_release_is_written_down_and_answered_with_who_went_on() {
 }
 
 #[test]
-fn a_reset_says_how_many_budgets_started_anew() {
+fn reset_counts_its_budgets() {
     let mut state = held();
     let (mut actions, mut answer) =
         ask(&mut state, Ask::Release { id: 7, amount: Amount::BudgetReset, person: person() });
@@ -154,7 +156,7 @@ fn a_reset_says_how_many_budgets_started_anew() {
 }
 
 #[test]
-fn a_kill_is_recorded_and_its_outcome_known() {
+fn kill_is_recorded_with_its_outcome() {
     let mut state = held();
     let (mut actions, mut answer) =
         ask(&mut state, Ask::Kill { id: 7, signal: DeadlySignal::KILL, person: person() });
@@ -176,7 +178,7 @@ fn a_kill_is_recorded_and_its_outcome_known() {
 }
 
 #[test]
-fn a_hold_that_is_not_there_is_an_error_that_says_which_are() {
+fn missing_hold_error_lists_existing_holds() {
     let mut state = held();
     let amount = Amount::BudgetReset;
     for question in [
@@ -197,8 +199,9 @@ fn a_hold_that_is_not_there_is_an_error_that_says_which_are() {
     assert_eq!(words(&actions), ["collect"]);
 }
 
+/// Without a guard the agent does not say that nothing is held.
 #[test]
-fn without_a_guard_nobody_claims_that_nothing_is_held() {
+fn missing_guard_claims_no_holds() {
     let mut state = State::new(crate::daemon::test_plan(), at(1));
     let (reply, _answer) = oneshot::channel();
     assert_eq!(words(&state.handle(Event::Asked(Ask::Holds, reply), at(1))), ["send"]);
@@ -224,7 +227,7 @@ fn the_deadline_denies_and_records_it() {
 }
 
 #[test]
-fn a_policy_that_pauses_no_more_lets_the_kernel_decide_anew() {
+fn policy_without_pauses_retries_held_ops() {
     let mut state = held();
     state.plan.policy.zones[0].on_trip = OnTrip::Deny;
     let mut actions = state.handle(surveyed(vec![thread(100, 10)]), at(20));
@@ -235,8 +238,9 @@ fn a_policy_that_pauses_no_more_lets_the_kernel_decide_anew() {
     assert_eq!(records(&actions)[0]["type"], "hold_retry");
 }
 
+/// The first brings one at once.
 #[test]
-fn events_of_pauses_bring_a_survey_at_once_but_not_one_each() {
+fn pause_events_share_one_survey() {
     let mut state = pausing(OnTrip::Hold);
     let at_ms = |ms: u64| Now { boot_ns: ms * 1_000_000, wall_ns: 0 };
     let event = || {
@@ -254,8 +258,9 @@ fn events_of_pauses_bring_a_survey_at_once_but_not_one_each() {
     assert_eq!(words(&state.handle(Event::Pace, at_ms(10_110))), ["holds"]);
 }
 
+/// It is paced, too.
 #[test]
-fn throttled_processes_are_paced_and_recorded_once() {
+fn throttled_process_is_recorded_once() {
     let mut state = pausing(OnTrip::Throttle);
     let throttled = |since| {
         let mut thread = thread(100, since);
@@ -271,7 +276,7 @@ fn throttled_processes_are_paced_and_recorded_once() {
 }
 
 #[test]
-fn what_cannot_be_read_is_said_once() {
+fn read_failure_is_logged_once() {
     let mut state = held();
     let failed = || Event::HoldsSurveyed(Err("no".to_owned()), None);
     assert_eq!(words(&state.handle(failed(), at(11))), ["log"]);
@@ -282,7 +287,7 @@ fn what_cannot_be_read_is_said_once() {
 
 /// Whoever forks processes only to have them held and killed must not fill the disk with their command lines.
 #[test]
-fn of_many_processes_the_audit_log_says_less() {
+fn many_processes_shorten_their_records() {
     let mut state = pausing(OnTrip::Hold);
     let many = |first: u32, second| (first..first + 40).map(|tid| thread(tid, second)).collect();
     let actions = state.handle(surveyed(many(100, 10)), at(10));

@@ -145,8 +145,9 @@ mod tests {
         plan.policy.zones[0].budgets[0].files
     }
 
+    /// The one before is known if it is another.
     #[test]
-    fn a_good_policy_is_taken_and_the_one_before_known_if_it_is_another() {
+    fn good_policy_replaces_the_kept_one() {
         let (dir, file) = host(Some(&text(100)), Some(&text(50)));
         let start = Start::read(&file, dir.path(), NOW).unwrap();
         assert_eq!((files(&start.plan), start.refused), (Some(50), None));
@@ -158,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unusable_policy_leaves_the_one_before_in_force() {
+    fn unusable_policy_falls_back_to_kept() {
         for own in [None, Some("broken"), Some("")] {
             let (dir, file) = host(Some(&text(100)), own);
             let start = Start::read(&file, dir.path(), NOW).unwrap();
@@ -169,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn without_either_it_says_what_is_wrong_with_both() {
+    fn missing_policies_name_both_problems() {
         let (dir, file) = host(None, Some("broken"));
         let error = Start::read(&file, dir.path(), NOW).unwrap_err().to_string();
         assert!(error.contains("policy.toml") && !error.contains(FILE), "{error}");

@@ -276,7 +276,7 @@ mod tests {
 
     /// Somebody who asked about a path on a server that was gone stopped the agent's loop, and with it every hold on the host.
     #[test]
-    fn a_path_on_what_may_not_answer_is_not_looked_at() {
+    fn unresponsive_filesystem_is_not_queried() {
         let mounts =
             Mounts::parse(b"1 0 8:1 / / rw - ext4 x rw\n2 1 0:40 / /srv/nfs rw - nfs4 x rw\n");
         assert!(answers(&mounts, Path::new("/srv/local/a")).is_ok());
@@ -286,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn the_tenant_is_so_many_levels_below_the_root() {
+    fn tenant_is_found_by_depth() {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir_all(dir.path().join("a/b")).unwrap();
         fs::write(dir.path().join("a/b/f"), "").unwrap();

@@ -64,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn there_is_one_agent_at_a_time() {
+    fn only_one_agent_runs() {
         let dir = tempfile::tempdir().unwrap();
         let first = AgentLock::take(dir.path()).unwrap();
         assert!(matches!(AgentLock::take(dir.path()), Err(LockError::Running { .. })));

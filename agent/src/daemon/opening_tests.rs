@@ -115,8 +115,9 @@ fn run() -> RunBody {
     }
 }
 
+/// Without the kernel programs nothing opens.
 #[test]
-fn without_a_kernel_nothing_is_open_and_the_id_is_not_used_up() {
+fn missing_kernel_leaves_the_id_unused() {
     let dir = tempfile::tempdir().unwrap();
     let mut executor = executor(&dir);
     let (loaded, boot_id) = *executor.load_allowances().unwrap();
@@ -132,8 +133,9 @@ fn without_a_kernel_nothing_is_open_and_the_id_is_not_used_up() {
     assert_eq!(kept(&mut executor).entries, [failed]);
 }
 
+/// Nothing is recorded as open either.
 #[test]
-fn without_a_store_nothing_is_opened_or_recorded_as_open() {
+fn missing_store_opens_nothing() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("allowances.redb"), "broken").unwrap();
     let mut executor = executor(&dir);
@@ -147,7 +149,7 @@ fn without_a_store_nothing_is_opened_or_recorded_as_open() {
 
 /// A full disk lets nobody through unseen, unless the policy says so.
 #[test]
-fn what_cannot_be_recorded_does_not_take_effect_unless_the_policy_says_so() {
+fn unrecorded_opening_follows_on_audit_failure() {
     for on_failure in OnAuditFailure::ALL {
         let dir = tempfile::tempdir().unwrap();
         let mut executor = executor(&dir);
@@ -176,7 +178,7 @@ fn what_cannot_be_recorded_does_not_take_effect_unless_the_policy_says_so() {
 }
 
 #[test]
-fn who_submits_a_run_has_to_be_whom_it_is_for() {
+fn submitter_must_match_the_bind() {
     let dir = tempfile::tempdir().unwrap();
     let mut executor = executor(&dir);
     let uid = own_uid();
@@ -207,7 +209,7 @@ async fn outcome(executor: &mut Executor, event: Option<Event>) -> Event {
 }
 
 #[tokio::test]
-async fn a_command_that_was_changed_does_not_join() {
+async fn changed_command_does_not_join() {
     let dir = tempfile::tempdir().unwrap();
     let mut executor = executor(&dir);
     let mut tree = test_entries::tree("t").bound.tree.unwrap();
@@ -227,7 +229,7 @@ async fn a_command_that_was_changed_does_not_join() {
 }
 
 #[test]
-fn a_process_that_is_no_child_of_the_submitter_does_not_join() {
+fn only_a_child_may_join() {
     let dir = tempfile::tempdir().unwrap();
     let mut executor = executor(&dir);
     let (loaded, boot_id) = *executor.load_allowances().unwrap();
@@ -245,7 +247,7 @@ fn a_process_that_is_no_child_of_the_submitter_does_not_join() {
 
 /// A child of this process may join; without a guard its mark fails, and nobody has joined.
 #[test]
-fn a_child_of_the_submitter_may_join() {
+fn child_of_the_submitter_may_join() {
     let dir = tempfile::tempdir().unwrap();
     let mut executor = executor(&dir);
     let (loaded, boot_id) = *executor.load_allowances().unwrap();
@@ -274,7 +276,7 @@ fn a_long_command_line_is_cut() {
 }
 
 #[test]
-fn the_kernel_is_told_what_was_signed() {
+fn kernel_gets_what_was_signed() {
     let mut entry = test_entries::entry("a");
     entry.bound.unit = Some(UnitRef { id: 7, path: None });
     let place = Learned { ino: 5, ..Learned::default() };

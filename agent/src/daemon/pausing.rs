@@ -206,7 +206,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_user_is_meant_by_name_or_number() {
+    fn user_is_named_or_numbered() {
         let passwd =
             "root:x:0:0:root:/root:/bin/sh\nalice:x:1000:1000::/home/alice:\n7:x:70:7::/:\n";
         let number = |user| user_number(passwd, user);
@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn users_have_the_names_that_passwd_says() {
+    fn passwd_names_the_users() {
         let passwd =
             "root:x:0:0:root:/root:/bin/sh\n\nbroken\n:x:7:7::\nalice:x:1000:1000::/home/alice:\n";
         assert_eq!(user_name(passwd, 0).as_deref(), Some("root"));

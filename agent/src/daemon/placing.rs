@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pattern_has_to_lead_into_the_zone() {
+    fn pattern_must_lead_into_the_zone() {
         let host = Host::new();
         assert_eq!(host.places("customers", "zone/*/cache"), Ok(2));
         assert_eq!(host.places("customers", "zone/*"), Ok(2), "not the link");
@@ -275,7 +275,7 @@ mod tests {
 
     /// The numbers of a directory can be another's by now: only the kernel tells them apart.
     #[test]
-    fn a_root_that_was_made_anew_is_no_root() {
+    fn recreated_directory_is_not_protected() {
         let host = Host::new();
         let mut learn = |file: File| Ok(abi::Learned { generation: 8, ..learned(file) });
         let refused = host.places_if("customers", "zone/a", &mut learn).unwrap_err();

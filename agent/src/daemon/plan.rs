@@ -254,10 +254,11 @@ mod tests {
         Plan { policy, ..plan }
     }
 
+    /// A reload is refused.
     /// A customer who mounted a filesystem of their own on a directory that a glob matches, or one customer more than there is room
     /// for, kept the agent from starting: after a reboot nothing at all was guarded.
     #[test]
-    fn an_agent_starts_without_what_cannot_be_guarded_and_a_reload_is_refused() {
+    fn start_skips_unguardable_paths() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("policy.toml");
         let text = test_plan().policy.to_string();
@@ -291,8 +292,9 @@ mod tests {
         assert_eq!(shared_units(&users, &v1), None, "users can be told apart");
     }
 
+    /// A reload does, if it changes the paths of the zone.
     #[test]
-    fn only_a_reload_that_changes_the_paths_of_a_zone_lets_go_of_roots() {
+    fn only_path_changes_release_protected_paths() {
         let before = with_paths("\"/nonexistent/a\", \"/nonexistent/b*\"");
         let reordered = with_paths("\"/nonexistent/b*\", \"/nonexistent/a\"");
         let fewer = with_paths("\"/nonexistent/a\"");

@@ -119,8 +119,9 @@ mod tests {
         state.readiness_news(turn, at(1))
     }
 
+    /// The self-test has tried every op by then.
     #[test]
-    fn ready_only_once_every_op_was_tried_and_only_once() {
+    fn ready_once_after_complete_self_test() {
         let mut state = State::new(test_plan(), at(1));
         assert_eq!(turn(&mut state, Event::CaughtUp), "STATUS=bringing up the guard\n");
         assert_eq!(turn(&mut state, Event::GuardStarted(Ok(Started::Fresh))), "");
@@ -139,8 +140,9 @@ mod tests {
         assert_eq!(news, "READY=1\nSTATUS=GUARD DOWN: no BPF LSM\n");
     }
 
+    /// It is told in the status.
     #[test]
-    fn a_proof_that_fails_is_told_and_is_no_reason_to_be_less_ready() {
+    fn failed_self_test_stays_ready() {
         let mut state = test_guarded();
         let _ = state.readiness_news(Turn::Other, at(1));
         let news = turn(&mut state, proved(Err("it was removed".to_owned())));
@@ -150,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_tick_of_the_loop_feeds_the_watchdog() {
+    fn only_a_tick_feeds_the_watchdog() {
         let mut state = test_guarded();
         let _ = state.readiness_news(Turn::Other, at(1));
         for (event, fed) in [
@@ -165,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reload_is_announced_and_its_end_too() {
+    fn reload_begin_and_end_are_announced() {
         let mut state = test_guarded();
         let _ = state.readiness_news(Turn::Other, at(1));
         let actions = state.handle(Event::HangUp, at(1));

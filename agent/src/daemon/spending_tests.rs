@@ -72,8 +72,9 @@ fn revoke(id: &str) -> Ask {
     Ask::RevokeAllowance { id: id.to_owned(), person: test_entries::person() }
 }
 
+/// What is open is adopted, and an unknown entry of the kernel is closed.
 #[test]
-fn the_first_tick_after_the_start_adopts_what_is_open_and_closes_what_nobody_knows() {
+fn first_survey_adopts_known_closes_unknown() {
     let mut state = remembering(vec![test_entries::entry("a")]);
     let stranger = Entry { serial: 99, ..test_entries::entry("x") };
     let rows =
@@ -93,7 +94,7 @@ fn the_first_tick_after_the_start_adopts_what_is_open_and_closes_what_nobody_kno
 }
 
 #[test]
-fn one_that_is_over_is_closed_with_its_final_figures() {
+fn expired_allowance_closes_with_final_figures() {
     let mut state = remembering(vec![test_entries::entry("a")]);
     assert_eq!(words(&state.handle(there(), at(3609))), [] as [&str; 0]);
     let actions = state.handle(there(), at(3610));
@@ -110,8 +111,9 @@ fn one_that_is_over_is_closed_with_its_final_figures() {
     assert_eq!(words(&state.handle(surveyed(vec![], &[]), at(3611))), [] as [&str; 0]);
 }
 
+/// The first failure is logged.
 #[test]
-fn one_that_cannot_be_closed_is_tried_again_and_said_once() {
+fn failed_close_is_retried_silently() {
     let mut state = remembering(vec![test_entries::entry("a")]);
     let mut fail = |now| {
         let mut actions = state.handle(there(), now);
@@ -124,7 +126,7 @@ fn one_that_cannot_be_closed_is_tried_again_and_said_once() {
 }
 
 #[test]
-fn what_is_spent_is_recorded_at_most_once_a_minute() {
+fn spending_is_recorded_once_a_minute() {
     let mut state = remembering(vec![test_entries::entry("a")]);
     let spent = |files| surveyed(vec![test_entries::row(&test_entries::entry("a"), files)], &[]);
     assert_eq!(words(&state.handle(spent(0), at(20))), [] as [&str; 0]);
@@ -138,7 +140,7 @@ fn what_is_spent_is_recorded_at_most_once_a_minute() {
 }
 
 #[test]
-fn what_was_spent_last_is_written_before_the_end() {
+fn last_spending_is_saved_at_shutdown() {
     let mut state = remembering(vec![test_entries::entry("a")]);
     let ending = |state: &mut State| words(&state.handle(Event::Terminate("SIGTERM"), at(9)));
     assert_eq!(ending(&mut state), ["log", "save allowances", "stop"]);
@@ -146,7 +148,7 @@ fn what_was_spent_last_is_written_before_the_end() {
 }
 
 #[test]
-fn a_policy_without_its_zone_closes_it() {
+fn policy_without_zone_closes_it() {
     let mut state = remembering(vec![test_entries::entry("a")]);
     state.plan.policy.zones.clear();
     state.guarding.in_force = false;
@@ -158,7 +160,7 @@ fn a_policy_without_its_zone_closes_it() {
 }
 
 #[test]
-fn a_reboot_closes_what_was_open_and_says_so() {
+fn reboot_closes_open_allowances() {
     let mut state = guarded();
     let loaded = Loaded { entries: vec![test_entries::entry("a")], ..Loaded::default() };
     let loaded = Box::new((loaded, "another".to_owned()));
@@ -168,8 +170,9 @@ fn a_reboot_closes_what_was_open_and_says_so() {
     assert_eq!(state.allowances.change(at(2)).entries.len(), 1);
 }
 
+/// The failure is logged.
 #[test]
-fn a_store_that_cannot_be_read_is_told_and_never_written() {
+fn unreadable_store_is_never_written() {
     let mut state = guarded();
     let failed = Event::AllowancesLoaded(Err("it is broken".to_owned()));
     let actions = state.handle(failed, at(1));
@@ -186,7 +189,7 @@ fn a_store_that_cannot_be_read_is_told_and_never_written() {
 }
 
 #[test]
-fn who_closes_one_gets_the_closing_report() {
+fn closing_person_gets_the_report() {
     let mut state = remembering(vec![test_entries::entry("a")]);
     let (actions, mut answer) = ask(&mut state, close("a"));
     assert_eq!(words(&actions), ["close"]);
@@ -202,7 +205,7 @@ fn who_closes_one_gets_the_closing_report() {
 }
 
 #[test]
-fn one_that_is_closed_after_its_command_ended_is_finished() {
+fn close_after_command_end_is_finished() {
     let mut state = remembering(vec![test_entries::tree("t")]);
     state.allowances.joined("t", ProcessId { pid: 701, start_ticks: 1001 });
     let (actions, mut answer) = ask(&mut state, close("t"));
@@ -213,7 +216,7 @@ fn one_that_is_closed_after_its_command_ended_is_finished() {
 }
 
 #[test]
-fn a_revoked_one_is_closed_at_once() {
+fn revoked_allowance_closes_at_once() {
     let mut state = remembering(vec![test_entries::entry("a")]);
     let (mut actions, mut answer) = ask(&mut state, revoke("a"));
     let Some(A::SaveRevoked(revoking)) = actions.pop() else { panic!("not written") };
@@ -226,7 +229,7 @@ fn a_revoked_one_is_closed_at_once() {
 }
 
 #[test]
-fn an_id_can_be_revoked_before_it_is_ever_seen() {
+fn unseen_id_can_be_revoked() {
     let mut state = remembering(vec![]);
     let (mut actions, mut answer) = ask(&mut state, revoke("later"));
     let Some(A::SaveRevoked(revoking)) = actions.pop() else { panic!("not written") };
@@ -239,7 +242,7 @@ fn an_id_can_be_revoked_before_it_is_ever_seen() {
 
 /// The programs outlive an agent that cannot get hold of them: it was answered as if nothing could be spent any more.
 #[test]
-fn what_is_revoked_without_a_guard_is_said_to_be_open() {
+fn revocation_without_guard_reports_open() {
     let mut state = remembering(vec![test_entries::entry("a")]);
     state.guarding.started = Some(Err("no".to_owned()));
     let (mut actions, mut answer) = ask(&mut state, revoke("a"));
@@ -259,7 +262,7 @@ fn what_is_revoked_without_a_guard_is_said_to_be_open() {
 }
 
 #[test]
-fn a_revocation_that_cannot_be_written_still_closes_what_is_open() {
+fn unsaved_revocation_still_closes() {
     let mut state = remembering(vec![test_entries::entry("a")]);
     let (mut actions, mut answer) = ask(&mut state, revoke("a"));
     let Some(A::SaveRevoked(revoking)) = actions.pop() else { panic!("not written") };
@@ -272,8 +275,9 @@ fn a_revocation_that_cannot_be_written_still_closes_what_is_open() {
     assert!(message.contains("full"), "{message}");
 }
 
+/// It is read every second.
 #[test]
-fn the_clock_is_read_every_second_and_written_every_minute() {
+fn clock_is_saved_every_minute() {
     let mut state = guarded();
     let floor =
         Floor { wall_ns: 1_000_000_000, boot_ns: 1_000_000_000, boot_id: "boot".to_owned() };
@@ -293,7 +297,7 @@ fn the_clock_is_read_every_second_and_written_every_minute() {
 }
 
 #[test]
-fn what_is_asked_is_answered_with_what_is_spent_now() {
+fn answer_has_the_current_spending() {
     let mut state = remembering(vec![test_entries::entry("a")]);
     let (mut actions, _answer) = ask(&mut state, Ask::Allowances);
     assert_eq!(words(&actions), ["allowances"]);
@@ -309,7 +313,7 @@ fn what_is_asked_is_answered_with_what_is_spent_now() {
 }
 
 #[test]
-fn what_cannot_be_read_or_written_is_said_once() {
+fn store_failure_is_logged_once() {
     let mut state = remembering(vec![]);
     let unreadable = || Event::AllowancesSurveyed(Err("no".to_owned()), None);
     assert_eq!(words(&state.handle(unreadable(), at(2))), ["log"]);

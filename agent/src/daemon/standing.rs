@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn why_and_fix_come_from_what_was_found() {
+    fn standing_takes_fix_from_checks() {
         let guarding = Guarding {
             started: Some(Err("cannot start".to_owned())),
             checks: vec![check("btf", true, "unused"), check("bpf-lsm", false, "add bpf to lsm=")],

@@ -95,8 +95,9 @@ fn refused() -> PlanError {
     PlanError::Host { text: "zone `a`: no".to_owned() }
 }
 
+/// It is told everywhere.
 #[test]
-fn a_bad_policy_changes_nothing_but_is_told_everywhere() {
+fn bad_policy_changes_nothing() {
     let mut state = guarded();
     let before = state.plan.origin.clone();
     let (reply, mut answer) = oneshot::channel();
@@ -128,7 +129,7 @@ fn a_bad_policy_changes_nothing_but_is_told_everywhere() {
 }
 
 #[test]
-fn a_good_policy_is_in_force_only_once_the_kernel_has_it() {
+fn policy_counts_once_kernel_has_it() {
     let mut state = guarded();
     let mut plan = test_plan();
     plan.origin.sha256 = "1".repeat(64);
@@ -185,8 +186,9 @@ fn records(actions: &[Action]) -> Vec<serde_json::Value> {
     actions.iter().filter_map(record).collect()
 }
 
+/// The policy file is unusable, so the one before stays in force.
 #[test]
-fn a_start_with_an_unusable_policy_goes_on_with_the_one_before_and_says_so() {
+fn start_reports_the_fallback_policy() {
     let state = starting(Some("line 3: no"));
     let actions = state.begin(Recovered::default(), None);
     let records = records(&actions);
@@ -203,7 +205,7 @@ fn a_start_with_an_unusable_policy_goes_on_with_the_one_before_and_says_so() {
 
 /// Too many directories, or a wider policy that cannot be recorded: whatever the kernel had before would be gone after a reboot.
 #[test]
-fn a_policy_that_cannot_be_put_in_force_at_a_start_leaves_the_one_before() {
+fn failed_start_policy_keeps_previous() {
     let mut state = starting(None);
     let first = state.handle(Event::GuardStarted(Ok(Started::Fresh)), at(1));
     let Some(A::Apply(plan, Cause::Start, None)) = first.into_iter().last() else { panic!() };
@@ -225,7 +227,7 @@ fn a_policy_that_cannot_be_put_in_force_at_a_start_leaves_the_one_before() {
 }
 
 #[test]
-fn where_neither_can_be_put_in_force_no_third_is_tried() {
+fn failed_fallback_tries_no_third() {
     let mut state = starting(None);
     for expected in [vec!["record", "log", "apply"], vec!["record", "log"]] {
         let plan = Box::new(state.plan.clone());
@@ -244,7 +246,7 @@ fn without_a_guard_nothing_is_kept() {
 }
 
 #[test]
-fn without_a_guard_the_agent_goes_on_and_claims_nothing() {
+fn agent_without_guard_claims_nothing() {
     let mut state = State::new(test_plan(), at(1));
     let actions = state.handle(Event::GuardStarted(Err("BPF LSM is not active".to_owned())), at(1));
     assert_eq!(words(&actions), ["record", "probe", "log", "apply"]);
@@ -268,7 +270,7 @@ fn without_a_guard_the_agent_goes_on_and_claims_nothing() {
 }
 
 #[test]
-fn losing_the_proof_is_told_once_and_so_is_its_return() {
+fn self_test_changes_are_reported_once() {
     let mut state = guarded();
     assert_eq!(
         words(&state.handle(Event::Proved(covered(false)), at(5))),
@@ -340,7 +342,7 @@ fn the_clock_drives_proof_and_survey() {
 
 /// `holdfast top` had the guard proven, what is held surveyed and every account read twice, each time it looked.
 #[test]
-fn who_looks_again_and_again_has_nothing_tried_for_it() {
+fn repeated_look_starts_no_work() {
     let mut state = guarded();
     for seconds in [6, 60] {
         let (reply, _answer) = oneshot::channel();
@@ -349,8 +351,9 @@ fn who_looks_again_and_again_has_nothing_tried_for_it() {
     }
 }
 
+/// Problems are told once.
 #[test]
-fn directories_that_change_are_guarded_and_problems_are_told_once() {
+fn changed_directories_are_guarded() {
     let mut state = guarded();
     let same = state.plan.zones.clone();
     assert_eq!(words(&state.handle(surveyed(Ok(same.clone())), at(5))), [] as [&str; 0]);
@@ -373,7 +376,7 @@ fn directories_that_change_are_guarded_and_problems_are_told_once() {
 }
 
 #[test]
-fn one_directory_that_cannot_be_guarded_keeps_no_other_from_being_so() {
+fn unguardable_directory_does_not_block_others() {
     let mut state = guarded();
     let mut zones = state.plan.zones.clone();
     let problem = || RootProblem::host(&std::io::Error::other("no"));
@@ -394,7 +397,7 @@ fn one_directory_that_cannot_be_guarded_keeps_no_other_from_being_so() {
 }
 
 #[test]
-fn a_root_that_leaves_its_path_is_told_once_and_recorded() {
+fn moved_directory_is_recorded_once() {
     let mut state = guarded();
     let actions = state.handle(in_force(Cause::Roots, 1), at(5));
     assert_eq!(
@@ -418,8 +421,9 @@ fn a_root_that_leaves_its_path_is_told_once_and_recorded() {
     );
 }
 
+/// The directory was made anew under its old inode number.
 #[test]
-fn a_root_made_anew_under_its_old_number_is_put_in_force_again() {
+fn reused_inode_is_guarded_again() {
     // ext4 gives the inode number of a removed directory to the next one, at times within one tick of the clock, so
     // that neither number nor time of birth changes. Only the kernel's generation number did.
     let mut state = guarded();
@@ -433,8 +437,9 @@ fn a_root_made_anew_under_its_old_number_is_put_in_force_again() {
     );
 }
 
+/// It is shown, recorded and told.
 #[test]
-fn an_op_over_budget_is_shown_recorded_and_told() {
+fn over_budget_op_is_reported() {
     let mut state = guarded();
     let decided = |raw| Event::Decided(Box::new(crate::report::test_events::decided(raw)));
     let raw = crate::report::test_events::denied();

@@ -95,7 +95,7 @@ fn is_quiet(changes: &Changes) -> bool {
 }
 
 #[test]
-fn what_stays_as_it_is_is_no_news() {
+fn unchanged_holds_are_no_news() {
     let mut book = held();
     for second in 11..1809 {
         let changes = book.take(survey(vec![thread(100, 10)]), &holds, at(second));
@@ -128,7 +128,7 @@ fn nobody_decides_and_the_deadline_comes() {
 }
 
 #[test]
-fn a_denial_lasts_for_as_long_as_the_latch() {
+fn denial_lasts_while_tripped() {
     let mut book = Book::default();
     let mut late = thread(101, 20);
     late.held.event.latched_until = 9000 * SECOND;
@@ -137,7 +137,7 @@ fn a_denial_lasts_for_as_long_as_the_latch() {
 }
 
 #[test]
-fn a_decision_the_kernel_refused_is_tried_again_later() {
+fn refused_decision_is_retried_later() {
     let mut book = held();
     assert_eq!(book.take(survey(vec![thread(100, 10)]), &holds, at(1810)).expire.len(), 1);
     book.postpone(7, at(1810));
@@ -145,8 +145,9 @@ fn a_decision_the_kernel_refused_is_tried_again_later() {
     assert_eq!(book.take(survey(vec![thread(100, 10)]), &holds, at(1820)).expire.len(), 1);
 }
 
+/// The terminal is told.
 #[test]
-fn a_release_starts_the_clock_anew_and_says_so_at_the_terminal() {
+fn release_restarts_the_deadline() {
     let mut book = held();
     let decision = Decision::Release { files: 5, until_ns: 3000 * SECOND };
     book.decided(7, decision, 1000 * SECOND);
@@ -173,7 +174,7 @@ fn a_release_starts_the_clock_anew_and_says_so_at_the_terminal() {
 }
 
 #[test]
-fn a_release_waits_for_ops_until_it_is_spent_or_over() {
+fn release_stays_until_spent_or_expired() {
     let mut book = held();
     let release = |used| {
         let release = Release {
@@ -195,8 +196,9 @@ fn a_release_waits_for_ops_until_it_is_spent_or_over() {
     assert!(!book.take(release(5), &holds, at(24)).forget_holds.is_empty(), "spent");
 }
 
+/// Its first thread is about to come.
 #[test]
-fn a_hold_whose_first_thread_is_about_to_come_is_not_forgotten() {
+fn threadless_new_hold_is_kept() {
     let mut book = Book::default();
     assert!(book.take(survey(vec![]), &holds, at(10)).forget_holds.is_empty());
     assert!(book.take(survey(vec![thread(100, 10)]), &holds, at(11)).forget_holds.is_empty());
@@ -204,8 +206,9 @@ fn a_hold_whose_first_thread_is_about_to_come_is_not_forgotten() {
     assert!(!book.take(survey(vec![]), &holds, at(33)).forget_holds.is_empty());
 }
 
+/// The kernel keeps the entry of a process that was killed.
 #[test]
-fn a_process_that_is_killed_leaves_its_entry_behind() {
+fn killed_process_entry_is_removed() {
     let dead = || Thread { state: TaskState::Over, ..thread(100, 10) };
     let mut book = held();
     let changes = book.take(survey(vec![dead()]), &holds, at(20));
@@ -223,7 +226,7 @@ fn a_process_that_is_killed_leaves_its_entry_behind() {
 }
 
 #[test]
-fn one_that_died_before_it_was_ever_seen_is_told_all_the_same() {
+fn unseen_dead_process_is_reported() {
     let mut book = Book::default();
     let dead = Thread { state: TaskState::Over, ..thread(100, 10) };
     let changes = book.take(survey(vec![dead]), &holds, at(10));
@@ -233,7 +236,7 @@ fn one_that_died_before_it_was_ever_seen_is_told_all_the_same() {
 
 /// A thread other than the one that is held can call execve: the held one is gone then, and the process is stopped still.
 #[test]
-fn a_process_whose_held_thread_is_gone_is_not_left_stopped() {
+fn lost_thread_still_resumes_process() {
     let mut book = Book::default();
     let _ = book.take(survey(vec![thread(105, 10)]), &holds, at(10));
     let dead = Thread { state: TaskState::Over, ..thread(105, 10) };
@@ -247,7 +250,7 @@ fn a_process_whose_held_thread_is_gone_is_not_left_stopped() {
 }
 
 #[test]
-fn eight_threads_are_one_process_and_one_terminal() {
+fn threads_share_process_and_terminal() {
     let mut book = Book::default();
     let _ = book.take(Survey::default(), &holds, at(1));
     let all = || (100..108).map(|tid| thread(tid, 10)).collect::<Vec<_>>();
@@ -260,8 +263,9 @@ fn eight_threads_are_one_process_and_one_terminal() {
     assert_eq!((changes.over.len(), changes.pauses.len()), (5, 1));
 }
 
+/// The terminal is not told twice.
 #[test]
-fn what_a_former_agent_left_is_adopted_and_its_terminal_is_not_told_twice() {
+fn earlier_holds_are_adopted_silently() {
     let mut book = Book::default();
     let changes = book.take(survey(vec![thread(100, 10)]), &holds, at(1500));
     assert!(changes.appeared[0].adopted && changes.tell.is_empty());
@@ -272,7 +276,7 @@ fn what_a_former_agent_left_is_adopted_and_its_terminal_is_not_told_twice() {
 }
 
 #[test]
-fn a_policy_that_no_longer_holds_has_the_kernel_decide_anew() {
+fn policy_without_holds_retries() {
     for on_trip in [holdfast_abi::OnTrip::Deny, holdfast_abi::OnTrip::Throttle] {
         let mut book = held();
         let changes = book.take(survey(vec![thread(100, 10)]), &rule(on_trip), at(20));
@@ -293,7 +297,7 @@ fn a_policy_that_no_longer_holds_has_the_kernel_decide_anew() {
 }
 
 #[test]
-fn a_thread_that_runs_is_held_no_more_after_a_while() {
+fn running_thread_is_released_after_seconds() {
     let mut book = held();
     let runs = || Thread { state: TaskState::Running, ..thread(100, 10) };
     for _ in 0..10 {
@@ -311,7 +315,7 @@ fn a_thread_that_runs_is_held_no_more_after_a_while() {
 }
 
 #[test]
-fn whoever_continues_a_held_process_all_the_time_does_not_end_its_hold() {
+fn repeated_continue_does_not_end_hold() {
     let mut book = held();
     for second in 11..40 {
         let mut runs = Thread { state: TaskState::Running, ..thread(100, 10) };
@@ -353,7 +357,7 @@ fn a_release_ends_with_its_zone() {
 }
 
 #[test]
-fn a_thread_without_a_hold_is_let_try_again() {
+fn thread_without_hold_is_retried() {
     let mut book = held();
     let lost = Survey { threads: vec![thread(100, 10)], rows: vec![] };
     let changes = book.take(lost, &holds, at(20));
@@ -362,7 +366,7 @@ fn a_thread_without_a_hold_is_let_try_again() {
 }
 
 #[test]
-fn a_throttled_process_comes_and_goes_and_is_told_once() {
+fn throttled_process_is_told_once() {
     let throttles = rule(holdfast_abi::OnTrip::Throttle);
     let mut book = Book::default();
     let _ = book.take(Survey::default(), &throttles, at(1));
@@ -386,7 +390,7 @@ fn a_throttled_process_comes_and_goes_and_is_told_once() {
 
 /// Of 4,096 processes that were held at once, 424 were shown: those whose names had been found out by then.
 #[test]
-fn one_that_was_not_looked_at_waits_and_keeps_its_hold() {
+fn unread_process_keeps_its_hold() {
     let mut book = Book::default();
     let unseen = || Thread { news: None, ..of_process(200, thread(200, 10)) };
     for second in 10..20 {
@@ -402,7 +406,7 @@ fn one_that_was_not_looked_at_waits_and_keeps_its_hold() {
 
 /// Out of descriptors nobody can be looked at; that does not make them gone.
 #[test]
-fn one_that_cannot_be_looked_at_stays_what_it_was() {
+fn unreadable_thread_keeps_its_state() {
     let unseen = || Thread { state: TaskState::Unknown, news: None, ..thread(100, 10) };
     let mut book = held();
     for second in 11..100 {
@@ -423,7 +427,7 @@ fn one_that_cannot_be_looked_at_stays_what_it_was() {
 
 /// `su` stops itself when its child is stopped, and nobody but a shell with job control would continue it.
 #[test]
-fn whoever_stopped_with_a_paused_child_is_woken_when_that_goes_on() {
+fn stopped_parent_wakes_with_its_child() {
     let su = TaskKey { start_ns: SECOND / 2, pid: 90, tid: 90 };
     let init = TaskKey { start_ns: 0, pid: 1, tid: 1 };
     let child = |pid, since| {
@@ -460,7 +464,7 @@ fn whoever_stopped_with_a_paused_child_is_woken_when_that_goes_on() {
 }
 
 #[test]
-fn whoever_survives_a_kill_and_goes_on_was_not_killed() {
+fn surviving_process_is_not_killed() {
     let dead = || Thread { state: TaskState::Over, ..thread(100, 10) };
     let mut book = held();
     book.killed(7, &[100]);
@@ -476,7 +480,7 @@ fn whoever_survives_a_kill_and_goes_on_was_not_killed() {
 }
 
 #[test]
-fn throttled_processes_that_come_and_go_are_not_remembered_without_end() {
+fn remembered_throttled_processes_are_bounded() {
     let throttles = rule(holdfast_abi::OnTrip::Throttle);
     let mut book = Book::default();
     for second in 10..30 {

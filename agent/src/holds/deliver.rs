@@ -83,7 +83,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_process_that_is_meant_gets_the_signal_and_gets_it_once() {
+    fn only_the_target_gets_one_signal() {
         let mut child = Command::new("sleep").arg("1000").spawn().unwrap();
         let leader = Process::read(child.id()).leader.unwrap();
         let other = TaskKey { start_ns: leader.start_ns + 1_000_000_000, ..leader };

@@ -118,8 +118,9 @@ mod tests {
         report::event(&decided, Some("customers"), None, true, report::test_events::NOW)
     }
 
+    /// The first of its two lines says what happened.
     #[test]
-    fn two_lines_say_what_happened_and_what_to_do() {
+    fn notice_says_what_to_do() {
         let policy = Policy::parse(
             "test",
             "[[zone]]\nname = \"customers\"\nrole = \"primary\"\npaths = [\"/srv\"]\n\
@@ -151,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_path_is_cut_at_its_beginning() {
+    fn long_path_loses_its_beginning() {
         let long = EventReport {
             path: format!("/srv/{}/last", "x".repeat(5000)),
             path_bytes: None,

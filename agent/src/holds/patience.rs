@@ -112,7 +112,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn whoever_never_answers_is_not_waited_for() {
+    fn missing_answers_are_not_awaited() {
         let (hold, held) = mpsc::channel::<()>();
         let start = Instant::now();
         let ask = move |sender: mpsc::Sender<i32>| {

@@ -303,7 +303,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn this_process_is_found_with_its_ancestors() {
+    fn own_process_has_its_ancestors() {
         let pid = std::process::id();
         let process = Process::read(pid);
         let leader = process.leader.unwrap();
@@ -320,15 +320,16 @@ mod tests {
     }
 
     #[test]
-    fn a_process_that_is_gone_is_only_a_number() {
+    fn gone_process_is_only_a_number() {
         let report = Process::read(u32::MAX).report();
         assert_eq!(report.pid, u32::MAX);
         assert!(report.comm.is_none() && report.command.is_none() && report.parents.is_empty());
         assert_eq!(task_state(&TaskKey { start_ns: 1, pid: u32::MAX, tid: 1 }), TaskState::Over);
     }
 
+    /// They may have any length; the beginning is kept.
     #[test]
-    fn command_lines_are_any_bytes_and_of_any_length() {
+    fn command_lines_take_any_bytes() {
         let parse = |bytes: &[u8]| Command::parse(bytes.to_vec());
         assert_eq!(parse(b""), None);
         assert_eq!(parse(b"\0"), None);
@@ -343,7 +344,7 @@ mod tests {
     }
 
     #[test]
-    fn the_audit_log_keeps_the_beginning_of_a_command_line() {
+    fn audit_log_shortens_command_lines() {
         let cut = |bytes: &[u8], most| {
             let mut command = Command::parse(bytes.to_vec()).unwrap();
             command.cut_to(most);
@@ -365,7 +366,7 @@ mod tests {
     }
 
     #[test]
-    fn only_an_absent_file_says_that_a_process_is_gone() {
+    fn only_absent_file_means_gone_process() {
         let error = |errno: rustix::io::Errno| io::Error::from_raw_os_error(errno.raw_os_error());
         assert!(
             is_gone(&error(rustix::io::Errno::NOENT)) && is_gone(&error(rustix::io::Errno::SRCH))

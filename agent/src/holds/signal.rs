@@ -96,8 +96,9 @@ impl fmt::Display for DeadlySignal {
 mod tests {
     use super::*;
 
+    /// Names may begin with `SIG`.
     #[test]
-    fn names_with_and_without_sig_and_numbers() {
+    fn signals_parse_by_name_and_number() {
         for text in ["TERM", "SIGTERM", "term", "SigTerm", "15"] {
             let signal = DeadlySignal::parse(text).unwrap();
             assert_eq!((signal.signal(), signal.to_string().as_str()), (Signal::TERM, "TERM"));

@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_cannot_pass_for_the_fields_behind_it() {
+    fn name_cannot_fake_other_fields() {
         for comm in ["rm", "a) R 1 (", "a b", ")", "((", "", ") Z 0 0 0 0 ", "x\ny) S 1"] {
             let stat = Stat::parse(&line(comm)).unwrap_or_else(|| panic!("{comm:?}"));
             assert_eq!(stat.comm, comm.as_bytes());
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn a_thread_is_the_one_that_started_then() {
+    fn start_time_identifies_a_thread() {
         let stat = Stat::parse(&line("rm")).unwrap();
         let started = |start_ns| TaskKey { start_ns, pid: 4242, tid: 4242 };
         for (start_ns, same) in [
@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stop_that_is_pending_is_one() {
+    fn pending_stop_counts_as_stop() {
         let status = |thread: &str, process: &str| {
             format!(
                 "Name:\tSigPnd:\\n\nUid:\t1000\t0\t0\t0\nSigPnd:\t{thread}\nShdPnd:\t{process}\nSigBlk:\tffffffffffffffff\n"
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn terminals_have_the_numbers_that_stat_2_has() {
+    fn terminal_numbers_match_stat() {
         assert_eq!(device(34817), (136, 1), "pts/1");
         assert_eq!(device(1025), (4, 1), "tty1");
         assert_eq!(device(1088), (4, 64), "ttyS0");

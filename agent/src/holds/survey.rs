@@ -104,7 +104,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_thread_that_the_map_showed_twice_is_one() {
+    fn duplicate_map_entries_are_one_thread() {
         let held = thread(100, 10).held;
         let key = TaskKey { start_ns: 1, pid: u32::MAX, tid: 1 };
         let other = TaskKey { tid: 2, ..key };

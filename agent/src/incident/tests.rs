@@ -75,7 +75,7 @@ fn sound() -> Summary {
 }
 
 #[test]
-fn what_was_recorded_is_told_with_its_limits() {
+fn report_shows_records_and_limits() {
     let page = text(&gather(0, 60, None), &sound(), NOW);
     for part in [
         "host      web1, zones: all",
@@ -105,8 +105,9 @@ fn what_was_recorded_is_told_with_its_limits() {
     );
 }
 
+/// It counts only what is of its time and zone.
 #[test]
-fn only_what_is_of_that_time_and_zone_counts() {
+fn report_covers_only_its_span() {
     let later = gather(6, 60, None);
     let page = text(&later, &sound(), NOW);
     assert!(page.contains("spent    70 files, 700 B"), "30 were spent before: {page}");
@@ -122,7 +123,7 @@ fn only_what_is_of_that_time_and_zone_counts() {
 }
 
 #[test]
-fn a_log_that_is_not_sound_is_said_first() {
+fn unsound_log_is_reported_first() {
     let bad = crate::audit::Bad {
         file: "audit-000001.jsonl".to_owned(),
         line: 7,
@@ -142,7 +143,7 @@ fn a_log_that_is_not_sound_is_said_first() {
 }
 
 #[test]
-fn the_page_needs_nothing_else_and_nothing_in_it_runs() {
+fn page_is_self_contained_and_inert() {
     let page = html(&gather(0, 60, None), &sound(), NOW);
     for part in [
         "<!doctype html>",
@@ -198,7 +199,7 @@ fn a_plot_shows_each_file_once() {
 }
 
 #[test]
-fn a_long_night_has_its_limits_and_says_so() {
+fn long_incident_is_truncated_with_note() {
     let mut incident = Incident::new(i64::MIN, i64::MAX, None);
     let mut log = Log { entries: vec![] };
     for n in 0..1500 {
@@ -263,7 +264,7 @@ fn glass_page(since: i64, until: i64, zone: Option<&str>) -> String {
 }
 
 #[test]
-fn break_glass_has_a_section_with_all_that_is_known() {
+fn break_glass_has_a_full_section() {
     let page = glass_page(0, 300, None);
     for part in [
         "  break-glass 1 in customers\n",
@@ -290,7 +291,7 @@ fn break_glass_has_a_section_with_all_that_is_known() {
 }
 
 #[test]
-fn of_a_break_glass_only_what_is_of_that_time_counts() {
+fn break_glass_counts_only_the_span() {
     let page = glass_page(100, 300, None);
     assert!(page.contains("70 files, 70.0 KiB destroyed under it (remove 70)"), "{page}");
     assert!(page.contains("who      user 0 (login user 4242)") && !page.contains("REFUSED"));
@@ -304,8 +305,9 @@ fn of_a_break_glass_only_what_is_of_that_time_counts() {
     assert!(over.contains("none was open"), "its time is over: {over}");
 }
 
+/// The report splits them by tenant, and by what allowed them.
 #[test]
-fn what_the_manifest_has_is_told_by_tenant_and_by_what_let_it_go_on() {
+fn deletions_are_split_by_source() {
     use crate::manifest::{SpentFrom, SummaryRow, example};
     let mut destroyed = Destroyed { is_known: true, ..Destroyed::default() };
     for (n, tenant, from) in [

@@ -81,7 +81,7 @@ mod tests {
 
     /// `journalctl -u holdfast -p warning` of the runbooks found no line of the log: none had a priority.
     #[test]
-    fn each_line_has_the_priority_of_its_level() {
+    fn line_has_priority_of_its_level() {
         let text = |level| {
             let line = Lines { is_journal: true }.at(level);
             String::from_utf8(marked(b"a\nb\n", line.priority.unwrap())).unwrap()

@@ -63,7 +63,7 @@ fn refuse(reason: &'static str, error: &str) -> Record {
 }
 
 #[test]
-fn a_trip_is_an_entry_with_its_fields_and_message_id() {
+fn trip_entry_has_fields_and_id() {
     let (fake, mut journal) = Fake::start();
     journal.tell(&verdict(true), at(0));
     let entry = fake.next().unwrap();
@@ -79,7 +79,7 @@ fn a_trip_is_an_entry_with_its_fields_and_message_id() {
 }
 
 #[test]
-fn who_is_refused_is_told_with_reason_and_person() {
+fn refusal_entry_has_reason_and_person() {
     let (fake, mut journal) = Fake::start();
     journal.tell(&refuse("other_host", "it is for web2"), at(0));
     let entry = fake.next().unwrap();
@@ -103,8 +103,9 @@ fn nobody_puts_fields_in() {
     assert!(entry["HOLDFAST_ERROR"].len() <= 2048);
 }
 
+/// Each entry says how many it stands for.
 #[test]
-fn a_flood_of_denials_is_one_entry_a_second_that_says_how_many_it_stands_for() {
+fn denial_flood_is_entry_per_second() {
     let (fake, mut journal) = Fake::start();
     for millis in 0..2500 {
         journal.tell(&verdict(false), at(millis));
@@ -115,8 +116,9 @@ fn a_flood_of_denials_is_one_entry_a_second_that_says_how_many_it_stands_for() {
     assert_eq!(omitted, [None, Some("999".to_owned()), Some("999".to_owned())]);
 }
 
+/// It is not waited for, and what is dropped is counted.
 #[test]
-fn a_journal_that_is_away_or_full_is_not_waited_for_and_what_is_dropped_is_counted() {
+fn absent_or_full_journal_drops_entries() {
     let (fake, mut journal) = Fake::start();
     for _ in 0..100_000 {
         journal.tell(&verdict(true), at(0));
@@ -133,7 +135,7 @@ fn a_journal_that_is_away_or_full_is_not_waited_for_and_what_is_dropped_is_count
 }
 
 #[test]
-fn a_proof_that_is_complete_again_is_good_news() {
+fn complete_self_test_is_good_news() {
     let (fake, mut journal) = Fake::start();
     journal.tell(&Record::Coverage { complete: false, ops: vec![] }, at(0));
     journal.tell(&Record::Coverage { complete: true, ops: vec![] }, at(0));
@@ -163,8 +165,9 @@ fn the_catalogue_has_each_class_once() {
     }
 }
 
+/// They say the same as the journal.
 #[test]
-fn a_web_hook_gets_the_same_as_json() {
+fn web_hook_gets_json_entries() {
     let entry = Entry::of(Class::AllowanceRefuse, &refuse("other_host", "it is for \"web2\""));
     let json: serde_json::Value = serde_json::from_str(&entry.json(at(0))).unwrap();
     assert_eq!(json["event"], "allowance_refuse");
@@ -176,7 +179,7 @@ fn a_web_hook_gets_the_same_as_json() {
 
 /// A key that was moved kept the agent from starting: after a reboot the host had no guard, for want of a message.
 #[test]
-fn a_web_hook_that_is_wanted_and_missing_is_told_and_what_it_misses_is_counted() {
+fn unusable_web_hook_counts_missed_entries() {
     let mut journal = Journal::open(Err("no key".to_owned()));
     assert_eq!((journal.webhook_error(), journal.webhook()), (Some("no key"), Some((0, 0))));
     journal.tell(&verdict(true), at(0));

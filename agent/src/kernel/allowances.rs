@@ -283,14 +283,14 @@ mod tests {
     }
 
     #[test]
-    fn a_place_that_two_grants_name_is_one_entry() {
+    fn shared_subtree_is_one_entry() {
         let subtrees = subtrees(&desired(true, None, None));
         let grants = |ino| subtrees[&abi::SubtreeKey { serial: 7, ino, dev: 5, pad: 0 }].grants;
         assert_eq!((subtrees.len(), grants(1), grants(2)), (2, 0b01, 0b11));
     }
 
     #[test]
-    fn a_process_tree_is_found_by_its_mark_only() {
+    fn only_its_mark_finds_a_tree() {
         assert_eq!(binds(&desired(true, Some(3), Some(4))), None);
         let unit = abi::BindKey { id: 3, kind: abi::BindKey::UNIT, pad: 0 };
         assert_eq!(binds(&desired(false, Some(3), Some(4))), Some(unit));

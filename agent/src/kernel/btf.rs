@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cut_file_is_an_error_not_a_guess() {
+    fn truncated_file_is_an_error() {
         let whole = sample();
         for length in 0..whole.len() {
             if let Ok(btf) = Btf::parse(whole[..length].to_vec(), &["s"]) {

@@ -314,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_is_as_long_as_it_says() {
+    fn record_length_must_match() {
         let bytes = dir(b"deep\0", b"alice\0");
         let Some(Item::Dir(read_dir)) = read(&bytes) else { panic!("a directory") };
         assert_eq!((read_dir.id, read_dir.tid, read_dir.flags), (7, 101, abi::GONE_CUT));

@@ -101,7 +101,7 @@ fn lines(dir: &std::path::Path) -> Vec<Line> {
 
 /// Whoever asked was told that everything was kept, and found nothing.
 #[test]
-fn who_asks_before_the_zones_have_names_is_not_told_that_all_is_kept() {
+fn early_request_fails_before_policy() {
     let dir = tempfile::tempdir().unwrap();
     let mut early = work(dir.path(), &[]);
     let why = early.asked(after(10_000)).unwrap_err();
@@ -117,7 +117,7 @@ fn who_asks_before_the_zones_have_names_is_not_told_that_all_is_kept() {
 
 /// It was guarded on, and what was destroyed in it was of a root without a name.
 #[test]
-fn a_root_that_left_its_path_has_its_name_also_after_the_agent_was_started_anew() {
+fn moved_directory_keeps_name_across_restarts() {
     let dir = tempfile::tempdir().unwrap();
     let root = abi::Learned { serial: 0, ino: head().root, dev: head().dev, generation: 0 };
     let zone = |roots, kept_roots| ActiveZone { slot: 1, name: "z".into(), roots, kept_roots };
@@ -140,9 +140,10 @@ fn a_root_that_left_its_path_has_its_name_also_after_the_agent_was_started_anew(
     assert_eq!(roots, vec![Some(Name::from(&b"/srv/a"[..])); 3]);
 }
 
+/// A request is tried at once.
 /// On a full disk each attempt sums a whole segment up: five times a second.
 #[test]
-fn after_a_failure_it_is_tried_less_and_less_often_and_at_once_if_somebody_asks() {
+fn failed_writes_back_off() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("manifest");
     std::fs::write(&path, "in the way").unwrap();
@@ -161,7 +162,7 @@ fn after_a_failure_it_is_tried_less_and_less_often_and_at_once_if_somebody_asks(
 
 /// What was lost in the second before a policy that no longer has the zone was in no gap.
 #[test]
-fn what_is_missing_of_a_zone_that_is_gone_is_said_too() {
+fn removed_zone_losses_are_reported() {
     let dir = tempfile::tempdir().unwrap();
     let mut work = work(dir.path(), &["z"]);
     let lost = |records| Lost { zone: "gone".to_owned(), records, last_ns: NOW.boot_ns };

@@ -181,7 +181,7 @@ mod tests {
 
     /// A root that is still guarded lost its name once enough others had come and gone.
     #[test]
-    fn a_root_in_force_keeps_its_name_whatever_comes_and_goes() {
+    fn directory_in_force_keeps_its_name() {
         let mut names = Names::default();
         let root = |ino| abi::Learned { serial: 0, ino, dev: 1, generation: 0 };
         let path = |ino: u64| PathBuf::from(format!("/srv/{ino}"));

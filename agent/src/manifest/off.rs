@@ -75,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn a_span_ends_when_the_zone_is_recorded_again() {
+    fn recording_ends_the_span() {
         let mut offs = Offs::default();
         for (zone, time, is_recorded) in [
             ("a", "1", true),
@@ -97,8 +97,9 @@ mod tests {
         );
     }
 
+    /// A zone that changes all the time has a bound.
     #[test]
-    fn a_zone_that_changes_all_the_time_has_a_bound_and_nothing_is_left_out() {
+    fn merged_spans_are_bounded_and_complete() {
         let mut offs = Offs::default();
         for n in 0..1000 {
             offs.switch("a", &format!("{n:04}"), n % 2 == 1);

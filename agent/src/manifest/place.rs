@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_where_tenants_live_is_in_none() {
+    fn file_beside_tenants_has_no_tenant() {
         let head = abi::Destroyed { tenant: 0, ..head(1, 0) };
         let place = place(&head, b"readme\0", b"", &[]);
         assert_eq!((place.tenant, place.path.0), (None, b"readme".to_vec()));
@@ -133,7 +133,7 @@ mod tests {
 
     /// A level that was left out once made another directory the tenant, and another path the file's.
     #[test]
-    fn a_name_that_could_not_be_read_is_unknown_and_moves_nobody() {
+    fn unreadable_name_moves_no_other_level() {
         let of = |depth, names: &[u8]| place(&head(depth, 0), names, b"", &[]);
         let tenant = |name: &[u8]| Some(Name::from(name));
         let below = of(1, b"f\0\0d\0alice\0");

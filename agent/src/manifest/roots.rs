@@ -105,8 +105,9 @@ pub(super) fn length(dir: &Path) -> u64 {
 mod tests {
     use super::*;
 
+    /// They may have any bytes, and the file is bounded.
     #[test]
-    fn names_of_any_bytes_are_there_for_the_same_ring_and_within_the_bound() {
+    fn names_are_kept_for_one_ring() {
         let dir = tempfile::tempdir().unwrap();
         let path = PathBuf::from(std::ffi::OsString::from_vec(b"/srv/\xff\n".to_vec()));
         let roots = vec![

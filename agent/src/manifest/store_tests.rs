@@ -63,7 +63,7 @@ fn on_disk(dir: &Path) -> u64 {
 }
 
 #[test]
-fn what_was_kept_is_read_and_only_root_may() {
+fn records_are_readable_by_root_only() {
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path().join("manifest");
     let mut store = open(&dir);
@@ -75,7 +75,7 @@ fn what_was_kept_is_read_and_only_root_may() {
 }
 
 #[test]
-fn next_agent_goes_on_after_last_record() {
+fn next_agent_continues_after_last_record() {
     let dir = tempfile::tempdir().unwrap();
     fill(&mut open(dir.path()), 0..3);
     let mut store = open(dir.path());
@@ -87,7 +87,7 @@ fn next_agent_goes_on_after_last_record() {
 }
 
 #[test]
-fn a_line_that_a_crash_cut_short_is_cut_off_and_said() {
+fn torn_line_is_removed_and_reported() {
     let dir = tempfile::tempdir().unwrap();
     fill(&mut open(dir.path()), 0..3);
     let path = segment::path(dir.path(), 1);
@@ -103,7 +103,7 @@ fn a_line_that_a_crash_cut_short_is_cut_off_and_said() {
 }
 
 #[test]
-fn a_segment_without_its_first_line_is_begun_anew() {
+fn segment_without_head_starts_again() {
     let dir = tempfile::tempdir().unwrap();
     fill(&mut open(dir.path()), 0..3);
     open(dir.path()).close(NOW).unwrap();
@@ -113,7 +113,7 @@ fn a_segment_without_its_first_line_is_begun_anew() {
 }
 
 #[test]
-fn another_ring_is_a_gap_of_unknown_size() {
+fn new_ring_is_an_unknown_gap() {
     let dir = tempfile::tempdir().unwrap();
     fill(&mut open(dir.path()), 0..3);
     let mut store = Store::open(dir.path(), MIB, ("boot/2", 0), NOW).unwrap();
@@ -124,8 +124,9 @@ fn another_ring_is_a_gap_of_unknown_size() {
     assert_eq!(gaps(dir.path()), [(GapWhy::NewRing, None)], "once");
 }
 
+/// Other agents and segments do not count it again.
 #[test]
-fn what_is_missing_is_counted_once_across_agents_and_segments() {
+fn gap_is_counted_once() {
     let dir = tempfile::tempdir().unwrap();
     let gap = |total, lost| {
         let (from, to) = ("a".to_owned(), "b".to_owned());
@@ -144,7 +145,7 @@ fn what_is_missing_is_counted_once_across_agents_and_segments() {
 }
 
 #[test]
-fn full_segments_are_sealed_and_the_seals_hold() {
+fn full_segments_are_sealed() {
     let dir = tempfile::tempdir().unwrap();
     let mut store = open(dir.path());
     fill(&mut store, 0..2000);
@@ -200,8 +201,9 @@ fn full_segments_are_sealed_and_the_seals_hold() {
     assert_eq!(states()[0], (2, "removed"));
 }
 
+/// The agent that closed it was killed.
 #[test]
-fn a_segment_closed_by_an_agent_that_was_killed_is_sealed_by_the_next() {
+fn next_agent_seals_the_closed_segment() {
     let dir = tempfile::tempdir().unwrap();
     let mut store = open(dir.path());
     fill(&mut store, 0..3);
@@ -212,8 +214,9 @@ fn a_segment_closed_by_an_agent_that_was_killed_is_sealed_by_the_next() {
     assert_eq!((first.records, first.segment), (3, 1));
 }
 
+/// The disk stays below the bound.
 #[test]
-fn at_the_bound_the_oldest_is_summarised_and_the_disk_stays_below_it() {
+fn oldest_segment_is_summarized_at_bound() {
     let dir = tempfile::tempdir().unwrap();
     let mut store = open(dir.path());
     let mut most = 0;
@@ -240,7 +243,7 @@ fn at_the_bound_the_oldest_is_summarised_and_the_disk_stays_below_it() {
 }
 
 #[test]
-fn a_crash_while_a_segment_is_summarised_counts_nothing_twice() {
+fn crash_during_summary_counts_once() {
     let dir = tempfile::tempdir().unwrap();
     let mut store = open(dir.path());
     fill(&mut store, 0..1000);
@@ -254,7 +257,7 @@ fn a_crash_while_a_segment_is_summarised_counts_nothing_twice() {
 }
 
 #[test]
-fn a_smaller_bound_takes_effect_at_once() {
+fn smaller_bound_applies_at_once() {
     let dir = tempfile::tempdir().unwrap();
     let mut store = Store::open(dir.path(), 16 * MIB, ("boot/1", 0), NOW).unwrap();
     fill(&mut store, 0..60_000);
@@ -269,7 +272,7 @@ fn a_smaller_bound_takes_effect_at_once() {
 
 /// The rest of a line was left in the middle of the segment, and its seal was wrong for good.
 #[test]
-fn what_can_be_cut_off_only_later_is_cut_off_before_anything_is_written() {
+fn partial_line_is_cut_before_writing() {
     let dir = tempfile::tempdir().unwrap();
     let mut store = open(dir.path());
     fill(&mut store, 0..2);
@@ -295,7 +298,7 @@ fn what_can_be_cut_off_only_later_is_cut_off_before_anything_is_written() {
 }
 
 #[test]
-fn a_segment_that_could_not_be_removed_is_not_summed_up_twice() {
+fn unremoved_segment_is_summarized_once() {
     let dir = tempfile::tempdir().unwrap();
     let mut store = open(dir.path());
     fill(&mut store, 0..1000);
@@ -310,8 +313,9 @@ fn a_segment_that_could_not_be_removed_is_not_summed_up_twice() {
     assert_eq!((&store.summary, path.exists()), (&sums, false));
 }
 
+/// That a zone was not recorded is kept in the summary.
 #[test]
-fn that_a_zone_was_not_recorded_outlives_its_segment() {
+fn recording_gap_outlives_its_segment() {
     let dir = tempfile::tempdir().unwrap();
     let mut store = open(dir.path());
     let switch = |store: &mut Store, time: &str, manifest| {
@@ -334,7 +338,7 @@ fn that_a_zone_was_not_recorded_outlives_its_segment() {
 }
 
 #[test]
-fn what_cannot_be_written_leaves_nothing_behind() {
+fn failed_write_leaves_nothing_behind() {
     let dir = tempfile::tempdir().unwrap();
     let mut store = open(dir.path());
     fill(&mut store, 0..2);
@@ -373,7 +377,7 @@ fn another_versions_segment_is_left_alone() {
 }
 
 #[test]
-fn ordinary_record_takes_at_most_160_bytes() {
+fn ordinary_record_fits_160_bytes() {
     let dir = tempfile::tempdir().unwrap();
     let mut store = open(dir.path());
     let names = names("alice", &format!("www/{}", "n".repeat(48)));

@@ -305,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_is_put_together_and_nothing_is_left_out() {
+    fn excess_rows_merge_and_keep_totals() {
         let mut summary = Summary::default();
         let mut taking = summary.take_in();
         for tenant in 0..500_u32 {
@@ -327,7 +327,7 @@ mod tests {
     }
 
     #[test]
-    fn gaps_add_up_and_an_unknown_number_stays_unknown() {
+    fn gaps_add_up_unknown_stays_unknown() {
         let mut summary = Summary::default();
         let gap = |zone: &str, lost, why| Gap {
             from: "a".into(),
@@ -348,7 +348,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_read_as_it_was_written() {
+    fn summary_reads_as_written() {
         let dir = tempfile::tempdir().unwrap();
         assert_eq!(Summary::read(dir.path()).unwrap(), Summary::default());
         let mut summary = Summary { through: 3, sha256: Some("x".into()), ..Summary::default() };

@@ -33,8 +33,9 @@ mod tests {
 
     use super::*;
 
+    /// Nothing is counted twice.
     #[test]
-    fn a_total_that_falls_does_not_lower_the_counter_and_is_not_counted_twice() {
+    fn falling_total_never_lowers_the_counter() {
         let counters = IntCounterVec::new(Opts::new("x", "x"), &["zone"]).unwrap();
         let mut monotonic = Monotonic::new(counters.clone());
         let mut before = 0;

@@ -90,7 +90,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_page_is_served_and_the_connection_closed() {
+    async fn page_is_served_then_connection_closed() {
         use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
         let (inbox, mut questions) = crate::daemon::test_inbox();
         let (listener, address) = bind("127.0.0.1:0".parse().unwrap()).await.unwrap();

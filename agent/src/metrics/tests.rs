@@ -52,7 +52,7 @@ fn sample(page: &str, start: &str) -> String {
 }
 
 #[test]
-fn the_page_says_what_the_kernel_counted() {
+fn page_shows_the_kernel_counts() {
     let mut metrics = Metrics::new().unwrap();
     let mut state = State::new(test_plan(), NOW);
     let page = metrics.page(&state, &facts(10, 3), NOW).unwrap();
@@ -125,7 +125,7 @@ fn the_page_says_what_the_kernel_counted() {
 }
 
 #[test]
-fn a_root_that_left_its_path_is_counted_as_missing_and_as_kept() {
+fn moved_directory_is_missing_and_kept() {
     let mut state = test_guarded();
     state.in_force[0].kept = vec![7];
     let page = Metrics::new().unwrap().page(&state, &facts(0, 0), state.started).unwrap();
@@ -139,8 +139,9 @@ fn a_root_that_left_its_path_is_counted_as_missing_and_as_kept() {
     }
 }
 
+/// They are counted when they end.
 #[test]
-fn pauses_are_there_at_zero_and_counted_when_they_end() {
+fn pauses_start_at_zero() {
     use std::time::Duration;
 
     use crate::holds::{Outcome, test_holds};
@@ -178,8 +179,9 @@ fn pauses_are_there_at_zero_and_counted_when_they_end() {
     }
 }
 
+/// They are shown while they are open.
 #[test]
-fn allowances_are_counted_by_reason_and_shown_while_they_are_open() {
+fn allowances_are_counted_by_reason() {
     use holdfast_policy::allowance::RefusedReason;
 
     use crate::allowances::{Loaded, test_entries};

@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn the_same_zone_has_the_kernels_tenants() {
+    fn same_zone_has_the_kernel_tenants() {
         let inode = example("alice", b"f", 1).dir.place.tenant_inode;
         assert_eq!(
             placed(&[("other", "/x", 1), ("z", "/srv", 1)], "a/f"),
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn other_roots_and_depths_have_other_tenants() {
+    fn other_paths_and_depths_change_tenants() {
         let site = [("z", "/srv/*/site", 0)];
         let (a, b) = (tenant(placed(&site, "site/f")), tenant(placed(&site, "site/d/f")));
         assert!(a == b && a >> 63 == 1);
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn a_zone_that_is_elsewhere_is_known_by_its_name() {
+    fn moved_zone_is_known_by_name() {
         let by_name = |placed| matches!(placed, Placed::In { by_name: true, .. });
         assert!(by_name(placed(&[("z", "/data/customers", 1)], "f")));
         assert_eq!(placed(&[("y", "/data/customers", 1)], "f"), Placed::Outside);

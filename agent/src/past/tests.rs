@@ -100,7 +100,7 @@ fn ops(past: &Past, take: Take) -> (Vec<RecordedOp>, Told) {
 }
 
 #[test]
-fn a_record_has_all_that_a_decision_needs() {
+fn record_has_every_decision_input() {
     let mut host = Host::new();
     host.gone(1, |_| ());
     host.gone(2, |record| {
@@ -129,8 +129,9 @@ fn a_record_has_all_that_a_decision_needs() {
     );
 }
 
+/// It has its place among the others.
 #[test]
-fn what_was_denied_is_asked_about_in_its_place_and_once() {
+fn denied_op_is_replayed_once() {
     let mut host = Host::new();
     host.said(0, "start", json!({ "boot_id": "boot-a" }));
     host.gone(1, |_| ());
@@ -154,8 +155,9 @@ fn what_was_denied_is_asked_about_in_its_place_and_once() {
     assert_eq!((done.len(), told.denied), (2, 0));
 }
 
+/// So are those under a break-glass.
 #[test]
-fn what_was_under_an_allowance_or_a_break_glass_is_told() {
+fn ops_under_allowances_are_reported() {
     let mut host = Host::new();
     host.gone(1, |record| record.actor_mut().allowance = Some("CHG-1".into()));
     host.gone(2, |_| ());
@@ -221,7 +223,7 @@ fn what_is_missing_is_told() {
 }
 
 #[test]
-fn without_a_record_it_says_what_to_do() {
+fn missing_records_say_what_to_do() {
     let error = |past: &Past| past.replay(&policy(3), ALL, &mut |_, _| ()).unwrap_err().to_string();
     let empty = tempfile::tempdir().unwrap();
     let told = error(&open(empty.path(), None));
@@ -246,7 +248,7 @@ fn without_a_record_it_says_what_to_do() {
 }
 
 #[test]
-fn trips_are_told_with_who_when_and_what_came_after() {
+fn trips_name_actor_time_and_aftermath() {
     let mut host = Host::new();
     for second in 0..10 {
         host.gone(second, |_| ());

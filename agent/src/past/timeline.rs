@@ -39,8 +39,9 @@ pub(super) fn unit(boot: &str, id: u64, name: &str) -> u64 {
 mod tests {
     use super::*;
 
+    /// Boots follow each other.
     #[test]
-    fn within_a_boot_the_kernels_clock_counts_and_boots_follow_each_other() {
+    fn timeline_follows_the_boot_clock() {
         let mut timeline = Timeline::default();
         let first = timeline.at("a", 5_000, 1_000);
         assert_eq!(first, 1_000_000_000);
@@ -53,7 +54,7 @@ mod tests {
     }
 
     #[test]
-    fn units_of_two_boots_are_never_one() {
+    fn units_of_two_boots_differ() {
         assert_ne!(unit("a", 7, "/x"), unit("b", 7, "/x"));
         assert_ne!(unit("a", 7, "/x"), unit("a", 8, "/x"));
         assert_eq!(unit("a", 7, "/x"), unit("a", 7, "cgroup 7"), "its name does not matter");

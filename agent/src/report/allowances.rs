@@ -168,8 +168,9 @@ mod tests {
 
     const NOW: Now = Now { boot_ns: 20_000_000_000, wall_ns: 20_000_000_000 };
 
+    /// Those that ended last come next.
     #[test]
-    fn the_list_has_open_ones_first_and_those_that_ended_last_next() {
+    fn list_sorts_open_allowances_first() {
         let closed = |id, at_ns| Entry {
             state: EntryState::Closed { at_ns, why: Why::Finished, by: None },
             ..test_entries::entry(id)
@@ -211,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_left_is_what_was_granted_without_what_was_spent() {
+    fn left_is_granted_minus_spent() {
         let mut entry = test_entries::entry("a");
         let _ = entry.spent(&test_entries::row(&entry, 30));
         let report = allowance(&entry, NOW);

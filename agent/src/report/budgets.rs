@@ -326,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn the_tightest_actor_is_the_one_whose_scarcest_side_is_scarcest() {
+    fn tightest_actor_has_the_scarcest_side() {
         let policy = policy();
         let zone = &policy.zones[0];
         let budget = zone.budgets[0].id(&zone.name);

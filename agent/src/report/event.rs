@@ -236,7 +236,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn an_event_says_everything_and_loses_no_byte() {
+    fn event_report_loses_no_byte() {
         let report = event(
             &decided(denied()),
             Some("customers"),
@@ -278,8 +278,9 @@ pub(crate) mod tests {
         assert_eq!(serde_json::from_str::<EventReport>(&json).unwrap(), report);
     }
 
+    /// The zone is one that pauses.
     #[test]
-    fn a_denial_in_a_zone_that_pauses_says_why_it_was_not_held() {
+    fn denial_says_why_not_held() {
         let why = |change: &dyn Fn(&mut abi::Event), pauses| {
             let mut raw = denied();
             change(&mut raw);
@@ -332,7 +333,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn numbers_this_agent_does_not_know_are_shown() {
+    fn unknown_numbers_are_shown() {
         let mut raw = denied();
         raw.op = 200;
         raw.flags = abi::FLAG_PATH_CUT;

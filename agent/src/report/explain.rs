@@ -297,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn the_verdict_is_the_one_the_kernel_would_give() {
+    fn verdict_matches_the_kernel() {
         let policy = policy();
         let within =
             explanation(question("operators", ONE), &policy, &ledger(&policy, 1), &up(), NOW);
@@ -349,8 +349,9 @@ mod tests {
         assert_eq!(verdict(OnTrip::Hold, Released { release, used: 0 }), "deny");
     }
 
+    /// It counts as a detach, whose cost is unknown.
     #[test]
-    fn a_root_is_detached_and_that_is_over_budget() {
+    fn protected_path_removal_is_denied() {
         let policy = policy();
         let root = Question { is_root: true, ..question("operators", ONE) };
         let removal = explanation(root, &policy, &Ledger::default(), &up(), NOW).removal.unwrap();

@@ -269,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn directory_not_in_force_is_not_guarded() {
+    fn directory_not_in_force_is_unguarded() {
         let mut state = state(&["enforce"]);
         state.in_force[0].roots.clear();
         state.guarding.apply_error = Some("the map is full".to_owned());
@@ -305,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_guard_no_path_is_guarded() {
+    fn missing_guard_guards_no_path() {
         let mut state = state(&["enforce", "observe"]);
         state.guarding.started = Some(Err("no BPF LSM\nhere".to_owned()));
         let guard = guard(&state, NOW);

@@ -305,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn what_failed_is_not_counted_as_done() {
+    fn failed_ops_are_not_counted() {
         let rows = [
             row(1, Outcome::Decided(Verdict::Allow), 10),
             row(1, Outcome::GivenBack(Verdict::Allow), 3),

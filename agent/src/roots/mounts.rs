@@ -277,7 +277,7 @@ nonsense
 ";
 
     #[test]
-    fn a_path_is_found_in_its_filesystem() {
+    fn path_is_found_in_its_filesystem() {
         let mounts = Mounts::parse(TABLE);
         let place = |path: &str| mounts.place(Path::new(path)).unwrap();
         assert_eq!(place("/etc"), ((8, 1), "/etc".into()));
@@ -289,7 +289,7 @@ nonsense
     }
 
     #[test]
-    fn what_may_not_answer_is_known_by_its_mount() {
+    fn unresponsive_mount_is_recognized() {
         let mounts = Mounts::parse(
             br"21 1 8:1 / / rw - ext4 /dev/sda1 rw
 22 21 0:40 / /srv/nfs rw - nfs4 server:/x rw
@@ -307,7 +307,7 @@ nonsense
     }
 
     #[test]
-    fn a_place_is_reached_through_the_widest_mount_that_is_visible() {
+    fn widest_visible_mount_reaches_a_place() {
         let mounts = Mounts::parse(TABLE);
         let reach = |device, place: &str| mounts.reach(device, Path::new(place));
         assert_eq!(reach((8, 2), "/customers/a b/x"), Some("/srv/customers/a b/x".into()));
@@ -326,8 +326,9 @@ nonsense
         assert_eq!(mounts.of(Path::new("/srv/a/x")).unwrap().device, (8, 32));
     }
 
+    /// The agent's own mounts may be read-only where those of the host are not.
     #[test]
-    fn read_only_is_as_others_see_it() {
+    fn read_only_is_as_others_see() {
         let table = |bob: &str, alice: &str| {
             Mounts::parse(
                 format!(
@@ -344,7 +345,7 @@ nonsense
     }
 
     #[test]
-    fn names_from_the_kernel_become_a_path() {
+    fn kernel_names_become_a_path() {
         assert_eq!(place_of(b"file\0t1\0customers\0/\0"), b"customers/t1/file");
         assert_eq!(place_of(b"a\xff\nb\0dir\0"), b"dir/a\xff\nb");
         assert_eq!(place_of(b""), b"");

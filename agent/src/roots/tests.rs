@@ -57,7 +57,7 @@ fn resolve_one(base: &str, patterns: &[&str]) -> ZoneRoots {
 }
 
 #[test]
-fn globs_take_directories_and_leave_files_and_hidden_names() {
+fn globs_take_only_visible_directories() {
     let (dir, base) = dirs(&["web1/www", "web2/www", "web3", ".web/www", "other/www"]);
     fs::write(dir.path().join("web9"), "").unwrap();
     let zone = resolve_one(&base, &["web?/www"]);
@@ -67,7 +67,7 @@ fn globs_take_directories_and_leave_files_and_hidden_names() {
 }
 
 #[test]
-fn what_does_not_exist_is_missing_and_found_when_it_appears() {
+fn missing_path_is_found_once_created() {
     let (dir, base) = dirs(&["here"]);
     let before = resolve_one(&base, &["here", "later/x", "glob*/y"]);
     assert_eq!(found(&before, &base), ["here"]);
@@ -79,7 +79,7 @@ fn what_does_not_exist_is_missing_and_found_when_it_appears() {
 }
 
 #[test]
-fn links_are_followed_and_one_directory_counts_once() {
+fn linked_directory_counts_once() {
     let (dir, base) = dirs(&["real/a", "links"]);
     symlink(dir.path().join("real/a"), dir.path().join("links/one")).unwrap();
     symlink("../real/a", dir.path().join("links/two")).unwrap();
@@ -94,7 +94,7 @@ fn links_are_followed_and_one_directory_counts_once() {
 }
 
 #[test]
-fn links_at_and_below_a_glob_are_left_out_and_told() {
+fn links_in_globs_are_skipped() {
     let (dir, base) =
         dirs(&["home/alice/www", "home/bob", "home/carl/www", "elsewhere/www", "away"]);
     let link = |target: &str, name: &str| symlink(dir.path().join(target), dir.path().join(name));
@@ -121,7 +121,7 @@ fn links_at_and_below_a_glob_are_left_out_and_told() {
 }
 
 #[test]
-fn zones_that_meet_through_a_link_are_refused() {
+fn zones_meeting_through_link_are_refused() {
     let (dir, base) = dirs(&["outer/inner"]);
     symlink("outer/inner", dir.path().join("link")).unwrap();
     let policy = policy(&[("a", &[format!("{base}/outer")]), ("b", &[format!("{base}/link")])]);
@@ -139,7 +139,7 @@ fn zones_that_meet_through_a_link_are_refused() {
 }
 
 #[test]
-fn two_zones_on_one_directory_are_refused() {
+fn zones_sharing_a_directory_are_refused() {
     let (dir, base) = dirs(&["data"]);
     symlink("data", dir.path().join("alias")).unwrap();
     let policy = policy(&[("a", &[format!("{base}/data")]), ("b", &[format!("{base}/alias")])]);
@@ -148,7 +148,7 @@ fn two_zones_on_one_directory_are_refused() {
 }
 
 #[test]
-fn roots_inside_one_another_through_a_bind_mount_are_refused() {
+fn bind_mounted_nested_paths_are_refused() {
     let (_dir, base) = dirs(&["data/sub", "elsewhere"]);
     // As if data/sub were mounted on elsewhere, too.
     let table = format!(
@@ -176,7 +176,7 @@ fn neighbours_do_not_overlap() {
 }
 
 #[test]
-fn a_filesystem_that_cannot_be_guarded_and_a_file_are_both_reported() {
+fn unguardable_filesystem_and_file_are_reported() {
     let (dir, base) = dirs(&["a"]);
     fs::write(dir.path().join("file"), "").unwrap();
     let policy = policy(&[("a", &[format!("{base}/a"), format!("{base}/file")])]);
@@ -189,7 +189,7 @@ fn a_filesystem_that_cannot_be_guarded_and_a_file_are_both_reported() {
 }
 
 #[test]
-fn what_is_too_much_is_left_out_of_the_largest_zone() {
+fn largest_zone_loses_excess_directories() {
     let (_dir, base) = dirs(&["a", "b/1", "b/2", "b/3"]);
     let policy = policy(&[("one", &[format!("{base}/a")]), ("two", &[format!("{base}/b/*")])]);
     let mut all = resolve(&policy, &host(Guardable::Everything));
@@ -204,7 +204,7 @@ fn what_is_too_much_is_left_out_of_the_largest_zone() {
 /// The agent's loop waited with whoever looked at a server that did not answer: after ten seconds nobody was held any more, and after
 /// twenty the agent was ended, to wait again.
 #[test]
-fn what_may_not_answer_is_not_looked_at() {
+fn unresponsive_mount_is_not_queried() {
     let (_dir, base) = dirs(&["a/site", "b/site"]);
     // Where it is mounted there is nothing: who looked would find that out.
     let table = format!(
@@ -296,7 +296,7 @@ fn customers_on_one_disk_are_tenants() {
 }
 
 #[test]
-fn one_directory_of_two_zones_is_told() {
+fn shared_directory_is_reported() {
     let (_dir, base) = dirs(&["a/t", "b/t"]);
     let line = |root: &str, point: &str| {
         mount_line(&base, root, &format!("{base}/{point}"), "rw - ext4 x rw")
@@ -314,7 +314,7 @@ fn one_directory_of_two_zones_is_told() {
 }
 
 #[test]
-fn what_cannot_be_guarded_below_is_told() {
+fn unguardable_mounts_below_are_reported() {
     let (_dir, base) = dirs(&["zone/a", "zone/b/c", "zone/d"]);
     let nfs = format!(
         "9 1 0:40 / {base}/zone/a rw - nfs4 x rw\n8 9 0:41 / {base}/zone/a/x rw - tmpfs x rw\n"
@@ -384,7 +384,7 @@ fn a_link_of_root_is_followed() {
 
 /// A customer who made 4,300 directories under a glob pushed out one that was guarded.
 #[test]
-fn new_directories_push_out_no_guarded_one() {
+fn new_directories_displace_no_guarded_one() {
     let names: Vec<String> = (0..12).map(|n| format!("home/eve/{n:02}")).collect();
     let mut all: Vec<&str> = names.iter().map(String::as_str).collect();
     all.extend(["home/zoe/a", "home/zoe/b"]);
@@ -446,7 +446,7 @@ fn base_of(path: &str, is_guarded: bool, patterns: &[&str]) -> (String, bool, Ve
 }
 
 #[test]
-fn bases_are_mounts_that_patterns_lead_through() {
+fn bases_are_mounts_crossed_by_patterns() {
     let (_dir, base) = dirs(&["home/alice/www", "home/bob", "srv/there"]);
     let patterns = ["srv/there", "srv/late/x", "home/*/www"];
     let all = look_at_mounts(&base, &["", "home", "home/bob", "home/alice/www/x"], &patterns);
@@ -463,7 +463,7 @@ fn bases_are_mounts_that_patterns_lead_through() {
 
 /// Its owner could lead the kernel programs into any tree.
 #[test]
-fn bases_are_not_behind_links_of_users() {
+fn bases_follow_no_user_links() {
     let (dir, base) = dirs(&["home/alice", "elsewhere/victim/www"]);
     symlink(dir.path().join("elsewhere"), dir.path().join("home/alice/sites")).unwrap();
     let points = ["", "elsewhere", "elsewhere/victim"];
@@ -489,7 +489,7 @@ fn bases_are_not_inside_a_zone() {
 }
 
 #[test]
-fn bases_leave_out_what_kernel_cannot_match() {
+fn bases_skip_unmatchable_patterns() {
     let (_dir, base) = dirs(&["a"]);
     let long = format!("a/c*/{}", "x".repeat(64));
     let deep = (0..20).map(|_| "d").collect::<Vec<_>>().join("/");
@@ -503,7 +503,7 @@ fn bases_leave_out_what_kernel_cannot_match() {
 
 /// Where the kernel programs cannot guard, names are compared for mounts only.
 #[test]
-fn bases_are_guarded_where_they_can_be() {
+fn bases_are_guarded_where_possible() {
     let (_dir, base) = dirs(&["a"]);
     let paths = [format!("{base}/a/*")];
     let found = resolve(&policy(&[("z", &paths)]), &host(Guardable::Nothing));

@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_new_watch_asks_for_a_survey() {
+    async fn new_watch_asks_for_survey() {
         let dir = tempfile::tempdir().unwrap();
         let (mut watch, mut changed) = Watch::start().unwrap();
         let watched = vec![Watched { dir: dir.path().to_owned(), names: Names::Links }];

@@ -52,7 +52,7 @@ fn until(what: &str, mut holds: impl FnMut() -> bool) {
 }
 
 #[test]
-fn what_arrives_is_signed_with_its_time() {
+fn web_hook_signs_body_and_time() {
     let (listener, target) = hook();
     let webhook = Webhook::start(target, key()).unwrap();
     webhook.send("{\"event\":\"trip\"}".to_owned());
@@ -74,8 +74,9 @@ fn what_arrives_is_signed_with_its_time() {
     assert_eq!(webhook.dropped(), 0);
 }
 
+/// The next one is sent.
 #[test]
-fn what_is_refused_or_finds_nobody_is_counted_and_the_next_one_is_sent() {
+fn failed_post_is_counted_and_dropped() {
     let (listener, target) = hook();
     let webhook = Webhook::start(target, key()).unwrap();
     webhook.send("1".to_owned());
@@ -91,7 +92,7 @@ fn what_is_refused_or_finds_nobody_is_counted_and_the_next_one_is_sent() {
 
 /// A hook that takes the connection and never answers.
 #[test]
-fn a_hook_that_hangs_is_not_waited_for() {
+fn hanging_hook_is_not_waited_for() {
     let (_listener, target) = hook();
     let webhook = Webhook::start(target, key()).unwrap();
     for _ in 0..QUEUE + 100 {
@@ -103,7 +104,7 @@ fn a_hook_that_hangs_is_not_waited_for() {
 
 /// A hook that answers a byte at a time, for ever. With a time limit for each byte one message took days, and no other was sent.
 #[test]
-fn a_hook_that_trickles_is_given_up() {
+fn trickling_hook_is_given_up() {
     for (start, taken) in [("", false), ("HTTP/1.1 204 No Content\r\n", true)] {
         let (listener, target) = hook();
         std::thread::spawn(move || {
@@ -123,9 +124,10 @@ fn a_hook_that_trickles_is_given_up() {
     }
 }
 
+/// Of an endless answer only the first bytes are read.
 /// What a hook may say that is not a yes: another place to go to, nothing, no HTTP, or a yes that never ends.
 #[test]
-fn what_a_hook_answers_is_not_followed_and_not_kept() {
+fn hook_answer_is_not_followed() {
     let endless = format!("HTTP/1.1 200 OK\r\n\r\n{}", "x".repeat(1 << 22));
     for (answer, taken) in [
         ("HTTP/1.1 307 Temporary Redirect\r\nLocation: http://192.0.2.1/\r\n\r\n", false),
@@ -177,7 +179,7 @@ fn a_hook_is_near() {
 }
 
 #[test]
-fn a_key_is_long_and_its_owners_alone() {
+fn key_must_be_long_and_private() {
     let dir = TempDir::new().unwrap();
     let path = dir.path().join("key");
     let write = |bytes: &[u8], mode| {

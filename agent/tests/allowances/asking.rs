@@ -14,8 +14,9 @@ fn allow(agent: &Agent, arguments: &[&str]) -> Output {
     holdfast.current_dir(agent.dir()).stdin(Stdio::null()).output().unwrap()
 }
 
+/// No command is submitted.
 #[test]
-fn a_document_is_submitted_with_its_signatures_and_no_command() {
+fn document_is_submitted_with_its_signatures() {
     let agent = Agent::start(Answers::default());
     std::fs::write(agent.dir().join("a.toml.sig"), "one").unwrap();
     let output = allow(&agent, &["submit", "a.toml"]);
@@ -27,7 +28,7 @@ fn a_document_is_submitted_with_its_signatures_and_no_command() {
 }
 
 #[test]
-fn a_refusal_is_told_with_its_word() {
+fn refusal_shows_its_reason_word() {
     let agent = Agent::start(Answers { submit: 422, ..Answers::default() });
     let output = allow(&agent, &["submit", "a.toml"]);
     assert_eq!(output.status.code(), Some(3));
@@ -39,7 +40,7 @@ fn a_refusal_is_told_with_its_word() {
 }
 
 #[test]
-fn what_the_agent_knows_is_asked_for_by_id() {
+fn agent_is_asked_by_id() {
     let agent = Agent::start(Answers::default());
     for (arguments, request) in [
         (&["list"][..], "GET /v1/allowances"),

@@ -38,8 +38,9 @@ fn send(child: &Child, signal: &str) {
     assert!(status.success());
 }
 
+/// The end of the allowance is told.
 #[test]
-fn the_commands_status_is_kept_and_the_end_is_told() {
+fn runner_keeps_the_command_status() {
     let agent = Agent::start(Answers::default());
     let output = run(&agent, &["sh", "-c", "echo out; exit 7"]);
     assert_eq!(output.status.code(), Some(7));
@@ -64,7 +65,7 @@ fn the_commands_status_is_kept_and_the_end_is_told() {
 }
 
 #[test]
-fn what_is_submitted_is_the_document_its_signatures_and_the_command() {
+fn runner_submits_document_signatures_and_command() {
     let agent = Agent::start(Answers::default());
     fs::write(agent.dir().join("a.toml.alice.sig"), "signature").unwrap();
     let mut runner = runner(&agent, &["sh", "-c", "true", "a b"]);
@@ -79,8 +80,9 @@ fn what_is_submitted_is_the_document_its_signatures_and_the_command() {
     assert_eq!(body["run"]["executable"], path.unwrap().to_str().unwrap());
 }
 
+/// It is a child of the runner.
 #[test]
-fn the_command_is_a_child_of_the_runner_with_everything_it_would_have() {
+fn command_inherits_everything_from_runner() {
     let agent = Agent::start(Answers::default());
     let script = "echo $0 $PPID $MARK; pwd; cat; grep -E '^Sig(Ign|Blk)' /proc/self/status";
     // A link, so that the command's own name and the file it leads to differ.
@@ -141,7 +143,7 @@ fn without_an_agent_nothing_is_run() {
 }
 
 #[test]
-fn a_command_that_cannot_be_started_uses_up_no_allowance() {
+fn failed_start_uses_no_allowance() {
     let agent = Agent::start(Answers::default());
     let document = agent.dir().join("a.toml");
     let output = run(&agent, &["no-such-command-anywhere"]);
@@ -153,7 +155,7 @@ fn a_command_that_cannot_be_started_uses_up_no_allowance() {
 }
 
 #[test]
-fn an_agent_that_goes_away_changes_nothing_for_the_command() {
+fn lost_agent_does_not_affect_command() {
     let agent = Agent::start(Answers::default());
     let socket = agent.dir().join("control.sock");
     let script = format!("rm {}; exit 5", socket.display());
@@ -163,7 +165,7 @@ fn an_agent_that_goes_away_changes_nothing_for_the_command() {
 }
 
 #[test]
-fn an_allowance_that_the_agent_closed_first_is_told_all_the_same() {
+fn early_closed_allowance_is_reported() {
     let agent = Agent::start(Answers { close: 422, ..Answers::default() });
     let output = run(&agent, &["true"]);
     assert_eq!(output.status.code(), Some(0));
@@ -173,7 +175,7 @@ fn an_allowance_that_the_agent_closed_first_is_told_all_the_same() {
 
 /// `script` gives the runner a terminal of its own.
 #[test]
-fn on_a_terminal_a_line_tells_what_is_spent() {
+fn terminal_line_shows_the_spending() {
     let agent = Agent::start(Answers::default());
     let told = |quiet: &str| {
         let line = format!(
@@ -204,7 +206,7 @@ fn quiet_says_nothing() {
 
 /// The command's answer to TERM or HUP is what counts, and the runner waits for it.
 #[test]
-fn signals_of_a_service_manager_are_passed_on() {
+fn service_manager_signals_are_forwarded() {
     for (signal, status) in [("-TERM", 9), ("-HUP", 10)] {
         let agent = Agent::start(Answers::default());
         let ready = agent.dir().join("ready");
@@ -223,7 +225,7 @@ fn signals_of_a_service_manager_are_passed_on() {
 /// In no terminal's foreground, INT and QUIT were meant for the command; the runner is not to end before it, and loses nobody's
 /// status.
 #[test]
-fn an_interrupt_for_the_runner_alone_reaches_its_command_and_does_not_end_the_runner() {
+fn runner_interrupt_reaches_only_the_command() {
     let agent = Agent::start(Answers::default());
     let (ready, go) = (agent.dir().join("ready"), agent.dir().join("go"));
     let script = format!(

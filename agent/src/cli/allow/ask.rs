@@ -74,15 +74,16 @@ mod tests {
     }
 
     #[test]
-    fn it_asks_until_the_answer_is_one() {
+    fn asks_until_the_answer_parses() {
         let (answer, shown) = asked("many\n\n 7 \n", None);
         assert_eq!(answer.unwrap(), 7);
         assert_eq!(shown.matches("how many? ").count(), 3, "{shown}");
         assert!(shown.contains("invalid digit"), "{shown}");
     }
 
+    /// No answer at all is an error.
     #[test]
-    fn an_empty_answer_is_the_default_and_none_at_all_is_an_error() {
+    fn empty_answer_takes_the_default() {
         let (answer, shown) = asked("\n", Some("3"));
         assert_eq!((answer.unwrap(), shown.as_str()), (3, "how many? [3] "));
         assert_eq!(asked("", Some("3")).0.unwrap_err().exit, Exit::Usage);

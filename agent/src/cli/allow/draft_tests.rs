@@ -43,7 +43,7 @@ fn flags_say_everything() {
 }
 
 #[test]
-fn more_grants_stand_behind_the_one_with_flags() {
+fn more_grants_follow_the_flag_grant() {
     let more = "zone=backup subtree=/backup/a ops=remove files=1 bytes=0 tenants=0".to_owned();
     let both = NewArgs { grants: vec![more.clone()], ..args() };
     let zones = |args: &NewArgs| -> Vec<String> {
@@ -66,7 +66,7 @@ fn more_grants_stand_behind_the_one_with_flags() {
 }
 
 #[test]
-fn all_that_is_missing_is_told_at_once() {
+fn all_missing_fields_are_listed() {
     let nothing = Draft::of(&NewArgs::default()).unwrap();
     let expected = [
         "--id",
@@ -98,7 +98,7 @@ fn all_that_is_missing_is_told_at_once() {
 }
 
 #[test]
-fn all_that_is_wrong_is_told_at_once() {
+fn all_wrong_fields_are_listed() {
     let wrong = NewArgs {
         id: text("a b"),
         from: text("tomorrow"),
@@ -115,14 +115,14 @@ fn all_that_is_wrong_is_told_at_once() {
 }
 
 #[test]
-fn an_end_before_its_begin_is_told_with_its_line() {
+fn end_before_begin_names_its_line() {
     let wrong = NewArgs { until: text("2026-07-01T21:00:00+02:00"), ..args() };
     let failure = Draft::of(&wrong).unwrap().finish(&AROUND).unwrap_err();
     assert!(failure.message.contains("the new allowance:7:"), "{}", failure.message);
 }
 
 #[test]
-fn what_is_missing_is_asked_for_with_defaults() {
+fn missing_fields_are_asked_with_defaults() {
     let answers = "remove caches\nnot a person\ncarol@example.com\n\nCustomers\ncustomers\n\
                    /srv/customers/*/cache /srv/b\n\n1000\n10GiB\n\n\n\n";
     let (allowance, shown) = answered(&NewArgs::default(), answers);
@@ -138,7 +138,7 @@ fn what_is_missing_is_asked_for_with_defaults() {
 }
 
 #[test]
-fn only_what_is_missing_is_asked_for() {
+fn only_missing_fields_are_asked() {
     let (allowance, shown) = answered(&NewArgs { files: None, ..args() }, "5\n");
     assert_eq!(allowance.unwrap().grants[0].files, 5);
     assert_eq!(shown, "at most how many files? ");
@@ -149,7 +149,7 @@ fn only_what_is_missing_is_asked_for() {
 }
 
 #[test]
-fn a_command_is_bound_by_what_is_in_its_files() {
+fn command_is_bound_by_file_content() {
     let dir = tempfile::tempdir().unwrap();
     let script = dir.path().join("script");
     std::fs::write(&script, "abc").unwrap();

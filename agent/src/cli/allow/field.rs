@@ -155,8 +155,9 @@ mod tests {
         );
     }
 
+    /// What a document refuses is refused on entry.
     #[test]
-    fn what_a_document_refuses_is_refused_at_once() {
+    fn invalid_fields_are_refused_at_once() {
         let wrong = [
             id("a b").err(),
             id("x\"\ny = 1").err(),

@@ -170,7 +170,7 @@ mod tests {
 
     /// The agent never heard of a document of another host, because of a file that lay beside it.
     #[test]
-    fn what_cannot_be_read_keeps_nothing_from_being_presented() {
+    fn unreadable_signature_does_not_block_others() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("a.toml");
         std::fs::write(dir.path().join("a.toml.alice.sig"), "signed").unwrap();
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn a_document_that_is_too_long_is_read_no_further() {
+    fn overlong_document_is_cut() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("a.toml");
         std::fs::write(&file, "#".repeat(3 * MAX_DOCUMENT)).unwrap();

@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn a_signature_is_named_after_the_keys_comment() {
+    fn signature_file_has_key_comment() {
         let name = |comment: &str| signer(Some(comment), &key());
         assert_eq!(name("alice@example.com"), "alice@example.com");
         assert_eq!(name("Alice's laptop / work"), "Alice_s_laptop___work");
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn the_comment_is_that_of_the_key_and_of_no_other() {
+    fn comment_belongs_to_its_key() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("id");
         assert_eq!(comment(&file, &key()), None);
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn the_default_key_is_the_best_there_is() {
+    fn default_key_is_the_best_available() {
         let home = tempfile::tempdir().unwrap();
         let ssh = home.path().join(".ssh");
         let failure = default_key(Some(home.path())).unwrap_err();

@@ -107,8 +107,9 @@ mod tests {
         }
     }
 
+    /// Nothing is overwritten.
     #[test]
-    fn what_is_written_is_canonical_and_nothing_is_overwritten() {
+    fn new_document_is_canonical() {
         let dir = tempfile::tempdir().unwrap();
         create(&args(&dir)).unwrap();
         let file = dir.path().join("a.toml");

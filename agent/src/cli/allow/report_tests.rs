@@ -77,7 +77,7 @@ fn everything_about_one_is_told() {
 }
 
 #[test]
-fn a_list_has_the_open_ones_and_how_the_others_ended() {
+fn list_shows_open_and_ended_allowances() {
     let page = list(&[report(), closed("rebooted")]);
     assert!(page.contains("CHG-1  OPEN until"), "{page}");
     assert!(page.contains("CHG-1  closed: the host was started anew"), "{page}");
@@ -85,7 +85,7 @@ fn a_list_has_the_open_ones_and_how_the_others_ended() {
 }
 
 #[test]
-fn an_id_that_was_never_submitted_is_told_without_what_nobody_knows() {
+fn unsubmitted_id_omits_unknown_fields() {
     let unknown = AllowanceReport {
         state: "revoked".to_owned(),
         reason: String::new(),
@@ -124,7 +124,7 @@ fn progress_fits_into_one_line() {
 }
 
 #[test]
-fn the_end_is_told_with_what_is_left() {
+fn closing_report_shows_what_is_left() {
     assert_eq!(
         closing(&closed("finished")),
         "holdfast: allowance CHG-1 is closed: its command has ended\n  zone customers  12 of 1000 files, 1.0 KiB of 10.0 GiB, \
@@ -157,7 +157,7 @@ fn every_way_to_end_has_words() {
 }
 
 #[test]
-fn an_open_one_is_a_line_of_the_status() {
+fn open_allowance_is_a_status_line() {
     let line = status_line(&OpenAllowance {
         id: "CHG-1".to_owned(),
         reason: "r".to_owned(),

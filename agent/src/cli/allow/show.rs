@@ -167,7 +167,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_id_is_a_word_and_a_path_is_not() {
+    fn id_is_a_word_path_not() {
         for id in ["CHG-1042", "2026-07-01-customers", "a.toml"] {
             assert_eq!(as_id(Path::new(id)), Some(id));
         }

@@ -125,8 +125,9 @@ window = "10m"
     }
 }
 
+/// Before that, `verify` says what is missing.
 #[test]
-fn two_people_sign_and_it_counts_and_before_that_it_says_what_is_missing() {
+fn two_signatures_make_a_document_count() {
     let desk = Desk::new();
     assert!(desk.missing("web1").contains("(unsigned)"), "{}", desk.missing("web1"));
     desk.sign("alice").unwrap();
@@ -159,7 +160,7 @@ fn two_people_sign_and_it_counts_and_before_that_it_says_what_is_missing() {
 }
 
 #[test]
-fn what_ssh_keygen_writes_by_itself_counts_too() {
+fn plain_ssh_keygen_signatures_count() {
     let desk = Desk::new();
     for name in ["alice", "bob"] {
         let signed = Command::new("ssh-keygen")
@@ -194,7 +195,7 @@ fn nobodys_signature_is_overwritten() {
 }
 
 #[test]
-fn a_text_that_is_not_canonical_is_not_signed() {
+fn only_canonical_text_is_signed() {
     let desk = Desk::new();
     let text = std::fs::read_to_string(desk.file()).unwrap();
     std::fs::write(desk.file(), format!("# small print\n{text}")).unwrap();
@@ -207,7 +208,7 @@ fn a_text_that_is_not_canonical_is_not_signed() {
 }
 
 #[test]
-fn a_key_that_is_not_there_signs_nothing() {
+fn missing_key_signs_nothing() {
     let desk = Desk::new();
     let failure = desk.sign("nobody").unwrap_err();
     assert!(failure.message.contains("not signed"), "{}", failure.message);
@@ -216,7 +217,7 @@ fn a_key_that_is_not_there_signs_nothing() {
 
 /// Keys on a list that only the signer's machine has.
 #[test]
-fn a_revoked_key_is_found_on_the_list_that_is_named() {
+fn named_list_revokes_a_key() {
     let desk = Desk::new();
     desk.sign("alice").unwrap();
     desk.sign("bob").unwrap();
@@ -245,7 +246,7 @@ fn what_is_signed_is_shown_first() {
 }
 
 #[test]
-fn a_file_is_shown_with_who_has_signed_it() {
+fn file_is_shown_with_its_signers() {
     let desk = Desk::new();
     let page =
         |canonical, json| show::page(&ShowArgs { what: desk.file(), canonical, json }).unwrap();
@@ -263,8 +264,9 @@ fn a_file_is_shown_with_who_has_signed_it() {
     assert_eq!(page(true, false), text, "the same allowance in the form that is signed");
 }
 
+/// The agent is asked for it.
 #[tokio::test]
-async fn a_word_that_is_no_file_is_an_id_for_the_agent() {
+async fn word_without_file_is_an_id() {
     let dir = tempfile::tempdir().unwrap();
     let client = Client::new(dir.path());
     let show = |what: &str, canonical| ShowArgs { what: what.into(), canonical, json: false };

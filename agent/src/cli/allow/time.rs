@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_time_is_refused_with_an_example() {
+    fn invalid_time_is_refused_with_example() {
         for text in [
             "",
             "now",

@@ -183,7 +183,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_time_is_a_date_or_how_long_ago() {
+    fn time_is_date_or_age() {
         let now = Now { boot_ns: 0, wall_ns: 1_340_150_400_000_000_000 };
         let moment = |text: &str| moment("since", text, now).map_err(|failure| failure.message);
         assert_eq!(moment("2h"), Ok((1_340_150_400 - 7200) * 1000));

@@ -15,8 +15,9 @@ fn write(dir: &Path, records: Vec<Record>) {
     std::fs::write(dir.join("00000001.jsonl"), segment_text(lines)).unwrap();
 }
 
+/// It takes those of its time and zone from the deletion log.
 #[test]
-fn what_was_destroyed_in_that_time_and_zone_is_taken_from_the_manifest() {
+fn report_counts_deletions_of_its_span() {
     let dir = tempfile::tempdir().unwrap();
     let record = |tenant: &str, n| example(tenant, b"f", n);
     let late = record("late", 5_000_000_000); // 00:00:00 of the next day
@@ -40,7 +41,7 @@ fn what_was_destroyed_in_that_time_and_zone_is_taken_from_the_manifest() {
 }
 
 #[test]
-fn a_manifest_that_is_not_as_it_was_sealed_is_said() {
+fn changed_deletion_log_is_reported() {
     let dir = tempfile::tempdir().unwrap();
     let log = tempfile::tempdir().unwrap();
     write(dir.path(), vec![example("alice", b"f", 1)]);
@@ -51,7 +52,7 @@ fn a_manifest_that_is_not_as_it_was_sealed_is_said() {
 }
 
 #[test]
-fn a_report_without_a_manifest_says_so() {
+fn missing_deletion_log_is_reported() {
     let dir = tempfile::tempdir().unwrap();
     let found = destroyed(&dir.path().join("none"), dir.path(), &incident(None));
     assert!(!found.is_known && found.notes[0].contains("there is no manifest"), "{found:?}");

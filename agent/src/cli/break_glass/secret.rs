@@ -100,8 +100,9 @@ fn line(mut from: impl Read) -> io::Result<String> {
 mod tests {
     use super::*;
 
+    /// It can be given up with ^C or ^D.
     #[test]
-    fn what_is_typed_can_be_corrected_and_given_up() {
+    fn typed_code_can_be_corrected() {
         let typed = |bytes: &[u8]| typed(bytes).map_err(|error| error.kind());
         assert_eq!(typed(b"ABC\r"), Ok("ABC".to_owned()));
         assert_eq!(typed(b"ABX\x7fC\nrest"), Ok("ABC".to_owned()));
@@ -110,8 +111,9 @@ mod tests {
         assert_eq!(typed(b"\x04"), Err(io::ErrorKind::UnexpectedEof));
     }
 
+    /// The rest of the input is the command's.
     #[test]
-    fn the_first_line_is_the_code_and_the_rest_is_left() {
+    fn only_the_first_line_is_read() {
         let mut input = &b"CODE\nfor the command\n"[..];
         assert_eq!(line(&mut input).unwrap(), "CODE");
         assert_eq!(input, b"for the command\n");

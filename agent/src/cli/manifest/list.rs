@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn each_path_once_and_none_is_a_comment() {
+    fn paths_are_unique_and_no_comments() {
         let names: [&[u8]; 6] = [b"b/c", b"#a", b"b/c", b"\xff", b"b", b"b-"];
         let report = report(names.map(gone).into());
         let listed = list(&report, b'\n').unwrap();
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn what_would_steer_a_terminal_is_told_from_what_would_not() {
+    fn terminal_control_in_paths_is_detected() {
         let steers = |path| list(&report(vec![gone(path)]), 0).unwrap().steers_a_terminal();
         assert!(!steers(br"a b\c") && !steers("süß".as_bytes()));
         for evil in ["\u{1b}[2J", "a\rb", "a\nb", "\u{202e}", "\u{9b}2J"] {
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn two_tenants_of_one_name_are_never_mixed() {
+    fn tenants_of_one_name_stay_separate() {
         let mut other = gone(b"f");
         other.dir_mut().place.root = Some(b"/other"[..].into());
         let error = list(&report(vec![gone(b"f"), other]), 0).unwrap_err();

@@ -23,7 +23,7 @@ fn of(tenant: &str) -> Select {
 
 /// It is nobody's, so it was in no tenant's report: the one who lost it never heard of it.
 #[test]
-fn what_nobody_knows_the_tenant_of_is_pointed_out_to_each() {
+fn unknown_tenant_ops_reach_every_report() {
     let dir = tempfile::tempdir().unwrap();
     let mut unknown = example("alice", b"f", 1);
     let place = &mut unknown.dir_mut().place;
@@ -52,7 +52,7 @@ fn what_nobody_knows_the_tenant_of_is_pointed_out_to_each() {
 }
 
 #[test]
-fn a_span_without_records_is_said_also_after_it_was_summarised() {
+fn summarized_span_without_records_is_reported() {
     let dir = tempfile::tempdir().unwrap();
     let span = |from: &str, to: Option<&str>| json!({"zone": "z", "from": from, "to": to});
     let summary = json!({"through": 0, "sha256": null, "rows": [], "gaps": [],
@@ -77,7 +77,7 @@ fn a_span_without_records_is_said_also_after_it_was_summarised() {
 
 /// Whoever can write to the disk writes to the terminal of who looks at it.
 #[test]
-fn nothing_in_a_file_steers_the_terminal() {
+fn file_content_never_steers_the_terminal() {
     let dir = tempfile::tempdir().unwrap();
     let text = || EVIL.to_owned();
     let mut record = example(EVIL, EVIL.as_bytes(), 1);

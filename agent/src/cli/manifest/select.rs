@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tenant_is_named_from_the_root_or_absolutely() {
+    fn tenant_path_is_relative_or_absolute() {
         assert!(tenant("alice", "/srv", Some("alice")) && tenant("alice/", "/srv", Some("alice")));
         assert!(tenant("/srv/alice", "/srv", Some("alice")));
         assert!(
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn time_zone_root_and_op_narrow_it_down() {
+    fn selection_takes_time_zone_path_op() {
         let record = example("alice", b"f", 4_000_000_000); // 23:59:59 of the day before
         let takes = |select: &Select| select.takes(&record, &SummaryRow::of(&record));
         let all = Select::default();

@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn links_are_followed_and_the_name_is_kept() {
+    fn links_are_followed_name_is_kept() {
         let dir = place();
         let path = format!("/nonexistent:{}", dir.path().display());
         let found = find_in(OsStr::new("link"), OsStr::new(&path)).unwrap();
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_there_and_what_cannot_be_started_are_told_apart() {
+    fn absent_differs_from_not_executable() {
         let dir = place();
         for name in ["absent", "broken", ""] {
             let error = find_in(OsStr::new(name), dir.path().as_os_str()).unwrap_err();
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn a_later_directory_can_have_what_an_earlier_one_cannot_start() {
+    fn search_continues_past_unusable_files() {
         let (first, second) = (place(), place());
         std::fs::set_permissions(
             second.path().join("data"),

@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn a_command_that_cannot_be_started_has_the_status_a_shell_gives() {
+    fn failed_start_has_shell_exit_status() {
         let failure = Failure::from(find("/nonexistent/x".as_ref()).unwrap_err());
         assert_eq!(failure.exit as u8, 127);
         let failure = Failure::from(find("/".as_ref()).unwrap_err());

@@ -116,7 +116,7 @@ mod tests {
 
     /// Each of them once ended the runner, and left its command alone.
     #[tokio::test]
-    async fn what_is_sent_to_the_runner_reaches_its_command() {
+    async fn runner_forwards_signals_to_command() {
         let _one = ONE.lock().await;
         let mut signals = Signals::catch().unwrap();
         let runner = rustix::process::getpid();
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_foreground_of_a_terminal_hears_it_by_itself() {
+    fn only_foreground_group_gets_terminal_signals() {
         let stat = |group: &str, foreground: &str| {
             format!("7 (a) S 1 (b) S 1 {group} 700 34816 {foreground} 4194304 0")
         };

@@ -162,8 +162,9 @@ pub(super) mod tests {
         status
     }
 
+    /// A rate is of the time between two looks.
     #[test]
-    fn rates_are_of_the_time_between_two_looks_at_the_same_agent() {
+    fn rates_compare_looks_at_one_agent() {
         let start = Instant::now();
         let mut model = Model::new("web1".to_owned(), destroyed(100, 1), vec![], start);
         let at = |seconds| start + Duration::from_secs(seconds);

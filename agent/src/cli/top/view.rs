@@ -312,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bar_is_full_only_if_nothing_is_left() {
+    fn bar_is_full_at_zero_left() {
         let bar = |left, limit| spent(Side { left, limit });
         assert_eq!((bar(200, 200), bar(100, 200), bar(1, 200), bar(0, 200)), (0, 5, 9, 10));
         assert_eq!((bar(0, 0), bar(1, u64::MAX)), (10, 9));

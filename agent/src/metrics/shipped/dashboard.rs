@@ -51,7 +51,7 @@ fn filled_in(expr: &str) -> String {
 /// What a dashboard has to have, after Grafana's description of its JSON model (schema version 38): Grafana itself is in no
 /// Debian release.
 #[test]
-fn the_dashboard_has_the_shape_that_grafana_reads() {
+fn dashboard_has_the_grafana_shape() {
     let dashboard = dashboard();
     assert_eq!(dashboard["schemaVersion"], 38);
     assert!(dashboard["id"].is_null(), "an id is the one of somebody's database");
@@ -88,7 +88,7 @@ fn the_dashboard_has_the_shape_that_grafana_reads() {
 }
 
 #[test]
-fn every_metric_and_label_of_the_dashboard_exists() {
+fn dashboard_metrics_and_labels_exist() {
     let known = known();
     for (place, expr) in queries(&dashboard()) {
         check(&place, &expr, &known);
@@ -97,7 +97,7 @@ fn every_metric_and_label_of_the_dashboard_exists() {
 
 /// Each query of the dashboard returns data, and each rule is evaluated without an error.
 #[test]
-fn every_query_of_the_dashboard_returns_data_from_a_real_prometheus() {
+fn every_dashboard_query_returns_data() {
     let prometheus = Prometheus::start(&path(super::rules::RULES));
     let mut waiting = queries(&dashboard());
     assert!(waiting.len() > 40, "{}", waiting.len());

@@ -44,7 +44,7 @@ pub(super) fn check(what: &str, expr: &str, known: &BTreeMap<String, BTreeSet<St
 }
 
 #[test]
-fn every_metric_and_label_that_rules_and_their_tests_name_exists() {
+fn rule_metrics_and_labels_exist() {
     let known = known();
     let rules = rules(&read(RULES));
     assert!(rules.len() > 20, "{}", rules.len());
@@ -69,8 +69,9 @@ fn every_metric_and_label_that_rules_and_their_tests_name_exists() {
     }
 }
 
+/// It fires in one of them and is quiet in the other.
 #[test]
-fn every_alert_has_a_test_in_which_it_fires_and_one_in_which_it_is_quiet() {
+fn every_alert_has_both_tests() {
     let cases = cases(&read(TESTS));
     let alerts: Vec<Rule> = rules(&read(RULES)).into_iter().filter(|rule| rule.is_alert).collect();
     for Rule { name, .. } in &alerts {
@@ -90,8 +91,9 @@ fn every_alert_has_a_test_in_which_it_fires_and_one_in_which_it_is_quiet() {
     }
 }
 
+/// It says how bad it is and where, too.
 #[test]
-fn every_alert_says_how_bad_where_and_what_to_do_first() {
+fn every_alert_says_what_to_do() {
     for rule in rules(&read(RULES)).into_iter().filter(|rule| rule.is_alert) {
         let name = &rule.name;
         assert!(matches!(rule.field("severity"), Some("page" | "ticket")), "{name}: severity");
@@ -110,7 +112,7 @@ fn every_alert_says_how_bad_where_and_what_to_do_first() {
 }
 
 #[test]
-fn every_alert_has_its_runbook_and_every_runbook_its_alert() {
+fn alerts_and_runbooks_match() {
     const PARTS: [&str; 5] = [
         "## What it means",
         "## What to look at",
@@ -164,13 +166,13 @@ fn every_metric_that_documents_name_exists() {
 }
 
 #[test]
-fn promtool_finds_nothing_wrong_with_the_rules() {
+fn promtool_accepts_the_rules() {
     let mut promtool = Command::new(programs::find("promtool"));
     programs::run(promtool.args(["check", "rules", "--lint-fatal"]).arg(path(RULES)), "");
 }
 
 #[test]
-fn the_examples_for_prometheus_and_alertmanager_are_sound() {
+fn prometheus_and_alertmanager_examples_are_valid() {
     let dir = path("agent/dist/prometheus");
     let mut promtool = Command::new(programs::find("promtool"));
     programs::run(promtool.args(["check", "config"]).arg(dir.join("prometheus.yml")), "");
@@ -179,7 +181,7 @@ fn the_examples_for_prometheus_and_alertmanager_are_sound() {
 }
 
 #[test]
-fn each_alert_fires_and_is_quiet_when_it_should() {
+fn alerts_fire_only_when_they_should() {
     let mut promtool = Command::new(programs::find("promtool"));
     let tests = path(TESTS);
     promtool.current_dir(tests.parent().unwrap());
@@ -188,7 +190,7 @@ fn each_alert_fires_and_is_quiet_when_it_should() {
 
 /// Names, units and help texts as Prometheus wants them.
 #[test]
-fn promtool_finds_nothing_wrong_with_the_metrics() {
+fn promtool_accepts_the_metrics() {
     let mut promtool = Command::new(programs::find("promtool"));
     let said = programs::run(promtool.args(["check", "metrics"]), &page(&mut metrics(), 1));
     assert_eq!(said.trim(), "", "what promtool says about the page");
@@ -196,7 +198,7 @@ fn promtool_finds_nothing_wrong_with_the_metrics() {
 
 /// What people copy at night has to be a command.
 #[test]
-fn every_command_in_rules_and_runbooks_is_one() {
+fn rule_and_runbook_commands_exist() {
     let mut texts = vec![(RULES.to_owned(), read(RULES))];
     for entry in std::fs::read_dir(path(RUNBOOKS)).unwrap() {
         let name = format!("{RUNBOOKS}/{}", entry.unwrap().file_name().to_str().unwrap());
