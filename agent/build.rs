@@ -1,8 +1,9 @@
-//! Puts the object file with the kernel programs where the agent includes it: `OUT_DIR/holdfast.bpf.o`.
+//! Puts the object file with the kernel programs where the agent includes it:
+//! `OUT_DIR/holdfast.bpf.o`.
 //!
-//! `cargo xtask build` makes the object first and names it in `HOLDFAST_EBPF_OBJECT`. Without that, the last one that
-//! was built is taken; and without any, an empty file, so that the agent can be checked and unit-tested alone
-//! (it then says that it was built without its kernel programs).
+//! `cargo xtask build` makes the object first and names it in `HOLDFAST_EBPF_OBJECT`. Without that,
+//! the last one that was built is taken; and without any, an empty file, so that the agent can be
+//! checked and unit-tested alone (it then says that it was built without its kernel programs).
 
 use std::path::{Path, PathBuf};
 use std::{env, fs};

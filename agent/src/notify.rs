@@ -1,4 +1,5 @@
-//! Messages to the service manager that started this process, as in sd_notify(3). It never waits, and never decides what to say.
+//! Messages to the service manager that started this process, as in sd_notify(3). It never waits,
+//! and never decides what to say.
 //!
 //! Without `NOTIFY_SOCKET` in the environment nobody is told anything.
 
@@ -23,7 +24,8 @@ pub(crate) struct Notify {
 }
 
 impl Notify {
-    /// As the environment says. A socket that cannot be used is said once: the service manager will then hold the agent for hung.
+    /// As the environment says. A socket that cannot be used is said once: the service manager will
+    /// then hold the agent for hung.
     pub(crate) fn from_environment() -> Self {
         let Some(name) = env::var_os(VARIABLE).filter(|name| !name.is_empty()) else {
             return Self::default();

@@ -1,10 +1,10 @@
-//! Names of files and processes as text. A name on Unix is any bytes: what is kept is lossless, and what goes
-//! to a terminal can neither move the cursor nor change the direction of the text.
+//! Names of files and processes as text. A name on Unix is any bytes: what is kept is lossless, and
+//! what goes to a terminal can neither move the cursor nor change the direction of the text.
 
 use std::fmt::Write as _;
 
-/// `bytes` for a JSON document: the text, with bytes that are not UTF-8 written as `\xNN`; and the bytes themselves
-/// if the text alone would not tell them.
+/// `bytes` for a JSON document: the text, with bytes that are not UTF-8 written as `\xNN`; and the
+/// bytes themselves if the text alone would not tell them.
 pub(crate) fn lossless(bytes: &[u8]) -> (String, Option<Vec<u8>>) {
     match std::str::from_utf8(bytes) {
         Ok(text) => (text.to_owned(), None),
@@ -24,8 +24,8 @@ pub(crate) fn original<'a>(text: &'a str, bytes: Option<&'a [u8]>) -> &'a [u8] {
     bytes.unwrap_or(text.as_bytes())
 }
 
-/// `bytes` for a person: nothing in it can control a terminal, and two different names never look the same
-/// because of an escape (a backslash is doubled).
+/// `bytes` for a person: nothing in it can control a terminal, and two different names never look
+/// the same because of an escape (a backslash is doubled).
 pub(crate) fn for_terminal(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len());
     for chunk in bytes.utf8_chunks() {
@@ -138,7 +138,13 @@ fn push_hex_escapes(text: &mut String, bytes: &[u8]) {
 
 /// Characters that are invisible or change how their neighbours are laid out.
 fn steers_text(c: char) -> bool {
-    matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+    matches!(
+        c,
+        '\u{200b}'..='\u{200f}'
+            | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}'
+            | '\u{feff}'
+    )
 }
 
 #[cfg(test)]

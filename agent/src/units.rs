@@ -19,8 +19,9 @@ const MOST_LOOKED_AT: usize = 65_536;
 /// Shortest time between two walks through the cgroup filesystem, in nanoseconds.
 const BETWEEN_WALKS: u64 = 1_000_000_000;
 
-/// What the cgroup filesystem of this host is, if not version 2 alone. The kernel tells apart only the cgroups of version 2
-/// (`bpf_get_current_cgroup_id`): to budgets, all processes are one unit on such a host, or much fewer than there are.
+/// What the cgroup filesystem of this host is, if not version 2 alone. The kernel tells apart only
+/// the cgroups of version 2 (`bpf_get_current_cgroup_id`): to budgets, all processes are one unit
+/// on such a host, or much fewer than there are.
 pub(crate) fn are_shared(mounts: &Mounts) -> Option<&'static str> {
     let at = Path::new(CGROUPS);
     let mount = mounts.of(at).filter(|mount| mount.point == at)?;
@@ -85,8 +86,8 @@ impl Units {
         Some((fs::metadata(dir).ok()?.ino(), name.to_owned()))
     }
 
-    /// The unit that a person means by `name`: a cgroup path from the root, or the name of one of the system's units. Those of
-    /// users are not looked at: anybody could have one of any name.
+    /// The unit that a person means by `name`: a cgroup path from the root, or the name of one of
+    /// the system's units. Those of users are not looked at: anybody could have one of any name.
     pub(crate) fn find(&self, name: &str) -> Result<(u64, String), String> {
         let dir = if name.starts_with('/') {
             if name.split('/').any(|part| part == "." || part == "..") {

@@ -1,4 +1,5 @@
-//! Everything that is known about allowances on this host, and what follows from it. Pure: no I/O, time comes in.
+//! Everything that is known about allowances on this host, and what follows from it. Pure: no I/O,
+//! time comes in.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
@@ -16,8 +17,8 @@ use crate::kernel::AllowanceRow;
 
 /// Allowances that are remembered, and ids that are revoked: so many of each.
 const KEPT: usize = 4096;
-/// An allowance can be forgotten so long after its time is over, seconds: its document is long expired, and the clock cannot be set
-/// back to before that.
+/// An allowance can be forgotten so long after its time is over, seconds: its document is long
+/// expired, and the clock cannot be set back to before that.
 const FORGET_AFTER: i64 = 30 * 86_400;
 /// How long a command may take to start after its allowance was opened.
 const TO_START: u64 = 60_000_000_000;
@@ -84,7 +85,8 @@ impl Default for Book {
 }
 
 impl Book {
-    /// What was kept on disk is known now. Returns the ids of those that another boot left open: they are over.
+    /// What was kept on disk is known now. Returns the ids of those that another boot left open:
+    /// they are over.
     pub(crate) fn load(&mut self, loaded: Loaded, boot_id: String, now: Now) -> Vec<String> {
         self.clock = Clock::load(loaded.clock.as_ref(), &boot_id, now);
         self.entries = loaded.entries.into_iter().map(|entry| (entry.id.clone(), entry)).collect();
@@ -150,8 +152,8 @@ impl Book {
         self.entries.values().find(is).map(|entry| entry.id.as_str())
     }
 
-    /// Whether an allowance that counts can be opened here, as far as what was used before tells. Returns the ids that may be
-    /// forgotten to make room.
+    /// Whether an allowance that counts can be opened here, as far as what was used before tells.
+    /// Returns the ids that may be forgotten to make room.
     pub(crate) fn admit(
         &self,
         allowance: &Allowance,
@@ -177,7 +179,8 @@ impl Book {
         self.room(id, now)
     }
 
-    /// What is behind the clock's floor is refused: nobody can tell whether an allowance's time is over.
+    /// What is behind the clock's floor is refused: nobody can tell whether an allowance's time is
+    /// over.
     pub(crate) fn in_time(&self, not_after: i64, now: Now) -> Result<(), Refused> {
         if let Some(floor) = self.clock.set_back(now) {
             let message = format!(
@@ -185,8 +188,8 @@ impl Book {
                 now.wall(),
                 rfc3339(floor)
             );
-            let help = "set the clock right and submit it again; if it is right now, and was ahead before, allowances count \
-                        again once it has passed the time above";
+            let help = "set the clock right and submit it again; if it is right now, and was ahead \
+                        before, allowances count again once it has passed the time above";
             return Err(Refused::new(RefusedReason::ClockSetBack, message, help));
         }
         let floor = self.clock.floor_at(now).unwrap_or(now.wall_ns);
@@ -198,7 +201,8 @@ impl Book {
         Ok(())
     }
 
-    /// Until when an allowance can be spent, boot-time nanoseconds: as long as its document says, whatever the clock does later.
+    /// Until when an allowance can be spent, boot-time nanoseconds: as long as its document says,
+    /// whatever the clock does later.
     pub(crate) fn deadline(&self, not_after: i64, now: Now) -> u64 {
         let floor = self.clock.floor_at(now).unwrap_or(now.wall_ns);
         let left = not_after.saturating_mul(1_000_000_000).saturating_sub(floor.max(now.wall_ns));
@@ -216,7 +220,8 @@ impl Book {
             FoundBy::User(_) => "user",
         };
         let message = format!("`{}` is open and bound to the same {whom}", other.id);
-        let help = "wait until it is over, or run the command with `holdfast run --allow`: its process tree has its own";
+        let help = "wait until it is over, or run the command with `holdfast run --allow`: its \
+                    process tree has its own";
         Err(Refused::new(RefusedReason::BindTaken, message, help))
     }
 
@@ -270,7 +275,8 @@ impl Book {
         Some(entry)
     }
 
-    /// Compares what the kernel has with what is known. `has_zone` says whether the policy in force has a zone.
+    /// Compares what the kernel has with what is known. `has_zone` says whether the policy in force
+    /// has a zone.
     pub(crate) fn take(
         &mut self,
         survey: &Survey,
@@ -329,14 +335,16 @@ impl Book {
         self.clock.to_save(&self.boot_id, now)
     }
 
-    /// The clock's floor as it will be once an allowance is open, to be written to the disk before that.
+    /// The clock's floor as it will be once an allowance is open, to be written to the disk before
+    /// that.
     pub(crate) fn floor_when_opened(&self, now: Now) -> Option<Floor> {
         let mut clock = self.clock.clone();
         clock.believe(now);
         clock.to_save(&self.boot_id, now)
     }
 
-    /// `change` was written, or could not be. Whether that is news. What has changed since stays to be written.
+    /// `change` was written, or could not be. Whether that is news. What has changed since stays to
+    /// be written.
     pub(crate) fn saved(&mut self, change: &Change, outcome: Result<(), String>, now: Now) -> bool {
         // Also a failure: not in a busy loop.
         self.saved = Some(now);
@@ -363,7 +371,8 @@ impl Book {
     pub(crate) fn readable(&self) -> Result<(), Refused> {
         let Some(why) = &self.unreadable else { return Ok(()) };
         let message = format!("nobody can tell which allowances were used on this host: {why}");
-        let help = "no allowance counts until the file can be read: see `holdfast status` and the agent's log";
+        let help = "no allowance counts until the file can be read: see `holdfast status` and the \
+                    agent's log";
         Err(Refused::new(RefusedReason::StateUnreadable, message, help))
     }
 

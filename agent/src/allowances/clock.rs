@@ -1,10 +1,11 @@
-//! What time it is at least: the *floor*. An allowance is for a time, so whoever sets the clock back would bring an old one back
-//! to life.
+//! What time it is at least: the *floor*. An allowance is for a time, so whoever sets the clock
+//! back would bring an old one back to life.
 //!
-//! The floor is the latest wall-clock time that was believed, carried on by boot time, which nobody can set. It never falls. A
-//! reading is believed at once if it is at most a minute ahead of the floor, otherwise only after the difference between wall
-//! clock and boot time has been steady for ten minutes: a clock that jumps ahead for a moment must not make the right time look
-//! like the past for ever. Pure: time comes in.
+//! The floor is the latest wall-clock time that was believed, carried on by boot time, which nobody
+//! can set. It never falls. A reading is believed at once if it is at most a minute ahead of the
+//! floor, otherwise only after the difference between wall clock and boot time has been steady for
+//! ten minutes: a clock that jumps ahead for a moment must not make the right time look like the
+//! past for ever. Pure: time comes in.
 
 use serde::{Deserialize, Serialize};
 
@@ -17,8 +18,9 @@ const TOLERANCE: i64 = 60 * SECOND;
 const STEADY: u64 = 600 * SECOND as u64;
 /// What counts as steady from one reading to the next, whatever slews it.
 const SLEW: i64 = 2 * SECOND;
-/// Boot time may be fast by one part in so many (500 ppm, the most that adjtimex(2) corrects a frequency by): a host whose clock is
-/// put right by a second or two every day must not end up behind its own floor.
+/// Boot time may be fast by one part in so many (500 ppm, the most that adjtimex(2) corrects a
+/// frequency by): a host whose clock is put right by a second or two every day must not end up
+/// behind its own floor.
 const DRIFT: i64 = 2000;
 /// The floor is written to the disk this often.
 const SAVE_EVERY: u64 = 60 * SECOND as u64;
@@ -76,8 +78,8 @@ impl Clock {
         self.floor = floor.map(|floor| (floor, now.boot_ns));
     }
 
-    /// Believes a reading at once: an allowance was opened at that time. People have signed for it, so that it cannot be further ahead
-    /// of the right time than the allowance is long.
+    /// Believes a reading at once: an allowance was opened at that time. People have signed for it,
+    /// so that it cannot be further ahead of the right time than the allowance is long.
     pub(crate) fn believe(&mut self, now: Now) {
         let floor = self.floor_at(now).unwrap_or(now.wall_ns).max(now.wall_ns);
         self.floor = Some((floor, now.boot_ns));

@@ -1,4 +1,5 @@
-//! Whether a command is the one that was signed: its executable and its script, by path and content.
+//! Whether a command is the one that was signed: its executable and its script, by path and
+//! content.
 
 use std::ffi::OsStr;
 use std::fs::{self, OpenOptions};
@@ -37,9 +38,11 @@ impl From<&BoundCommand> for Wanted {
     }
 }
 
-/// Whether `run` is that command: the same executable, called by the same name, and the script as its very first argument. (With
-/// anything before it, such as `-c`, the executable might run something else and only be told the script's name. And one file can
-/// be many commands, which it tells apart by what it is called: busybox.) What the files contain is for [`check_files`] to look at.
+/// Whether `run` is that command: the same executable, called by the same name, and the script as
+/// its very first argument. (With anything before it, such as `-c`, the executable might run
+/// something else and only be told the script's name. And one file can be many commands, which it
+/// tells apart by what it is called: busybox.) What the files contain is for [`check_files`] to
+/// look at.
 pub(crate) fn check_run(wanted: &Wanted, run: &RunBody) -> Result<(), Refused> {
     let executable = real(&run.executable).map_err(|error| {
         let why = format!("cannot look at {}: {error}", shown(&run.executable));
@@ -76,7 +79,8 @@ pub(crate) fn check_run(wanted: &Wanted, run: &RunBody) -> Result<(), Refused> {
         return Ok(());
     }
     let why = format!("it is for the script {}, which is not the first argument", shown(script));
-    let help = "run `COMMAND SCRIPT ARGUMENTS` with the script that was signed and no option before it, or have this one signed";
+    let help = "run `COMMAND SCRIPT ARGUMENTS` with the script that was signed and no option \
+                before it, or have this one signed";
     Err(wrong_script(why, help))
 }
 

@@ -1,4 +1,5 @@
-//! One allowance as it is remembered: everything a report needs, and all that a restarted agent has to know.
+//! One allowance as it is remembered: everything a report needs, and all that a restarted agent has
+//! to know.
 
 use serde::{Deserialize, Serialize};
 

@@ -1,12 +1,13 @@
-//! Signed allowances as the agent keeps them: which were ever used here, which are open, what is left of them, and what time it
-//! really is.
+//! Signed allowances as the agent keeps them: which were ever used here, which are open, what is
+//! left of them, and what time it really is.
 //!
-//! [`Book`] is pure: it knows everything and says what follows. [`Store`] keeps it on disk. Beside them are the few looks at the
-//! host that an allowance needs: who may sign, where its patterns lead, whether a command is the one that was signed, and which
-//! process is which.
+//! [`Book`] is pure: it knows everything and says what follows. [`Store`] keeps it on disk. Beside
+//! them are the few looks at the host that an allowance needs: who may sign, where its patterns
+//! lead, whether a command is the one that was signed, and which process is which.
 //!
-//! It never judges a document or a signature (the policy crate does), never talks to the kernel programs, and never decides about
-//! an op: the kernel spends an open allowance whether or not the agent is there.
+//! It never judges a document or a signature (the policy crate does), never talks to the kernel
+//! programs, and never decides about an op: the kernel spends an open allowance whether or not the
+//! agent is there.
 
 mod book;
 mod clock;

@@ -1,4 +1,5 @@
-//! Which process is which: process numbers are used again, so that one is known by its number and its start.
+//! Which process is which: process numbers are used again, so that one is known by its number and
+//! its start.
 
 use std::fs::{self, File};
 use std::io::{self, Read as _};
@@ -42,8 +43,8 @@ impl ProcessId {
     }
 }
 
-/// Whether a process may become the first of a tree that was opened with `serial`: a new child, with one thread only, of the very
-/// process that submitted it.
+/// Whether a process may become the first of a tree that was opened with `serial`: a new child,
+/// with one thread only, of the very process that submitted it.
 pub(crate) fn may_join(
     submitter: &ProcessId,
     serial: u64,

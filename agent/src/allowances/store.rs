@@ -1,7 +1,8 @@
 //! What has to survive a restart and a reboot: `allowances.redb` in the state directory.
 //!
-//! Every change is one commit that is on the disk before it returns. A store that cannot be read is never written to: before
-//! the file itself is opened, all of it is read and checked in memory. It decides nothing.
+//! Every change is one commit that is on the disk before it returns. A store that cannot be read is
+//! never written to: before the file itself is opened, all of it is read and checked in memory. It
+//! decides nothing.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read as _};
@@ -44,7 +45,8 @@ const META: TableDefinition<'_, &str, &str> = TableDefinition::new("meta");
 #[derive(Debug)]
 pub(crate) struct Store {
     path: PathBuf,
-    /// `None` after a write that failed, until it could be opened anew: redb takes nothing more after one.
+    /// `None` after a write that failed, until it could be opened anew: redb takes nothing more
+    /// after one.
     database: Option<Database>,
 }
 
@@ -153,7 +155,8 @@ impl Store {
     }
 }
 
-/// Makes an empty store under another name and moves it into place: an empty file is never taken for a store.
+/// Makes an empty store under another name and moves it into place: an empty file is never taken
+/// for a store.
 fn make(state_dir: &Path, path: &Path) -> Result<(), StoreError> {
     DirBuilder::new()
         .recursive(true)
@@ -177,7 +180,8 @@ fn make(state_dir: &Path, path: &Path) -> Result<(), StoreError> {
         .map_err(io_error("write to disk", state_dir))
 }
 
-/// Reads everything, on a copy in memory: opening the file itself would write to it, and a broken one has to stay as it is.
+/// Reads everything, on a copy in memory: opening the file itself would write to it, and a broken
+/// one has to stay as it is.
 fn inspect(path: &Path) -> Result<Loaded, StoreError> {
     let mut bytes = Vec::new();
     let file = File::open(path).map_err(io_error("open", path))?;
@@ -390,7 +394,8 @@ mod tests {
         assert!(Store::open(dir.path()).is_err());
     }
 
-    /// Either what is altered does not matter (free pages), or it is refused; never a panic, and never another content.
+    /// Either what is altered does not matter (free pages), or it is refused; never a panic, and
+    /// never another content.
     #[test]
     fn altered_store_never_changes_content() {
         let dir = filled();

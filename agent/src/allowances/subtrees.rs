@@ -1,7 +1,8 @@
 //! From the patterns of an allowance to directories and files that are there now.
 //!
-//! Links are followed only above a zone's root: below it, and from a pattern's first glob on, whoever owns a directory could
-//! point one at something that nobody signed for. It only looks: it never creates or changes anything.
+//! Links are followed only above a zone's root: below it, and from a pattern's first glob on,
+//! whoever owns a directory could point one at something that nobody signed for. It only looks: it
+//! never creates or changes anything.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -75,7 +76,8 @@ impl Looking {
     }
 }
 
-/// Paths that a pattern matches, sorted. A path without globs is returned whether or not anything is there.
+/// Paths that a pattern matches, sorted. A path without globs is returned whether or not anything
+/// is there.
 pub(crate) fn expand(pattern: &PathPattern, looking: &mut Looking) -> Result<Vec<PathBuf>, Lost> {
     let mut level = vec![PathBuf::from("/")];
     let mut after_glob = false;
@@ -133,16 +135,17 @@ pub(crate) enum At {
     Open {
         /// It.
         file: File,
-        /// The zone's root above it, which may be itself. Only its numbers were compared: whether it is the root in force is for
-        /// the kernel to say.
+        /// The zone's root above it, which may be itself. Only its numbers were compared: whether
+        /// it is the root in force is for the kernel to say.
         root: File,
     },
 }
 
 /// Opens what is at `path` if it is a directory or a regular file below one of `roots`.
 ///
-/// From the root on the kernel itself follows the path, and neither a link nor a mount with it: whatever whoever owns a
-/// directory there puts in the way, at any moment, what is opened is where the path says.
+/// From the root on the kernel itself follows the path, and neither a link nor a mount with it:
+/// whatever whoever owns a directory there puts in the way, at any moment, what is opened is where
+/// the path says.
 pub(crate) fn open(path: &Path, roots: &[abi::Learned]) -> io::Result<At> {
     match look(path, roots) {
         Ok(at) => Ok(at),
@@ -176,8 +179,9 @@ const HANDLE: OFlags = OFlags::PATH.union(OFlags::CLOEXEC);
 const ANYWHERE: ResolveFlags = ResolveFlags::empty();
 const BENEATH: ResolveFlags = ResolveFlags::BENEATH.union(ResolveFlags::NO_SYMLINKS);
 
-/// The last root on the way to `path`, and the rest of the way. Links are followed to the first root only; from there on there may
-/// be mounts, which are an operator's, if what is mounted is a root itself.
+/// The last root on the way to `path`, and the rest of the way. Links are followed to the first
+/// root only; from there on there may be mounts, which are an operator's, if what is mounted is a
+/// root itself.
 fn root_above<'a>(
     path: &'a Path,
     roots: &[abi::Learned],
@@ -218,7 +222,8 @@ fn root_above<'a>(
     Ok(found)
 }
 
-/// Whether a directory has the numbers of one of these. (On the filesystems that can host a zone, fstat(2) has those of the kernel.)
+/// Whether a directory has the numbers of one of these. (On the filesystems that can host a zone,
+/// fstat(2) has those of the kernel.)
 fn is_among(dir: &OwnedFd, roots: &[abi::Learned]) -> rustix::io::Result<bool> {
     let stat = fstat(dir)?;
     let dev = kernel_dev(stat.st_dev);
@@ -312,7 +317,8 @@ mod tests {
         fstat(file).unwrap().st_ino
     }
 
-    /// What there is at a path for a zone with the root `zone`, in a word; of what is open, that it is what is at `real`.
+    /// What there is at a path for a zone with the root `zone`, in a word; of what is open, that it
+    /// is what is at `real`.
     fn at(base: &Path, path: &str, real: &str) -> &'static str {
         let root = base.join("zone");
         match open(&base.join(path), &[learned(&root)]).unwrap() {
@@ -368,8 +374,8 @@ mod tests {
         assert_eq!(at(&base, "inside/cache", ""), "outside", "past the root");
     }
 
-    /// A tenant once had another tenant's directory learnt in half of all attempts, by putting a link in the place of a directory
-    /// of its own between two looks, and taking it away again.
+    /// A tenant once had another tenant's directory learnt in half of all attempts, by putting a
+    /// link in the place of a directory of its own between two looks, and taking it away again.
     #[test]
     fn swapped_link_reaches_no_other_tenant() {
         use std::sync::atomic::{AtomicBool, Ordering};

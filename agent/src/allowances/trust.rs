@@ -1,4 +1,5 @@
-//! Reads who may sign and what this host is called. It judges nothing but whether somebody else could have written the files.
+//! Reads who may sign and what this host is called. It judges nothing but whether somebody else
+//! could have written the files.
 
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Read as _};
@@ -56,7 +57,8 @@ pub(crate) fn host_names() -> HostNames {
 }
 
 fn unreadable(why: impl std::fmt::Display) -> Refused {
-    let help = "no allowance counts until it can be read: put it right, owned by root and writable by root only";
+    let help = "no allowance counts until it can be read: put it right, owned by root and writable \
+                by root only";
     Refused::new(RefusedReason::SignersUnreadable, why, help)
 }
 
@@ -78,7 +80,8 @@ fn read(what: &str, path: &str) -> Result<Vec<u8>, Refused> {
     }
 }
 
-/// Opens a file that nobody but root and `own` can have written: neither it, nor a link to it, nor its directory.
+/// Opens a file that nobody but root and `own` can have written: neither it, nor a link to it, nor
+/// its directory.
 fn open(path: &Path, own: u32) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.read(true).custom_flags(OFlags::NONBLOCK.bits() as i32);
@@ -94,7 +97,8 @@ fn open(path: &Path, own: u32) -> io::Result<File> {
     }
     for dir in directories(path)? {
         let metadata = fs::metadata(&dir)?;
-        // In a sticky directory nobody can replace another's file, but whom the directory belongs to.
+        // In a sticky directory nobody can replace another's file, but whom the directory belongs
+        // to.
         let check = if metadata.mode() & 0o1000 == 0 { only } else { owned };
         check(&metadata, own, "its directory")?;
     }

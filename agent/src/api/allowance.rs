@@ -14,8 +14,8 @@ pub(crate) struct SubmitBody {
     pub(crate) document: String,
     /// Its signatures.
     pub(crate) signatures: Vec<SignatureBody>,
-    /// The command it is for, if it is to cover a process tree. The process that submits it is then the only one whose child
-    /// can join it (`POST /v1/allowances/{id}/join`), once.
+    /// The command it is for, if it is to cover a process tree. The process that submits it is then
+    /// the only one whose child can join it (`POST /v1/allowances/{id}/join`), once.
     #[serde(default)]
     pub(crate) run: Option<RunBody>,
 }
@@ -51,7 +51,8 @@ pub(crate) struct RefusedReport {
     pub(crate) reason: String,
 }
 
-/// Every allowance this host has seen (`GET /v1/allowances`): the open ones, and of the others the latest 1,000.
+/// Every allowance this host has seen (`GET /v1/allowances`): the open ones, and of the others the
+/// latest 1,000.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct AllowanceList {
     /// Open ones first, then the latest closed first.
@@ -67,7 +68,8 @@ pub(crate) struct AllowanceReport {
     pub(crate) serial: u64,
     /// SHA-256 of the document.
     pub(crate) digest: String,
-    /// `open` or `closed` (or, of one that was never activated, `revoked`, or `failed` if the kernel refused it).
+    /// `open` or `closed` (or, of one that was never activated, `revoked`, or `failed` if the
+    /// kernel refused it).
     pub(crate) state: String,
     /// Why it is wanted.
     pub(crate) reason: String,
@@ -154,8 +156,9 @@ pub(crate) struct Spent {
 pub(crate) struct ClosedReport {
     /// When, RFC 3339 UTC.
     pub(crate) at: String,
-    /// `finished` (its command ended), `never_started` (nothing joined it in time), `expired`, `revoked`, `closed` (on request),
-    /// `rebooted`, `policy` (the policy no longer has a zone of it) or `lost` (the kernel had it no more).
+    /// `finished` (its command ended), `never_started` (nothing joined it in time), `expired`,
+    /// `revoked`, `closed` (on request), `rebooted`, `policy` (the policy no longer has a zone of
+    /// it) or `lost` (the kernel had it no more).
     pub(crate) why: String,
     /// Who did it, if somebody did.
     pub(crate) by: Option<Person>,

@@ -42,8 +42,8 @@ pub(crate) struct WantedBody {
 pub(crate) struct GlassBody {
     /// What lets it open.
     pub(crate) proof: ProofBody,
-    /// The command it is for, unless it is for everybody in the zone. The process that opens it is then the only one whose child can
-    /// join it (`POST /v1/break-glass/join`), once.
+    /// The command it is for, unless it is for everybody in the zone. The process that opens it is
+    /// then the only one whose child can join it (`POST /v1/break-glass/join`), once.
     #[serde(default)]
     pub(crate) run: Option<RunBody>,
 }

@@ -38,8 +38,9 @@ pub(crate) struct EventReport {
     pub(crate) bytes: u64,
     /// The tenant; absent if the op is above all tenants.
     pub(crate) tenant: Option<Tenant>,
-    /// Where. Absolute if the filesystem is mounted where the agent can see it, otherwise without a leading
-    /// `/`, from the filesystem's root. Begins with `…/` if the kernel had no room for all of it.
+    /// Where. Absolute if the filesystem is mounted where the agent can see it, otherwise without a
+    /// leading `/`, from the filesystem's root. Begins with `…/` if the kernel had no room for all
+    /// of it.
     pub(crate) path: String,
     /// All bytes of the path, only if they are not UTF-8.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -78,8 +79,8 @@ pub(crate) struct EventReport {
     /// What has tripped the actor; absent if nothing has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) tripped_by: Option<TripCause>,
-    /// Why it was denied although its zone pauses: `agent_gone`, `cannot_be_stopped`, `too_large`, `kernel_thread`,
-    /// `unknown_cost` or `expired`.
+    /// Why it was denied although its zone pauses: `agent_gone`, `cannot_be_stopped`, `too_large`,
+    /// `kernel_thread`, `unknown_cost` or `expired`.
     #[serde(default)]
     pub(crate) not_held: Option<String>,
     /// It went on, by an actor that is throttled.

@@ -36,9 +36,11 @@ pub(crate) struct HoldReport {
     pub(crate) unit: UnitRef,
     /// Whose: the login user where one is set, else the real user.
     pub(crate) user: UserRef,
-    /// The budget that refused the op that waits longest; absent if nothing waits, or the policy no longer has it.
+    /// The budget that refused the op that waits longest; absent if nothing waits, or the policy no
+    /// longer has it.
     pub(crate) budget: Option<HoldBudget>,
-    /// The tenants this hold's actors have touched and those their next ops are about; absent if no budget counts tenants.
+    /// The tenants this hold's actors have touched and those their next ops are about; absent if no
+    /// budget counts tenants.
     pub(crate) tenants: Option<Vec<HoldTenant>>,
     /// What was released and can still be spent.
     pub(crate) released: Option<ReleasedFiles>,
@@ -191,8 +193,9 @@ struct ReleaseBody {
 }
 
 /// Why a release has to say how much.
-pub(crate) const STATE_AN_AMOUNT: &str = "a release states an amount: either so many files, or a fresh start of the budgets; nothing \
-     is let go without a limit";
+pub(crate) const STATE_AN_AMOUNT: &str = "a release states an amount: either so many files, or a \
+                                          fresh start of the budgets; nothing is let go without a \
+                                          limit";
 
 impl TryFrom<ReleaseBody> for Amount {
     type Error = &'static str;

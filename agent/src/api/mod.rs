@@ -1,5 +1,5 @@
-//! The documents that the agent and the command line exchange over the control socket, and that `--json`
-//! prints. Both sides use these types, so that they cannot drift apart.
+//! The documents that the agent and the command line exchange over the control socket, and that
+//! `--json` prints. Both sides use these types, so that they cannot drift apart.
 //!
 //! Shapes only: nothing here reads, decides or prints.
 

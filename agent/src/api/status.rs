@@ -104,8 +104,8 @@ pub(crate) struct CoverageStatus {
 /// One part of the self-test.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct CoverageOp {
-    /// The op that has to be denied; or `allowed` (one that has to go on, be counted and recorded, or given back if it fails),
-    /// `programs`, `configuration`.
+    /// The op that has to be denied; or `allowed` (one that has to go on, be counted and recorded,
+    /// or given back if it fails), `programs`, `configuration`.
     pub(crate) op: String,
     /// Whether that was so.
     pub(crate) ok: bool,
@@ -134,7 +134,8 @@ pub(crate) struct ZoneStatus {
     pub(crate) state: ZoneState,
     /// Its protected paths, and what else of it is not guarded.
     pub(crate) paths: Vec<PathStatus>,
-    /// Directories that have left their path (it was renamed, or mounted over) and are still guarded.
+    /// Directories that have left their path (it was renamed, or mounted over) and are still
+    /// guarded.
     pub(crate) kept_roots: usize,
     /// Directories that have left their path and are on a filesystem that is no longer mounted.
     #[serde(default)]
@@ -163,7 +164,8 @@ pub(crate) struct ZoneStatus {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum ZoneState {
-    /// The guard is up, every protected path that exists is guarded, and an op over budget is stopped.
+    /// The guard is up, every protected path that exists is guarded, and an op over budget is
+    /// stopped.
     Enforcing,
     /// The same, but an op over budget is only reported.
     Observing,
@@ -196,8 +198,8 @@ impl ZoneState {
 /// One protected path, or something else of a zone that is not guarded.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct PathStatus {
-    /// Its real path, or the pattern that nothing matches; absent if it is not about a single path. Bytes that are not UTF-8
-    /// as `\xNN`.
+    /// Its real path, or the pattern that nothing matches; absent if it is not about a single path.
+    /// Bytes that are not UTF-8 as `\xNN`.
     pub(crate) path: Option<String>,
     /// All bytes of the path, only if they are not UTF-8.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -1,7 +1,8 @@
 //! One line of the log: how it is written, what of it is hashed, and what is signed.
 //!
-//! `prev` of a line is the SHA-256 of all bytes of the line before it, its newline included: `sed -n 7p FILE | sha256sum`
-//! gives what line 8 says. What is signed of a signed line is everything before `,"sig":"`.
+//! `prev` of a line is the SHA-256 of all bytes of the line before it, its newline included: `sed
+//! -n 7p FILE | sha256sum` gives what line 8 says. What is signed of a signed line is everything
+//! before `,"sig":"`.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -57,7 +58,8 @@ impl Hash {
         Some(Self(hash))
     }
 
-    /// Its first 52 bits, the [`SHORT`] digits it begins with: a number that a metric holds exactly.
+    /// Its first 52 bits, the [`SHORT`] digits it begins with: a number that a metric holds
+    /// exactly.
     pub(crate) fn short(&self) -> u64 {
         let [a, b, c, d, e, f, g, ..] = self.0;
         u64::from_be_bytes([0, a, b, c, d, e, f, g]) >> 4

@@ -1,4 +1,5 @@
-//! The host key: ed25519, made when the agent starts for the first time. It signs heads of the audit log, and nothing else.
+//! The host key: ed25519, made when the agent starts for the first time. It signs heads of the
+//! audit log, and nothing else.
 
 use std::fmt;
 use std::fs;
@@ -61,8 +62,8 @@ impl HostKey {
             }
             Err(error) => return Err(error),
             Ok(found) if !found.is_file() || found.mode() & 0o077 != 0 => {
-                let message = "it can be read by others than its owner, or is no file: it proves nothing any more; remove it to \
-                               have a new one made";
+                let message = "it can be read by others than its owner, or is no file: it proves \
+                               nothing any more; remove it to have a new one made";
                 return Err(io::Error::new(io::ErrorKind::PermissionDenied, message));
             }
             Ok(_) => {}

@@ -77,8 +77,9 @@ impl AuditLog {
         Ok((log, recovered))
     }
 
-    /// The same for an agent, which has to guard even if the log cannot be opened: that is tried again whenever it is to be
-    /// written to the disk. Only somebody else who has it open is an error.
+    /// The same for an agent, which has to guard even if the log cannot be opened: that is tried
+    /// again whenever it is to be written to the disk. Only somebody else who has it open is an
+    /// error.
     pub(crate) fn start(
         state_dir: &Path,
         limits: Limits,
@@ -150,7 +151,8 @@ impl AuditLog {
         }
     }
 
-    /// Records that came, the first and the last of them then, and for which there was no room before they got here.
+    /// Records that came, the first and the last of them then, and for which there was no room
+    /// before they got here.
     pub(crate) fn missed(&mut self, records: u64, from: Now, to: Now) {
         self.queue.lose_some(records, from, to);
     }
@@ -169,8 +171,9 @@ impl AuditLog {
         (self.unsigned, self.unsigned_since) = (0, None);
     }
 
-    /// Adds a record that has to be on the disk before something takes effect, and writes and signs it. If that fails it is taken
-    /// back, unless `keep`: then it stays and is written as soon as that is possible.
+    /// Adds a record that has to be on the disk before something takes effect, and writes and signs
+    /// it. If that fails it is taken back, unless `keep`: then it stays and is written as soon as
+    /// that is possible.
     pub(crate) fn record_first(&mut self, record: &Record, keep: bool, now: Now) -> io::Result<()> {
         let lost = self.queue.lost_total();
         let unsigned = (self.unsigned, self.unsigned_since);
@@ -186,7 +189,8 @@ impl AuditLog {
                 Err(io::Error::other("there was no room for it"))
             };
         };
-        // Everything that is not on the disk is in memory now; what is not in memory is on the disk.
+        // Everything that is not on the disk is in memory now; what is not in memory is on the
+        // disk.
         match self.queue.len().checked_sub(added) {
             None => return Ok(()),
             Some(others) if !keep => {
@@ -198,8 +202,8 @@ impl AuditLog {
         Err(error)
     }
 
-    /// Writes what was added to the file. If that fails it stays in memory, and nothing of it counts as written. While the log
-    /// cannot be written only [`AuditLog::sync`] tries again.
+    /// Writes what was added to the file. If that fails it stays in memory, and nothing of it
+    /// counts as written. While the log cannot be written only [`AuditLog::sync`] tries again.
     pub(crate) fn flush(&mut self) -> io::Result<()> {
         if let Some(trouble) = &self.trouble {
             return Err(io::Error::other(trouble.error.clone()));
@@ -220,7 +224,8 @@ impl AuditLog {
             }
         }
         self.look_after();
-        // What was missed is said last, and in the same stroke: that it can be written has to be seen.
+        // What was missed is said last, and in the same stroke: that it can be written has to be
+        // seen.
         let (before, lost) = (self.queue.len(), self.queue.lost().cloned());
         self.tell_trouble(lost.as_ref());
         let added = self.queue.len() - before;
@@ -251,7 +256,8 @@ impl AuditLog {
         }
     }
 
-    /// What is due: a checkpoint for what is not signed, and telling the last head to the journal and to `head.json`.
+    /// What is due: a checkpoint for what is not signed, and telling the last head to the journal
+    /// and to `head.json`.
     pub(crate) fn tend(&mut self, now: Now) -> io::Result<()> {
         self.now = now;
         let is_due = self
@@ -349,7 +355,8 @@ impl AuditLog {
         Ok(())
     }
 
-    /// Whether the file is as it was left. What was changed meanwhile stays as it is: the log goes on in a new segment.
+    /// Whether the file is as it was left. What was changed meanwhile stays as it is: the log goes
+    /// on in a new segment.
     fn look_after(&mut self) {
         let Some(open) = &mut self.open else { return };
         let Some(what) = open.disturbance() else { return };

@@ -1,5 +1,6 @@
-//! The last signed head, in a file of its own beside the segments: what was on this disk once has to be there when the agent
-//! starts again. It is there before the first record is: a log without it is one from which somebody has taken it.
+//! The last signed head, in a file of its own beside the segments: what was on this disk once has
+//! to be there when the agent starts again. It is there before the first record is: a log without
+//! it is one from which somebody has taken it.
 
 use std::fs;
 use std::io;
@@ -63,7 +64,8 @@ impl Mark {
         Ok(Self::parse(&line).filter(|_| is_signed).map_or(Found::Wrong, Found::Signed))
     }
 
-    /// Whether there is one that says, whoever wrote it, that there were records. Where there are none, nobody knows the key.
+    /// Whether there is one that says, whoever wrote it, that there were records. Where there are
+    /// none, nobody knows the key.
     pub(super) fn tells_of_records(dir: &Path) -> bool {
         match fs::read(dir.join(FILE)) {
             Ok(line) => Self::parse(&line).is_none_or(|mark| mark.length > 0),

@@ -1,10 +1,12 @@
 //! The audit log: one JSON document per line, only ever appended to, in segments of a limited size.
 //!
-//! Every record has `seq` (rises by one, also across restarts), `time`, `prev` (the SHA-256 of the line before) and `type`. Heads of
-//! that chain are signed with the host's key. What is written down in docs/audit.md is what an auditor checks.
+//! Every record has `seq` (rises by one, also across restarts), `time`, `prev` (the SHA-256 of the
+//! line before) and `type`. Heads of that chain are signed with the host's key. What is written
+//! down in docs/audit.md is what an auditor checks.
 //!
-//! It never decides what is recorded, never deletes a segment, and never drops anything silently: a last line that a crash cut short
-//! is kept aside, and records that could not be written are counted; both are records.
+//! It never decides what is recorded, never deletes a segment, and never drops anything silently: a
+//! last line that a crash cut short is kept aside, and records that could not be written are
+//! counted; both are records.
 
 mod chain;
 mod check;

@@ -49,7 +49,8 @@ pub(crate) enum Own {
         /// The last record that was found.
         found_seq: u64,
     },
-    /// The log was found without the note of where it ended, which is there before its first record is.
+    /// The log was found without the note of where it ended, which is there before its first record
+    /// is.
     Unmarked {
         /// The last record that was found.
         found_seq: u64,

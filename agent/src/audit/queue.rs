@@ -1,5 +1,5 @@
-//! Records that are not on the disk for certain yet, in memory. They get their number and the hash of the record before when they
-//! are written: if that fails they can be written again, elsewhere.
+//! Records that are not on the disk for certain yet, in memory. They get their number and the hash
+//! of the record before when they are written: if that fails they can be written again, elsewhere.
 //!
 //! It has a limit. What comes when it is full is counted, with the time of the first and the last.
 
@@ -43,7 +43,8 @@ pub(super) struct Queue {
 }
 
 impl Queue {
-    /// Adds a record. Events leave the last quarter of the room to what people do and decide. Whether there was room.
+    /// Adds a record. Events leave the last quarter of the room to what people do and decide.
+    /// Whether there was room.
     pub(super) fn push(&mut self, entry: Entry, is_event: bool, now: Now) -> bool {
         let share = if is_event { 3 } else { 4 };
         if self.entries.len() >= RECORDS / 4 * share

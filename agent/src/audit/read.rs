@@ -1,5 +1,5 @@
-//! Reads the records of a log, across its segments and the log before them, oldest first. It checks nothing: that is
-//! [`super::verify()`]'s.
+//! Reads the records of a log, across its segments and the log before them, oldest first. It checks
+//! nothing: that is [`super::verify()`]'s.
 
 use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, Read as _};
@@ -90,8 +90,8 @@ pub(crate) struct Reader {
     part: Vec<u8>,
 }
 
-/// Whether there is a log before the segments, and it is the one that their first record names. Without any segment it is all there
-/// is.
+/// Whether there is a log before the segments, and it is the one that their first record names.
+/// Without any segment it is all there is.
 fn is_part_of_the_log(dir: &Path) -> io::Result<bool> {
     let Some(old) = segments::old(dir) else { return Ok(false) };
     if segments::list(dir)?.is_empty() {
@@ -166,7 +166,8 @@ mod tests {
 
     fn line(seq: u64) -> String {
         format!(
-            "{{\"seq\":{seq},\"time\":\"2012-06-20T00:00:00.{seq:03}Z\",\"prev\":null,\"type\":\"t\",\"a\":{{\"b\":\"c\"}}}}\n"
+            "{{\"seq\":{seq},\"time\":\"2012-06-20T00:00:00.{seq:03}Z\",\"prev\":null,\
+             \"type\":\"t\",\"a\":{{\"b\":\"c\"}}}}\n"
         )
     }
 

@@ -40,8 +40,8 @@ pub(crate) enum Record {
     },
     /// A policy was put in force, or was refused.
     Policy {
-        /// `accepted` (a wider one, on the disk before it is put in force), `in_force`, `not_enforced` (accepted, but there is
-        /// no guard) or `refused`.
+        /// `accepted` (a wider one, on the disk before it is put in force), `in_force`,
+        /// `not_enforced` (accepted, but there is no guard) or `refused`.
         outcome: &'static str,
         /// `start`, `reload` or `roots` (the policy is the same; its directories changed).
         cause: &'static str,
@@ -226,7 +226,8 @@ pub(crate) enum Record {
         /// Which.
         #[serde(flatten)]
         allowance: AllowanceRef,
-        /// `finished`, `never_started`, `expired`, `revoked`, `closed`, `rebooted`, `policy` or `lost`.
+        /// `finished`, `never_started`, `expired`, `revoked`, `closed`, `rebooted`, `policy` or
+        /// `lost`.
         why: &'static str,
         /// Its grants, and what was spent of them in all.
         grants: Vec<GrantReport>,
@@ -329,7 +330,8 @@ pub(crate) enum Record {
         uid: u32,
         /// Their login user, where one is set.
         login_uid: Option<u32>,
-        /// Whether an agent was running, processes were paused, or a zone was enforced in which no break-glass was open.
+        /// Whether an agent was running, processes were paused, or a zone was enforced in which no
+        /// break-glass was open.
         forced: bool,
         /// Processes that were paused, and stay so until somebody continues or kills them.
         #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -341,7 +343,8 @@ pub(crate) enum Record {
 }
 
 impl Record {
-    /// Whether it is about what processes do, of which there can be very many, rather than what people and the agent decide.
+    /// Whether it is about what processes do, of which there can be very many, rather than what
+    /// people and the agent decide.
     pub(crate) const fn is_event(&self) -> bool {
         matches!(
             self,

@@ -1,7 +1,8 @@
-//! Looks at a log as it is found when it is opened: where it ends, and whether that is where it ended.
+//! Looks at a log as it is found when it is opened: where it ends, and whether that is where it
+//! ended.
 //!
-//! What was signed and on the disk once is expected to be there (`head.json` says it). What came after it may be cut short, or be
-//! anything, after a power failure: it is kept aside.
+//! What was signed and on the disk once is expected to be there (`head.json` says it). What came
+//! after it may be cut short, or be anything, after a power failure: it is kept aside.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
@@ -133,7 +134,8 @@ fn beginning(dir: &Path, mark: Option<Mark>, mut findings: Vec<Own>) -> io::Resu
     Ok(ending)
 }
 
-/// A log of which a crash left the first segment without its first record begins as one without any.
+/// A log of which a crash left the first segment without its first record begins as one without
+/// any.
 fn begun(dir: &Path, mut ending: Ending) -> io::Result<Ending> {
     if (ending.segment, ending.length) == (1, 0) {
         take_over(dir, &mut ending)?;
@@ -191,7 +193,8 @@ fn whole_up_to(dir: &Path, mark: &Mark) -> io::Result<Kept> {
     )))
 }
 
-/// Follows the chain through segments from `offset` of the first on. Without a `head` the first line is taken at its word.
+/// Follows the chain through segments from `offset` of the first on. Without a `head` the first
+/// line is taken at its word.
 fn follow(
     dir: &Path,
     numbers: impl Iterator<Item = u64>,
@@ -211,8 +214,8 @@ fn follow(
         ending.torn = (text.len() - good) as u64;
         let is_last = index + 1 == numbers.len();
         let rest = &text[good..];
-        // What a crash leaves behind is at the end, and not signed. Where nobody can tell what was signed, records after
-        // something else were changed by somebody.
+        // What a crash leaves behind is at the end, and not signed. Where nobody can tell what was
+        // signed, records after something else were changed by somebody.
         let is_changed = !is_last || (!was_signed && last_record(rest).is_some());
         if ending.torn > 0 && is_changed {
             let what = format!("byte {} on: no record that follows the one before", ending.length);
@@ -277,7 +280,8 @@ pub(super) fn keep_aside(file: &File, dir: &Path, ending: &Ending, now: Now) -> 
     })
 }
 
-/// Makes a file that `fill` writes to, all of it or nothing: on a full disk it is tried again every second.
+/// Makes a file that `fill` writes to, all of it or nothing: on a full disk it is tried again every
+/// second.
 fn set_aside(path: &Path, fill: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
     let mut copy = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
     fill(&mut copy).inspect_err(|_| {
@@ -293,16 +297,19 @@ pub(super) fn news(finding: &Own) -> Option<String> {
             "the last {bytes} bytes of {file} were cut short by a crash; they are kept in {kept_in}"
         )),
         Own::Behind { expected_seq, found_seq, .. } => Some(format!(
-            "RECORDS ARE MISSING: the audit log ends with record {found_seq}, and record {expected_seq} was on this disk; \
-             somebody has cut or replaced it, or the disk has lost it: `holdfast audit verify`"
+            "RECORDS ARE MISSING: the audit log ends with record {found_seq}, and record \
+             {expected_seq} was on this disk; somebody has cut or replaced it, or the disk has \
+             lost it: `holdfast audit verify`"
         )),
         Own::Unmarked { found_seq } => Some(format!(
-            "THE NOTE OF WHERE THE AUDIT LOG ENDS IS GONE: there is no {} beside records up to {found_seq}; somebody has removed \
-             it, and may have cut off what came after: `holdfast audit verify --head` with a head from the journal or the metrics",
+            "THE NOTE OF WHERE THE AUDIT LOG ENDS IS GONE: there is no {} beside records up to \
+             {found_seq}; somebody has removed it, and may have cut off what came after: `holdfast \
+             audit verify --head` with a head from the journal or the metrics",
             super::mark::FILE
         )),
         Own::Damaged { file, what } => Some(format!(
-            "THE AUDIT LOG WAS CHANGED: {file}: {what}; it is left as it is: `holdfast audit verify`"
+            "THE AUDIT LOG WAS CHANGED: {file}: {what}; it is left as it is: `holdfast audit \
+             verify`"
         )),
         Own::Disturbed { file, what } => {
             Some(format!("THE AUDIT LOG WAS CHANGED while it was written to: {file}: {what}"))

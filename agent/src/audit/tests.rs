@@ -96,7 +96,8 @@ fn restart_continues_numbers_and_chain() {
     assert_eq!(fs::metadata(segment(&dir, 1)).unwrap().permissions().mode() & 0o7777, 0o600);
 }
 
-/// A verdict once had its own `time` beside the record's: two fields of one name, of which readers keep either.
+/// A verdict once had its own `time` beside the record's: two fields of one name, of which readers
+/// keep either.
 #[test]
 fn no_record_has_a_field_twice() {
     let decided = crate::report::test_events::decided(crate::report::test_events::denied());
@@ -324,7 +325,8 @@ fn log_changed_offline_is_left_alone() {
     assert_eq!(kinds(&dir)[5..], ["head", "damaged", "stop"]);
 }
 
-/// Cutting off the end and taking the note away with it left no trace once the agent had started again.
+/// Cutting off the end and taking the note away with it left no trace once the agent had started
+/// again.
 #[test]
 fn removed_note_is_reported() {
     let dir = TempDir::new().unwrap();
@@ -378,7 +380,8 @@ fn early_crash_is_no_removed_note() {
     assert!(segments::list(&audit(&dir)).unwrap().is_empty());
 }
 
-/// The agent compares names and lengths, and at its start the last signed record; every byte is for `verify`.
+/// The agent compares names and lengths, and at its start the last signed record; every byte is for
+/// `verify`.
 #[test]
 fn only_verify_finds_same_length_edits() {
     let dir = TempDir::new().unwrap();
@@ -396,7 +399,8 @@ fn only_verify_finds_same_length_edits() {
     assert_eq!((bad(&dir).file.as_str(), bad(&dir).line), ("audit-000001.jsonl", 3));
 }
 
-/// Without the note of the last head nobody knows what was signed: whole records are not moved aside.
+/// Without the note of the last head nobody knows what was signed: whole records are not moved
+/// aside.
 #[test]
 fn missing_note_keeps_records_in_place() {
     let dir = TempDir::new().unwrap();
@@ -464,7 +468,8 @@ fn crash_during_takeover_forgets_nothing() {
 fn former_log_is_named_by_hash() {
     let dir = TempDir::new().unwrap();
     fs::create_dir(audit(&dir)).unwrap();
-    let old = "{\"seq\":1,\"time\":\"x\",\"prev\":null,\"type\":\"start\"}\n{\"seq\":2,\"time\":\"x\",\"prev\":null,\"type\":\"stop\"}\n{\"seq";
+    let old = "{\"seq\":1,\"time\":\"x\",\"prev\":null,\"type\":\"start\"}\n\
+               {\"seq\":2,\"time\":\"x\",\"prev\":null,\"type\":\"stop\"}\n{\"seq";
     fs::write(audit(&dir).join("audit.jsonl"), old).unwrap();
     assert_eq!(write(&dir, 1).last_seq, Some(2));
     let head = &lines(&dir)[0];

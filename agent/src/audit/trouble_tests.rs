@@ -100,7 +100,8 @@ fn lost_records_are_logged_with_time() {
     assert_eq!(kinds(&dir).iter().filter(|kind| *kind == "lost").count(), 1);
 }
 
-/// An agent has to guard even if its log cannot be reached, and to reach it as soon as that is possible.
+/// An agent has to guard even if its log cannot be reached, and to reach it as soon as that is
+/// possible.
 #[test]
 fn unopened_log_is_retried() {
     let dir = TempDir::new().unwrap();
@@ -127,7 +128,8 @@ proptest! {
         steps in prop::collection::vec((0_u8..9, 0_usize..3000), 1..40),
     ) {
         let dir = TempDir::new().unwrap();
-        let limits = Limits { segment_bytes: limit, checkpoint_records: every, ..Limits::default() };
+        let limits =
+            Limits { segment_bytes: limit, checkpoint_records: every, ..Limits::default() };
         let start = |now| AuditLog::start(dir.path(), limits, now).unwrap().0;
         let mut log = start(at(0));
         let (mut added, mut acknowledged) = (0_u64, 0_u64);
@@ -141,7 +143,8 @@ proptest! {
                 4 => drop(log.flush()),
                 5 => drop(log.tend(now)),
                 6 => {
-                    // Written to the file, and not to the disk: as good as there for who looks at the file.
+                    // Written to the file, and not to the disk: as good as there for who looks at
+                    // the file.
                     log.sync().unwrap();
                     acknowledged = added;
                     drop(log);

@@ -1,4 +1,5 @@
-//! Checks the lines of a log one after another: the chain, the signatures, the order, and that nothing is missing at its end. No I/O.
+//! Checks the lines of a log one after another: the chain, the signatures, the order, and that
+//! nothing is missing at its end. No I/O.
 
 use serde::{Deserialize, Serialize};
 
@@ -61,7 +62,8 @@ pub(crate) struct Summary {
     pub(crate) signed_seq: Option<u64>,
     /// Signatures that were checked.
     pub(crate) signatures: u64,
-    /// Records after that: nothing but a head that was told elsewhere shows if they were cut off or rewritten.
+    /// Records after that: nothing but a head that was told elsewhere shows if they were cut off or
+    /// rewritten.
     pub(crate) unsigned: u64,
     /// The key that has signed.
     pub(crate) key: Option<String>,
@@ -268,8 +270,8 @@ impl Verifier {
             // The log's own word.
             if self.key.is_some_and(|before| before != key) {
                 let what = format!("another key signs from here on: {key}");
-                let means = "the host has a new key, or somebody goes on with a key of his own; if it is the host's, give both \
-                             with --key";
+                let means = "the host has a new key, or somebody goes on with a key of his own; if \
+                             it is the host's, give both with --key";
                 return Err(self.bad_at(seq, what, means));
             }
         } else if !self.keys.contains(&key) {
@@ -294,7 +296,8 @@ impl Verifier {
             let Expected { hash: told, from, .. } = &self.expected[index];
             if !text.starts_with(told.as_str()) {
                 let what = format!("its hash is {hash}, and {from} says {told}");
-                let means = "this is not the record that was there: the log was cut and goes on otherwise, or was replaced";
+                let means = "this is not the record that was there: the log was cut and goes on \
+                             otherwise, or was replaced";
                 return Err(self.bad_at(seq, what, means));
             }
             self.summary.heads_found += 1;
@@ -344,8 +347,8 @@ impl Verifier {
                 let last = found.found_seq.unwrap_or(0);
                 let what =
                     format!("the agent found records up to {last} and no head.json beside them");
-                let means = "somebody has removed it, and may have cut off what came after that record: only a head that was told \
-                             elsewhere (--head) shows whether";
+                let means = "somebody has removed it, and may have cut off what came after that \
+                             record: only a head that was told elsewhere (--head) shows whether";
                 return Err(self.bad_at(seq, what, means));
             }
             "damaged" | "disturbed" => {
@@ -380,8 +383,8 @@ impl Verifier {
     pub(crate) fn end(mut self, torn: usize) -> Summary {
         if torn > 0 {
             self.note(format!(
-                "{} ends with {torn} bytes that are no whole line: the agent is writing it just now, or a crash cut it short \
-                 (the next start keeps it aside)",
+                "{} ends with {torn} bytes that are no whole line: the agent is writing it just \
+                 now, or a crash cut it short (the next start keeps it aside)",
                 self.file
             ));
         }
@@ -438,7 +441,8 @@ impl Expected {
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
         let wrong = || {
             format!(
-                "`{text}` is no head: write it as in 1042:9f86d081884c7d65…, the hash with at least {SHORT} digits"
+                "`{text}` is no head: write it as in 1042:9f86d081884c7d65…, the hash with at \
+                 least {SHORT} digits"
             )
         };
         let (seq, hash) = text.split_once(':').ok_or_else(wrong)?;

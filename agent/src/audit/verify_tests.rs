@@ -1,7 +1,7 @@
 //! Every kind of change to a log of 10,000 records is found.
 //!
-//! What is checked is a fold over the lines, so that a change is tried with the state the verifier had right before it, and followed
-//! until it is found or the log ends as it should.
+//! What is checked is a fold over the lines, so that a change is tried with the state the verifier
+//! had right before it, and followed until it is found or the log ends as it should.
 
 use std::time::Instant;
 
@@ -20,7 +20,8 @@ struct Log {
     last: Head,
 }
 
-/// Deterministic, so that a failure can be looked at (xorshift64*): `HOLDFAST_TEST_SEED` chooses the draw.
+/// Deterministic, so that a failure can be looked at (xorshift64*): `HOLDFAST_TEST_SEED` chooses
+/// the draw.
 struct Random(u64);
 
 impl Random {
@@ -79,8 +80,8 @@ fn feed(verifier: &mut Verifier, lines: &[(u64, Vec<u8>)], index: usize) -> Resu
 }
 
 impl Log {
-    /// Whether it is found that `changed` stands where lines `from..to` were. Once the verifier is in the state that it had with the
-    /// log as it was, it will find nothing any more.
+    /// Whether it is found that `changed` stands where lines `from..to` were. Once the verifier is
+    /// in the state that it had with the log as it was, it will find nothing any more.
     fn is_found(&self, from: usize, to: usize, changed: &[u8]) -> bool {
         let mut verifier = self.before[from].clone();
         let segment = self.lines.get(from).map_or(0, |(segment, _)| *segment);

@@ -1,4 +1,5 @@
-//! The segment that is written to: what of it is certain to be on the disk, the next one, and whether somebody else has touched it.
+//! The segment that is written to: what of it is certain to be on the disk, the next one, and
+//! whether somebody else has touched it.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
@@ -179,7 +180,8 @@ impl Open {
         self.begin(why, None, now)
     }
 
-    /// Makes the next segment, with its first record, on the disk. If that fails nothing has changed.
+    /// Makes the next segment, with its first record, on the disk. If that fails nothing has
+    /// changed.
     fn begin(
         &mut self,
         why: &'static str,
@@ -200,7 +202,8 @@ impl Open {
         let line = chain::sign(self.end.head.line(&now.wall(), &head.body()), &self.key);
         let made = make(&path, &self.dir, &line);
         if made.is_err() {
-            // If it cannot be removed it is empty, or has a line that was cut short: the next attempt takes it as it is.
+            // If it cannot be removed it is empty, or has a line that was cut short: the next
+            // attempt takes it as it is.
             drop(std::fs::remove_file(&path));
         }
         self.file = made?;

@@ -1,7 +1,9 @@
-//! How long somebody waits for the answer to a wrong code, and how often the audit log hears of it. Pure: time comes in.
+//! How long somebody waits for the answer to a wrong code, and how often the audit log hears of it.
+//! Pure: time comes in.
 //!
-//! A right code is never kept waiting: it is recognised first. What slows a guesser down is not what keeps codes safe (they have 120
-//! random bits); it keeps the noise down, and gives people time.
+//! A right code is never kept waiting: it is recognised first. What slows a guesser down is not
+//! what keeps codes safe (they have 120 random bits); it keeps the noise down, and gives people
+//! time.
 
 use std::time::Duration;
 

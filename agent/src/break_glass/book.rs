@@ -1,4 +1,5 @@
-//! Everything that is known about break-glass on this host, and what follows from it. Pure: no I/O, time comes in.
+//! Everything that is known about break-glass on this host, and what follows from it. Pure: no I/O,
+//! time comes in.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -40,7 +41,8 @@ pub(crate) struct Book {
     reminded: Option<Now>,
     /// Numbers of which the disk does not have the latest.
     unsaved: BTreeSet<u64>,
-    /// What is set aside for one on a full disk was last looked at; first when what is kept on disk was read.
+    /// What is set aside for one on a full disk was last looked at; first when what is kept on disk
+    /// was read.
     reserved: Option<Now>,
     saved: Option<Now>,
     /// Whether closing the one that is over has failed, and that was said.
@@ -161,7 +163,8 @@ impl Book {
         self.codes.keys().next_back().map_or(1, |last| last + 1)
     }
 
-    /// Codes to forget once so many new ones are there: the oldest of those that were used, and with `replace` all that were not.
+    /// Codes to forget once so many new ones are there: the oldest of those that were used, and
+    /// with `replace` all that were not.
     pub(crate) fn codes_to_forget(&self, replace: bool) -> Vec<u64> {
         let used = self.codes.values().filter(|code| code.used.is_some());
         let excess = used.clone().count().saturating_sub(KEPT_CODES);
@@ -260,8 +263,8 @@ impl Book {
         Some(entry)
     }
 
-    /// Compares what the kernel has with what is known. `is_allowed` says whether the policy in force still has the zone, with this
-    /// role, and lets it be open.
+    /// Compares what the kernel has with what is known. `is_allowed` says whether the policy in
+    /// force still has the zone, with this role, and lets it be open.
     pub(crate) fn take(
         &mut self,
         survey: &Survey,
@@ -297,7 +300,8 @@ impl Book {
         self.unsaved.iter().filter_map(|number| self.entries.get(number)).cloned().collect()
     }
 
-    /// Whether it is time to look after what is set aside: while none is open, as that is when it may be gone.
+    /// Whether it is time to look after what is set aside: while none is open, as that is when it
+    /// may be gone.
     pub(crate) fn wants_reserve(&mut self, now: Now) -> bool {
         let is_due = self.reserved.is_some_and(|last| now.since(last) >= REMIND);
         let wants = is_due && self.open().is_none();

@@ -1,10 +1,12 @@
-//! One-time codes: what they look like, telling a slip of the pen from a wrong one, and what is kept of them.
+//! One-time codes: what they look like, telling a slip of the pen from a wrong one, and what is
+//! kept of them.
 //!
-//! A code is 24 letters of 5 random bits each and one letter that checks them, in five groups of five:
-//! `7M2QX-4TB9K-...`. The letters are Crockford's (no I, L, O and U), so that what is read over the phone can be written down; either
-//! case, blanks and dashes do not matter, and I, L and O are taken for the digits they look like. The check letter makes the sum of
-//! all letters, each times a different power of a generator of GF(32), zero: every single wrong letter and every exchange of two is
-//! noticed.
+//! A code is 24 letters of 5 random bits each and one letter that checks them, in five groups of
+//! five: `7M2QX-4TB9K-...`. The letters are Crockford's (no I, L, O and U), so that what is read
+//! over the phone can be written down; either case, blanks and dashes do not matter, and I, L and O
+//! are taken for the digits they look like. The check letter makes the sum of all letters, each
+//! times a different power of a generator of GF(32), zero: every single wrong letter and every
+//! exchange of two is noticed.
 
 use std::hint::black_box;
 

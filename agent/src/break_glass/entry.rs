@@ -1,4 +1,5 @@
-//! One break-glass as it is remembered: everything a report needs, and all that a restarted agent has to know.
+//! One break-glass as it is remembered: everything a report needs, and all that a restarted agent
+//! has to know.
 
 use std::collections::BTreeMap;
 

@@ -1,10 +1,12 @@
-//! The emergency override as the agent keeps it: codes, challenges, the one break-glass that can be open, and what became of those
-//! before it.
+//! The emergency override as the agent keeps it: codes, challenges, the one break-glass that can be
+//! open, and what became of those before it.
 //!
-//! [`Book`] is pure: it knows everything and says what follows; time comes in. Beside it are the format of a code, how long a wrong
-//! one is made to wait, and the one loud thing: telling everybody.
+//! [`Book`] is pure: it knows everything and says what follows; time comes in. Beside it are the
+//! format of a code, how long a wrong one is made to wait, and the one loud thing: telling
+//! everybody.
 //!
-//! It never decides about an op: the kernel spends a break-glass whether or not the agent is there, and ends it in time.
+//! It never decides about an op: the kernel spends a break-glass whether or not the agent is there,
+//! and ends it in time.
 
 mod backoff;
 mod book;

@@ -1,5 +1,6 @@
-//! Tells everybody at once that a break-glass is open or over: the journal at emergency priority, else the system log, else the
-//! kernel's log (and with it the console); and every terminal on which somebody is logged in. It never waits for any of them.
+//! Tells everybody at once that a break-glass is open or over: the journal at emergency priority,
+//! else the system log, else the kernel's log (and with it the console); and every terminal on
+//! which somebody is logged in. It never waits for any of them.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
@@ -22,7 +23,8 @@ const KERNEL_LOG: &str = "/dev/kmsg";
 const MOST_PROCESSES: usize = 65_536;
 /// Terminals that are written to.
 const MOST_TERMINALS: usize = 256;
-/// Messages on their way at once: with one more than this the terminals are stuck, and it is left out.
+/// Messages on their way at once: with one more than this the terminals are stuck, and it is left
+/// out.
 const MOST_AT_ONCE: usize = 2;
 
 static ON_THE_WAY: AtomicUsize = AtomicUsize::new(0);

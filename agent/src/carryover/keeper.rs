@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use super::Document;
 
-/// What is on the disk is written anew after so long although nothing was spent: time since the last write does not count
-/// after a power cut. Nanoseconds.
+/// What is on the disk is written anew after so long although nothing was spent: time since the
+/// last write does not count after a power cut. Nanoseconds.
 const REFRESH: u64 = 600_000_000_000;
 /// How long the last write may take before the agent ends all the same.
 const LAST: Duration = Duration::from_secs(5);

@@ -1,13 +1,14 @@
-//! What actors have spent, kept over a reboot: `budgets.json` in the state directory. Without it a window of seven days
-//! would begin anew at each boot.
+//! What actors have spent, kept over a reboot: `budgets.json` in the state directory. Without it a
+//! window of seven days would begin anew at each boot.
 //!
-//! The document holds the kernel's windows as they are. A window carries on where it stopped: its account time goes on
-//! from what it was when it was written, by the boot time since then. Time in which the host was off, and time between the
-//! last write and the end of the boot, do not count: what was spent stays counted longer by that much, never shorter.
+//! The document holds the kernel's windows as they are. A window carries on where it stopped: its
+//! account time goes on from what it was when it was written, by the boot time since then. Time in
+//! which the host was off, and time between the last write and the end of the boot, do not count:
+//! what was spent stays counted longer by that much, never shorter.
 //!
-//! A unit is kept by its path, as a reboot gives cgroup ids anew: until a unit of that path is there its window waits. A unit
-//! that has ended is not kept, nor is a login session: what has its name later is another one, which has a budget of its own
-//! without a reboot, too.
+//! A unit is kept by its path, as a reboot gives cgroup ids anew: until a unit of that path is
+//! there its window waits. A unit that has ended is not kept, nor is a login session: what has its
+//! name later is another one, which has a budget of its own without a reboot, too.
 
 mod keeper;
 mod window;
@@ -97,7 +98,8 @@ pub(crate) struct Document {
     pub(crate) windows: Vec<Carried>,
 }
 
-/// Budgets whose accounts are kept. One that is in no zone any more may come back with the next policy.
+/// Budgets whose accounts are kept. One that is in no zone any more may come back with the next
+/// policy.
 #[derive(Debug, Default)]
 pub(crate) struct Known {
     /// By id: whose accounts they are, and the length of the window in nanoseconds.
@@ -128,7 +130,8 @@ impl Known {
 }
 
 impl Document {
-    /// What the kernel's accounts have of budgets that are known. `name` gives the path of a unit that is there.
+    /// What the kernel's accounts have of budgets that are known. `name` gives the path of a unit
+    /// that is there.
     pub(crate) fn of<E>(
         boot_id: &str,
         known: &Known,
@@ -194,8 +197,8 @@ impl Document {
         write_whole(state_dir, FILE, &self.encode(), 0o600)
     }
 
-    /// Reads what was written; `None`: there is no such file. One that cannot be read is kept under another name, as the
-    /// next write would take its place.
+    /// Reads what was written; `None`: there is no such file. One that cannot be read is kept under
+    /// another name, as the next write would take its place.
     pub(crate) fn read(state_dir: &Path) -> Result<Option<Self>, String> {
         let path = state_dir.join(FILE);
         let read = || match fs::metadata(&path) {
@@ -218,7 +221,8 @@ impl Document {
         })
     }
 
-    /// The windows as the boot with this id has them; nothing in them is younger than it was, or older than it is.
+    /// The windows as the boot with this id has them; nothing in them is younger than it was, or
+    /// older than it is.
     pub(crate) fn carry(self, boot_id: &str) -> Vec<Carried> {
         let passed = if self.boot_id == boot_id { 0 } else { self.boot_ns };
         let mut windows = self.windows;

@@ -119,8 +119,8 @@ pub(crate) fn is_drained(spending: &Spending, window_ns: u64, now_ns: u64) -> bo
         && !spending.tenants.iter().any(|(_, row)| row.matters(now))
 }
 
-/// Both in one: what was spent in `own` since this boot began counts on top of what is carried over, at the end of the
-/// bucket it was spent in. Nothing of it is older than it was.
+/// Both in one: what was spent in `own` since this boot began counts on top of what is carried
+/// over, at the end of the bucket it was spent in. Nothing of it is older than it was.
 pub(crate) fn merged(carried: &Spending, own: &Spending, window_ns: u64, now_ns: u64) -> Spending {
     let limit = unlimited(window_ns);
     let mut merged = carried.window.at(&limit, now_ns);
@@ -247,7 +247,8 @@ mod tests {
     enum Step {
         /// After so long: so many files of this tenant.
         Op(u64, u64, u64),
-        /// After so long: written; so much later the power fails; the host is off for so long; the agent starts so late.
+        /// After so long: written; so much later the power fails; the host is off for so long; the
+        /// agent starts so late.
         Reboot(u64, u64, u64),
     }
 
@@ -259,14 +260,16 @@ mod tests {
 
     fn step() -> impl Strategy<Value = Step> {
         prop_oneof![
-            6 => (0..400u64, 1..4u64, 1..6u64).prop_map(|(wait, files, tenant)| Step::Op(wait, files, tenant)),
+            6 => (0..400u64, 1..4u64, 1..6u64)
+                .prop_map(|(wait, files, tenant)| Step::Op(wait, files, tenant)),
             1 => (0..3000u64, 0..3000u64, 0..300u64)
                 .prop_map(|(wait, off, up)| Step::Reboot(wait, off, up)),
         ]
     }
 
     proptest! {
-        /// In no window of real time goes more than the limit, however often the host reboots meanwhile.
+        /// In no window of real time goes more than the limit, however often the host reboots
+        /// meanwhile.
         #[test]
         fn reboots_never_widen_a_window(
             steps in prop::collection::vec(step(), 1..300),
@@ -301,13 +304,15 @@ mod tests {
                 let inside = taken[n..].iter().take_while(|op| op.0 - first.0 <= window_ns);
                 let inside: Vec<_> = inside.collect();
                 let sum: u64 = inside.iter().map(|op| op.1).sum();
-                let touched: std::collections::BTreeSet<u64> = inside.iter().map(|op| op.2).collect();
+                let touched: std::collections::BTreeSet<u64> =
+                    inside.iter().map(|op| op.2).collect();
                 prop_assert!(sum <= files, "{sum} of {files} files");
                 prop_assert!(touched.len() <= tenants as usize, "{touched:?}");
             }
         }
 
-        /// Nothing that was spent stays counted for more than the window and the time that the host was off or not written.
+        /// Nothing that was spent stays counted for more than the window and the time that the host
+        /// was off or not written.
         #[test]
         fn reboots_delay_by_their_own_time(
             reboots in prop::collection::vec((0..500u64, 0..500u64, 0..500u64), 0..20),
@@ -328,7 +333,10 @@ mod tests {
             let spent = spending.window.spent(&limit, now);
             if age <= window_ns {
                 prop_assert_eq!(spent, (10, 1, 1));
-                prop_assert!(!spending.window.is_drained(&limit, now), "the kernel would forget it");
+                prop_assert!(
+                    !spending.window.is_drained(&limit, now),
+                    "the kernel would forget it"
+                );
             } else if age > ring_ns(&limit) {
                 prop_assert_eq!(spent, (0, 0, 0));
                 prop_assert!(is_drained(&spending, window_ns, now));
@@ -363,7 +371,8 @@ mod tests {
                         booted = real;
                         // Before it is put back a tenant loses something in this boot.
                         let mut own = Spending::default();
-                        if charge(&mut own, &limit, 1, true, Cost { files: 1, bytes: 0, tenant: 1 }) {
+                        let cost = Cost { files: 1, bytes: 0, tenant: 1 };
+                        if charge(&mut own, &limit, 1, true, cost) {
                             taken.push((real + 1, 1, 1));
                         }
                         real += up + 1;
@@ -381,7 +390,8 @@ mod tests {
             }
         }
 
-        /// Two windows in one count everything that either of them counts, and what is drained in both is drained in it.
+        /// Two windows in one count everything that either of them counts, and what is drained in
+        /// both is drained in it.
         #[test]
         fn merge_counts_both(
             before in prop::collection::vec((0..900u64, 1..9u64, 1..90u64), 0..60),

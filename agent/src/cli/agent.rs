@@ -13,8 +13,9 @@ pub(super) async fn run(dirs: Dirs, args: AgentArgs) -> Result<Exit, Failure> {
     if args.metrics.is_remote() && !args.metrics_allow_remote {
         return Err(Failure::new(
             Exit::Usage,
-            "--metrics: other hosts could reach this address\n  help: use a loopback address such as 127.0.0.1:9917, or add \
-             --metrics-allow-remote if everybody there may know the names of zones and how much is deleted",
+            "--metrics: other hosts could reach this address\n  help: use a loopback address such \
+             as 127.0.0.1:9917, or add --metrics-allow-remote if everybody there may know the \
+             names of zones and how much is deleted",
         ));
     }
     let log = start_log(args.log_format)?;
@@ -52,7 +53,8 @@ impl From<DaemonError> for Failure {
     }
 }
 
-/// As many descriptors as the agent may have: without any left it can look at nobody, and signal nobody.
+/// As many descriptors as the agent may have: without any left it can look at nobody, and signal
+/// nobody.
 fn allow_descriptors() {
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit { current: limit.maximum, ..limit };

@@ -15,8 +15,8 @@ pub(super) enum BudgetCommand {
     List(Json),
     /// Reset the budgets that an actor has used up, as if it had spent nothing of them
     ///
-    /// The agent records who resets what, and why, before it takes effect. Its other budgets go on counting. Processes
-    /// that are held because of these budgets go on.
+    /// The agent records who resets what, and why, before it takes effect. Its other budgets go on
+    /// counting. Processes that are held because of these budgets go on.
     Reset(ResetArgs),
 }
 
@@ -25,7 +25,8 @@ pub(super) struct ResetArgs {
     /// The zone
     #[arg(long, value_name = "ZONE")]
     zone: String,
-    /// Whose budgets: `unit:PATH`, `user:NAME` (or a number), `zone` (everyone together) or `overflow`
+    /// Whose budgets: `unit:PATH`, `user:NAME` (or a number), `zone` (everyone together) or
+    /// `overflow`
     #[arg(long, value_name = "ACTOR")]
     actor: String,
     /// Why, for the audit log
@@ -138,13 +139,15 @@ mod tests {
         BudgetList { budgets: vec![full, empty] }
     }
 
-    /// A tripped actor is listed with what it spent, until when it is tripped, and the command to type.
+    /// A tripped actor is listed with what it spent, until when it is tripped, and the command to
+    /// type.
     #[test]
     fn tripped_actor_has_its_command() {
         let page = render_list(&list());
         for part in [
             "zone z  \"operators per unit, 10m\", in 10m 0s\n",
-            "  unit:/a b  200 of 200 files, 2.0 MiB, 1 of 5 tenants  TRIPPED until 2026-01-01T00:00:00Z\n",
+            "  unit:/a b  200 of 200 files, 2.0 MiB, 1 of 5 tenants  TRIPPED until \
+             2026-01-01T00:00:00Z\n",
             "  no actor has spent anything\n",
             "to reset:\n  holdfast budget reset --zone z --actor 'unit:/a b' --reason 'WHY'\n",
         ] {

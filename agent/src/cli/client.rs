@@ -26,7 +26,8 @@ use crate::api::{
 use crate::control::SOCKET;
 use crate::text;
 
-/// How long the agent may take to answer. It answers between batches of events, and may be proving the guard.
+/// How long the agent may take to answer. It answers between batches of events, and may be proving
+/// the guard.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Talks to one agent.
@@ -40,8 +41,8 @@ pub(crate) struct Client {
 pub(crate) enum ClientError {
     /// Nobody listens.
     #[error(
-        "the agent is not running (nothing answers on {})\n  help: start it (`systemctl start holdfast`, or `holdfast agent`); \
-         what it pinned in the kernel stays in force without it",
+        "the agent is not running (nothing answers on {})\n  help: start it (`systemctl start \
+         holdfast`, or `holdfast agent`); what it pinned in the kernel stays in force without it",
         socket.display()
     )]
     NotRunning {
@@ -98,7 +99,8 @@ impl Client {
         self.document(Method::GET, "/v1/status").await
     }
 
-    /// Everything, with every hold, without anything being tried for it: for who asks again and again.
+    /// Everything, with every hold, without anything being tried for it: for who asks again and
+    /// again.
     pub(crate) async fn look(&self) -> Result<Look, ClientError> {
         self.document(Method::GET, "/v1/look").await
     }

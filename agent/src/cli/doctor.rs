@@ -162,10 +162,12 @@ fn audit(audit: &AuditStatus) -> Option<Finding> {
     let since = audit.failing_since.as_deref().unwrap_or("?");
     let lost = audit.lost;
     let found = format!(
-        "cannot be written since {since}: {error}; {lost} records are lost, on_audit_failure is \"{}\"",
+        "cannot be written since {since}: {error}; {lost} records are lost, on_audit_failure is \
+         \"{}\"",
         audit.on_failure
     );
-    let fix = "free or mend the disk of the state directory: it is tried again every second; ops within budget go on meanwhile";
+    let fix = "free or mend the disk of the state directory: it is tried again every second; ops \
+               within budget go on meanwhile";
     Some(finding("audit", false, found, Some(fix.to_owned())))
 }
 

@@ -35,7 +35,8 @@ fn documents() -> Vec<(String, String)> {
     names.into_iter().map(read).collect()
 }
 
-/// Words as a shell has them, up to where the command ends; more than one blank ends it as well: what follows is said about it.
+/// Words as a shell has them, up to where the command ends; more than one blank ends it as well:
+/// what follows is said about it.
 fn words(text: &str) -> Vec<String> {
     let (mut words, mut word, mut quote, mut blanks) = (Vec::new(), None::<String>, None, 0);
     for c in text.chars() {
@@ -80,7 +81,8 @@ fn typed(words: &[String]) -> Vec<String> {
     plain.collect()
 }
 
-/// Why it is none. `whole`: whether it can be run as it is; else it is only a mention, which may leave out what is needed.
+/// Why it is none. `whole`: whether it can be run as it is; else it is only a mention, which may
+/// leave out what is needed.
 fn wrong(words: &[String], whole: bool) -> Option<String> {
     let left_out = words.iter().position(|word| matches!(word.as_str(), "…" | "..."));
     let words = &words[..left_out.unwrap_or(words.len())];

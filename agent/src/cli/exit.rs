@@ -7,8 +7,8 @@ use std::process::ExitCode;
 pub(crate) enum Exit {
     /// As it should.
     Ok = 0,
-    /// Something failed. (`policy diff`: there are differences; `policy simulate`: something would have tripped; these end with
-    /// [`Exit::BadInput`] if something failed.)
+    /// Something failed. (`policy diff`: there are differences; `policy simulate`: something would
+    /// have tripped; these end with [`Exit::BadInput`] if something failed.)
     Failure = 1,
     /// The command line is wrong. (The parser ends with it by itself.)
     Usage = 2,

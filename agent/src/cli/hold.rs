@@ -36,8 +36,9 @@ pub(super) async fn release(client: &Client, args: &HoldReleaseArgs) -> Result<E
         (None, true) => Amount::BudgetReset,
         (None, false) => {
             let message = format!(
-                "{STATE_AN_AMOUNT}\n  help: `holdfast hold release {id} --files N` lets N more files go, `holdfast hold release \
-                 {id} --budget-reset` starts the budgets anew; `holdfast hold show {id}` helps to choose",
+                "{STATE_AN_AMOUNT}\n  help: `holdfast hold release {id} --files N` lets N more \
+                 files go, `holdfast hold release {id} --budget-reset` starts the budgets anew; \
+                 `holdfast hold show {id}` helps to choose",
                 id = args.id
             );
             return Err(Failure::new(Exit::Usage, message));
@@ -226,8 +227,10 @@ pub(super) fn op(thread: &PausedThread) -> String {
 /// The commands that decide.
 fn hint(holds: &[HoldReport]) -> String {
     let [only] = holds else {
-        return "to decide:  holdfast hold show ID\n            holdfast hold release ID --files N\n            \
-                holdfast hold release ID --budget-reset\n            holdfast hold kill ID\n"
+        return "to decide:  holdfast hold show ID\n\
+                \x20           holdfast hold release ID --files N\n\
+                \x20           holdfast hold release ID --budget-reset\n\
+                \x20           holdfast hold kill ID\n"
             .to_owned();
     };
     let id = only.id;

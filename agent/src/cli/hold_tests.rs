@@ -80,7 +80,10 @@ fn list_says_how_to_decide() {
             "user       root (0)",
             "destroyed  200 files and 2.0 MiB in the last 10m 0s",
             "budget     \"operators per unit, 10m\": 0 of 200 files, 0 of 2 tenants left",
-            r"next       remove of /srv/a\xff/b\x1b\x0a (1 file, 4.0 KiB, tenant ten\xff\x0a); files",
+            concat!(
+                r"next       remove of /srv/a\xff/b\x1b\x0a ",
+                r"(1 file, 4.0 KiB, tenant ten\xff\x0a); files"
+            ),
             "processes  1",
             "pid  100  rm -rf '/srv/a b'",
             "holdfast hold release 7 --files N",

@@ -1,7 +1,8 @@
-//! `holdfast __join`: the process that is to become the command of `holdfast run`. It asks the agent to be let into the allowance,
-//! and then is that command.
+//! `holdfast __join`: the process that is to become the command of `holdfast run`. It asks the
+//! agent to be let into the allowance, and then is that command.
 //!
-//! It never starts a thread: the agent marks this process, and what carries the mark has to be what executes the command.
+//! It never starts a thread: the agent marks this process, and what carries the mark has to be what
+//! executes the command.
 
 use std::ffi::OsString;
 use std::io::{self, Read as _, Write as _};

@@ -1,6 +1,8 @@
-//! The command line: each flag is defined once (here, or in the file of its command), and each command has a file of its own.
+//! The command line: each flag is defined once (here, or in the file of its command), and each
+//! command has a file of its own.
 //!
-//! Commands ask the agent and print; they never change the kernel's state themselves (but for `unpin`).
+//! Commands ask the agent and print; they never change the kernel's state themselves (but for
+//! `unpin`).
 
 mod agent;
 mod allow;
@@ -41,8 +43,8 @@ pub(crate) use exit::Exit;
 
 /// Guards a host's data against mass deletion.
 ///
-/// The kernel programs of holdfast charge every removal, replacement, truncation and move in a zone to a budget,
-/// and stop what would go over it.
+/// The kernel programs of holdfast charge every removal, replacement, truncation and move in a zone
+/// to a budget, and stop what would go over it.
 #[derive(Debug, Parser)]
 #[command(name = "holdfast", version, after_help = exit::HELP, max_term_width = 100)]
 struct Cli {
@@ -92,7 +94,8 @@ enum Command {
     Status(Json),
     /// Watch zones, budgets, who is latched and what is paused, as it changes
     ///
-    /// Keys: up and down choose the zone whose budgets are shown, space stops and continues, q ends.
+    /// Keys: up and down choose the zone whose budgets are shown, space stops and continues, q
+    /// ends.
     Top(top::TopArgs),
     /// Show what was decided about ops that were over budget
     Events(EventsArgs),
@@ -109,8 +112,9 @@ enum Command {
     Allow(allow::AllowCommand),
     /// Run a command under an allowance, for its process tree only
     ///
-    /// The command has the terminal, environment and signals it would have by itself, and its exit status is kept. The allowance
-    /// is closed when the command has ended, even if processes it started go on.
+    /// The command has the terminal, environment and signals it would have by itself, and its exit
+    /// status is kept. The allowance is closed when the command has ended, even if processes it
+    /// started go on.
     Run(run::RunArgs),
     /// Become a command of `holdfast run`
     #[command(name = "__join", hide = true)]
@@ -129,8 +133,8 @@ enum Command {
     Doctor(Json),
     /// Show each kernel program of the guard: runs, time, size
     ///
-    /// Counts runs for a few seconds: the kernel does so only meanwhile, for every BPF program on the
-    /// host, and each run takes two time stamps more. SKIPPED is since the program was loaded;
+    /// Counts runs for a few seconds: the kernel does so only meanwhile, for every BPF program on
+    /// the host, and each run takes two time stamps more. SKIPPED is since the program was loaded;
     /// VERIFIED are the instructions that the verifier followed. It works without an agent.
     Programs(programs::ProgramsArgs),
     /// Check, show, reload, compare, try and learn policies
@@ -145,8 +149,8 @@ enum Command {
     },
     /// Take the guard off this host
     ///
-    /// Refused while a zone is enforced, unless a break-glass is open there for everybody: who takes the guard off needs what
-    /// everybody else needs to get past it.
+    /// Refused while a zone is enforced, unless a break-glass is open there for everybody: who
+    /// takes the guard off needs what everybody else needs to get past it.
     Unpin(UnpinArgs),
 }
 
@@ -193,7 +197,8 @@ struct AgentArgs {
         value_parser = segment_size
     )]
     audit_segment: u64,
-    /// Send what somebody may have to act on to http://ADDRESS:PORT/PATH on this host or a private network, signed; see docs/fleet.md
+    /// Send what somebody may have to act on to http://ADDRESS:PORT/PATH on this host or a private
+    /// network, signed; see docs/fleet.md
     #[arg(long, value_name = "URL", env = "HOLDFAST_WEBHOOK", requires = "webhook_key")]
     webhook: Option<Target>,
     /// File with the key that signs it: 32 bytes or more, for root alone
@@ -247,14 +252,16 @@ enum HoldCommand {
     Show(HoldShowArgs),
     /// Let the processes of a hold go on, for a stated amount
     ///
-    /// A release states an amount, so that nobody lets a mass deletion go on without a limit: either --files, or --budget-reset.
-    /// Once that is spent, the next op over budget is held again.
+    /// A release states an amount, so that nobody lets a mass deletion go on without a limit:
+    /// either --files, or --budget-reset. Once that is spent, the next op over budget is held
+    /// again.
     Release(HoldReleaseArgs),
     /// Kill the processes of a hold
     ///
-    /// Every paused process of the hold is sent the signal. For signals other than KILL it is continued too, as it would not
-    /// receive them otherwise: one that survives is held again at its next op over budget. Parents are left alone: a script or
-    /// shell whose command was killed may go on with the next one.
+    /// Every paused process of the hold is sent the signal. For signals other than KILL it is
+    /// continued too, as it would not receive them otherwise: one that survives is held again at
+    /// its next op over budget. Parents are left alone: a script or shell whose command was killed
+    /// may go on with the next one.
     Kill(HoldKillArgs),
 }
 
@@ -308,13 +315,13 @@ enum PolicyCommand {
     Diff(policy::diff::DiffArgs),
     /// Try a policy on what was recorded on this host: what would it have stopped?
     ///
-    /// Ends with 0 if nothing would have been over budget, with 1 if something would, and with 3 if that cannot be said.
-    /// It works without an agent.
+    /// Ends with 0 if nothing would have been over budget, with 1 if something would, and with 3 if
+    /// that cannot be said. It works without an agent.
     Simulate(policy::simulate::SimulateArgs),
     /// Propose budgets that fit what was recorded on this host
     ///
-    /// Prints a policy file in which comments say where each limit comes from, what was left out, and what would have tripped.
-    /// It works without an agent.
+    /// Prints a policy file in which comments say where each limit comes from, what was left out,
+    /// and what would have tripped. It works without an agent.
     Learn(policy::learn::LearnArgs),
 }
 
@@ -338,8 +345,9 @@ struct PolicyShowArgs {
 
 #[derive(Debug, Args)]
 struct UnpinArgs {
-    /// Even while zones are enforced, an agent runs (it will say that it no longer enforces) or processes are paused (they
-    /// stay so until somebody continues or kills them). It is on record that it was forced
+    /// Even while zones are enforced, an agent runs (it will say that it no longer enforces) or
+    /// processes are paused (they stay so until somebody continues or kills them). It is on record
+    /// that it was forced
     #[arg(long)]
     force: bool,
     /// Only say whether it would be refused. That an agent runs is no reason

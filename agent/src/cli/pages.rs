@@ -1,6 +1,7 @@
 //! Man pages and completions, from the one definition of the command line.
 //!
-//! One page in section 1 for each command, `holdfast-agent` in section 8. Files formats (section 5) are written by hand, in `dist/man`.
+//! One page in section 1 for each command, `holdfast-agent` in section 8. Files formats (section 5)
+//! are written by hand, in `dist/man`.
 
 use std::fs::{self, File};
 use std::path::Path;

@@ -16,9 +16,9 @@ pub(super) fn check(file: &Path, json: bool) -> Result<Exit, Failure> {
     match daemon::check_file(file) {
         Ok((policy, sha256)) => {
             if json {
-                out::json(
-                    &json!({ "ok": true, "path": file.to_string_lossy(), "sha256": sha256, "problems": [] }),
-                )?;
+                out::json(&json!({
+                    "ok": true, "path": file.to_string_lossy(), "sha256": sha256, "problems": [],
+                }))?;
             } else {
                 let zones = policy.zones.len();
                 let s = if zones == 1 { "" } else { "s" };

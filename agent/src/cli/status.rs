@@ -69,10 +69,12 @@ fn audit(audit: &AuditStatus) -> Option<String> {
         let then = if audit.on_failure == "deny" {
             "releases, allowances and wider policies are refused until it can"
         } else {
-            "releases, allowances and policies take effect all the same, without a record on the disk"
+            "releases, allowances and policies take effect all the same, without a record on the \
+             disk"
         };
         return Some(format!(
-            "AUDIT   THE LOG CANNOT BE WRITTEN since {since}: {}\n        {then}; {} wait, {} are lost",
+            "AUDIT   THE LOG CANNOT BE WRITTEN since {since}: {}\n        {then}; {} wait, {} are \
+             lost",
             out::name(error, None),
             text::count(audit.waiting, "record"),
             audit.lost,
@@ -132,7 +134,8 @@ fn render_zone(zone: &ZoneStatus) -> String {
         push(
             &mut page,
             &format!(
-                "  gone     {}: not mounted any more, and guarded if it comes back under the same device number",
+                "  gone     {}: not mounted any more, and guarded if it comes back under the same \
+                 device number",
                 text::directories(zone.unmounted_roots)
             ),
         );
@@ -311,7 +314,8 @@ mod tests {
         );
     }
 
-    /// Files of no zone, truncated through NFS, were "5 files destroyed" of a zone that nobody had touched.
+    /// Files of no zone, truncated through NFS, were "5 files destroyed" of a zone that nobody had
+    /// touched.
     #[test]
     fn ops_of_unknown_place_are_separate() {
         let mut state = test_guarded();

@@ -33,7 +33,8 @@ pub(super) fn run(dirs: &Dirs, args: &UnpinArgs) -> Result<Exit, Failure> {
     if args.check {
         return Ok(Exit::Ok);
     }
-    // Both are held until the end, so that no agent starts meanwhile. Without a directory none can be running.
+    // Both are held until the end, so that no agent starts meanwhile. Without a directory none can
+    // be running.
     let lock = dirs.run_dir.is_dir().then(|| AgentLock::take(&dirs.run_dir)).transpose();
     let claim = dirs.pin_dir.is_dir().then(|| Claim::take(&dirs.pin_dir)).transpose();
     let running = match (&lock, &claim) {
@@ -41,7 +42,8 @@ pub(super) fn run(dirs: &Dirs, args: &UnpinArgs) -> Result<Exit, Failure> {
         (Err(LockError::Running { .. }), _) if !force => {
             return Err(Failure::new(
                 Exit::Failure,
-                "an agent is running\n  help: stop it first (`systemctl stop holdfast`), or use --force",
+                "an agent is running\n  help: stop it first (`systemctl stop holdfast`), or use \
+                 --force",
             ));
         }
         (_, Err(error)) if error.is_another() && !force => {
@@ -78,7 +80,8 @@ pub(super) fn run(dirs: &Dirs, args: &UnpinArgs) -> Result<Exit, Failure> {
         (0, _) => "nothing was pinned: this host was not guarded".to_owned(),
         (pins, true) => {
             format!(
-                "the guard is off: {pins} pins removed; what is spent of budgets is kept for its next start"
+                "the guard is off: {pins} pins removed; what is spent of budgets is kept for its \
+                 next start"
             )
         }
         (pins, false) if running => {
@@ -86,7 +89,8 @@ pub(super) fn run(dirs: &Dirs, args: &UnpinArgs) -> Result<Exit, Failure> {
         }
         (pins, false) => {
             format!(
-                "{pins} pins removed, but the kernel still has the programs: somebody else holds on to them"
+                "{pins} pins removed, but the kernel still has the programs: somebody else holds \
+                 on to them"
             )
         }
     };
@@ -119,12 +123,13 @@ fn keep_spent(dirs: &Dirs) -> Result<(), String> {
     document.write(&dirs.state_dir).map_err(|error| error.to_string())
 }
 
-/// Processes that are paused and still there. Where that cannot be read, taking the guard off is all the more needed: it is
-/// said, and not in the way.
+/// Processes that are paused and still there. Where that cannot be read, taking the guard off is
+/// all the more needed: it is said, and not in the way.
 fn paused(pin_dir: &Path) -> Vec<ProcessReport> {
     let held = kernel::paused(pin_dir).unwrap_or_else(|error| {
         let message = format!(
-            "whether processes are paused cannot be read: {error}\n  help: `ps -eo pid,stat,args` shows stopped ones as T"
+            "whether processes are paused cannot be read: {error}\n  help: `ps -eo pid,stat,args` \
+             shows stopped ones as T"
         );
         out::fail(Exit::Ok, &message);
         Vec::new()
@@ -134,13 +139,15 @@ fn paused(pin_dir: &Path) -> Vec<ProcessReport> {
     processes.into_keys().map(|pid| Process::read(pid).report()).collect()
 }
 
-/// Why the guard stays on, if it does: nothing that is enforced is given up without what it takes to get past it.
+/// Why the guard stays on, if it does: nothing that is enforced is given up without what it takes
+/// to get past it.
 fn enforced_refusal(enforced: &Result<Vec<Enforced>, kernel::KernelError>) -> Option<String> {
     let zones = match enforced {
         Ok(zones) => zones,
         Err(error) => {
             return Some(format!(
-                "what is enforced on this host cannot be read: {error}\n  help: start this version's agent, or use --force"
+                "what is enforced on this host cannot be read: {error}\n  help: start this \
+                 version's agent, or use --force"
             ));
         }
     };
@@ -148,10 +155,11 @@ fn enforced_refusal(enforced: &Result<Vec<Enforced>, kernel::KernelError>) -> Op
         zones.iter().filter(|zone| !zone.opened).map(|zone| zone.zone.as_str()).collect();
     let first = closed.first()?;
     Some(format!(
-        "enforced on this host, and the guard stays: {}\n  help: have {} observe (mode = \"observe\" in the policy, then \
-         `holdfast policy reload`);\n        or, for the last one, take the guard off while a break-glass is open there: \
-         `holdfast break-glass open --zone {first} --host-wide --reason ...`;\n        --force takes it off all the same, and \
-         that is on record",
+        "enforced on this host, and the guard stays: {}\n  help: have {} observe (mode = \
+         \"observe\" in the policy, then `holdfast policy reload`);\n        or, for the last one, \
+         take the guard off while a break-glass is open there: `holdfast break-glass open --zone \
+         {first} --host-wide --reason ...`;\n        --force takes it off all the same, and that \
+         is on record",
         closed.join(", "),
         if closed.len() == 1 { "it" } else { "them" },
     ))
@@ -159,8 +167,9 @@ fn enforced_refusal(enforced: &Result<Vec<Enforced>, kernel::KernelError>) -> Op
 
 fn refusal(paused: &[ProcessReport]) -> String {
     format!(
-        "{} paused by the guard:\n{}  help: decide about them first: `holdfast hold list`, then `holdfast hold release` or \
-         `holdfast hold kill` (that needs a running agent); or use --force, and they stay stopped without a guard",
+        "{} paused by the guard:\n{}  help: decide about them first: `holdfast hold list`, then \
+         `holdfast hold release` or `holdfast hold kill` (that needs a running agent); or use \
+         --force, and they stay stopped without a guard",
         how_many(paused),
         listed(paused),
     )
@@ -168,7 +177,8 @@ fn refusal(paused: &[ProcessReport]) -> String {
 
 fn left_behind(paused: &[ProcessReport]) -> String {
     format!(
-        "{} still stopped:\n{}`kill -CONT PID` lets one go on UNGUARDED: whatever it was about to destroy is destroyed\n\
+        "{} still stopped:\n{}`kill -CONT PID` lets one go on UNGUARDED: whatever it was about to \
+         destroy is destroyed\n\
          `kill -KILL PID` ends it",
         how_many(paused),
         listed(paused),

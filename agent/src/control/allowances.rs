@@ -84,7 +84,8 @@ fn checked(id: String) -> Result<String, Box<Response>> {
     Err(wrong("an id has 1 to 64 of a-z, A-Z, 0-9, `.`, `_` and `-`".to_owned()))
 }
 
-/// What is too long for an allowance is for the judgement to refuse, which is recorded; axum takes 2 MiB at most.
+/// What is too long for an allowance is for the judgement to refuse, which is recorded; axum takes
+/// 2 MiB at most.
 fn read(body: &[u8]) -> Result<SubmitBody, Box<Response>> {
     serde_json::from_slice(body).map_err(|error| wrong(error.to_string()))
 }

@@ -14,7 +14,8 @@ use crate::api::EventLine;
 /// Lines that wait for a slow reader before it starts to fall behind.
 const ROOM: usize = 16;
 
-/// The answer. A reader that is too slow gets a line that says how many events it lost; nobody waits for it.
+/// The answer. A reader that is too slow gets a line that says how many events it lost; nobody
+/// waits for it.
 pub(super) fn response(
     kept: Vec<Arc<str>>,
     live: Option<broadcast::Receiver<Arc<str>>>,

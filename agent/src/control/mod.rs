@@ -1,4 +1,5 @@
-//! The control socket: HTTP and JSON over a Unix socket that only root and the agent's own user may use.
+//! The control socket: HTTP and JSON over a Unix socket that only root and the agent's own user may
+//! use.
 //!
 //! It translates between HTTP and [`Ask`]; it never looks at the daemon's state or the kernel.
 

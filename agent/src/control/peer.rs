@@ -33,7 +33,8 @@ impl Connected<IncomingStream<'_, UnixListener>> for Peer {
 }
 
 impl Peer {
-    /// Who it is, for the audit log. What /proc says is about the process that connected, while it lives.
+    /// Who it is, for the audit log. What /proc says is about the process that connected, while it
+    /// lives.
     pub(super) fn person(self) -> Person {
         let read = |name: &str| {
             let mut bytes = Vec::new();

@@ -26,13 +26,19 @@ pub(crate) enum ControlError {
         source: io::Error,
     },
     /// Something answers.
-    #[error("something answers on {} already\n  help: end it, or choose another --run-dir", path.display())]
+    #[error(
+        "something answers on {} already\n  help: end it, or choose another --run-dir",
+        path.display()
+    )]
     InUse {
         /// The socket.
         path: PathBuf,
     },
     /// Something else is there.
-    #[error("{} is not a socket\n  help: move it away, or choose another --run-dir", path.display())]
+    #[error(
+        "{} is not a socket\n  help: move it away, or choose another --run-dir",
+        path.display()
+    )]
     NotASocket {
         /// What is there.
         path: PathBuf,

@@ -118,7 +118,8 @@ async fn release_without_amount_is_refused() {
     ] {
         let length = body.len();
         let request = format!(
-            "POST {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{body}"
+            "POST {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {length}\r\n\
+             \r\n{body}"
         );
         let mut stream = tokio::net::UnixStream::connect(dir.path().join(SOCKET)).await.unwrap();
         stream.write_all(request.as_bytes()).await.unwrap();
@@ -135,7 +136,8 @@ async fn raw(dir: &tempfile::TempDir, method: &str, path: &str, body: &str) -> S
 
     let length = body.len();
     let request = format!(
-        "{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{body}"
+        "{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {length}\r\n\
+         \r\n{body}"
     );
     let mut stream = tokio::net::UnixStream::connect(dir.path().join(SOCKET)).await.unwrap();
     stream.write_all(request.as_bytes()).await.unwrap();

@@ -51,7 +51,8 @@ pub(crate) struct Resolved {
 pub(crate) struct Opening {
     /// What was submitted.
     pub(crate) submission: Submission,
-    /// As it will be remembered, but for its serial and times, which are those of the moment it is opened at.
+    /// As it will be remembered, but for its serial and times, which are those of the moment it is
+    /// opened at.
     pub(crate) entry: Entry,
     /// Ops of each grant.
     pub(crate) ops: Vec<abi::OpMask>,

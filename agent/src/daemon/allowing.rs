@@ -1,5 +1,5 @@
-//! What the daemon does about an allowance that is submitted: one judgement after the other, until it is open or refused. Like the
-//! rest of the state: no I/O, time comes in, actions go out.
+//! What the daemon does about an allowance that is submitted: one judgement after the other, until
+//! it is open or refused. Like the rest of the state: no I/O, time comes in, actions go out.
 
 use holdfast_policy::allowance::{
     Allowance, Checked, Evidence, Grant, MAX_SIGNATURES, Refused, RefusedReason, SignatureFile,
@@ -23,15 +23,16 @@ use crate::text;
 const MOST_NAME: usize = 1024;
 
 impl State {
-    /// Somebody submits an allowance. That it is another host's has to be seen whatever else is wrong here, so that the document
-    /// is judged first.
+    /// Somebody submits an allowance. That it is another host's has to be seen whatever else is
+    /// wrong here, so that the document is judged first.
     pub(super) fn submitted(
         &mut self,
         mut body: SubmitBody,
         person: Person,
         reply: Reply,
     ) -> Vec<Action> {
-        // Whoever submits it names these, and they go into messages and a log that is kept for years.
+        // Whoever submits it names these, and they go into messages and a log that is kept for
+        // years.
         let name = |name: &String| text::clipped(name, MOST_NAME);
         body.path = name(&body.path);
         body.signatures.truncate(MAX_SIGNATURES + 1);
@@ -107,7 +108,8 @@ impl State {
         }
     }
 
-    /// What else has to be right before anything is looked for. Returns the ids that are forgotten to make room.
+    /// What else has to be right before anything is looked for. Returns the ids that are forgotten
+    /// to make room.
     fn allowed(
         &self,
         submission: &Submission,
@@ -141,8 +143,8 @@ impl State {
         Ok(forget)
     }
 
-    /// It is known where it leads and who may spend it. The host was looked at aside of the loop: what was right before has to be
-    /// so still.
+    /// It is known where it leads and who may spend it. The host was looked at aside of the loop:
+    /// what was right before has to be so still.
     pub(super) fn allowance_resolved(
         &mut self,
         judged: Judged,
@@ -189,8 +191,8 @@ impl State {
         vec![Action::OpenAllowance(Box::new(opening))]
     }
 
-    /// Whether another one that was opened meanwhile, or the time, stands in the way. Returns the ids that are forgotten to make
-    /// room.
+    /// Whether another one that was opened meanwhile, or the time, stands in the way. Returns the
+    /// ids that are forgotten to make room.
     fn still_allowed(
         &self,
         submission: &Submission,
@@ -265,7 +267,8 @@ impl State {
         }
     }
 
-    /// The files of a tree's command were looked at, aside of the loop: somebody else may have joined meanwhile.
+    /// The files of a tree's command were looked at, aside of the loop: somebody else may have
+    /// joined meanwhile.
     pub(super) fn command_checked(
         &mut self,
         joining: Joining,
@@ -402,7 +405,8 @@ fn refuse_with(
     let first_line = text::for_terminal(message.lines().next().unwrap_or_default().as_bytes());
     let (level, news) = if reason == RefusedReason::OtherHost {
         let news = format!(
-            "CRITICAL: a valid allowance of another host was presented here: {id}, by {}: {first_line}",
+            "CRITICAL: a valid allowance of another host was presented here: {id}, by {}: \
+             {first_line}",
             name(&person)
         );
         (Level::ERROR, news)

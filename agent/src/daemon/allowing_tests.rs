@@ -276,7 +276,8 @@ fn closed() -> EntryState {
     EntryState::Closed { at_ns: 0, why: Why::Finished, by: None }
 }
 
-/// The files of its command are looked at aside of the loop, and somebody else can ask in the meantime.
+/// The files of its command are looked at aside of the loop, and somebody else can ask in the
+/// meantime.
 #[test]
 fn one_of_two_joins() {
     let mut entry = test_entries::tree("t");

@@ -1,8 +1,10 @@
-//! Work that the loop does not wait for: looks at files that may take long, or for ever (a filesystem in user space or on the
-//! network that does not answer, a large file to hash). While the loop waits nobody shows the kernel that the agent is there, and
-//! after ten seconds of that nobody is held any more.
+//! Work that the loop does not wait for: looks at files that may take long, or for ever (a
+//! filesystem in user space or on the network that does not answer, a large file to hash). While
+//! the loop waits nobody shows the kernel that the agent is there, and after ten seconds of that
+//! nobody is held any more.
 //!
-//! Each piece of work has a thread of its own and a deadline; what came of it comes back as an event like any other.
+//! Each piece of work has a thread of its own and a deadline; what came of it comes back as an
+//! event like any other.
 
 use std::fs::File;
 use std::io;
@@ -57,8 +59,8 @@ impl Aside {
         Learner(self.sender.clone())
     }
 
-    /// Has `work` done, which is told its deadline. `then` makes an event of the outcome; it is returned at once if there is
-    /// nobody to do it.
+    /// Has `work` done, which is told its deadline. `then` makes an event of the outcome; it is
+    /// returned at once if there is nobody to do it.
     pub(super) fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce(Instant) -> Result<T, Refused> + Send + 'static,
@@ -110,8 +112,8 @@ pub(super) fn late(what: &str) -> Refused {
 }
 
 fn too_slow(why: String) -> Refused {
-    let help = "nothing was opened: see whether a filesystem hangs on which its subtrees, its command or its script are, or fewer \
-                or smaller files will do";
+    let help = "nothing was opened: see whether a filesystem hangs on which its subtrees, its \
+                command or its script are, or fewer or smaller files will do";
     Refused::new(RefusedReason::TooSlow, why, help)
 }
 
@@ -134,7 +136,8 @@ mod tests {
         }
     }
 
-    /// A path on a filesystem that did not answer stopped the whole agent, and with it every hold on the host.
+    /// A path on a filesystem that did not answer stopped the whole agent, and with it every hold
+    /// on the host.
     #[tokio::test]
     async fn hanging_work_is_refused_without_waiting() {
         let (mut aside, mut events) = Aside::new();

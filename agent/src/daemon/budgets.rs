@@ -1,4 +1,5 @@
-//! What each actor has spent, and resets: what a person decides where nothing is paused that could be released.
+//! What each actor has spent, and resets: what a person decides where nothing is paused that could
+//! be released.
 
 use std::sync::Arc;
 
@@ -135,8 +136,8 @@ impl Executor {
             .unzip();
         if budgets.is_empty() {
             let message = format!(
-                "{} has used up no budget of zone {}: nothing was reset\n  help: `holdfast budget list` shows what \
-                 each actor has spent",
+                "{} has used up no budget of zone {}: nothing was reset\n  help: `holdfast budget \
+                 list` shows what each actor has spent",
                 actor.word, zone.name
             );
             return Err((Refusal::BadInput, message));
@@ -151,7 +152,8 @@ impl Executor {
 }
 
 impl State {
-    /// Budgets of an actor were reset, or nothing was. What is paused because of them is decided anew.
+    /// Budgets of an actor were reset, or nothing was. What is paused because of them is decided
+    /// anew.
     pub(super) fn budgets_reset(
         &mut self,
         resetting: Resetting,
@@ -248,9 +250,9 @@ fn find(
         format!("budgets of zone {} are used up by {words}", zone.name)
     };
     Err(format!(
-        "zone {} has no account of `{}`: {there_is}\n  help: an actor is `unit:PATH`, `user:NAME`, `zone` (everyone \
-         together), `overflow`, or one of these after `unknown-place:`; `holdfast budget list` shows \
-         all of them",
+        "zone {} has no account of `{}`: {there_is}\n  help: an actor is `unit:PATH`, `user:NAME`, \
+         `zone` (everyone together), `overflow`, or one of these after `unknown-place:`; `holdfast \
+         budget list` shows all of them",
         zone.name,
         text::for_terminal(asked.as_bytes()),
     ))

@@ -1,4 +1,5 @@
-//! What is spent is kept over a reboot: the executor's part with the kernel's accounts and the names of units.
+//! What is spent is kept over a reboot: the executor's part with the kernel's accounts and the
+//! names of units.
 
 use std::collections::HashMap;
 
@@ -14,7 +15,8 @@ use crate::kernel::{Spending, Started, Tenants};
 const SAVE_EVERY: u64 = 10_000_000_000;
 /// Units that are gone and remembered, so that no walk through all cgroups looks for them again.
 const NAMELESS: usize = 16_384;
-/// How many times a unit is looked for: a look that comes right after another finds what that found.
+/// How many times a unit is looked for: a look that comes right after another finds what that
+/// found.
 const LOOKS: u8 = 3;
 
 /// What the agent knows about windows of earlier boots.
@@ -50,8 +52,8 @@ impl Carryover {
 }
 
 impl Executor {
-    /// The guard has just come up, and no zone is in force yet if it is a fresh one: what was spent before is in its accounts
-    /// before anything can be charged.
+    /// The guard has just come up, and no zone is in force yet if it is a fresh one: what was spent
+    /// before is in its accounts before anything can be charged.
     pub(super) fn restore_budgets(&mut self, started: Started, now: Now) {
         let state_dir = self.options.state_dir.clone();
         let read = super::boot_id().ok_or_else(|| "cannot read which boot this is".to_owned());
@@ -63,7 +65,8 @@ impl Executor {
             Ok((None, _)) => {
                 if is_fresh && super::kept::is_there(&state_dir) {
                     let why = format!(
-                        "what was spent before is not known, and budgets begin anew: there is no budgets.json in {}",
+                        "what was spent before is not known, and budgets begin anew: there is no \
+                         budgets.json in {}",
                         state_dir.display()
                     );
                     error!("{why}");
@@ -109,7 +112,8 @@ impl Executor {
         self.carryover.keeper = Some(Keeper::start(state_dir));
     }
 
-    /// Puts windows back whose units have appeared, and has what is spent written; to be called every second.
+    /// Puts windows back whose units have appeared, and has what is spent written; to be called
+    /// every second.
     pub(super) fn keep_budgets(&mut self, now: Now) {
         if self.guard.is_none() {
             return;

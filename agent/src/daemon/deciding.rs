@@ -1,5 +1,5 @@
-//! Decisions about paused processes: what comes of a release, a kill, a deadline or a changed policy is recorded, told and
-//! answered here. No I/O.
+//! Decisions about paused processes: what comes of a release, a kill, a deadline or a changed
+//! policy is recorded, told and answered here. No I/O.
 
 use holdfast_abi as abi;
 use tracing::Level;
@@ -113,7 +113,8 @@ impl State {
         }
     }
 
-    /// What has to be in the log before a person's decision takes effect; `None` if it lets nothing go.
+    /// What has to be in the log before a person's decision takes effect; `None` if it lets nothing
+    /// go.
     pub(super) fn release_record(&self, decide: &Decide, now: Now) -> Option<Record> {
         let Decide { hold, key, decision, person, .. } = decide;
         let person = person.clone().filter(|_| decision.lets_go())?;

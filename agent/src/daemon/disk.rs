@@ -1,9 +1,11 @@
-//! The disk of the state directory. A thread of its own does everything that the daemon writes there, one thing after the other:
-//! the audit log, what has to survive about allowances, the policy in force, and what is set aside for a break-glass.
+//! The disk of the state directory. A thread of its own does everything that the daemon writes
+//! there, one thing after the other: the audit log, what has to survive about allowances, the
+//! policy in force, and what is set aside for a break-glass.
 //!
-//! The loop never waits for it. An ordinary record is put in a queue with a bound. What has to be on the disk before something takes
-//! effect comes back as [`Event::OnDisk`], and the loop goes on with what follows. It has [`PATIENCE`]: after that it is refused, and
-//! what has not begun is not done any more.
+//! The loop never waits for it. An ordinary record is put in a queue with a bound. What has to be
+//! on the disk before something takes effect comes back as [`Event::OnDisk`], and the loop goes on
+//! with what follows. It has [`PATIENCE`]: after that it is refused, and what has not begun is not
+//! done any more.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
@@ -76,7 +78,8 @@ type Work = Box<dyn FnOnce(&mut OnDisk) -> Result<(), String> + Send>;
 /// What is being done about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum About {
-    /// An allowance or a break-glass is opened, or its process joins. What one of them decides depends on the one before.
+    /// An allowance or a break-glass is opened, or its process joins. What one of them decides
+    /// depends on the one before.
     Grant,
     /// A policy that widens.
     Policy,
@@ -116,7 +119,8 @@ struct Queue {
     /// Records that the thread has taken since the log was last looked at.
     taken: usize,
     work: usize,
-    /// Records for which there was no room, that the log has not been told of; when the first and the last were.
+    /// Records for which there was no room, that the log has not been told of; when the first and
+    /// the last were.
     lost: Option<(u64, Now, Now)>,
     /// Since when the thread has been at one thing.
     busy: Option<Now>,
@@ -175,7 +179,8 @@ impl Disk {
         self.push(None, Arc::default(), Box::new(work));
     }
 
-    /// Has `work` done; `then` follows. An error at once if that makes no sense: the disk does not answer.
+    /// Has `work` done; `then` follows. An error at once if that makes no sense: the disk does not
+    /// answer.
     pub(super) fn run(
         &mut self,
         about: About,
@@ -245,7 +250,8 @@ impl Disk {
         self.shared.queue().keep_error.clone()
     }
 
-    /// Signs and writes everything, and ends the thread. A disk that does not answer is waited for a few seconds.
+    /// Signs and writes everything, and ends the thread. A disk that does not answer is waited for
+    /// a few seconds.
     pub(super) fn end(&mut self, now: Now) {
         self.pending.clear();
         let (done, is_done) = sync_channel(1);
@@ -254,7 +260,8 @@ impl Disk {
         if is_done.recv_timeout(TO_END).is_err() {
             error!(
                 records = self.audit(now).waiting,
-                "the disk of the state directory does not answer: the audit log is not closed, and records in memory are lost"
+                "the disk of the state directory does not answer: the audit log is not closed, and \
+                 records in memory are lost"
             );
         }
     }
@@ -371,7 +378,8 @@ impl OnDisk {
         store.write(change).map_err(|error| error.to_string())
     }
 
-    /// Has a record on the disk, signed. If it cannot be written it is not recorded, unless `keep`: then it waits in memory.
+    /// Has a record on the disk, signed. If it cannot be written it is not recorded, unless `keep`:
+    /// then it waits in memory.
     pub(super) fn record(&mut self, record: &Record, keep: bool, now: Now) -> Result<(), String> {
         self.audit.record_first(record, keep, now).map_err(|error| error.to_string())
     }

@@ -153,7 +153,8 @@ fn a_flood_of_records_is_counted() {
     assert_eq!(executor.disk.audit(now).lost, 5);
 }
 
-/// An id that is revoked while its allowance is being opened: the one comes after the other, and finds it open.
+/// An id that is revoked while its allowance is being opened: the one comes after the other, and
+/// finds it open.
 #[test]
 fn what_is_asked_later_comes_later() {
     let dir = tempfile::tempdir().unwrap();

@@ -242,7 +242,8 @@ impl Executor {
         self.note_audit(now);
     }
 
-    /// Has something done on the disk; what follows comes later, or at once if the disk does not answer.
+    /// Has something done on the disk; what follows comes later, or at once if the disk does not
+    /// answer.
     pub(super) fn on_disk(
         &mut self,
         about: About,
@@ -272,8 +273,9 @@ impl Executor {
         self.disk.done(id).and_then(|then| then(self, outcome, state, now))
     }
 
-    /// Has a record on the disk, signed, before what it tells takes effect, which is what follows. Where the log cannot be written
-    /// `on_audit_failure` of the policy in force says whether that goes on.
+    /// Has a record on the disk, signed, before what it tells takes effect, which is what follows.
+    /// Where the log cannot be written `on_audit_failure` of the policy in force says whether that
+    /// goes on.
     pub(super) fn record_first(
         &mut self,
         about: About,
@@ -295,7 +297,8 @@ impl Executor {
                 (Err(why), OnAuditFailure::Continue) => {
                     error!(
                         error = %why,
-                        "something takes effect that is not in the audit log (on_audit_failure = \"continue\"): its record waits in memory"
+                        "something takes effect that is not in the audit log (on_audit_failure = \
+                         \"continue\"): its record waits in memory"
                     );
                     if why == (NotOnDisk::Late { begun: false }) {
                         it.disk.append(record, now);
@@ -303,16 +306,17 @@ impl Executor {
                     Ok(())
                 }
                 (Err(why), OnAuditFailure::Deny) => Err(format!(
-                    "it has to be in the audit log first, and that cannot be written: {why}\n  help: free the disk of the state \
-                     directory, and try again; nothing was changed (on_audit_failure = \"deny\")"
+                    "it has to be in the audit log first, and that cannot be written: \
+                     {why}\n  help: free the disk of the state directory, and try again; nothing \
+                     was changed (on_audit_failure = \"deny\")"
                 )),
             };
             then(it, outcome, state, now)
         })
     }
 
-    /// Has a record on the disk, signed, before what it tells takes effect, whatever the policy says. Room that is set aside is let
-    /// go for it.
+    /// Has a record on the disk, signed, before what it tells takes effect, whatever the policy
+    /// says. Room that is set aside is let go for it.
     pub(super) fn record_strictly(
         &mut self,
         record: Record,
@@ -344,7 +348,8 @@ impl Executor {
                 error!(
                     error = trouble.error,
                     lost = facts.lost,
-                    "THE AUDIT LOG CANNOT BE WRITTEN: is the disk full? What needs a record is decided by on_audit_failure"
+                    "THE AUDIT LOG CANNOT BE WRITTEN: is the disk full? What needs a record is \
+                     decided by on_audit_failure"
                 );
             }
             None | Some(_) => {}
@@ -378,7 +383,10 @@ impl Executor {
         if let Some(heart) = guard.take_heart()
             && let Err(error) = self.pulse.vouch(heart)
         {
-            error!(%error, "there is no thread for the heartbeat: ops over budget are denied instead of paused");
+            error!(
+                %error,
+                "there is no thread for the heartbeat: ops over budget are denied instead of paused"
+            );
         }
         self.manifest.start(&self.options.state_dir, guard.take_destroyed(), &state.plan);
         self.guard = Some(guard);
@@ -483,7 +491,8 @@ impl Executor {
             Ok(true) => return true,
             Err(error) => warn!(%error, "cannot tell which mounts the kernel programs have seen"),
         }
-        // What is mounted over a root may never answer. If the table cannot be read the survey says so.
+        // What is mounted over a root may never answer. If the table cannot be read the survey says
+        // so.
         let Ok(mounts) = Mounts::read() else { return false };
         let roots = guard.places().into_iter();
         let roots: Vec<_> = roots.filter(|(path, _)| mounts.unanswering(path).is_none()).collect();
@@ -505,8 +514,8 @@ impl Executor {
         })
     }
 
-    /// Devices of guarded directories that no mount shows: nothing on them can be reached by a path. None if the mount table
-    /// cannot be read, as the survey says.
+    /// Devices of guarded directories that no mount shows: nothing on them can be reached by a
+    /// path. None if the mount table cannot be read, as the survey says.
     fn unmounted(&self) -> BTreeSet<u32> {
         let Ok(mounts) = Mounts::read() else { return BTreeSet::new() };
         let zones = self.guard.iter().flat_map(|guard| guard.zones());
@@ -607,13 +616,15 @@ impl Executor {
                 let open = state.allowances.open().count();
                 if open > 0 {
                     question.notes.push(format!(
-                        "{} open: this says what budgets decide about an op that none of them covers",
+                        "{} open: this says what budgets decide about an op that none of them \
+                         covers",
                         text::allowances(open)
                     ));
                 }
                 if let Some(glass) = state.glass.open() {
                     question.notes.push(format!(
-                        "a break-glass is open for zone {}: this says what budgets decide about an op that it does not cover",
+                        "a break-glass is open for zone {}: this says what budgets decide about an \
+                         op that it does not cover",
                         glass.zone
                     ));
                 }

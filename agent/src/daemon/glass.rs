@@ -1,4 +1,5 @@
-//! What is asked, passed between the state and the executor, and done about break-glass. Closed sets, like the daemon's own.
+//! What is asked, passed between the state and the executor, and done about break-glass. Closed
+//! sets, like the daemon's own.
 
 use std::time::Duration;
 
@@ -69,7 +70,8 @@ pub(crate) enum GlassEvent {
     Opened(Box<Opening>, Result<Box<Entry>, Box<NotOpened>>),
     /// Outcome of [`GlassAction::Join`].
     Joined(Box<Joining>, Result<ProcessId, GlassRefused>),
-    /// Outcome of [`GlassAction::Close`]: what the kernel had, and whether the first process of its tree has ended.
+    /// Outcome of [`GlassAction::Close`]: what the kernel had, and whether the first process of its
+    /// tree has ended.
     Closed(Box<Closing>, Result<(Option<AllowanceRow>, bool), String>),
 }
 

@@ -1,8 +1,10 @@
-//! Does what is decided about break-glass: the executor's part with randomness, the store, the kernel and the terminals.
+//! Does what is decided about break-glass: the executor's part with randomness, the store, the
+//! kernel and the terminals.
 //!
-//! What opens one is done in this order: on the disk (with it, that its code is used), in the audit log, in the kernel. On a full disk
-//! what was set aside for this is let go first. Where it fails half way, its code is made good again; if that cannot be written down
-//! either, the code is used up.
+//! What opens one is done in this order: on the disk (with it, that its code is used), in the audit
+//! log, in the kernel. On a full disk what was set aside for this is let go first. Where it fails
+//! half way, its code is made good again; if that cannot be written down either, the code is used
+//! up.
 
 use std::fs::{self, OpenOptions};
 use std::io;
@@ -32,8 +34,8 @@ use crate::kernel::{self, AllowanceRow, DesiredAllowance, DesiredGrant};
 use crate::report;
 use crate::text;
 
-/// Room on the disk that is set aside, so that a break-glass can be opened when the disk is full: it may be why.
-/// More than the audit log may have waiting, which is written first.
+/// Room on the disk that is set aside, so that a break-glass can be opened when the disk is full:
+/// it may be why. More than the audit log may have waiting, which is written first.
 const RESERVE: u64 = 16 << 20;
 const RESERVE_FILE: &str = "break-glass.reserve";
 /// What is said of a code, or a signed challenge, that let nothing open.
@@ -266,7 +268,8 @@ impl Executor {
         Ok((row, closing.first.as_ref().is_some_and(is_gone)))
     }
 
-    /// Continues whoever is paused in a zone. Who is not covered is paused again before the same file.
+    /// Continues whoever is paused in a zone. Who is not covered is paused again before the same
+    /// file.
     fn try_again(&self, zone: &str, state: &State) {
         let Some(guard) = &self.guard else { return };
         let slot =
@@ -291,7 +294,10 @@ impl OnDisk {
         self.reserve_missing = kept.is_err();
         match kept {
             Err(error) if !was_missing => {
-                warn!(%error, path = %path.display(), "nothing is set aside for a break-glass on a full disk");
+                warn!(
+                    %error, path = %path.display(),
+                    "nothing is set aside for a break-glass on a full disk"
+                );
             }
             Ok(()) if was_missing => {
                 info!("room is set aside again for a break-glass on a full disk")
@@ -383,8 +389,8 @@ fn desired(entry: &Entry, terms: &Terms) -> DesiredAllowance {
 }
 
 fn unwritable(what: &str, why: &NotOnDisk) -> GlassRefused {
-    let help = "nothing was opened. If the disk of the state directory is full, free a few megabytes there (`journalctl \
-                --vacuum-size=100M`, /var/cache), and try again";
+    let help = "nothing was opened. If the disk of the state directory is full, free a few \
+                megabytes there (`journalctl --vacuum-size=100M`, /var/cache), and try again";
     GlassRefused::new(
         GlassReason::StateUnreadable,
         format!("{what} cannot be written: {why}"),

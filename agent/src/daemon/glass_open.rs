@@ -1,5 +1,5 @@
-//! What the daemon does about a break-glass that is open or was: what was spent, reminding everybody, and its end. No I/O, time comes
-//! in, actions go out.
+//! What the daemon does about a break-glass that is open or was: what was spent, reminding
+//! everybody, and its end. No I/O, time comes in, actions go out.
 
 use holdfast_policy::break_glass::{GlassReason, GlassRefused};
 use tracing::Level;
@@ -48,7 +48,8 @@ impl State {
             let has_role = zone.is_some_and(|zone| zone.role.word() == entry.role);
             let rule = policy.break_glass.as_ref();
             let is_for = rule.is_some_and(|rule| rule.is_for(&entry.zone));
-            // Until a policy is in force nobody knows its zones. A zone that it gives another role can be one of an allowance.
+            // Until a policy is in force nobody knows its zones. A zone that it gives another role
+            // can be one of an allowance.
             !in_force
                 || (has_role
                     && is_for

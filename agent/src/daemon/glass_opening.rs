@@ -1,7 +1,8 @@
-//! What the daemon does about a break-glass that somebody wants to open, and about codes: no I/O, time comes in, actions go out.
+//! What the daemon does about a break-glass that somebody wants to open, and about codes: no I/O,
+//! time comes in, actions go out.
 //!
-//! Everything else is judged before the code, so that a slip on the command line costs none. A right code always opens: how many wrong
-//! ones came before makes no difference to it.
+//! Everything else is judged before the code, so that a slip on the command line costs none. A
+//! right code always opens: how many wrong ones came before makes no difference to it.
 
 use std::time::Duration;
 
@@ -83,7 +84,8 @@ impl State {
         let kept = if body.replace { 0 } else { left };
         if body.count == 0 || kept + body.count as usize > MOST_CODES {
             let message = format!(
-                "{} codes cannot be made: {kept} are unused, and {MOST_CODES} can be\n  help: `--replace` makes those worthless",
+                "{} codes cannot be made: {kept} are unused, and {MOST_CODES} can be\n  help: \
+                 `--replace` makes those worthless",
                 body.count
             );
             return refuse(reply, Refusal::BadInput, message);
@@ -224,8 +226,8 @@ impl State {
             }
             Found::Wrong => {
                 let message = "there is no such code on this host";
-                let help = "codes are made on each host: is this one of another? `holdfast break-glass codes status` says how many \
-                            are left here";
+                let help = "codes are made on each host: is this one of another? `holdfast \
+                            break-glass codes status` says how many are left here";
                 GlassRefused::new(GlassReason::WrongCode, message, help)
             }
         };
@@ -280,8 +282,9 @@ impl State {
     ) -> Vec<Action> {
         let Some(challenge) = self.glass.challenge(text, now).cloned() else {
             let message = "this host waits for no such challenge";
-            let help = "a challenge is good once, for an hour, until the agent is started anew: ask for another with \
-                        `holdfast break-glass challenge`, and sign it as it is";
+            let help = "a challenge is good once, for an hour, until the agent is started anew: \
+                        ask for another with `holdfast break-glass challenge`, and sign it as it \
+                        is";
             let refused = GlassRefused::new(GlassReason::UnknownChallenge, message, help);
             return refuse_glass("?", refused, person, reply);
         };
@@ -332,7 +335,8 @@ impl State {
         }
     }
 
-    /// Whether the policy that is in force now still makes the same of what was asked for a while ago.
+    /// Whether the policy that is in force now still makes the same of what was asked for a while
+    /// ago.
     fn still_allows(&self, terms: &Terms) -> Result<(), GlassRefused> {
         if Terms::new(&self.plan.policy, &terms.wanted())? != *terms {
             let message = format!(
@@ -354,7 +358,8 @@ impl State {
         })?;
         if let Some(open) = self.glass.open() {
             let message = format!("one is open already, for zone {}", open.zone);
-            let help = "one at a time: `holdfast break-glass close` ends it, then another code opens the next";
+            let help = "one at a time: `holdfast break-glass close` ends it, then another code \
+                        opens the next";
             return Err(GlassRefused::new(GlassReason::AlreadyOpen, message, help));
         }
         if let Some((id, zone)) =
@@ -366,7 +371,8 @@ impl State {
                 zone.name,
                 terms.role.word()
             );
-            let help = "data and copies are never open together: wait until it is over, or `holdfast allow revoke` it";
+            let help = "data and copies are never open together: wait until it is over, or \
+                        `holdfast allow revoke` it";
             return Err(GlassRefused::new(GlassReason::Interlock, message, help));
         }
         if !self.guarding.is_up() || !self.guarding.in_force {
@@ -390,7 +396,8 @@ impl State {
             return Ok(());
         }
         let message = format!("a break-glass is open for the {} zone {}", open.role, open.zone);
-        let help = "data and copies are never open together: wait until it is over, or `holdfast break-glass close`";
+        let help = "data and copies are never open together: wait until it is over, or `holdfast \
+                    break-glass close`";
         Err(Refused::new(RefusedReason::Interlock, message, help))
     }
 
@@ -484,8 +491,8 @@ pub(super) fn open_message(entry: &Entry, now: Now) -> String {
         Proof::Signer(signer) => text::for_terminal(signer.person.as_bytes()),
     };
     format!(
-        "BREAK-GLASS OPEN in {} zone {} for {whom} until {}: {} of {} files and {} of {} spent; by {} with {proof}: \"{}\"; \
-         `holdfast break-glass close` ends it",
+        "BREAK-GLASS OPEN in {} zone {} for {whom} until {}: {} of {} files and {} of {} spent; by \
+         {} with {proof}: \"{}\"; `holdfast break-glass close` ends it",
         entry.role,
         entry.zone,
         now.wall_at(entry.until_ns),

@@ -20,7 +20,8 @@ fn ready() -> State {
 
 fn with(glass: Vec<Entry>) -> State {
     let mut state = guarded();
-    let table = "[break_glass]\nmax_files = 1000\nmax_bytes = \"1GiB\"\nsigners = [\"alice@example.com\"]\n";
+    let table = "[break_glass]\nmax_files = 1000\nmax_bytes = \"1GiB\"\n\
+                 signers = [\"alice@example.com\"]\n";
     let text = format!("{}\n{table}", state.plan.policy);
     state.plan.policy = Policy::parse("test.toml", &text).unwrap();
     let loaded = Loaded { codes: codes(&[1, 2, 3]), glass, ..Loaded::default() };

@@ -1,8 +1,10 @@
-//! The heartbeat: a thread of its own tells the kernel every second that somebody is there to let paused processes go on. A slow
-//! disk, a long turn of the loop or a log that nobody reads does not stop it.
+//! The heartbeat: a thread of its own tells the kernel every second that somebody is there to let
+//! paused processes go on. A slow disk, a long turn of the loop or a log that nobody reads does not
+//! stop it.
 //!
-//! It vouches for the loop, so that it stops if the loop has hung for longer than the service manager's watchdog waits
-//! (`WatchdogSec=` of holdfast.service): then nobody will let anybody go on, and the kernel denies what it would hold.
+//! It vouches for the loop, so that it stops if the loop has hung for longer than the service
+//! manager's watchdog waits (`WatchdogSec=` of holdfast.service): then nobody will let anybody go
+//! on, and the kernel denies what it would hold.
 
 use std::io;
 use std::sync::Arc;
@@ -63,7 +65,8 @@ impl<F: FnMut() -> Result<(), String>> Beats<F> {
             if was_there {
                 error!(
                     seconds = HANGS.as_secs(),
-                    "the agent's loop hangs: the kernel is no longer told that somebody is there, and denies what it would hold"
+                    "the agent's loop hangs: the kernel is no longer told that somebody is there, \
+                     and denies what it would hold"
                 );
             }
             return;
@@ -75,7 +78,8 @@ impl<F: FnMut() -> Result<(), String>> Beats<F> {
             Err(error) if !std::mem::replace(&mut self.failing, true) => {
                 error!(
                     error,
-                    "the kernel is not told that the agent is there: ops over budget are denied instead of paused"
+                    "the kernel is not told that the agent is there: ops over budget are denied \
+                     instead of paused"
                 );
             }
             Ok(()) if std::mem::replace(&mut self.failing, false) => {
@@ -98,7 +102,8 @@ mod tests {
     fn slow_turn_keeps_the_heartbeat() {
         let pulse = Pulse::default();
         pulse.note(at(100));
-        // Longer than the kernel waits for a beat (10 s), and than the watchdog waits for a turn (20 s).
+        // Longer than the kernel waits for a beat (10 s), and than the watchdog waits for a turn
+        // (20 s).
         for second in [99, 100, 111, 121, 129] {
             assert!(pulse.is_there(at(second).boot_ns), "{second}");
         }

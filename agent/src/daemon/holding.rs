@@ -1,4 +1,5 @@
-//! What the daemon does about paused processes. Like the rest of the state: no I/O, time comes in, actions go out.
+//! What the daemon does about paused processes. Like the rest of the state: no I/O, time comes in,
+//! actions go out.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
@@ -48,7 +49,8 @@ struct Reports {
 }
 
 impl Reports {
-    /// Whether one more may. Who forks many processes only to have them held must not fill the disk with their command lines.
+    /// Whether one more may. Who forks many processes only to have them held must not fill the disk
+    /// with their command lines.
     fn take(&mut self, hold: u64, now: Now) -> bool {
         let is_over = |since: u64| now.boot_ns.saturating_sub(since) >= REPORT_WINDOW;
         if !self.since.contains_key(&hold) {
@@ -149,7 +151,8 @@ impl State {
             return vec![Action::SurveyHolds(Some((ask, reply)))];
         }
         // An agent before this one may have left some behind.
-        let why = "the guard is not up, so that what is paused or spent cannot be determined: see `holdfast doctor`";
+        let why = "the guard is not up, so that what is paused or spent cannot be determined: see \
+                   `holdfast doctor`";
         vec![Action::Send(reply, Answer::Error(Refusal::Failed, why.to_owned()))]
     }
 
@@ -237,7 +240,8 @@ impl State {
             None => ("throttled", "it goes on at the budget's rate".to_owned()),
         };
         let message = format!(
-            "hold {hold}: zone {}, {}{verb}: {} (pid {}) before {} of {}; {then}: `holdfast hold show {hold}`",
+            "hold {hold}: zone {}, {}{verb}: {} (pid {}) before {} of {}; {then}: `holdfast hold \
+             show {hold}`",
             rule.name,
             if paused.adopted { "still " } else { "" },
             text::for_terminal(event.comm.as_bytes()),
@@ -359,8 +363,8 @@ impl State {
             many => format!("there are holds {}", many.join(", ")),
         };
         format!(
-            "there is no hold {id}: {there_is}\n  help: `holdfast hold list` shows what is paused; a hold that is over is in \
-             the audit log"
+            "there is no hold {id}: {there_is}\n  help: `holdfast hold list` shows what is paused; \
+             a hold that is over is in the audit log"
         )
     }
 }

@@ -167,9 +167,10 @@ fn kill_is_recorded_with_its_outcome() {
     assert_eq!(words(&actions), ["record", "log", "send"]);
     assert_eq!(records(&actions)[0]["signal"], "KILL");
     send(actions);
-    assert!(
-        matches!(answer.try_recv().unwrap(), Answer::Json(json) if json.contains("\"signalled\":[100]"))
-    );
+    assert!(matches!(
+        answer.try_recv().unwrap(),
+        Answer::Json(json) if json.contains("\"signalled\":[100]")
+    ));
     let mut dead = thread(100, 10);
     dead.state = crate::holds::test_holds::OVER;
     let actions = state.handle(surveyed(vec![dead]), at(21));
@@ -285,7 +286,8 @@ fn read_failure_is_logged_once() {
     assert_eq!(words(&state.handle(failed(), at(14))), ["log"]);
 }
 
-/// Whoever forks processes only to have them held and killed must not fill the disk with their command lines.
+/// Whoever forks processes only to have them held and killed must not fill the disk with their
+/// command lines.
 #[test]
 fn many_processes_shorten_their_records() {
     let mut state = pausing(OnTrip::Hold);

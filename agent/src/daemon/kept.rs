@@ -1,5 +1,6 @@
-//! The policy that was in force last, kept beside the audit log: what an agent goes on with that finds its own unusable. Without it one
-//! mistake in a file would leave a host unguarded after its next boot.
+//! The policy that was in force last, kept beside the audit log: what an agent goes on with that
+//! finds its own unusable. Without it one mistake in a file would leave a host unguarded after its
+//! next boot.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -107,7 +108,8 @@ impl Kept {
                 let why = format!("{}: {error}", path(state_dir).display());
                 if self.error.as_ref() != Some(&why) {
                     error!(
-                        "the policy in force cannot be kept for a boot that finds the file unusable: {why}"
+                        "the policy in force cannot be kept for a boot that finds the file \
+                         unusable: {why}"
                     );
                 }
                 self.error = Some(why);

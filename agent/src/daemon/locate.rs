@@ -82,7 +82,8 @@ pub(super) fn question(
 fn answers(mounts: &Mounts, path: &Path) -> Outcome<()> {
     let Some(mount) = mounts.unanswering(path) else { return Ok(()) };
     let message = format!(
-        "{} is on {}, where nothing can be guarded; the agent does not look there, as that may never answer",
+        "{} is on {}, where nothing can be guarded; the agent does not look there, as that may \
+         never answer",
         text::for_terminal(path.as_os_str().as_bytes()),
         mount.filesystem
     );
@@ -237,8 +238,8 @@ fn tenant(root: &Path, below: &[PathBuf], depth: usize) -> io::Result<Option<(u6
     Ok(metadata.is_dir().then(|| (metadata.ino(), name)))
 }
 
-/// The same file under a path that shows as much of its filesystem above it as the agent can see. A bind mount hides
-/// what is above it, and the kernel does not care.
+/// The same file under a path that shows as much of its filesystem above it as the agent can see. A
+/// bind mount hides what is above it, and the kernel does not care.
 fn widest(path: &Path, mounts: &Mounts) -> io::Result<PathBuf> {
     let wider = mounts.place(path).and_then(|(device, place)| mounts.reach(device, &place));
     let same = |other: &PathBuf| -> io::Result<bool> {
@@ -274,7 +275,8 @@ fn failed(error: io::Error) -> (Refusal, String) {
 mod tests {
     use super::*;
 
-    /// Somebody who asked about a path on a server that was gone stopped the agent's loop, and with it every hold on the host.
+    /// Somebody who asked about a path on a server that was gone stopped the agent's loop, and with
+    /// it every hold on the host.
     #[test]
     fn unresponsive_filesystem_is_not_queried() {
         let mounts =

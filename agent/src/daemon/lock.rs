@@ -1,4 +1,5 @@
-//! One agent per run directory: a lock that the kernel gives back when the agent ends, however it ends.
+//! One agent per run directory: a lock that the kernel gives back when the agent ends, however it
+//! ends.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -20,8 +21,8 @@ pub(crate) struct AgentLock {
 pub(crate) enum LockError {
     /// Another agent has it.
     #[error(
-        "an agent is running already ({} is locked)\n  help: `holdfast status` shows it; to have it read its policy \
-         again, `holdfast policy reload`",
+        "an agent is running already ({} is locked)\n  help: `holdfast status` shows it; to have \
+         it read its policy again, `holdfast policy reload`",
         path.display()
     )]
     Running {
@@ -43,7 +44,8 @@ impl AgentLock {
     pub(crate) fn take(run_dir: &Path) -> Result<Self, LockError> {
         let path = run_dir.join("agent.lock");
         let io = |source: io::Error| LockError::Io { path: path.clone(), source };
-        // The file stays when the agent ends: removing it would let two agents lock two files of that name.
+        // The file stays when the agent ends: removing it would let two agents lock two files of
+        // that name.
         let file = OpenOptions::new()
             .write(true)
             .create(true)

@@ -1,5 +1,5 @@
-//! The daemon's side of the manifest: starts the keeper, tells it the names, and writes its seals to the audit log. It never looks
-//! at a record.
+//! The daemon's side of the manifest: starts the keeper, tells it the names, and writes its seals
+//! to the audit log. It never looks at a record.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -123,8 +123,8 @@ pub(super) fn heard(news: News) -> Vec<Action> {
     let mut actions = Vec::new();
     if let News::Summarised(gone) = &news {
         let message = format!(
-            "the manifest has no more room: of segment {}, with {} ops, only sums are left; raise `max_bytes` of [manifest], \
-             or copy the segments elsewhere in time",
+            "the manifest has no more room: of segment {}, with {} ops, only sums are left; raise \
+             `max_bytes` of [manifest], or copy the segments elsewhere in time",
             gone.segment, gone.records
         );
         actions.push(Action::Log(Level::WARN, message));

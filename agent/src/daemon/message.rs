@@ -68,7 +68,8 @@ pub(crate) enum Event {
     HoldDecided(Box<Decide>, Result<Done, String>),
     /// Outcome of [`Action::Kill`].
     HoldKilled(Box<Kill>, Result<Delivered, String>),
-    /// Outcome of [`Action::ResetBudgets`]: the report and the holds it concerns, or why nothing was reset.
+    /// Outcome of [`Action::ResetBudgets`]: the report and the holds it concerns, or why nothing
+    /// was reset.
     BudgetsReset(Box<Resetting>, Result<Box<Reset>, (Refusal, String)>),
     /// Outcome of [`Action::LoadAllowances`]: what was kept on disk, and the id of this boot.
     AllowancesLoaded(Result<Box<(Loaded, String)>, String>),
@@ -82,8 +83,8 @@ pub(crate) enum Event {
     AllowanceResolved(Box<Judged>, Result<Resolved, Refused>),
     /// Work that is done aside has to know what the kernel calls this file.
     Learn(File, LearnReply),
-    /// Outcome of [`Action::OpenAllowance`]: as it is remembered now, or why it is not open. If the kernel refused it, that is
-    /// remembered too.
+    /// Outcome of [`Action::OpenAllowance`]: as it is remembered now, or why it is not open. If the
+    /// kernel refused it, that is remembered too.
     AllowanceOpened(Box<Opening>, Result<Box<Entry>, (Refused, Option<Box<Entry>>)>),
     /// Outcome of [`Action::CheckCommand`].
     CommandChecked(Box<Joining>, Result<(), Refused>),
@@ -102,8 +103,8 @@ pub(crate) enum Event {
 }
 
 impl Event {
-    /// Whether it begins something that depends on what else is being opened: allowances and break-glass are opened one after the
-    /// other.
+    /// Whether it begins something that depends on what else is being opened: allowances and
+    /// break-glass are opened one after the other.
     pub(super) fn is_about_grants(&self) -> bool {
         match self {
             Self::AllowanceResolved(..) | Self::CommandChecked(..) => true,
@@ -256,7 +257,8 @@ pub(crate) enum Action {
     Apply(Box<Plan>, Cause, Option<Reply>),
     /// Try each kind of op in the canary directory.
     Prove,
-    /// Keep what is spent for the next boot, and put back what was spent before by units that have appeared.
+    /// Keep what is spent for the next boot, and put back what was spent before by units that have
+    /// appeared.
     KeepBudgets,
     /// Have the kernel side forget accounts that have long drained.
     ForgetAccounts,
@@ -293,7 +295,8 @@ pub(crate) enum Action {
     LoadAllowances,
     /// Write down what has changed about allowances.
     SaveAllowances,
-    /// Look at what the kernel has of allowances, and at the processes they are for; then answer this.
+    /// Look at what the kernel has of allowances, and at the processes they are for; then answer
+    /// this.
     SurveyAllowances(Option<(Ask, Reply)>),
     /// Read who may sign allowances, and what this host is called.
     ReadTrust(Box<Submission>),
@@ -303,7 +306,8 @@ pub(crate) enum Action {
     Learn(File, LearnReply),
     /// Write down that an allowance is open, and have the kernel open it.
     OpenAllowance(Box<Opening>),
-    /// Look whether the files of a tree's command are still those that were signed. Its outcome comes later.
+    /// Look whether the files of a tree's command are still those that were signed. Its outcome
+    /// comes later.
     CheckCommand(Box<Joining>),
     /// Mark a process as the first of a tree.
     Join(Box<Joining>),
@@ -344,7 +348,8 @@ pub(crate) enum Action {
 pub(crate) enum Ask {
     /// Everything.
     Status,
-    /// Everything, with every hold, as it was found last: nothing is tried or looked for because of it.
+    /// Everything, with every hold, as it was found last: nothing is tried or looked for because of
+    /// it.
     Look,
     /// The policy in force.
     Policy,

@@ -1,7 +1,8 @@
-//! The daemon: one loop over one closed set of events. What an event means is decided in [`state`], as actions; the
-//! [`executor`] does them.
+//! The daemon: one loop over one closed set of events. What an event means is decided in [`state`],
+//! as actions; the [`executor`] does them.
 //!
-//! The daemon never decides about an op: the kernel does, and goes on doing so when the daemon is gone.
+//! The daemon never decides about an op: the kernel does, and goes on doing so when the daemon is
+//! gone.
 
 mod allowance;
 mod allowing;
@@ -156,8 +157,8 @@ pub(crate) async fn run(options: Options) -> Result<(), DaemonError> {
         error!("{error}");
     }
     let _lock = AgentLock::take(&options.run_dir)?;
-    // Who manages this guard must be known before anything of it changes. What else is wrong with the host is
-    // no reason to end: the agent says so, and goes on saying so.
+    // Who manages this guard must be known before anything of it changes. What else is wrong with
+    // the host is no reason to end: the agent says so, and goes on saying so.
     let claim = kernel::Claim::take(&options.pin_dir)
         .and_then(|claim| kernel::refuse_another(&options.pin_dir).map(|()| claim));
     let claim = match claim {
@@ -193,7 +194,10 @@ pub(crate) async fn run(options: Options) -> Result<(), DaemonError> {
             Some(changed)
         }
         Err(error) => {
-            error!(%error, "changes of mounts cannot be waited for: new directories are guarded after seconds");
+            error!(
+                %error,
+                "changes of mounts cannot be waited for: new directories are guarded after seconds"
+            );
             None
         }
     };
@@ -213,7 +217,8 @@ struct Daemon {
     stream: Option<AsyncFd<EventStream>>,
     /// What the audit log has to know about the manifest.
     manifest_news: mpsc::UnboundedReceiver<News>,
-    /// What has to wait until an allowance or a break-glass that is being opened is open, or refused.
+    /// What has to wait until an allowance or a break-glass that is being opened is open, or
+    /// refused.
     waiting: VecDeque<message::Event>,
 }
 
@@ -308,8 +313,8 @@ impl Daemon {
         }
     }
 
-    /// Does everything in order; what follows from one action comes before the next. Some actions take seconds, such
-    /// as loading the programs: each happens at its own time.
+    /// Does everything in order; what follows from one action comes before the next. Some actions
+    /// take seconds, such as loading the programs: each happens at its own time.
     fn perform(&mut self, actions: Vec<message::Action>) {
         let mut queue = VecDeque::from(actions);
         while let Some(action) = queue.pop_front() {
@@ -363,7 +368,8 @@ fn open_webhook(options: &Options) -> Result<Option<Webhook>, String> {
     started.map(Some)
 }
 
-/// The address that serves metrics, or why there is none; `None` if none is wanted. Guarding goes on without.
+/// The address that serves metrics, or why there is none; `None` if none is wanted. Guarding goes
+/// on without.
 async fn serve_metrics(address: MetricsAddress, inbox: &Inbox) -> Option<Result<String, String>> {
     let MetricsAddress::At(address) = address else {
         return None;
@@ -423,9 +429,11 @@ pub(crate) fn test_guarded() -> State {
 /// One zone, `customers`, whose only directory does not exist.
 #[cfg(test)]
 pub(crate) fn test_plan() -> plan::Plan {
-    let text = "[[zone]]\nname = \"customers\"\nrole = \"primary\"\npaths = [\"/nonexistent/customers\"]\n\
+    let text = "[[zone]]\nname = \"customers\"\nrole = \"primary\"\n\
+                paths = [\"/nonexistent/customers\"]\n\
                 mode = \"enforce\"\n\
-                [[zone.budget]]\nper = \"unit\"\nwho = \"operators\"\nfiles = 200\nwindow = \"10m\"\n";
+                [[zone.budget]]\nper = \"unit\"\nwho = \"operators\"\nfiles = 200\n\
+                window = \"10m\"\n";
     let policy = holdfast_policy::Policy::parse("test.toml", text).expect("a policy");
     let zones = plan::survey(&policy, &Default::default(), &[]).expect("no problems").zones;
     let read = Now { boot_ns: 1, wall_ns: 0 };

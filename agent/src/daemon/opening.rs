@@ -1,7 +1,9 @@
-//! Does what is decided about allowances: the executor's part with the store, the host's files and processes, and the kernel.
+//! Does what is decided about allowances: the executor's part with the store, the host's files and
+//! processes, and the kernel.
 //!
-//! What opens one is done in this order: on the disk, in the audit log, in the kernel. What closes one is done in the other: what
-//! was cut off in between is tighter than what is written, never looser.
+//! What opens one is done in this order: on the disk, in the audit log, in the kernel. What closes
+//! one is done in the other: what was cut off in between is tighter than what is written, never
+//! looser.
 
 use std::collections::BTreeSet;
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -310,7 +312,10 @@ impl Executor {
             let entry = match outcome {
                 Ok(()) => entry,
                 Err(why) => {
-                    error!(%why, id = entry.id, "an allowance was not opened, but its id is used up");
+                    error!(
+                        %why, id = entry.id,
+                        "an allowance was not opened, but its id is used up"
+                    );
                     // As a restarted agent will find it: open, and not in the kernel.
                     Entry { state: EntryState::Open, ..entry }
                 }
@@ -337,8 +342,8 @@ impl Executor {
         })
     }
 
-    /// Marks the process that asks as the first of a tree: on the disk, then in the kernel. `change` is what the disk is told of the
-    /// tree.
+    /// Marks the process that asks as the first of a tree: on the disk, then in the kernel.
+    /// `change` is what the disk is told of the tree.
     pub(super) fn join_tree(
         &mut self,
         (serial, tree, person): (u64, &Tree, &Person),

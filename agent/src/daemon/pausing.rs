@@ -1,4 +1,5 @@
-//! Does what is decided about paused processes: the executor's part with the kernel's maps, signals and names.
+//! Does what is decided about paused processes: the executor's part with the kernel's maps, signals
+//! and names.
 
 use std::collections::HashSet;
 
@@ -25,7 +26,8 @@ impl Executor {
         let Some(guard) = &self.guard else {
             return Ok(Survey::default());
         };
-        // In this order: a thread that is there belongs to a hold that is there, unless that was forgotten.
+        // In this order: a thread that is there belongs to a hold that is there, unless that was
+        // forgotten.
         let read = || Ok::<_, KernelError>((guard.held()?, guard.holds()?));
         let (held, rows) = read().map_err(|error| error.to_string())?;
         let (source, units) = (&mut self.source, &mut self.units);
@@ -83,7 +85,8 @@ impl Executor {
         Ok(Done { at_ns, budgets, continued })
     }
 
-    /// Kills the processes of a hold. One that is stopped receives nothing but SIGKILL before it is continued.
+    /// Kills the processes of a hold. One that is stopped receives nothing but SIGKILL before it is
+    /// continued.
     pub(super) fn kill(&mut self, kill: &Kill, book: &Book) -> Result<Delivered, String> {
         let guard = self.guard.as_ref().ok_or("there is no guard")?;
         let threads = threads(guard, kill.hold).map_err(|error| error.to_string())?;
@@ -99,8 +102,8 @@ impl Executor {
         }
     }
 
-    /// Continues those of these processes that are stopped and not paused. Nobody else would: `su` and its like stop themselves
-    /// when their child is stopped.
+    /// Continues those of these processes that are stopped and not paused. Nobody else would: `su`
+    /// and its like stop themselves when their child is stopped.
     pub(super) fn wake(&self, leaders: Vec<abi::TaskKey>) {
         let stopped = stopped(leaders);
         if stopped.is_empty() {
@@ -115,7 +118,8 @@ impl Executor {
         }
     }
 
-    /// Signals the processes of these threads, then continues whoever stopped itself because of them.
+    /// Signals the processes of these threads, then continues whoever stopped itself because of
+    /// them.
     fn send(&self, threads: &[abi::TaskKey], signals: &[Signal], book: &Book) -> Delivered {
         let mut seen = HashSet::new();
         let processes = threads.iter().filter(|thread| seen.insert(thread.pid));
@@ -134,7 +138,10 @@ impl Executor {
         let Some(guard) = &mut self.guard else { return };
         for key in threads {
             if let Err(error) = guard.forget_held(key) {
-                warn!(%error, pid = key.pid, tid = key.tid, "a thread that is no longer paused cannot be forgotten");
+                warn!(
+                    %error, pid = key.pid, tid = key.tid,
+                    "a thread that is no longer paused cannot be forgotten"
+                );
             }
         }
     }
@@ -169,7 +176,8 @@ fn threads(guard: &Guard, hold: u64) -> Result<Vec<abi::TaskKey>, KernelError> {
     Ok(held.into_iter().filter(|(_, held)| held.hold == hold).map(|(key, _)| key).collect())
 }
 
-/// The text of /etc/passwd. Names from elsewhere are not looked up: a directory server may take its time.
+/// The text of /etc/passwd. Names from elsewhere are not looked up: a directory server may take its
+/// time.
 pub(super) fn users() -> String {
     use std::io::Read as _;
     let mut text = Vec::new();
@@ -197,7 +205,8 @@ pub(super) fn user_number(passwd: &str, user: &str) -> Option<u32> {
         let name = fields.next()?;
         (name == user).then(|| fields.nth(1)?.parse().ok()).flatten()
     });
-    // A name wins over a number that looks the same, as chown(1) has it. The last number stands for nobody.
+    // A name wins over a number that looks the same, as chown(1) has it. The last number stands for
+    // nobody.
     named.or_else(|| user.parse().ok()).filter(|uid| *uid != u32::MAX)
 }
 

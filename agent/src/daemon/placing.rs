@@ -1,4 +1,5 @@
-//! Finds the directories and files that an allowance's patterns lead to, all of them in the zones of its grants.
+//! Finds the directories and files that an allowance's patterns lead to, all of them in the zones
+//! of its grants.
 
 use std::collections::HashMap;
 use std::fmt::Display;
@@ -164,7 +165,8 @@ fn lost(pattern: &PathPattern, lost: Lost) -> Refused {
 }
 
 fn nothing(message: String) -> Refused {
-    let help = "an allowance names what is there when it is submitted: check the path, and whether this is the right host";
+    let help = "an allowance names what is there when it is submitted: check the path, and whether \
+                this is the right host";
     Refused::new(RefusedReason::NothingMatches, message, help)
 }
 

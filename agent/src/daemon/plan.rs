@@ -1,4 +1,5 @@
-//! A policy file, read and resolved on this host: everything there is to know before the kernel is told.
+//! A policy file, read and resolved on this host: everything there is to know before the kernel is
+//! told.
 
 use std::io::Read as _;
 use std::path::Path;
@@ -20,7 +21,8 @@ use crate::{text, units};
 /// A policy longer than this is not one.
 const MAX_POLICY: u64 = 1 << 20;
 
-/// A policy and the directories it leads to. Cannot be wrong, as far as one can tell without the kernel programs.
+/// A policy and the directories it leads to. Cannot be wrong, as far as one can tell without the
+/// kernel programs.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
     /// The policy.
@@ -118,7 +120,8 @@ fn parse(path: &Path, text: &str) -> Result<Policy, PlanError> {
         .map_err(|problems| PlanError::Wrong(Box::new(problems)))
 }
 
-/// The same, and whether this host can count as the policy says. What its paths lead to is not looked at.
+/// The same, and whether this host can count as the policy says. What its paths lead to is not
+/// looked at.
 pub(crate) fn check_file(path: &Path) -> Result<(Policy, String), PlanError> {
     let (policy, sha256) = parse_file(path)?;
     match shared_units(&policy, &Mounts::read().unwrap_or_default()) {
@@ -132,15 +135,17 @@ fn shared_units(policy: &Policy, mounts: &Mounts) -> Option<String> {
     let zones: Vec<_> = policy.zones.iter().filter(counts_units).map(|z| z.name.as_str()).collect();
     let found = units::are_shared(mounts).filter(|_| !zones.is_empty())?;
     Some(format!(
-        "budgets with per = \"unit\" cannot be counted on this host: it has {found}, where all processes are one unit \
-         to the kernel (zones: {})\n  help: boot with `systemd.unified_cgroup_hierarchy=1` on the kernel command line, \
-         or use per = \"user\" or per = \"zone\"",
+        "budgets with per = \"unit\" cannot be counted on this host: it has {found}, where all \
+         processes are one unit to the kernel (zones: {})\n  help: boot with \
+         `systemd.unified_cgroup_hierarchy=1` on the kernel command line, or use per = \"user\" or \
+         per = \"zone\"",
         zones.join(", ")
     ))
 }
 
 impl Plan {
-    /// Reads a policy file and resolves it on this host. Whoever asks for what cannot be is told so, and nothing changes.
+    /// Reads a policy file and resolves it on this host. Whoever asks for what cannot be is told
+    /// so, and nothing changes.
     pub(crate) fn read(path: &Path, now: Now) -> Result<Self, PlanError> {
         let (plan, unusable) = Self::resolve(path, now)?;
         match (unusable.is_empty(), &plan.shared_units) {
@@ -150,9 +155,10 @@ impl Plan {
         }
     }
 
-    /// The same for an agent that starts. Nobody may have asked for anything: a host changes under its policy (one customer too many
-    /// for a glob, a filesystem that somebody has mounted on a directory). It is guarded as far as it can be, and the rest is said, as
-    /// by an agent that was there when it happened.
+    /// The same for an agent that starts. Nobody may have asked for anything: a host changes under
+    /// its policy (one customer too many for a glob, a filesystem that somebody has mounted on a
+    /// directory). It is guarded as far as it can be, and the rest is said, as by an agent that was
+    /// there when it happened.
     pub(crate) fn read_at_start(path: &Path, now: Now) -> Result<Self, PlanError> {
         let (mut plan, unusable) = Self::resolve(path, now)?;
         plan.skipped.extend(unusable);
@@ -220,8 +226,8 @@ fn unfit(problems: &[RootProblem], path: &Path) -> PlanError {
     PlanError::Host { text: roots::render(problems, &path.display().to_string()) }
 }
 
-/// Whether the zone had the same paths before. Only somebody who changes them says that the old trees are no longer
-/// to be guarded; a directory whose path is gone says nothing.
+/// Whether the zone had the same paths before. Only somebody who changes them says that the old
+/// trees are no longer to be guarded; a directory whose path is gone says nothing.
 fn names_the_same(zone: &Zone, before: &Policy) -> bool {
     let all_in = |a: &Zone, b: &Zone| a.paths.iter().all(|path| b.paths.contains(path));
     let old = before.zones.iter().find(|old| old.name == zone.name);
@@ -254,9 +260,9 @@ mod tests {
         Plan { policy, ..plan }
     }
 
-    /// A reload is refused.
-    /// A customer who mounted a filesystem of their own on a directory that a glob matches, or one customer more than there is room
-    /// for, kept the agent from starting: after a reboot nothing at all was guarded.
+    /// A reload is refused. A customer who mounted a filesystem of their own on a directory that a
+    /// glob matches, or one customer more than there is room for, kept the agent from starting:
+    /// after a reboot nothing at all was guarded.
     #[test]
     fn start_skips_unguardable_paths() {
         let dir = tempfile::tempdir().unwrap();
@@ -275,7 +281,8 @@ mod tests {
         assert!(matches!(Plan::read_at_start(&path, now), Err(PlanError::Wrong(_))));
     }
 
-    /// All processes were one unit there: one that went over stopped all, and the log named a unit that nobody knew.
+    /// All processes were one unit there: one that went over stopped all, and the log named a unit
+    /// that nobody knew.
     #[test]
     fn unit_budgets_need_cgroup_v2() {
         let v1 = Mounts::parse(b"30 25 0:26 / /sys/fs/cgroup rw - tmpfs x rw\n");

@@ -1,8 +1,9 @@
-//! What the service manager is told: that the agent is ready, in a word how things are, and, every second, that its loop
-//! goes round. Pure.
+//! What the service manager is told: that the agent is ready, in a word how things are, and, every
+//! second, that its loop goes round. Pure.
 //!
-//! Ready means: the guard was brought up, a policy was put in force and each kind of op was tried; or it is certain that
-//! there is no guard. That a host has none is no reason to hold up its boot: the agent goes on saying so.
+//! Ready means: the guard was brought up, a policy was put in force and each kind of op was tried;
+//! or it is certain that there is no guard. That a host has none is no reason to hold up its boot:
+//! the agent goes on saying so.
 
 use super::message::Event;
 use super::state::State;

@@ -1,5 +1,6 @@
-//! What the daemon does about allowances that are open or were: what was spent, when they are over, and what people ask about
-//! them. Like the rest of the state: no I/O, time comes in, actions go out.
+//! What the daemon does about allowances that are open or were: what was spent, when they are over,
+//! and what people ask about them. Like the rest of the state: no I/O, time comes in, actions go
+//! out.
 
 use tracing::Level;
 
@@ -257,7 +258,8 @@ impl State {
             Ok(()) => Some(reply),
             Err(error) => {
                 let text = format!(
-                    "`{id}` is revoked, but only until the agent or the host is started anew: {error}"
+                    "`{id}` is revoked, but only until the agent or the host is started anew: \
+                     {error}"
                 );
                 actions.push(Action::Log(Level::ERROR, text.clone()));
                 actions.push(Action::Send(reply, Answer::Error(Refusal::Failed, text)));
@@ -271,8 +273,9 @@ impl State {
         if is_open {
             // The programs may be there all the same, and go on spending.
             let text = format!(
-                "`{id}` is revoked, but the agent has no hold of the guard, so that it is not closed in the kernel: that is done \
-                 once the guard is up\n  help: see `holdfast status`; the command can be stopped with kill"
+                "`{id}` is revoked, but the agent has no hold of the guard, so that it is not \
+                 closed in the kernel: that is done once the guard is up\n  help: see `holdfast \
+                 status`; the command can be stopped with kill"
             );
             actions.push(Action::Log(Level::ERROR, text.clone()));
             let answer = Answer::Error(Refusal::Failed, text);

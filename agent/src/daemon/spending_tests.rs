@@ -240,7 +240,8 @@ fn unseen_id_can_be_revoked() {
     assert_eq!(report(&sent(actions, &mut answer)).state, "revoked");
 }
 
-/// The programs outlive an agent that cannot get hold of them: it was answered as if nothing could be spent any more.
+/// The programs outlive an agent that cannot get hold of them: it was answered as if nothing could
+/// be spent any more.
 #[test]
 fn revocation_without_guard_reports_open() {
     let mut state = remembering(vec![test_entries::entry("a")]);

@@ -51,7 +51,8 @@ impl Guarding {
         matches!(self.started, Some(Ok(_)))
     }
 
-    /// Whether it is known how things stand: each kind of op was tried, or there is no guard to try.
+    /// Whether it is known how things stand: each kind of op was tried, or there is no guard to
+    /// try.
     pub(crate) fn is_settled(&self) -> bool {
         match self.started {
             None => false,

@@ -1,4 +1,5 @@
-//! What the daemon knows, and what it does about each event. No I/O here: time comes in, actions go out.
+//! What the daemon knows, and what it does about each event. No I/O here: time comes in, actions go
+//! out.
 
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
@@ -43,7 +44,8 @@ pub(crate) struct State {
     pub(crate) started: Now,
     /// The plan in force, or, without a guard, the one that would be.
     pub(crate) plan: Plan,
-    /// Until the first plan is in force: the one that was before the agent started, if that is another.
+    /// Until the first plan is in force: the one that was before the agent started, if that is
+    /// another.
     pub(super) before: Option<Box<Plan>>,
     /// The policy file.
     file: String,
@@ -135,7 +137,8 @@ impl State {
         actions.extend(recovered.news.into_iter().map(|news| Action::Log(Level::ERROR, news)));
         if let Some(why) = recovered.unavailable {
             let message = format!(
-                "THE AUDIT LOG CANNOT BE OPENED: {why}; what needs a record is decided by on_audit_failure until it can"
+                "THE AUDIT LOG CANNOT BE OPENED: {why}; what needs a record is decided by \
+                 on_audit_failure until it can"
             );
             actions.push(Action::Log(Level::ERROR, message));
         }
@@ -448,7 +451,8 @@ impl State {
         actions
     }
 
-    /// Takes note of the zones the kernel has; says so when the number of directories that no path leads to changed.
+    /// Takes note of the zones the kernel has; says so when the number of directories that no path
+    /// leads to changed.
     fn take_in_force(&mut self, zones: Vec<ZoneInForce>) -> Vec<Action> {
         self.guarding.in_force = true;
         let before = std::mem::replace(&mut self.in_force, zones);

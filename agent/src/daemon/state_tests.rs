@@ -203,7 +203,8 @@ fn start_reports_the_fallback_policy() {
     assert!(state.reload.is_some_and(|(_, why)| why.is_some()));
 }
 
-/// Too many directories, or a wider policy that cannot be recorded: whatever the kernel had before would be gone after a reboot.
+/// Too many directories, or a wider policy that cannot be recorded: whatever the kernel had before
+/// would be gone after a reboot.
 #[test]
 fn failed_start_policy_keeps_previous() {
     let mut state = starting(None);
@@ -283,7 +284,8 @@ fn self_test_changes_are_reported_once() {
     assert_eq!(words(&state.handle(Event::Proved(covered(true)), at(20))), [] as [&str; 0]);
 }
 
-/// A zone's entry that was zeroed by hand let everything go, for ever, while the guard was said to be up.
+/// A zone's entry that was zeroed by hand let everything go, for ever, while the guard was said to
+/// be up.
 #[test]
 fn edited_maps_are_told_and_repaired() {
     let mut state = guarded();
@@ -340,7 +342,8 @@ fn the_clock_drives_proof_and_survey() {
     assert_eq!(words(&state.handle(Event::Asked(Ask::Status, reply), at(8))), ["prove", "collect"]);
 }
 
-/// `holdfast top` had the guard proven, what is held surveyed and every account read twice, each time it looked.
+/// `holdfast top` had the guard proven, what is held surveyed and every account read twice, each
+/// time it looked.
 #[test]
 fn repeated_look_starts_no_work() {
     let mut state = guarded();
@@ -424,8 +427,9 @@ fn moved_directory_is_recorded_once() {
 /// The directory was made anew under its old inode number.
 #[test]
 fn reused_inode_is_guarded_again() {
-    // ext4 gives the inode number of a removed directory to the next one, at times within one tick of the clock, so
-    // that neither number nor time of birth changes. Only the kernel's generation number did.
+    // ext4 gives the inode number of a removed directory to the next one, at times within one tick
+    // of the clock, so that neither number nor time of birth changes. Only the kernel's generation
+    // number did.
     let mut state = guarded();
     let found = Ok(Found { zones: state.plan.zones.clone(), ..Found::default() });
     assert_eq!(

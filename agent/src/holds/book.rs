@@ -22,7 +22,8 @@ const SECOND: u64 = 1_000_000_000;
 const RESTLESS: (u32, u64) = (3, 3 * SECOND);
 /// How long a hold has no threads before it is over: its first one may be about to come.
 const EMPTY: u64 = 2 * SECOND;
-/// How long a throttled process that is not stopped at the moment counts as throttled, at least and at most.
+/// How long a throttled process that is not stopped at the moment counts as throttled, at least and
+/// at most.
 const LINGERS: (u64, u64) = (60 * SECOND, 600 * SECOND);
 /// For how long nobody's ops are denied at the least.
 const DENIED_AT_LEAST: u64 = 60 * SECOND;
@@ -35,8 +36,8 @@ const PACE_LINGERS: u64 = 5 * SECOND;
 #[derive(Debug, Default)]
 pub(crate) struct Book {
     threads: BTreeMap<TaskKey, Paused>,
-    /// Paused threads that nothing is known about yet, as `(zone, process, is held)` with their hold. They wait for a later
-    /// survey; they are counted all the same.
+    /// Paused threads that nothing is known about yet, as `(zone, process, is held)` with their
+    /// hold. They wait for a later survey; they are counted all the same.
     unseen: BTreeMap<(u32, u32, bool), u64>,
     holds: BTreeMap<u64, HoldRow>,
     /// Since when each process of a hold has been held.
@@ -132,8 +133,8 @@ impl Book {
             self.ended(paused, None, &rows_before, now, &mut changes);
         }
         self.end_pauses(now, &mut changes);
-        // The threads of a process are stopped together. One of them can be gone (another one called execve) without the others
-        // having been continued.
+        // The threads of a process are stopped together. One of them can be gone (another one
+        // called execve) without the others having been continued.
         let alone = |leader: &TaskKey| !self.threads.keys().any(|key| key.pid == leader.pid);
         changes.go_on.extend(orphans.into_iter().filter(alone));
         self.follow_up(rule, now, &mut changes);
@@ -159,7 +160,8 @@ impl Book {
             .or_else(|| self.throttled.get(&(hold, pid)).map(|known| known.process.clone()))
     }
 
-    /// The ancestors of paused processes that may have stopped themselves because of that; `None` where it is not known.
+    /// The ancestors of paused processes that may have stopped themselves because of that; `None`
+    /// where it is not known.
     pub(crate) fn wrappers(&self, thread: &TaskKey) -> Option<Vec<TaskKey>> {
         self.threads.get(thread).map(|paused| paused.news.process.wrappers())
     }
@@ -248,7 +250,8 @@ impl Book {
         let before = known.as_ref().map(|known| known.state);
         let (news, adopted, restless) = match known {
             Some(known) => {
-                // One that was stopped again meanwhile is held still, whoever continues it all the time.
+                // One that was stopped again meanwhile is held still, whoever continues it all the
+                // time.
                 let restless = known.restless.filter(|_| known.held.again == held.again);
                 (news.unwrap_or(known.news), known.adopted, restless)
             }
@@ -358,7 +361,8 @@ impl Book {
             let row = self.holds.get(&hold);
             let of_another = row.filter(|row| self.is_of_another(hold, &rule(row.key.zone)));
             let Some(row) = row.filter(|_| of_another.is_none()) else {
-                // Nobody can decide about these any more: whoever of them is refused again gets a hold of its own.
+                // Nobody can decide about these any more: whoever of them is refused again gets a
+                // hold of its own.
                 changes.forget_holds.extend(of_another.map(|row| (hold, row.key)));
                 let lost: Vec<TaskKey> = self.stopped(hold).map(|paused| paused.key).collect();
                 changes.forget_threads.extend(&lost);
@@ -394,7 +398,8 @@ impl Book {
         self.of(hold).filter(|paused| paused.state == TaskState::Stopped)
     }
 
-    /// There cannot be more of them than paused threads; whoever was not seen for the longest time goes.
+    /// There cannot be more of them than paused threads; whoever was not seen for the longest time
+    /// goes.
     fn bound_throttled(&mut self) {
         while self.throttled.len() > MAX_HELD as usize {
             let oldest = self.throttled.iter().min_by_key(|(_, known)| known.last_seen);

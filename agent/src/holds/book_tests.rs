@@ -54,7 +54,8 @@ fn with(release: Release, used: u64, threads: Vec<Thread>) -> Survey {
 }
 
 fn rule(on_trip: holdfast_abi::OnTrip) -> impl Fn(u32) -> ZoneRule {
-    let text = "[[zone]]\nname = \"z\"\nrole = \"primary\"\npaths = [\"/srv\"]\nmode = \"enforce\"\n\
+    let text = "[[zone]]\nname = \"z\"\nrole = \"primary\"\npaths = [\"/srv\"]\n\
+                mode = \"enforce\"\n\
                 [[zone.budget]]\nper = \"unit\"\nfiles = 1\nwindow = \"10m\"\n";
     let mut zone = Policy::parse("test", text).unwrap().zones.remove(0);
     zone.on_trip = on_trip;
@@ -234,7 +235,8 @@ fn unseen_dead_process_is_reported() {
     assert_eq!((changes.pauses.len(), changes.forget_threads.len()), (1, 1));
 }
 
-/// A thread other than the one that is held can call execve: the held one is gone then, and the process is stopped still.
+/// A thread other than the one that is held can call execve: the held one is gone then, and the
+/// process is stopped still.
 #[test]
 fn lost_thread_still_resumes_process() {
     let mut book = Book::default();
@@ -388,7 +390,8 @@ fn throttled_process_is_told_once() {
     assert_eq!(book.take(survey(vec![]), &throttles, at(702)).forget_holds.len(), 1);
 }
 
-/// Of 4,096 processes that were held at once, 424 were shown: those whose names had been found out by then.
+/// Of 4,096 processes that were held at once, 424 were shown: those whose names had been found out
+/// by then.
 #[test]
 fn unread_process_keeps_its_hold() {
     let mut book = Book::default();
@@ -425,7 +428,8 @@ fn unreadable_thread_keeps_its_state() {
     }
 }
 
-/// `su` stops itself when its child is stopped, and nobody but a shell with job control would continue it.
+/// `su` stops itself when its child is stopped, and nobody but a shell with job control would
+/// continue it.
 #[test]
 fn stopped_parent_wakes_with_its_child() {
     let su = TaskKey { start_ns: SECOND / 2, pid: 90, tid: 90 };

@@ -25,7 +25,8 @@ pub(crate) struct Changes {
     pub(crate) expire: Vec<(u64, HoldKey, u64)>,
     /// Threads that are stopped although something was decided about them.
     pub(crate) go_on: Vec<TaskKey>,
-    /// Processes that may have stopped themselves because a child of theirs was paused, which it no longer is.
+    /// Processes that may have stopped themselves because a child of theirs was paused, which it no
+    /// longer is.
     pub(crate) wake: Vec<TaskKey>,
     /// Terminals to be told.
     pub(crate) tell: Vec<Tell>,
@@ -73,7 +74,8 @@ pub(crate) enum Outcome {
     Killed,
     /// The process ended in another way.
     Gone,
-    /// It went on in another way: the policy changed, or somebody continued it after it was denied or drained.
+    /// It went on in another way: the policy changed, or somebody continued it after it was denied
+    /// or drained.
     Resumed,
 }
 

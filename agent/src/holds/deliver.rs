@@ -18,7 +18,8 @@ pub(crate) struct Delivered {
     pub(crate) failed: Vec<(u32, String)>,
 }
 
-/// Sends `signals`, one after the other, to the process of each of these threads: once to each process.
+/// Sends `signals`, one after the other, to the process of each of these threads: once to each
+/// process.
 pub(crate) fn deliver(threads: impl IntoIterator<Item = TaskKey>, signals: &[Signal]) -> Delivered {
     let mut delivered = Delivered::default();
     let mut done = HashSet::new();
@@ -58,8 +59,8 @@ fn send(thread: &TaskKey, signals: &[Signal]) -> io::Result<bool> {
         Err(rustix::io::Errno::SRCH) => return Ok(false),
         Err(error) => return Err(error.into()),
     };
-    // The descriptor stands for whatever process had the number when it was made. If the thread that was paused is in the
-    // process of that number now, it was that one.
+    // The descriptor stands for whatever process had the number when it was made. If the thread
+    // that was paused is in the process of that number now, it was that one.
     if look_at(thread)? == TaskState::Over {
         return Ok(false);
     }

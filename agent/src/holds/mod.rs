@@ -1,10 +1,12 @@
 //! Paused processes: what is held now, what is news about it, and what follows.
 //!
-//! The kernel's maps are the truth and are read again and again ([`Survey`]); [`Book`] compares what was read with what was
-//! known and says what changed. It is pure. Beside it are the few things that touch a process: reading what /proc says about
-//! it, signalling it, and writing two lines to its terminal.
+//! The kernel's maps are the truth and are read again and again ([`Survey`]); [`Book`] compares
+//! what was read with what was known and says what changed. It is pure. Beside it are the few
+//! things that touch a process: reading what /proc says about it, signalling it, and writing two
+//! lines to its terminal.
 //!
-//! It never decides whether an op may go on: people do, and the kernel carries it out when a thread tries again.
+//! It never decides whether an op may go on: people do, and the kernel carries it out when a thread
+//! tries again.
 
 mod book;
 mod changes;

@@ -22,7 +22,8 @@ pub(crate) struct Notice<'a> {
     pub(crate) budget: Option<&'a Budget>,
 }
 
-/// For a process that is held until somebody decides, or until it is denied in `patience` (at `deadline`).
+/// For a process that is held until somebody decides, or until it is denied in `patience` (at
+/// `deadline`).
 pub(crate) fn hold_notice(notice: Notice<'_>, deadline: &str, patience: Duration) -> String {
     let Notice { hold, event, .. } = notice;
     lines(
@@ -34,9 +35,10 @@ pub(crate) fn hold_notice(notice: Notice<'_>, deadline: &str, patience: Duration
             spent(notice),
         ),
         &format!(
-            "to decide, as root: `holdfast hold show {hold}`, then `holdfast hold release {hold} --files N` or `holdfast hold \
-             kill {hold}`. If nobody does, it is denied (Operation not permitted) at {deadline}, in {}. Planned work asks for an \
-             allowance: `holdfast allow new`.",
+            "to decide, as root: `holdfast hold show {hold}`, then `holdfast hold release {hold} \
+             --files N` or `holdfast hold kill {hold}`. If nobody does, it is denied (Operation \
+             not permitted) at {deadline}, in {}. Planned work asks for an allowance: `holdfast \
+             allow new`.",
             clock::words(patience),
         ),
     )
@@ -47,15 +49,17 @@ pub(crate) fn throttle_notice(notice: Notice<'_>) -> String {
     let Notice { hold, event, .. } = notice;
     lines(
         &format!(
-            "{} is over budget and goes on SLOWLY, at the budget's rate: it is paused before {} of {}. {}.",
+            "{} is over budget and goes on SLOWLY, at the budget's rate: it is paused before {} of \
+             {}. {}.",
             who(event),
             event.op,
             path(event),
             spent(notice),
         ),
         &format!(
-            "as root, `holdfast hold show {hold}` says more, `holdfast hold kill {hold}` ends it, and `holdfast hold release \
-             {hold} --files N` lets N files go at once. Planned work asks for an allowance: `holdfast allow new`."
+            "as root, `holdfast hold show {hold}` says more, `holdfast hold kill {hold}` ends it, \
+             and `holdfast hold release {hold} --files N` lets N files go at once. Planned work \
+             asks for an allowance: `holdfast allow new`."
         ),
     )
 }
@@ -133,7 +137,8 @@ mod tests {
         let text = hold_notice(notice, "2012-06-20T00:30:00.000Z", Duration::from_secs(1800));
         for part in [
             r"rm\x1b[2J (pid 100) is PAUSED before remove of /srv/a\xff/b\x1b\x0a.",
-            "Zone customers has lost 200 of 200 files that budget \"everyone per unit, 10m\" allows.",
+            "Zone customers has lost 200 of 200 files that budget \"everyone per unit, 10m\" \
+             allows.",
             "`holdfast hold release 7 --files N` or `holdfast hold kill 7`",
             "denied (Operation not permitted) at 2012-06-20T00:30:00.000Z, in 30m 0s.",
         ] {

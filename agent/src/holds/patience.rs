@@ -1,7 +1,8 @@
 //! Asks what may never be answered, and waits only so long.
 //!
-//! A process can make readers of its own /proc files, and whoever touches a file it has open, wait for ever (a page of its
-//! command line on a FUSE filesystem that does not answer is enough). The agent's loop must not be the one that waits.
+//! A process can make readers of its own /proc files, and whoever touches a file it has open, wait
+//! for ever (a page of its command line on a FUSE filesystem that does not answer is enough). The
+//! agent's loop must not be the one that waits.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError, mpsc};
@@ -12,7 +13,8 @@ use tracing::warn;
 
 /// Threads that wait for an answer at once; beyond that nothing is asked.
 const MOST_WAITING: usize = 16;
-/// Threads that wait for processes of one user: nobody can have the agent ask nothing about anybody else.
+/// Threads that wait for processes of one user: nobody can have the agent ask nothing about anybody
+/// else.
 const MOST_FOR_ONE: usize = 4;
 
 /// The real user whose process is asked, if it is known.
@@ -27,7 +29,8 @@ struct Waiting {
     said: bool,
 }
 
-/// Runs `ask` on a thread of its own, and does not wait for it at all. False if too many are waiting already.
+/// Runs `ask` on a thread of its own, and does not wait for it at all. False if too many are
+/// waiting already.
 pub(super) fn leave_to_itself(user: User, ask: impl FnOnce() + Send + 'static) -> bool {
     if !with(|waiting| waiting.enter(user)) {
         return false;
@@ -36,7 +39,8 @@ pub(super) fn leave_to_itself(user: User, ask: impl FnOnce() + Send + 'static) -
         let _done = Done(user);
         ask();
     };
-    // Dropping the closure, as happens if there is no thread, does not count down: only running it does.
+    // Dropping the closure, as happens if there is no thread, does not count down: only running it
+    // does.
     let started = thread::Builder::new().name("holds".to_owned()).spawn(run).is_ok();
     if !started {
         with(|waiting| waiting.leave(user));
@@ -44,8 +48,8 @@ pub(super) fn leave_to_itself(user: User, ask: impl FnOnce() + Send + 'static) -
     started
 }
 
-/// Every answer that comes within `patience`, to all of `asks` together: what to ask, and about whose processes. Each hands
-/// an answer over as soon as it has it.
+/// Every answer that comes within `patience`, to all of `asks` together: what to ask, and about
+/// whose processes. Each hands an answer over as soon as it has it.
 pub(super) fn answers<T: Send + 'static, A: FnOnce(mpsc::Sender<T>) + Send + 'static>(
     patience: Duration,
     asks: impl IntoIterator<Item = (User, A)>,
@@ -76,7 +80,8 @@ impl Waiting {
             warn!(
                 waiting = all,
                 user,
-                "reading what /proc says about processes hangs: command lines of this user's paused processes will be missing"
+                "reading what /proc says about processes hangs: command lines of this user's \
+                 paused processes will be missing"
             );
         }
         has_room

@@ -1,5 +1,5 @@
-//! What /proc says about a process that was paused. All of it may be hostile or gone by the time it is read: sizes are
-//! bounded, bytes are kept as they are, and whatever cannot be read is absent.
+//! What /proc says about a process that was paused. All of it may be hostile or gone by the time it
+//! is read: sizes are bounded, bytes are kept as they are, and whatever cannot be read is absent.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -95,7 +95,8 @@ pub(super) fn user(pid: u32) -> Option<u32> {
     stat::real_user(&read(&format!("/proc/{pid}/status")).ok()??)
 }
 
-/// The ancestors of a process that may have stopped themselves because it is stopped, the nearest first.
+/// The ancestors of a process that may have stopped themselves because it is stopped, the nearest
+/// first.
 pub(crate) fn ancestors(pid: u32) -> Vec<TaskKey> {
     let stat = read_stat(&format!("/proc/{pid}/stat")).ok().flatten();
     stat.map_or_else(Vec::new, |stat| wrappers(&parents(stat.ppid)))
@@ -124,7 +125,8 @@ fn read_stat(path: &str) -> io::Result<Option<Stat>> {
     Stat::parse(&line).map(Some).ok_or_else(|| io::ErrorKind::InvalidData.into())
 }
 
-/// `None`: whom it is about is gone. No other error says that: out of descriptors, everybody would be.
+/// `None`: whom it is about is gone. No other error says that: out of descriptors, everybody would
+/// be.
 fn read(path: &str) -> io::Result<Option<Vec<u8>>> {
     let mut bytes = Vec::new();
     let read = File::open(path).and_then(|file| file.take(MOST_STAT).read_to_end(&mut bytes));
@@ -204,7 +206,8 @@ impl Process {
         }
     }
 
-    /// Its ancestors that may have stopped themselves because it is stopped, as `su` does; the nearest first.
+    /// Its ancestors that may have stopped themselves because it is stopped, as `su` does; the
+    /// nearest first.
     pub(crate) fn wrappers(&self) -> Vec<TaskKey> {
         wrappers(&self.parents)
     }

@@ -68,8 +68,8 @@ impl DeadlySignal {
             text.chars().take(32).map(|c| if c.is_control() { '?' } else { c }).collect();
         if OTHERS.iter().any(|other| is(&other)) {
             return Err(format!(
-                "signal {shown} does not end a process\n  help: use KILL, TERM, INT or HUP; `holdfast hold release` \
-                 lets a process go on"
+                "signal {shown} does not end a process\n  help: use KILL, TERM, INT or HUP; \
+                 `holdfast hold release` lets a process go on"
             ));
         }
         Err(format!("there is no signal {shown}\n  help: as in KILL, SIGTERM or 15"))

@@ -44,7 +44,8 @@ impl TaskState {
 }
 
 impl Stat {
-    /// Reads one line. The name may contain blanks, brackets and line ends: what follows its *last* bracket counts.
+    /// Reads one line. The name may contain blanks, brackets and line ends: what follows its *last*
+    /// bracket counts.
     pub(crate) fn parse(line: &[u8]) -> Option<Self> {
         let open = line.iter().position(|&byte| byte == b'(')?;
         let close = line.iter().rposition(|&byte| byte == b')')?;
@@ -93,8 +94,8 @@ impl Stat {
 /// SIGSTOP in a mask of /proc/PID/status.
 const STOP: u64 = 1 << 18;
 
-/// Whether SIGSTOP waits for a thread, by its status: it stops as soon as it can (which a freezer, or a slow way out of the
-/// kernel, can put off).
+/// Whether SIGSTOP waits for a thread, by its status: it stops as soon as it can (which a freezer,
+/// or a slow way out of the kernel, can put off).
 pub(super) fn is_about_to_stop(status: &[u8]) -> bool {
     masks(status, b"SigPnd:").chain(masks(status, b"ShdPnd:")).any(|mask| mask & STOP != 0)
 }
@@ -108,13 +109,15 @@ fn masks<'a>(status: &'a [u8], name: &'a [u8]) -> impl Iterator<Item = u64> {
     field(status, name).filter_map(|mask| u64::from_str_radix(mask, 16).ok())
 }
 
-/// The value of a field. Line ends in a name are escaped there, so that it cannot pass for another field.
+/// The value of a field. Line ends in a name are escaped there, so that it cannot pass for another
+/// field.
 fn field<'a>(status: &'a [u8], name: &'a [u8]) -> impl Iterator<Item = &'a str> {
     let values = status.split(|&byte| byte == b'\n').filter_map(|line| line.strip_prefix(name));
     values.filter_map(|value| std::str::from_utf8(value).ok()).map(str::trim)
 }
 
-/// Major and minor number of a device number as the kernel tells it to user space (linux/kdev_t.h, new_decode_dev).
+/// Major and minor number of a device number as the kernel tells it to user space (linux/kdev_t.h,
+/// new_decode_dev).
 pub(crate) const fn device(number: u32) -> (u32, u32) {
     ((number >> 8) & 0xfff, (number & 0xff) | ((number >> 12) & 0xf_ff00))
 }
@@ -135,8 +138,8 @@ mod tests {
 
     fn line(comm: &str) -> Vec<u8> {
         format!(
-            "4242 ({comm}) T 17 4242 17 34817 4242 4194304 1 2 3 4 5 6 7 8 20 0 1 0 987654 1000 200 \
-             18446744073709551615 1 1 0\n"
+            "4242 ({comm}) T 17 4242 17 34817 4242 4194304 1 2 3 4 5 6 7 8 20 0 1 0 987654 1000 \
+             200 18446744073709551615 1 1 0\n"
         )
         .into_bytes()
     }
@@ -186,7 +189,8 @@ mod tests {
     fn pending_stop_counts_as_stop() {
         let status = |thread: &str, process: &str| {
             format!(
-                "Name:\tSigPnd:\\n\nUid:\t1000\t0\t0\t0\nSigPnd:\t{thread}\nShdPnd:\t{process}\nSigBlk:\tffffffffffffffff\n"
+                "Name:\tSigPnd:\\n\nUid:\t1000\t0\t0\t0\nSigPnd:\t{thread}\nShdPnd:\t{process}\n\
+                 SigBlk:\tffffffffffffffff\n"
             )
         };
         let (none, stop) = ("0000000000000000", "0000000000040000");

@@ -12,7 +12,8 @@ use super::stat::TaskState;
 use crate::daemon::Decided;
 use crate::kernel::HoldRow;
 
-/// Threads that are looked at more closely in one survey; the others wait for the next one, so that no survey takes long.
+/// Threads that are looked at more closely in one survey; the others wait for the next one, so that
+/// no survey takes long.
 const MOST_NEWS: usize = 256;
 /// How long that may take: whoever is paused can make it slow.
 const MOST_TIME: Duration = Duration::from_secs(1);
@@ -34,7 +35,8 @@ pub(crate) struct Thread {
     pub(crate) held: Held,
     /// What /proc says about it.
     pub(crate) state: TaskState,
-    /// What was found out about it, if it was not known before. `None` for one of those that wait for the next survey, too.
+    /// What was found out about it, if it was not known before. `None` for one of those that wait
+    /// for the next survey, too.
     pub(crate) news: Option<News>,
 }
 

@@ -12,8 +12,9 @@ use super::stat::device;
 /// Descriptors that are looked at: 0, 1 and 2 first.
 const MOST_DESCRIPTORS: usize = 64;
 
-/// Writes `text`, in one go, to the controlling terminal `tty` of the process `leader`, if it has that terminal open. Does not
-/// wait: not for the terminal, and not for whatever else the process has open.
+/// Writes `text`, in one go, to the controlling terminal `tty` of the process `leader`, if it has
+/// that terminal open. Does not wait: not for the terminal, and not for whatever else the process
+/// has open.
 pub(crate) fn tell(leader: TaskKey, tty: u32, text: String) {
     patience::leave_to_itself(user(leader.pid), move || {
         if let Some(terminal) = find(&leader, tty) {

@@ -1,5 +1,5 @@
-//! Ancestors of processes that were paused: `su` and its like stop themselves when their child is stopped, and nobody but a
-//! shell with job control would continue them.
+//! Ancestors of processes that were paused: `su` and its like stop themselves when their child is
+//! stopped, and nobody but a shell with job control would continue them.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -7,8 +7,8 @@ use holdfast_abi::{MAX_HELD, TaskKey};
 
 use super::paused::Paused;
 
-/// How long they are looked after, in nanoseconds: one that waits for its child learns of the pause later, and stops itself
-/// then.
+/// How long they are looked after, in nanoseconds: one that waits for its child learns of the pause
+/// later, and stops itself then.
 const LASTS: u64 = 5_000_000_000;
 /// How many are; they were continued with their child already.
 const MOST: usize = MAX_HELD as usize;

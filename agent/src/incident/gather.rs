@@ -333,28 +333,29 @@ impl Incident {
     /// What is not known, in sentences.
     pub(crate) fn unknown(&self) -> Vec<String> {
         let everything = if self.destroyed.is_known {
-            "The log has ops over budget only; the manifest has all that was destroyed, those of them that went on included: do not \
-             add the two up."
+            "The log has ops over budget only; the manifest has all that was destroyed, those of \
+             them that went on included: do not add the two up."
         } else {
-            "Ops within budget are not in the log, nor is what customers removed of their own within theirs: see \
-             holdfast_destroyed_files_total for all that was destroyed."
+            "Ops within budget are not in the log, nor is what customers removed of their own \
+             within theirs: see holdfast_destroyed_files_total for all that was destroyed."
         };
         let mut unknown = vec![
             everything.to_owned(),
-            "A row counts what was recorded. A process that was held tries again when it is continued, so that one file can be in \
-             more than one record."
+            "A row counts what was recorded. A process that was held tries again when it is \
+             continued, so that one file can be in more than one record."
                 .to_owned(),
         ];
         if self.suppressed > 0 {
             unknown.push(format!(
-                "At least {} events were left out because their actors sent more than are recorded: their files, bytes and tenants \
-                 are not known, and the figures below are lower bounds.",
+                "At least {} events were left out because their actors sent more than are \
+                 recorded: their files, bytes and tenants are not known, and the figures below are \
+                 lower bounds.",
                 self.suppressed
             ));
         } else {
             unknown.push(
-                "Events that were left out are told by the next event of the same actor; after its last there may be some that \
-                 nobody has told."
+                "Events that were left out are told by the next event of the same actor; after its \
+                 last there may be some that nobody has told."
                     .to_owned(),
             );
         }

@@ -1,4 +1,5 @@
-//! Break-glass in an incident: who opened what, why, how long, what was destroyed under it, how it ended, and who was refused.
+//! Break-glass in an incident: who opened what, why, how long, what was destroyed under it, how it
+//! ended, and who was refused.
 
 use std::collections::BTreeMap;
 
@@ -124,7 +125,8 @@ impl Glasses {
         }
     }
 
-    /// Those that were open at some moment since `since`, in milliseconds since 1970: a heading, and what is known.
+    /// Those that were open at some moment since `since`, in milliseconds since 1970: a heading,
+    /// and what is known.
     pub(super) fn facts(
         &self,
         since: i64,

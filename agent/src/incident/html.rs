@@ -1,4 +1,5 @@
-//! An incident as one HTML page that needs nothing else. Everything that comes from the log is escaped.
+//! An incident as one HTML page that needs nothing else. Everything that comes from the log is
+//! escaped.
 
 use super::destroyed::Destroyed;
 use super::gather::{Incident, Ops};
@@ -12,20 +13,32 @@ use crate::text::{count, for_terminal, size};
 const TABLE: usize = 200;
 
 const STYLE: &str = "\
-:root{color-scheme:light dark;--fg:#1c1e21;--bg:#fff;--dim:#5c6370;--line:#d5d9e0;--good:#1a7f37;--bad:#c62828;--gone:#c62828;--stopped:#2f6fb0}\
-@media(prefers-color-scheme:dark){:root{--fg:#e4e6ea;--bg:#16181c;--dim:#9aa2af;--line:#343a43;--good:#4cc26a;--bad:#ff7b72;--gone:#ff7b72;--stopped:#6cb0f5}}\
-body{font:15px/1.5 system-ui,sans-serif;color:var(--fg);background:var(--bg);max-width:60rem;margin:2rem auto;padding:0 1rem}\
-h1{font-size:1.5rem;margin:0}h2{font-size:1.1rem;margin:2rem 0 .5rem;border-bottom:1px solid var(--line)}\
-p{margin:.4rem 0}.dim{color:var(--dim)}.seal{border:2px solid;border-radius:6px;padding:.5rem .8rem;margin:1rem 0}\
+:root{color-scheme:light dark;--fg:#1c1e21;--bg:#fff;--dim:#5c6370;--line:#d5d9e0;\
+--good:#1a7f37;--bad:#c62828;--gone:#c62828;--stopped:#2f6fb0}\
+@media(prefers-color-scheme:dark){:root{--fg:#e4e6ea;--bg:#16181c;--dim:#9aa2af;--line:#343a43;\
+--good:#4cc26a;--bad:#ff7b72;--gone:#ff7b72;--stopped:#6cb0f5}}\
+body{font:15px/1.5 system-ui,sans-serif;color:var(--fg);background:var(--bg);max-width:60rem;\
+margin:2rem auto;padding:0 1rem}\
+h1{font-size:1.5rem;margin:0}\
+h2{font-size:1.1rem;margin:2rem 0 .5rem;border-bottom:1px solid var(--line)}\
+p{margin:.4rem 0}.dim{color:var(--dim)}\
+.seal{border:2px solid;border-radius:6px;padding:.5rem .8rem;margin:1rem 0}\
 .good{color:var(--good)}.bad{color:var(--bad)}table{border-collapse:collapse;width:100%}\
-th,td{text-align:left;vertical-align:top;padding:.25rem .6rem .25rem 0;border-bottom:1px solid var(--line);overflow-wrap:anywhere}\
-th{color:var(--dim);font-weight:600}td.n{text-align:right;white-space:nowrap;font-variant-numeric:tabular-nums}\
-td.t{white-space:nowrap;font-variant-numeric:tabular-nums}svg{width:100%;height:auto}svg text{font-size:11px;fill:var(--dim)}\
-.axis{stroke:var(--line);fill:none}.line{stroke:var(--stopped);fill:none;stroke-width:2}.gone{fill:var(--gone)}.stopped{fill:var(--stopped)}\
-.key::before{content:'';display:inline-block;width:.8em;height:.8em;margin-right:.3em;background:currentColor}\
+th,td{text-align:left;vertical-align:top;padding:.25rem .6rem .25rem 0;\
+border-bottom:1px solid var(--line);overflow-wrap:anywhere}\
+th{color:var(--dim);font-weight:600}\
+td.n{text-align:right;white-space:nowrap;font-variant-numeric:tabular-nums}\
+td.t{white-space:nowrap;font-variant-numeric:tabular-nums}\
+svg{width:100%;height:auto}svg text{font-size:11px;fill:var(--dim)}\
+.axis{stroke:var(--line);fill:none}.line{stroke:var(--stopped);fill:none;stroke-width:2}\
+.gone{fill:var(--gone)}.stopped{fill:var(--stopped)}\
+.key::before{content:'';display:inline-block;width:.8em;height:.8em;margin-right:.3em;\
+background:currentColor}\
 .k-gone{color:var(--gone)}.k-stopped{color:var(--stopped)}\
-@media print{:root{--fg:#000;--bg:#fff;--dim:#444;--line:#bbb;--good:#1a7f37;--bad:#a00;--gone:#a00;--stopped:#245d94}\
-body{max-width:none;margin:0;font-size:10pt}h2{break-after:avoid}tr,svg{break-inside:avoid}thead{display:table-header-group}\
+@media print{:root{--fg:#000;--bg:#fff;--dim:#444;--line:#bbb;--good:#1a7f37;--bad:#a00;\
+--gone:#a00;--stopped:#245d94}\
+body{max-width:none;margin:0;font-size:10pt}h2{break-after:avoid}\
+tr,svg{break-inside:avoid}thead{display:table-header-group}\
 *{print-color-adjust:exact;-webkit-print-color-adjust:exact}}";
 
 /// The page.
@@ -37,7 +50,8 @@ pub(crate) fn html(incident: &Incident, log: &Summary, now: Now) -> String {
     page.push_str("<meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">");
     // Nothing is fetched, and nothing runs, whatever is in it.
     page.push_str(
-        "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">",
+        "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src \
+         'unsafe-inline'\">",
     );
     page.push_str(&format!(
         "<title>Incident on {host}, {from}</title><style>{STYLE}</style></head><body>"
@@ -86,7 +100,10 @@ fn how_much(page: &mut String, incident: &Incident) {
         page.push_str("<p>Nothing that was recorded.</p>");
         return;
     }
-    page.push_str("<table><thead><tr><th>zone</th><th>what became of it</th><th>ops</th><th>how much</th></tr></thead><tbody>");
+    page.push_str(
+        "<table><thead><tr><th>zone</th><th>what became of it</th><th>ops</th>\
+         <th>how much</th></tr></thead><tbody>",
+    );
     for ((zone, became), ops) in &incident.ops {
         page.push_str(&format!(
             "<tr><td>{}</td><td>{became}</td><td class=\"n\">{}</td><td>{}</td></tr>",
@@ -98,7 +115,8 @@ fn how_much(page: &mut String, incident: &Incident) {
     page.push_str("</tbody></table>");
     if let Some(plot) = plot::files(incident) {
         page.push_str(&format!(
-            "<h2>Files over time</h2>{plot}<p class=\"dim\"><span class=\"key k-gone\">destroyed</span> \
+            "<h2>Files over time</h2>{plot}<p class=\"dim\">\
+             <span class=\"key k-gone\">destroyed</span> \
              <span class=\"key k-stopped\">stopped</span>, as recorded</p>"
         ));
     }
@@ -142,11 +160,13 @@ fn destroyed(page: &mut String, destroyed: &Destroyed) {
     }
     if !destroyed.tenants.is_empty() {
         page.push_str(
-            "<table><thead><tr><th>tenant</th><th>ops</th><th>files</th><th>bytes</th><th>from</th><th>to</th></tr></thead><tbody>",
+            "<table><thead><tr><th>tenant</th><th>ops</th><th>files</th><th>bytes</th><th>from</th>\
+             <th>to</th></tr></thead><tbody>",
         );
         for (name, row) in destroyed.tenants.iter().take(TABLE) {
             page.push_str(&format!(
-                "<tr><td>{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"t\">{}</td>\
+                "<tr><td>{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td>\
+                 <td class=\"n\">{}</td><td class=\"t\">{}</td>\
                  <td class=\"t\">{}</td></tr>",
                 markup(name),
                 row.records,
@@ -182,7 +202,10 @@ fn holds(page: &mut String, incident: &Incident) {
         page.push_str("<p>Nobody.</p>");
         return;
     }
-    page.push_str("<table><thead><tr><th>hold</th><th>who</th><th>decided</th><th>how it ended</th></tr></thead><tbody>");
+    page.push_str(
+        "<table><thead><tr><th>hold</th><th>who</th><th>decided</th>\
+         <th>how it ended</th></tr></thead><tbody>",
+    );
     let lines = |lines: &[String]| {
         lines.iter().take(TABLE).map(|line| safe(line)).collect::<Vec<_>>().join("<br>")
     };
@@ -242,7 +265,10 @@ fn facts_table(
 }
 
 fn timeline(page: &mut String, incident: &Incident) {
-    page.push_str("<h2>Timeline</h2><table><thead><tr><th>time</th><th>record</th><th>what</th></tr></thead><tbody>");
+    page.push_str(
+        "<h2>Timeline</h2><table><thead><tr><th>time</th><th>record</th>\
+         <th>what</th></tr></thead><tbody>",
+    );
     for row in &incident.timeline {
         let more = match row.records {
             1 => String::new(),

@@ -1,8 +1,8 @@
-//! One incident, summed up from the audit log: a timeline, who, what, how much, whose data, and who let it.
+//! One incident, summed up from the audit log: a timeline, who, what, how much, whose data, and who
+//! let it.
 //!
-//! It says what is in the log, and what is not: events are rate-limited, and ops within budget are in the manifest alone. No figure is
-//! made up.
-//! It does no I/O.
+//! It says what is in the log, and what is not: events are rate-limited, and ops within budget are
+//! in the manifest alone. No figure is made up. It does no I/O.
 
 mod destroyed;
 mod gather;

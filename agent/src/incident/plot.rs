@@ -22,7 +22,8 @@ fn span(incident: &Incident) -> Option<(i64, i64)> {
     Some((first, last.max(first + BARS as i64 * 1000) + 1))
 }
 
-/// Files of recorded ops over budget, in bars: those that went on below, those that were stopped above.
+/// Files of recorded ops over budget, in bars: those that went on below, those that were stopped
+/// above.
 pub(super) fn files(incident: &Incident) -> Option<String> {
     let (first, end) = span(incident)?;
     let mut bars = [(0_u64, 0_u64); BARS];
@@ -46,7 +47,8 @@ pub(super) fn files(incident: &Incident) -> Option<String> {
                 below -= height;
                 let _ = write!(
                     svg,
-                    "<rect class=\"{class}\" x=\"{x:.1}\" y=\"{below:.1}\" width=\"{:.1}\" height=\"{:.1}\"><title>{files} files</title></rect>",
+                    "<rect class=\"{class}\" x=\"{x:.1}\" y=\"{below:.1}\" width=\"{:.1}\" \
+                     height=\"{:.1}\"><title>{files} files</title></rect>",
                     width * 0.85,
                     height.max(1.0)
                 );
@@ -90,10 +92,13 @@ pub(super) fn tenants(incident: &Incident) -> Option<String> {
 fn begin(title: &str, most: u64, first: i64, end: i64) -> String {
     let (low, right) = (HEIGHT - BOTTOM, WIDTH);
     format!(
-        "<svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"{title}\"><title>{title}</title>\
+        "<svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"{title}\">\
+         <title>{title}</title>\
          <path class=\"axis\" d=\"M{LEFT} {TOP}V{low}H{right}\"/>\
-         <text x=\"{}\" y=\"{}\" text-anchor=\"end\">{most}</text><text x=\"{}\" y=\"{low}\" text-anchor=\"end\">0</text>\
-         <text x=\"{LEFT}\" y=\"{}\">{}</text><text x=\"{right}\" y=\"{}\" text-anchor=\"end\">{}</text>",
+         <text x=\"{}\" y=\"{}\" text-anchor=\"end\">{most}</text>\
+         <text x=\"{}\" y=\"{low}\" text-anchor=\"end\">0</text>\
+         <text x=\"{LEFT}\" y=\"{}\">{}</text>\
+         <text x=\"{right}\" y=\"{}\" text-anchor=\"end\">{}</text>",
         LEFT - 6.0,
         TOP + 10.0,
         LEFT - 6.0,

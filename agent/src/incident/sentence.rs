@@ -1,4 +1,5 @@
-//! A record in a sentence. Names are as they are in the log: whoever prints them makes them safe for where they go.
+//! A record in a sentence. Names are as they are in the log: whoever prints them makes them safe
+//! for where they go.
 
 use serde_json::Value;
 
@@ -297,7 +298,8 @@ pub(crate) fn sentence(entry: &Entry) -> Option<String> {
             number(&["expected_seq"])
         ),
         "unmarked" => format!(
-            "THE NOTE OF WHERE THE LOG ENDS WAS GONE: {} was the last record that was there; more may have been cut off",
+            "THE NOTE OF WHERE THE LOG ENDS WAS GONE: {} was the last record that was there; more \
+             may have been cut off",
             number(&["found_seq"])
         ),
         "damaged" | "disturbed" => {

@@ -25,8 +25,9 @@ impl Log {
 
     fn verdict(&mut self, second: i64, verdict: &str, tenant: &str, suppressed: u32) {
         let event = json!({
-            "zone": "customers", "op": "remove", "verdict": verdict, "trip": second == 10, "files": 2, "bytes": 2048,
-            "tenant": {"name": tenant}, "path": format!("/srv/{tenant}/{EVIL}"), "unit": {"id": 7, "path": "/cron.service"},
+            "zone": "customers", "op": "remove", "verdict": verdict, "trip": second == 10,
+            "files": 2, "bytes": 2048, "tenant": {"name": tenant},
+            "path": format!("/srv/{tenant}/{EVIL}"), "unit": {"id": 7, "path": "/cron.service"},
             "uid": 0, "login_uid": 1000, "pid": 4, "comm": EVIL, "suppressed": suppressed,
         });
         self.add(second, "verdict", json!({ "event": event }));
@@ -39,8 +40,16 @@ fn log() -> Log {
     log.add(0, "head", json!({"host": "web1"}));
     let person = json!({"uid": 0, "login_uid": 4242, "pid": 9, "comm": "holdfast"});
     let signers = json!([{"person": "alice@example.com"}, {"person": "bob@example.com"}]);
-    let grants = |files: u64| json!([{"zone": "customers", "files": {"spent": files}, "bytes": {"spent": files * 10}}]);
-    log.add(1, "allowance_activate", json!({"id": "CHG-1", "signers": signers, "reason": EVIL, "requested_by": "carol", "person": person, "grants": grants(0)}));
+    let grants = |files: u64| {
+        json!([{
+            "zone": "customers", "files": {"spent": files}, "bytes": {"spent": files * 10},
+        }])
+    };
+    let activate = json!({
+        "id": "CHG-1", "signers": signers, "reason": EVIL, "requested_by": "carol",
+        "person": person, "grants": grants(0),
+    });
+    log.add(1, "allowance_activate", activate);
     log.add(5, "allowance_spend", json!({"id": "CHG-1", "signers": signers, "grants": grants(30)}));
     log.verdict(10, "hold", "alice", 0);
     log.verdict(11, "hold", "bob", 5);
@@ -51,7 +60,10 @@ fn log() -> Log {
         json!({"hold": 7, "zone": "customers", "event": log.entries[3].value["event"]}),
     );
     log.add(20, "release", json!({"hold": 7, "zone": "customers", "files": 3, "person": person}));
-    log.add(21, "hold_end", json!({"hold": 7, "zone": "customers", "pid": 4, "outcome": "released", "held_seconds": 8.0}));
+    let end = json!({
+        "hold": 7, "zone": "customers", "pid": 4, "outcome": "released", "held_seconds": 8.0,
+    });
+    log.add(21, "hold_end", end);
     log.add(
         25,
         "allowance_close",
@@ -222,7 +234,8 @@ fn glass(number: u64, files: u64, closed: Value) -> Value {
         "role": "primary", "reason": format!("the disk is full {EVIL}"), "scope": "host_wide",
         "command": null, "opened": at(10), "opened_by": {"uid": 0, "login_uid": 4242},
         "code": 3, "signer": null, "until": if closed.is_null() { until } else { Value::Null },
-        "files": {"limit": 2000, "spent": files}, "bytes": {"limit": 1 << 20, "spent": files * 1024},
+        "files": {"limit": 2000, "spent": files},
+        "bytes": {"limit": 1 << 20, "spent": files * 1024},
         "ops": {"remove": files}, "closed": closed,
     })
 }
@@ -331,7 +344,8 @@ fn deletions_are_split_by_source() {
     incident.destroyed = destroyed.sorted();
     let page = text(&incident, &sound(), NOW);
     for part in [
-        "DESTROYED, as the manifest has it\n  as it was sealed: 1 segment open\n  bob: 3 ops, 3 files, 36 B, ",
+        "DESTROYED, as the manifest has it\n  as it was sealed: 1 segment open\n  bob: 3 ops, 3 \
+         files, 36 B, ",
         "  alice: 1 op, 1 file, 12 B, 2012-06-19T23:59:55.000Z to ",
         "  in all: 4 ops, 4 files, 48 B, of 2 tenants\n",
         "    within budgets, or released: 2 ops, 2 files, 24 B, of 2 tenants\n",

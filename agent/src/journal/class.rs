@@ -1,4 +1,5 @@
-//! Which records the journal hears of, and under which MESSAGE_ID (sd_journal(3)). The ids never change: people search for them.
+//! Which records the journal hears of, and under which MESSAGE_ID (sd_journal(3)). The ids never
+//! change: people search for them.
 
 use crate::audit::Record;
 

@@ -1,5 +1,5 @@
-//! One entry in the journal's native protocol (systemd's JOURNAL_NATIVE_PROTOCOL): fields, of which none can be put in by what
-//! somebody has named a file or given as a reason.
+//! One entry in the journal's native protocol (systemd's JOURNAL_NATIVE_PROTOCOL): fields, of which
+//! none can be put in by what somebody has named a file or given as a reason.
 
 use serde_json::Value;
 
@@ -7,8 +7,8 @@ use super::Class;
 use crate::audit::Record;
 use crate::clock::Now;
 
-/// What is taken over from a record: where it is, and what its field is called. No command lines: they can have secrets in them, and
-/// others than root can read the journal.
+/// What is taken over from a record: where it is, and what its field is called. No command lines:
+/// they can have secrets in them, and others than root can read the journal.
 const FIELDS: [(&str, &str); 23] = [
     ("/zone", "HOLDFAST_ZONE"),
     ("/event/zone", "HOLDFAST_ZONE"),
@@ -49,7 +49,8 @@ pub(super) struct Entry {
 impl Entry {
     /// Of a record.
     pub(super) fn of(class: Class, record: &Record) -> Self {
-        // Records are plain structures: this cannot fail, and without fields there is still an entry.
+        // Records are plain structures: this cannot fail, and without fields there is still an
+        // entry.
         let value = serde_json::to_value(record).unwrap_or_default();
         let mut fields: Vec<(&'static str, String)> = Vec::new();
         for (place, name) in FIELDS {

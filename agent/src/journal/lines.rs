@@ -1,7 +1,9 @@
-//! Lines on standard error. Where the journal reads them, each has its priority in front as in sd-daemon(3), which the journal takes
-//! off again: without it every line would be `info`, and `journalctl -p warning` would find none of them.
+//! Lines on standard error. Where the journal reads them, each has its priority in front as in
+//! sd-daemon(3), which the journal takes off again: without it every line would be `info`, and
+//! `journalctl -p warning` would find none of them.
 //!
-//! Each line gets one, also those in the middle of a text: a text with a line break in it gives itself no priority.
+//! Each line gets one, also those in the middle of a text: a text with a line break in it gives
+//! itself no priority.
 
 use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt as _;
@@ -47,7 +49,8 @@ impl Write for Line {
     }
 }
 
-/// Whether the journal reads standard error: the service manager says which stream that is (systemd.exec(5), JOURNAL_STREAM).
+/// Whether the journal reads standard error: the service manager says which stream that is
+/// (systemd.exec(5), JOURNAL_STREAM).
 pub(super) fn is_journal() -> bool {
     let stream = std::env::var("JOURNAL_STREAM").ok();
     let stderr = std::fs::metadata("/proc/self/fd/2").ok();
@@ -79,7 +82,8 @@ fn marked(text: &[u8], priority: u8) -> Vec<u8> {
 mod tests {
     use super::*;
 
-    /// `journalctl -u holdfast -p warning` of the runbooks found no line of the log: none had a priority.
+    /// `journalctl -u holdfast -p warning` of the runbooks found no line of the log: none had a
+    /// priority.
     #[test]
     fn line_has_priority_of_its_level() {
         let text = |level| {

@@ -1,7 +1,8 @@
-//! Entries in systemd's journal with fields and a MESSAGE_ID for each class of events, beside the lines of the log. The catalogue
-//! (`journalctl -x`) is `dist/holdfast.catalog`.
+//! Entries in systemd's journal with fields and a MESSAGE_ID for each class of events, beside the
+//! lines of the log. The catalogue (`journalctl -x`) is `dist/holdfast.catalog`.
 //!
-//! It never waits: an entry for which the journal has no room is dropped and counted. The audit log is what is complete.
+//! It never waits: an entry for which the journal has no room is dropped and counted. The audit log
+//! is what is complete.
 
 mod class;
 mod entry;
@@ -22,7 +23,8 @@ pub(crate) use lines::Lines;
 pub(crate) use queued::{Queued, log_dropped};
 
 const SOCKET: &str = "/run/systemd/journal/socket";
-/// Of what there can be very many, an entry of each class this often; it says how many others it stands for.
+/// Of what there can be very many, an entry of each class this often; it says how many others it
+/// stands for.
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// The way to the journal, if there is one.
@@ -39,8 +41,8 @@ pub(crate) struct Journal {
 }
 
 impl Journal {
-    /// The journal if standard error goes there, as under systemd; else none. What it is told goes to `webhook`, too; that can be
-    /// wanted and missing.
+    /// The journal if standard error goes there, as under systemd; else none. What it is told goes
+    /// to `webhook`, too; that can be wanted and missing.
     pub(crate) fn open(webhook: Result<Option<Webhook>, String>) -> Self {
         let journal =
             if lines::is_journal() { Self::at(Path::new(SOCKET)) } else { Self::default() };

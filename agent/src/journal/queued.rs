@@ -1,5 +1,6 @@
-//! The agent's log lines on their way to standard error: a queue with a bound, and a thread that writes. Whoever logs never waits,
-//! so that a pipe or a journal that nobody reads stops nothing. A line that finds no room is dropped and counted.
+//! The agent's log lines on their way to standard error: a queue with a bound, and a thread that
+//! writes. Whoever logs never waits, so that a pipe or a journal that nobody reads stops nothing. A
+//! line that finds no room is dropped and counted.
 
 use std::io::{self, Write};
 use std::sync::Arc;

@@ -177,7 +177,8 @@ fn web_hook_gets_json_entries() {
     assert!(!json["host"].as_str().unwrap().is_empty());
 }
 
-/// A key that was moved kept the agent from starting: after a reboot the host had no guard, for want of a message.
+/// A key that was moved kept the agent from starting: after a reboot the host had no guard, for
+/// want of a message.
 #[test]
 fn unusable_web_hook_counts_missed_entries() {
     let mut journal = Journal::open(Err("no key".to_owned()));

@@ -1,7 +1,7 @@
 //! Opening and closing allowances in the kernel's maps, and marking processes.
 //!
-//! What makes an allowance count is its entry in `ALLOWANCES`, written last and removed first. Everything else is found only
-//! through its serial.
+//! What makes an allowance count is its entry in `ALLOWANCES`, written last and removed first.
+//! Everything else is found only through its serial.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -38,7 +38,8 @@ pub struct DesiredAllowance {
     pub user: Option<u32>,
     /// Everybody in this zone may.
     pub zone: Option<String>,
-    /// Whether it is a break-glass: its grant is good everywhere in its zone, whatever its subtrees.
+    /// Whether it is a break-glass: its grant is good everywhere in its zone, whatever its
+    /// subtrees.
     pub break_glass: bool,
     /// At least one, at most [`abi::MAX_GRANTS`].
     pub grants: Vec<DesiredGrant>,
@@ -213,14 +214,16 @@ pub(super) fn close(maps: &mut Maps, serial: u64) -> Result<Option<AllowanceRow>
     Ok(Some(AllowanceRow { serial, conf, grants }))
 }
 
-/// Removes what agents before this one have left behind, killed while they opened or closed an allowance: it means nothing, but
-/// takes room, and a user or unit that is bound cannot be bound again. How many entries that was.
+/// Removes what agents before this one have left behind, killed while they opened or closed an
+/// allowance: it means nothing, but takes room, and a user or unit that is bound cannot be bound
+/// again. How many entries that was.
 pub(super) fn clear_leftovers(maps: &mut Maps) -> Result<usize, KernelError> {
     let open: HashSet<u64> = keys(&maps.allowances)?.into_iter().collect();
     clear(maps, &|serial| !open.contains(&serial))
 }
 
-/// Removes everything that is found through these serials, which have no entry in `ALLOWANCES` (any more). How much that was.
+/// Removes everything that is found through these serials, which have no entry in `ALLOWANCES` (any
+/// more). How much that was.
 fn clear(maps: &mut Maps, is_over: &dyn Fn(u64) -> bool) -> Result<usize, KernelError> {
     let binds = entries(&maps.binds, 0, CLEAR)?.into_iter();
     let binds: Vec<_> = binds.filter(|(_, serial)| is_over(*serial)).map(|(key, _)| key).collect();

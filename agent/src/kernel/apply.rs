@@ -32,8 +32,9 @@ pub(super) struct Written {
 /// The directories of the bases in force, with what the kernel calls them.
 type Bases = Vec<(PathBuf, abi::Learned)>;
 
-/// Puts `desired` (and the directories of the self-test) in force, or changes nothing. `before` are the zones that were in
-/// force as the agent knows them: the maps may have been edited since. What the programs entered since `surveyed_ns` stays.
+/// Puts `desired` (and the directories of the self-test) in force, or changes nothing. `before` are
+/// the zones that were in force as the agent knows them: the maps may have been edited since. What
+/// the programs entered since `surveyed_ns` stays.
 pub(super) fn apply(
     maps: &mut Maps,
     canary_dir: &Path,
@@ -156,7 +157,8 @@ impl Written {
             }
         }
         let mut roots = roots_in(maps, bank).map_err(told)?;
-        // In the place of a root that is gone, with its numbers, there can be one that the programs entered.
+        // In the place of a root that is gone, with its numbers, there can be one that the programs
+        // entered.
         let entered: HashSet<_> = provisional(&roots).map(|(key, _)| key).collect();
         roots.retain(|key, _| !entered.contains(key));
         let mut written = self.roots.clone();
@@ -189,7 +191,8 @@ fn differ<K: Eq + Hash, V: PartialEq>(
         return Ok(());
     }
     Err(format!(
-        "the map of {what} was changed: of {} entries {} are as they were written, beside {} others",
+        "the map of {what} was changed: of {} entries {} are as they were written, beside {} \
+         others",
         written.len(),
         same,
         found.len() - same
@@ -209,14 +212,16 @@ fn provisional(
     roots.iter().filter(|(_, conf)| conf.made_ns != 0).map(|(key, conf)| (*key, *conf))
 }
 
-/// Whether the programs entered roots before that time: a survey that began then has seen what they are for.
+/// Whether the programs entered roots before that time: a survey that began then has seen what they
+/// are for.
 pub(super) fn has_provisional(maps: &Maps, before_ns: u64) -> Result<bool, KernelError> {
     let roots = roots_in(maps, maps.control()?.bank())?;
     Ok(provisional(&roots).any(|(_, conf)| conf.made_ns < before_ns))
 }
 
-/// Enters what the programs have entered since that time in the other bank as well. The programs enter each in both, also
-/// meanwhile: what was written over something newer is put right by going on until there is nothing to do.
+/// Enters what the programs have entered since that time in the other bank as well. The programs
+/// enter each in both, also meanwhile: what was written over something newer is put right by going
+/// on until there is nothing to do.
 fn carry_provisional(
     maps: &mut Maps,
     (from, to): (u32, u32),
@@ -332,8 +337,9 @@ fn fs_conf(strict_zone: u32, provisional: u32) -> abi::FsConf {
     abi::FsConf { strict_zone, provisional }
 }
 
-/// Roots of the zone in `slot` that are not among `found`, and those that the map has lost. A provisional one is none that
-/// the zone's paths ever led to; where it has the numbers of a root, that is gone.
+/// Roots of the zone in `slot` that are not among `found`, and those that the map has lost. A
+/// provisional one is none that the zone's paths ever led to; where it has the numbers of a root,
+/// that is gone.
 fn kept(
     in_force: &HashMap<abi::RootKey, abi::RootConf>,
     slot: u32,
@@ -354,8 +360,9 @@ fn kept(
     kept.map(learned).collect()
 }
 
-/// A slot for each zone: the one its name had before, or a free one. A slot keeps the name of a zone that is gone,
-/// so that its counters are never taken for another's, until there is no other slot left.
+/// A slot for each zone: the one its name had before, or a free one. A slot keeps the name of a
+/// zone that is gone, so that its counters are never taken for another's, until there is no other
+/// slot left.
 ///
 /// Also returns the slots that take over another name.
 fn assign_slots(
@@ -413,8 +420,8 @@ fn zero_counters(maps: &mut Maps, slot: u32) -> Result<(), KernelError> {
     maps.zone_counters.set(slot, values, 0).map_err(refused)
 }
 
-/// Whether zone `index` is to be charged for ops in unknown places rather than the zone in slot `current`: one that
-/// enforces before one that observes, then the one that lets fewer files go.
+/// Whether zone `index` is to be charged for ops in unknown places rather than the zone in slot
+/// `current`: one that enforces before one that observes, then the one that lets fewer files go.
 fn is_stricter(desired: &Desired, active: &[ActiveZone], index: usize, current: u32) -> bool {
     let strictness = |zone: &DesiredZone| {
         let files = zone.budgets.iter().map(|budget| budget.limit.files).min().unwrap_or(u64::MAX);
@@ -502,7 +509,8 @@ fn self_test_zone() -> DesiredZone {
     }
 }
 
-/// The account everybody shares once there is no room for more: made beforehand, so that there is always one.
+/// The account everybody shares once there is no room for more: made beforehand, so that there is
+/// always one.
 fn make_overflow_account(maps: &mut Maps, budget: &abi::BudgetConf) -> Result<(), KernelError> {
     if maps.overflow.get(&budget.id, 0).is_ok() {
         return Ok(());
@@ -587,8 +595,8 @@ fn is_gone(error: &io::Error) -> bool {
     gone.iter().any(|gone| error.raw_os_error() == Some(gone.raw_os_error()))
 }
 
-/// Opens a directory and learns what the kernel calls it. Whatever has taken its place since it was found must neither
-/// make us wait nor lead elsewhere: its owner may be anybody.
+/// Opens a directory and learns what the kernel calls it. Whatever has taken its place since it was
+/// found must neither make us wait nor lead elsewhere: its owner may be anybody.
 fn learn_path(
     maps: &mut Maps,
     path: &Path,
@@ -624,7 +632,8 @@ mod tests {
         assert!(kept(&in_force, 2, &found, None).is_empty(), "another zone's");
     }
 
-    /// What the kernel programs entered was never where a path leads to; where it has the numbers of a root, that is gone.
+    /// What the kernel programs entered was never where a path leads to; where it has the numbers
+    /// of a root, that is gone.
     #[test]
     fn provisional_roots_are_not_kept() {
         let in_force = HashMap::from([root(1, 0, 0), root(2, 9, 5)]);

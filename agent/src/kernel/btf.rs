@@ -1,7 +1,8 @@
 //! Reads structure offsets and function signatures from the running kernel's BTF.
 //!
-//! Only what the programs need: names, members and parameters. The format is described in the kernel's
-//! Documentation/bpf/btf.rst (6.1). Every read is bounds-checked; a damaged file gives an error, never a guess.
+//! Only what the programs need: names, members and parameters. The format is described in the
+//! kernel's Documentation/bpf/btf.rst (6.1). Every read is bounds-checked; a damaged file gives an
+//! error, never a guess.
 
 use std::collections::HashMap;
 
@@ -30,7 +31,8 @@ pub(super) struct Btf {
 }
 
 impl Btf {
-    /// Parses `data`, as found in `/sys/kernel/btf/vmlinux`. Only names in `wanted` can be looked up afterwards.
+    /// Parses `data`, as found in `/sys/kernel/btf/vmlinux`. Only names in `wanted` can be looked
+    /// up afterwards.
     pub(super) fn parse(data: Vec<u8>, wanted: &[&str]) -> Result<Self, KernelError> {
         let mut btf = Self {
             data,
@@ -67,7 +69,8 @@ impl Btf {
         Ok(btf)
     }
 
-    /// Offset in bytes of `path` (members separated by dots, anonymous ones left out) in `structure`.
+    /// Offset in bytes of `path` (members separated by dots, anonymous ones left out) in
+    /// `structure`.
     pub(super) fn offset(&self, structure: &str, path: &str) -> Result<u32, KernelError> {
         let missing =
             || KernelError::Layout { what: format!("struct {structure} has no member {path}") };

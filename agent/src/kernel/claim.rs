@@ -1,7 +1,7 @@
 //! One guard per kernel, and one agent per guard.
 //!
-//! The lock is on the directory of pins, so that it does not matter where an agent keeps its own files. The
-//! kernel releases it when the agent ends, however it ends.
+//! The lock is on the directory of pins, so that it does not matter where an agent keeps its own
+//! files. The kernel releases it when the agent ends, however it ends.
 
 use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder, File};
@@ -59,7 +59,8 @@ impl Claim {
     }
 }
 
-/// The process that holds the flock(2) on a file, from the text of `/proc/locks`. `None`: it is in another PID namespace.
+/// The process that holds the flock(2) on a file, from the text of `/proc/locks`. `None`: it is in
+/// another PID namespace.
 fn lock_holder(locks: &str, dev: u64, ino: u64) -> Option<u32> {
     let file = format!("{:02x}:{:02x}:{ino}", rustix::fs::major(dev), rustix::fs::minor(dev));
     locks.lines().find_map(|line| {
@@ -70,7 +71,8 @@ fn lock_holder(locks: &str, dev: u64, ino: u64) -> Option<u32> {
     })
 }
 
-/// Fails if the kernel runs a guard that nothing in `pin_dir` pins: a second one, or one whose pins are hidden.
+/// Fails if the kernel runs a guard that nothing in `pin_dir` pins: a second one, or one whose pins
+/// are hidden.
 pub(super) fn refuse_another(pin_dir: &Path) -> Result<(), KernelError> {
     let start = Instant::now();
     loop {

@@ -1,5 +1,6 @@
-//! Reading, carrying over and forgetting accounts. Every session and timer of a host is a cgroup of its own, and each that deletes something in a
-//! zone gets an account for each budget: without this the table would fill in weeks.
+//! Reading, carrying over and forgetting accounts. Every session and timer of a host is a cgroup of
+//! its own, and each that deletes something in a zone gets an account for each budget: without this
+//! the table would fill in weeks.
 
 use std::collections::HashMap;
 use std::io::ErrorKind;
@@ -24,8 +25,9 @@ const FORGOTTEN_BUDGET_NS: u64 = 24 * 3600 * 1_000_000_000;
 
 /// Forgets accounts that equal a new one: everything has left their window, and no trip lasts.
 ///
-/// An op that has found its account but not yet locked it when the account goes would be charged to nothing. That takes
-/// an actor that was idle for a window and comes back within nanoseconds of this, and costs one op.
+/// An op that has found its account but not yet locked it when the account goes would be charged to
+/// nothing. That takes an actor that was idle for a window and comes back within nanoseconds of
+/// this, and costs one op.
 pub(super) fn collect(maps: &mut Maps) -> Result<usize, KernelError> {
     let refused = |error| KernelError::refused("forget accounts", error);
     let keys: Vec<abi::AccountKey> =
@@ -81,7 +83,8 @@ pub(super) fn tenants(maps: &Maps) -> Result<Tenants, KernelError> {
     Ok(tenants)
 }
 
-/// Forgets tenants of accounts that are gone, and those that do not count any more; see [`collect`].
+/// Forgets tenants of accounts that are gone, and those that do not count any more; see
+/// [`collect`].
 fn collect_tenants(
     maps: &mut Maps,
     limits: &HashMap<u64, abi::Limit>,

@@ -13,7 +13,8 @@ use super::{apply, error::KernelError, maps, ring::Ring};
 
 pub(super) const RING: &str = "DESTROYED";
 
-/// What was destroyed, as the kernel tells it. The kernel goes on filling it while nobody reads, up to its size.
+/// What was destroyed, as the kernel tells it. The kernel goes on filling it while nobody reads, up
+/// to its size.
 pub struct DestroyedStream {
     ring: Ring,
     /// Up to where its reader has kept records.
@@ -47,7 +48,8 @@ pub struct Gone<'a> {
     pub head: &'a abi::Destroyed,
     /// Names, each ended by NUL, from what was destroyed up to the zone's root.
     pub names: &'a [u8],
-    /// Names from the tenant's directory up to the zone's root, if the others do not reach that far.
+    /// Names from the tenant's directory up to the zone's root, if the others do not reach that
+    /// far.
     pub tenant: &'a [u8],
 }
 
@@ -130,8 +132,8 @@ impl DestroyedStream {
         }
     }
 
-    /// How many records of each zone the kernel could not send: of those in force, and of those that were once and whose slot no
-    /// other has taken over.
+    /// How many records of each zone the kernel could not send: of those in force, and of those
+    /// that were once and whose slot no other has taken over.
     pub fn lost(&self) -> Result<Vec<Lost>, KernelError> {
         loop {
             let bank = self.bank()?;

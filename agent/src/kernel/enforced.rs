@@ -17,8 +17,8 @@ pub struct Enforced {
     pub opened: bool,
 }
 
-/// Every zone that is enforced; none if nothing is pinned. What a version with another layout or with other
-/// maps enforces cannot be read: an error.
+/// Every zone that is enforced; none if nothing is pinned. What a version with another layout or
+/// with other maps enforces cannot be read: an error.
 pub(super) fn enforced(pins: &Pins) -> Result<Vec<Enforced>, KernelError> {
     if let Some(other) = other_versions(pins)? {
         return Err(KernelError::Incompatible {

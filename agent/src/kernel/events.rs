@@ -5,8 +5,8 @@ use std::os::fd::{AsRawFd, RawFd};
 use aya::maps::{MapData, RingBuf};
 use holdfast_abi::Event;
 
-/// Events from the kernel. Wait for the descriptor to become readable, then call [`EventStream::next`] until it
-/// returns `None`.
+/// Events from the kernel. Wait for the descriptor to become readable, then call
+/// [`EventStream::next`] until it returns `None`.
 pub struct EventStream {
     ring: RingBuf<MapData>,
 }
@@ -29,7 +29,8 @@ impl EventStream {
                 );
                 continue;
             }
-            // SAFETY: `Event` is plain data, for which any bytes are a value, and there are enough of them.
+            // SAFETY: `Event` is plain data, for which any bytes are a value, and there are enough
+            // of them.
             #[expect(unsafe_code, reason = "reads plain data from the kernel's ring buffer")]
             return Some(unsafe { item.as_ptr().cast::<Event>().read_unaligned() });
         }

@@ -1,7 +1,8 @@
 //! What the kernel has paused, and telling it what was decided.
 //!
-//! The kernel writes `HELD` and `HOLDS`, the agent `RELEASES` and `HEARTBEAT`; each removes what is over. Nothing here signals a
-//! process: a thread learns of a decision when it is continued and tries again.
+//! The kernel writes `HELD` and `HOLDS`, the agent `RELEASES` and `HEARTBEAT`; each removes what is
+//! over. Nothing here signals a process: a thread learns of a decision when it is continued and
+//! tries again.
 
 use std::io::ErrorKind;
 use std::path::Path;
@@ -26,8 +27,8 @@ pub struct HoldRow {
     pub release: abi::Release,
 }
 
-/// Shows the kernel that somebody is there to let paused processes go on. It has a descriptor of its own, so that a thread of its
-/// own can do it.
+/// Shows the kernel that somebody is there to let paused processes go on. It has a descriptor of
+/// its own, so that a thread of its own can do it.
 pub struct Heart(Array<MapData, abi::Heartbeat>);
 
 impl Heart {
@@ -81,8 +82,9 @@ pub(super) fn release(
     decide(maps, key, release)
 }
 
-/// Starts every budget anew that this hold's actor has tripped within its window, and lets its threads try again. (After the
-/// latch has ended what was spent is spent, and would hold them once more.) Returns how many budgets.
+/// Starts every budget anew that this hold's actor has tripped within its window, and lets its
+/// threads try again. (After the latch has ended what was spent is spent, and would hold them once
+/// more.) Returns how many budgets.
 pub(super) fn reset(maps: &mut Maps, key: &abi::HoldKey) -> Result<usize, KernelError> {
     let now = boot_time_ns();
     let mut count = 0;
@@ -104,7 +106,8 @@ pub(super) fn reset(maps: &mut Maps, key: &abi::HoldKey) -> Result<usize, Kernel
     Ok(count)
 }
 
-/// Resets one actor's account of one budget, or the one that is shared, if there is such an account.
+/// Resets one actor's account of one budget, or the one that is shared, if there is such an
+/// account.
 pub(super) fn reset_actor(maps: &mut Maps, key: abi::AccountKey) -> Result<(), KernelError> {
     let any = |_: &abi::Window| true;
     if key.actor == abi::OVERFLOW_ACTOR {
@@ -115,7 +118,8 @@ pub(super) fn reset_actor(maps: &mut Maps, key: abi::AccountKey) -> Result<(), K
     Ok(())
 }
 
-/// Starts an account anew if its window is one `which`, and says whether it was; `None` if there is none.
+/// Starts an account anew if its window is one `which`, and says whether it was; `None` if there is
+/// none.
 fn reset_account<K: aya::Pod>(
     accounts: &mut HashMap<MapData, K, abi::Account>,
     key: K,
@@ -153,7 +157,8 @@ pub(super) fn forget_hold(maps: &mut Maps, key: &abi::HoldKey) -> Result<(), Ker
     gone(maps.holds.remove(key), "forget a hold")
 }
 
-/// Forgets every hold of a zone whose slot another takes over: what was released there is not for this one.
+/// Forgets every hold of a zone whose slot another takes over: what was released there is not for
+/// this one.
 pub(super) fn forget_zone(maps: &mut Maps, zone: u32) -> Result<(), KernelError> {
     for (key, _) in entries(&maps.holds, BPF_F_LOCK, "read the holds")? {
         if key.zone == zone {

@@ -1,5 +1,5 @@
-//! Asks the kernel what it calls an inode. stat(2) would not do: on some file systems its device number is not the
-//! superblock's, and it has no generation.
+//! Asks the kernel what it calls an inode. stat(2) would not do: on some file systems its device
+//! number is not the superblock's, and it has no generation.
 
 use std::os::fd::AsFd;
 
@@ -13,8 +13,8 @@ use super::error::KernelError;
 use super::maps::Maps;
 use super::{Check, probe};
 
-/// What the kernel calls the inode behind `file`, which must not be open with `O_PATH`. The program on `file_lock`
-/// answers when this thread asks for a lock, whether or not it gets it.
+/// What the kernel calls the inode behind `file`, which must not be open with `O_PATH`. The program
+/// on `file_lock` answers when this thread asks for a lock, whether or not it gets it.
 pub(super) fn learn(
     maps: &mut Maps,
     file: &impl AsFd,

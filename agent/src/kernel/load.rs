@@ -1,7 +1,8 @@
 //! Loading and attaching the programs, or adopting those that are pinned.
 //!
-//! Invariants: programs are attached before those they replace are let go, and at any moment exactly one load of
-//! them counts (`Control::instance`). A start that fails half-way leaves what was there in force.
+//! Invariants: programs are attached before those they replace are let go, and at any moment
+//! exactly one load of them counts (`Control::instance`). A start that fails half-way leaves what
+//! was there in force.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -48,8 +49,8 @@ enum Kind {
     Lsm,
     Enter,
     Exit,
-    /// On what attaches a mount ([`Layout::attaches_mount`]). Without it new mounts are guarded when the agent has seen
-    /// them.
+    /// On what attaches a mount ([`Layout::attaches_mount`]). Without it new mounts are guarded
+    /// when the agent has seen them.
     Mount,
     /// LSM, on kernels whose `inode_setattr` takes an id mapping.
     LsmIdmap,
@@ -63,8 +64,8 @@ type Target = (&'static str, Kind, &'static str);
 /// The program that sees mounts before they are there.
 pub(super) const ON_MOUNT: &str = "hf_mount";
 
-/// Every program with the hook or function it goes on. Exits come first: a hook never charges what nobody would
-/// give back. The one that takes the verifier longest comes last: see [`take_all`].
+/// Every program with the hook or function it goes on. Exits come first: a hook never charges what
+/// nobody would give back. The one that takes the verifier longest comes last: see [`take_all`].
 const PROGRAMS: &[Target] = &[
     ("hf_rmdir_exit", Kind::Exit, "vfs_rmdir"),
     ("hf_rmdir_exit_again", Kind::Exit, "vfs_rmdir"),
@@ -110,7 +111,8 @@ impl Pins {
         self.base.parent().unwrap_or(&self.base)
     }
 
-    /// Removes them all. Links go first: a program without its maps would be worse than none. Returns how many.
+    /// Removes them all. Links go first: a program without its maps would be worse than none.
+    /// Returns how many.
     fn remove(&self) -> Result<usize, KernelError> {
         let mut removed = 0;
         for dir in [&self.links, &self.maps] {
@@ -197,7 +199,8 @@ fn link_ids(pin: &Path) -> Result<(u32, u32), String> {
     Ok((info.id(), info.program_id()))
 }
 
-/// Whether each program is attached as it was, each map is there in its shape, and the programs use these maps.
+/// Whether each program is attached as it was, each map is there in its shape, and the programs use
+/// these maps.
 pub(super) fn check_attached(attached: &[Attached], pins: &Pins) -> Result<(), String> {
     for program in attached {
         match link_ids(&program.pin) {
@@ -216,8 +219,9 @@ pub(super) fn check_attached(attached: &[Attached], pins: &Pins) -> Result<(), S
     let programs: BTreeSet<u32> = attached.iter().map(|program| program.ids.1).collect();
     let mut used = BTreeSet::new();
     for info in loaded_programs() {
-        // The kernel lists programs only for CAP_SYS_ADMIN, which the packaged service does not have: then what the
-        // self-test counts shows that the programs use the maps that the agent has open.
+        // The kernel lists programs only for CAP_SYS_ADMIN, which the packaged service does not
+        // have: then what the self-test counts shows that the programs use the maps that the agent
+        // has open.
         let Ok(info) = info else { return Ok(()) };
         if programs.contains(&info.id()) {
             used.extend(info.map_ids().map_err(|error| error.to_string())?.into_iter().flatten());
@@ -232,8 +236,8 @@ pub(super) fn check_attached(attached: &[Attached], pins: &Pins) -> Result<(), S
     Ok(())
 }
 
-/// How many runs of each program the kernel has skipped, as the program was running on that CPU already. None are known
-/// without CAP_SYS_ADMIN.
+/// How many runs of each program the kernel has skipped, as the program was running on that CPU
+/// already. None are known without CAP_SYS_ADMIN.
 pub(super) fn skipped_runs(attached: &[Attached]) -> Result<Vec<(&'static str, u64)>, KernelError> {
     let mut skipped = Vec::new();
     // One that is unloaded meanwhile is none of ours.
@@ -277,8 +281,8 @@ pub(super) fn start(pins: &Pins, trace_ops: bool) -> Result<(Maps, Started), Ker
     Ok((maps, if before.instance == 0 { Started::Fresh } else { Started::Upgraded }))
 }
 
-/// Makes this load of the programs the one that counts. Those before it count on until no op can be between the two: for
-/// that moment an op may be charged twice, and none is charged by neither.
+/// Makes this load of the programs the one that counts. Those before it count on until no op can be
+/// between the two: for that moment an op may be charged twice, and none is charged by neither.
 fn take_over(maps: &mut Maps, control: abi::Control) -> Result<(), KernelError> {
     let before = maps.control()?;
     if before.instance != 0 {
@@ -356,15 +360,16 @@ fn load(pins: &Pins, instance: u64) -> Result<Vec<(&'static str, FdLink)>, Kerne
     if let Err(error) = sees_mounts {
         tracing::error!(
             error = end_of(&error),
-            "the kernel does not tell of mounts before they are there: a filesystem that is mounted \
-             below a protected path is guarded only when the agent has seen it, milliseconds later"
+            "the kernel does not tell of mounts before they are there: a filesystem that is \
+             mounted below a protected path is guarded only when the agent has seen it, \
+             milliseconds later"
         );
     }
     Ok(links)
 }
 
-/// Has the kernel take the programs, as many at a time as there are processors: it verifies them for
-/// most of a start.
+/// Has the kernel take the programs, as many at a time as there are processors: it verifies them
+/// for most of a start.
 fn take_all(
     ebpf: &mut Ebpf,
     wanted: &[Target],
@@ -498,12 +503,15 @@ fn drop_other_links(pins: &Pins, instance: u64) -> Result<(), KernelError> {
     Ok(())
 }
 
-/// Lets go of the programs and maps of every other ABI version. What was spent there is forgotten. To be called once a policy
-/// is in force here.
+/// Lets go of the programs and maps of every other ABI version. What was spent there is forgotten.
+/// To be called once a policy is in force here.
 pub(super) fn drop_other_versions(pins: &Pins) -> Result<(), KernelError> {
     for version in versions(pins.root())? {
         if version.base != pins.base {
-            tracing::info!(pins = %version.base.display(), "the guard of another version is let go");
+            tracing::info!(
+                pins = %version.base.display(),
+                "the guard of another version is let go"
+            );
             version.remove()?;
         }
     }
@@ -535,8 +543,8 @@ fn versions(pin_dir: &Path) -> Result<Vec<Pins>, KernelError> {
     Ok(versions)
 }
 
-/// Removes every pin, whatever version made it, and waits for at most `patience` until the kernel has let go of the programs:
-/// it does so a moment after the last reference to a link is gone.
+/// Removes every pin, whatever version made it, and waits for at most `patience` until the kernel
+/// has let go of the programs: it does so a moment after the last reference to a link is gone.
 pub(super) fn unpin(pin_dir: &Path, patience: Duration) -> Result<Unpinned, KernelError> {
     let mut removed = 0;
     let programs = pinned_programs(pin_dir)?;
@@ -560,7 +568,8 @@ pub(super) fn unpin(pin_dir: &Path, patience: Duration) -> Result<Unpinned, Kern
     Ok(Unpinned { pins: removed, off: true })
 }
 
-/// Whether the kernel still has one of these programs. Where it does not say, nobody is kept waiting.
+/// Whether the kernel still has one of these programs. Where it does not say, nobody is kept
+/// waiting.
 fn is_any_loaded(programs: &BTreeMap<u32, String>) -> bool {
     !programs.is_empty()
         && loaded_programs()

@@ -7,8 +7,8 @@ use holdfast_abi as abi;
 
 use super::error::KernelError;
 
-/// Every map that is pinned, with its value size: what adopting it relies on. (What a task has in flight is not: it is of
-/// no use to other programs than those that wrote it.)
+/// Every map that is pinned, with its value size: what adopting it relies on. (What a task has in
+/// flight is not: it is of no use to other programs than those that wrote it.)
 pub(super) const PINNED: &[(&str, u32)] = &[
     ("CONTROL", size_of::<abi::Control>() as u32),
     ("ZONES", size_of::<abi::ZoneConf>() as u32),
@@ -177,8 +177,8 @@ pub(super) fn pinned(dir: &Path, name: &str) -> Result<MapData, KernelError> {
         .map_err(|error| KernelError::refused(format!("open the pin {}", path.display()), error))
 }
 
-/// Checks that every map pinned in `dir` has the shape of this build (aya reuses a pin without looking). Returns
-/// how many there are.
+/// Checks that every map pinned in `dir` has the shape of this build (aya reuses a pin without
+/// looking). Returns how many there are.
 pub(super) fn check_pins(dir: &Path) -> Result<usize, KernelError> {
     let mut found = 0;
     for &(name, wanted) in PINNED {

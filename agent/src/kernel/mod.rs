@@ -1,7 +1,7 @@
 //! The kernel side as the agent sees it: loading, pins, maps, the proof that it works.
 //!
-//! This is the only place of the agent with unsafe code. It never decides anything about policy: it is told
-//! what to guard ([`Desired`]) and reports what the kernel counted.
+//! This is the only place of the agent with unsafe code. It never decides anything about policy: it
+//! is told what to guard ([`Desired`]) and reports what the kernel counted.
 
 mod allowances;
 mod apply;
@@ -50,7 +50,8 @@ pub use programs::Program;
 pub struct Options {
     /// Directory on bpffs for pins; a subdirectory named for the ABI version is made in it.
     pub pin_dir: PathBuf,
-    /// A directory of the agent's own, on a filesystem that can be guarded, where every op is denied.
+    /// A directory of the agent's own, on a filesystem that can be guarded, where every op is
+    /// denied.
     pub canary_dir: PathBuf,
     /// Send an event for every op, also those within budget.
     pub trace_ops: bool,
@@ -132,8 +133,9 @@ pub struct DesiredZone {
     pub budgets: Vec<abi::BudgetConf>,
     /// Directories that exist now.
     pub roots: Vec<DesiredRoot>,
-    /// Roots that are in force for a zone of this name and not among `roots` stay in force: their path was renamed or
-    /// mounted over, and a zone is its inodes, not their path. False only where the policy no longer names them.
+    /// Roots that are in force for a zone of this name and not among `roots` stay in force: their
+    /// path was renamed or mounted over, and a zone is its inodes, not their path. False only where
+    /// the policy no longer names them.
     pub keep_roots: bool,
 }
 
@@ -384,13 +386,14 @@ impl Guard {
         Ok(())
     }
 
-    /// A survey begins: what the programs entered before now is in force from the next [`Guard::apply`] on only if it is
-    /// among what that is told.
+    /// A survey begins: what the programs entered before now is in force from the next
+    /// [`Guard::apply`] on only if it is among what that is told.
     pub fn survey_begins(&mut self) {
         self.surveyed_ns = boot_time_ns();
     }
 
-    /// Whether the programs entered roots before the last survey began, so that it is time to confirm or remove them.
+    /// Whether the programs entered roots before the last survey began, so that it is time to
+    /// confirm or remove them.
     pub fn has_provisional(&self) -> Result<bool, KernelError> {
         apply::has_provisional(&self.maps, self.surveyed_ns)
     }
@@ -482,11 +485,13 @@ impl Guard {
         self.maps.budgets()
     }
 
-    /// Puts what `merge` makes of what an actor has spent in its place; an actor without an account gets one. Returns
-    /// whether there is an account for it now: an overflow account is made when its budget is put in force. `known`: what
-    /// [`Self::tenants`] has said, asked for when it is needed first.
+    /// Puts what `merge` makes of what an actor has spent in its place; an actor without an account
+    /// gets one. Returns whether there is an account for it now: an overflow account is made when
+    /// its budget is put in force. `known`: what [`Self::tenants`] has said, asked for when it is
+    /// needed first.
     ///
-    /// An op that is charged between the reading and the writing of an account that is there is charged to nothing.
+    /// An op that is charged between the reading and the writing of an account that is there is
+    /// charged to nothing.
     pub fn carry_over(
         &mut self,
         key: abi::AccountKey,
@@ -496,8 +501,8 @@ impl Guard {
         collect::carry_over(&mut self.maps, key, known, merge)
     }
 
-    /// Forgets accounts that have long drained, once there are many: a host makes a new cgroup for every session and
-    /// timer. Returns how many. To be called every minute or so.
+    /// Forgets accounts that have long drained, once there are many: a host makes a new cgroup for
+    /// every session and timer. Returns how many. To be called every minute or so.
     pub fn collect_accounts(&mut self) -> Result<usize, KernelError> {
         collect::collect(&mut self.maps)
     }
@@ -507,8 +512,8 @@ impl Guard {
         learn::learn(&mut self.maps, &file, "an open file")
     }
 
-    /// The self-test: tries each kind of op in the canary directory, one that goes on in another, and looks whether programs
-    /// and maps are as the agent left them.
+    /// The self-test: tries each kind of op in the canary directory, one that goes on in another,
+    /// and looks whether programs and maps are as the agent left them.
     pub fn prove(&self) -> Coverage {
         let row = abi::Verdict::Deny as u32;
         let denied = |op| self.counter(abi::CANARY_ZONE, op, row).map(|sum| sum.tenant);
@@ -547,8 +552,9 @@ impl Guard {
     pub fn skipped_runs(&self) -> Result<Vec<(&'static str, u64)>, KernelError> {
         load::skipped_runs(&self.attached)
     }
-    /// Every paused thread, also those that an earlier agent left behind. A thread that was killed stays until
-    /// [`Guard::forget_held`]; one that goes on, or is denied, is removed by the kernel.
+    /// Every paused thread, also those that an earlier agent left behind. A thread that was killed
+    /// stays until [`Guard::forget_held`]; one that goes on, or is denied, is removed by the
+    /// kernel.
     pub fn held(&self) -> Result<Vec<(abi::TaskKey, abi::Held)>, KernelError> {
         holds::held(&self.maps)
     }
@@ -558,8 +564,8 @@ impl Guard {
         holds::holds(&self.maps)
     }
 
-    /// Releases `files` more files to a hold, beyond every budget, to be spent until `until_ns`. Its threads have to be
-    /// continued to notice.
+    /// Releases `files` more files to a hold, beyond every budget, to be spent until `until_ns`.
+    /// Its threads have to be continued to notice.
     pub fn release_files(
         &mut self,
         key: &abi::HoldKey,
@@ -569,12 +575,14 @@ impl Guard {
         holds::release(&mut self.maps, key, files, until_ns)
     }
 
-    /// Starts every budget anew that latches a hold's actor. Returns how many. Its threads have to be continued to notice.
+    /// Starts every budget anew that latches a hold's actor. Returns how many. Its threads have to
+    /// be continued to notice.
     pub fn reset_budgets(&mut self, key: &abi::HoldKey) -> Result<usize, KernelError> {
         holds::reset(&mut self.maps, key)
     }
 
-    /// Resets one account, if there is such an account. Paused threads it concerns have to be told ([`Self::retry_held`]).
+    /// Resets one account, if there is such an account. Paused threads it concerns have to be told
+    /// ([`Self::retry_held`]).
     pub fn reset_account(&mut self, key: abi::AccountKey) -> Result<(), KernelError> {
         holds::reset_actor(&mut self.maps, key)
     }
@@ -589,7 +597,8 @@ impl Guard {
         holds::deny(&mut self.maps, key, until_ns)
     }
 
-    /// Forgets a hold that is over: one without threads, without a release that is still good, and not denied.
+    /// Forgets a hold that is over: one without threads, without a release that is still good, and
+    /// not denied.
     pub fn forget_hold(&mut self, key: &abi::HoldKey) -> Result<(), KernelError> {
         holds::forget_hold(&mut self.maps, key)
     }
@@ -604,22 +613,26 @@ impl Guard {
         allowances::open(&mut self.maps, desired)
     }
 
-    /// Marks a process as started under an allowance. It must have one thread; its children inherit the mark.
+    /// Marks a process as started under an allowance. It must have one thread; its children inherit
+    /// the mark.
     pub fn mark(&mut self, serial: u64, process: BorrowedFd<'_>) -> Result<(), KernelError> {
         allowances::mark(&mut self.maps, serial, process)
     }
 
-    /// Every allowance the kernel has, also those that are over: also those that an earlier agent opened.
+    /// Every allowance the kernel has, also those that are over: also those that an earlier agent
+    /// opened.
     pub fn allowances(&self) -> Result<Vec<AllowanceRow>, KernelError> {
         allowances::rows(&self.maps)
     }
 
-    /// Closes an allowance, and returns what was spent; `None` if the kernel has none with this serial.
+    /// Closes an allowance, and returns what was spent; `None` if the kernel has none with this
+    /// serial.
     pub fn close_allowance(&mut self, serial: u64) -> Result<Option<AllowanceRow>, KernelError> {
         allowances::close(&mut self.maps, serial)
     }
 
-    /// How many new processes could not be given the mark of who made them: they fell back to the budgets.
+    /// How many new processes could not be given the mark of who made them: they fell back to the
+    /// budgets.
     pub fn marks_lost(&self) -> Result<u64, KernelError> {
         let lost = self.maps.numbers.get(&abi::NUMBER_MARKS_LOST, 0);
         lost.map_err(|error| KernelError::refused("read the count of lost marks", error))

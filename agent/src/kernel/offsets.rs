@@ -39,7 +39,8 @@ pub(super) struct Layout {
     pub(super) offsets: Offsets,
     /// The hook `inode_setattr` takes the mount's id mapping first (6.8 and later, or so).
     pub(super) setattr_has_idmap: bool,
-    /// One of [`ATTACHES_MOUNT`], if the kernel has one: its compiler may have made it part of another function.
+    /// One of [`ATTACHES_MOUNT`], if the kernel has one: its compiler may have made it part of
+    /// another function.
     pub(super) attaches_mount: Option<&'static str>,
 }
 

@@ -1,4 +1,5 @@
-//! What `doctor` looks at: everything the guard needs from this kernel, without loading or changing anything.
+//! What `doctor` looks at: everything the guard needs from this kernel, without loading or changing
+//! anything.
 
 use std::{fs, path::Path};
 
@@ -40,14 +41,15 @@ pub(super) fn probe(pin_dir: &Path) -> Vec<Check> {
     ]
 }
 
-/// Fails unless `bpf` is in the list of active LSMs. Without it programs load, attach and never run.
+/// Fails unless `bpf` is in the list of active LSMs. Without it programs load, attach and never
+/// run.
 pub(super) fn require_lsm() -> Result<(), KernelError> {
     let check = lsm();
     if check.ok { Ok(()) } else { Err(KernelError::LsmInactive { found: check.found }) }
 }
 
-/// Functions whose presence tells what this kernel can do, with the release of Linux that brought them. Enterprise
-/// distributions backport them: RHEL 9 calls its kernel 5.14.
+/// Functions whose presence tells what this kernel can do, with the release of Linux that brought
+/// them. Enterprise distributions backport them: RHEL 9 calls its kernel 5.14.
 const NEEDED: &[(&str, &str, &str)] = &[
     ("bpf_task_storage_get", "5.11", "task storage"),
     ("bpf_loop", "5.17", "bpf_loop"),
@@ -67,8 +69,8 @@ fn kernel_check(release: &str, present: Option<&[&str]>) -> Check {
     let ok = lacking.is_empty();
     let found =
         if ok { release.to_owned() } else { format!("{release} lacks {}", lacking.join(", ")) };
-    let fix = "run Linux 6.1 or later, or a distribution's kernel that has all of this, such as that of \
-               RHEL 9.4";
+    let fix = "run Linux 6.1 or later, or a distribution's kernel that has all of this, such as \
+               that of RHEL 9.4";
     Check { name: "kernel", ok, found, fix: (!ok).then(|| fix.to_owned()) }
 }
 
@@ -138,8 +140,8 @@ fn lockdown_check(modes: &str) -> Check {
         "" => "the kernel has no lockdown".to_owned(),
         modes => format!("mode: {modes}"),
     };
-    let fix = "boot with `lockdown=integrity` in place of `lockdown=confidentiality` on the kernel command \
-               line: in that mode BPF programs cannot read what they decide about";
+    let fix = "boot with `lockdown=integrity` in place of `lockdown=confidentiality` on the kernel \
+               command line: in that mode BPF programs cannot read what they decide about";
     Check { name: "lockdown", ok, found, fix: (!ok).then(|| fix.to_owned()) }
 }
 
@@ -167,38 +169,41 @@ pub(super) fn ftrace() -> Check {
     ftrace_check(fs::read_to_string(FTRACE).ok().as_deref(), None)
 }
 
-/// `switch`: the value of `kernel.ftrace_enabled`, which only a kernel with a function tracer has. `present`: as above.
+/// `switch`: the value of `kernel.ftrace_enabled`, which only a kernel with a function tracer has.
+/// `present`: as above.
 fn ftrace_check(switch: Option<&str>, present: Option<&[&str]>) -> Check {
     const NO_TRACER: &str = "run a kernel built with CONFIG_FUNCTION_TRACER=y and \
-         CONFIG_DYNAMIC_FTRACE_WITH_DIRECT_CALLS=y (Debian's and Red Hat's are; on arm64 from Linux 6.4 on)";
-    let (found, fix) = match (
-        switch.map(str::trim),
-        present.map(|present| present.contains(&TRACER)),
-    ) {
-        (None, _) => ("the kernel has no function tracer".to_owned(), Some(NO_TRACER)),
-        (_, Some(false)) => {
-            ("the function tracer cannot call BPF programs".to_owned(), Some(NO_TRACER))
-        }
-        (Some("0"), _) => (
-            "kernel.ftrace_enabled = 0".to_owned(),
-            Some(
-                "`sysctl kernel.ftrace_enabled=1`: at 0 the kernel silently skips every LSM program",
+                             CONFIG_DYNAMIC_FTRACE_WITH_DIRECT_CALLS=y (Debian's and Red Hat's \
+                             are; on arm64 from Linux 6.4 on)";
+    let (found, fix) =
+        match (switch.map(str::trim), present.map(|present| present.contains(&TRACER))) {
+            (None, _) => ("the kernel has no function tracer".to_owned(), Some(NO_TRACER)),
+            (_, Some(false)) => {
+                ("the function tracer cannot call BPF programs".to_owned(), Some(NO_TRACER))
+            }
+            (Some("0"), _) => (
+                "kernel.ftrace_enabled = 0".to_owned(),
+                Some(
+                    "`sysctl kernel.ftrace_enabled=1`: at 0 the kernel silently skips every LSM \
+                     program",
+                ),
             ),
-        ),
-        (Some(value), _) => (format!("kernel.ftrace_enabled = {value}"), None),
-    };
+            (Some(value), _) => (format!("kernel.ftrace_enabled = {value}"), None),
+        };
     Check { name: "ftrace", ok: fix.is_none(), found, fix: fix.map(str::to_owned) }
 }
 
-/// Whether the programs see a mount before it is there. `present`: as above. What the compiler has changed is not under its
-/// name among the kernel's symbols. `is_pinned`: whether a guard that is loaded has the program.
+/// Whether the programs see a mount before it is there. `present`: as above. What the compiler has
+/// changed is not under its name among the kernel's symbols. `is_pinned`: whether a guard that is
+/// loaded has the program.
 fn mounts(present: Option<&[&str]>, symbols: &str, is_pinned: Option<bool>) -> Check {
     let is_symbol = |name: &str| symbols.lines().any(|line| line.split(' ').nth(2) == Some(name));
     let mut found = offsets::ATTACHES_MOUNT.into_iter();
     let found =
         found.find(|name| present.is_none_or(|present| present.contains(name)) && is_symbol(name));
-    let fix = "a filesystem that is mounted below a protected path is guarded only when the agent has seen it, milliseconds \
-               later: let jobs that mount and delete wait a second, and report this kernel";
+    let fix = "a filesystem that is mounted below a protected path is guarded only when the agent \
+               has seen it, milliseconds later: let jobs that mount and delete wait a second, and \
+               report this kernel";
     let ok = found.is_some() && is_pinned != Some(false);
     let found = match found {
         Some(name) if !ok => format!("the kernel refused a program on {name}: see the agent's log"),
@@ -258,7 +263,8 @@ mod tests {
         assert!(!has_bpf(""));
     }
 
-    /// The list in the fix was a fixed one: with it an SELinux host would have come up without SELinux.
+    /// The list in the fix was a fixed one: with it an SELinux host would have come up without
+    /// SELinux.
     #[test]
     fn lsm_fix_keeps_active_modules() {
         let fix = lsm_fix("lockdown,capability,yama,selinux", ALMA);

@@ -1,4 +1,5 @@
-//! The self-test: tries each kind of op in a directory of its own, where every op is denied, and one that goes on in another.
+//! The self-test: tries each kind of op in a directory of its own, where every op is denied, and
+//! one that goes on in another.
 
 use std::{
     fs::{self, OpenOptions},
@@ -38,9 +39,9 @@ pub(super) fn prepare(dir: &Path) -> Result<(), KernelError> {
     make().map_err(|error| KernelError::io(format!("prepare {}", dir.display()), error))
 }
 
-/// Tries each op. One that goes through is reported, and what it destroyed is put back. `denied` says how many ops of a
-/// kind the programs have denied in the canary: only what they count as theirs was stopped by them, and not by an
-/// immutable file or another guard.
+/// Tries each op. One that goes through is reported, and what it destroyed is put back. `denied`
+/// says how many ops of a kind the programs have denied in the canary: only what they count as
+/// theirs was stopped by them, and not by an immutable file or another guard.
 pub(super) fn prove(dir: &Path, denied: &dyn Fn(Op) -> Result<u64, KernelError>) -> Coverage {
     let outside = dir.with_extension("out");
     let tries: [(Op, &str, Attempt<'_>); 6] = [
@@ -71,10 +72,12 @@ pub(super) fn allowed_dir(canary: &Path) -> PathBuf {
     canary.with_extension("allowed")
 }
 
-/// How often an op is tried for which the kernel had no memory: it says so, and then nothing else can be told from it.
+/// How often an op is tried for which the kernel had no memory: it says so, and then nothing else
+/// can be told from it.
 const TRIES: usize = 3;
 /// What to do where the exit programs do not run.
-const NO_EXIT: &str = "the programs at the exit of calls do not run: ops that fail spend budgets, and the deletion log has gaps";
+const NO_EXIT: &str = "the programs at the exit of calls do not run: ops that fail spend budgets, \
+                       and the deletion log has gaps";
 
 /// What the kernel counts where ops of the self-test go on.
 pub(super) struct AllowedCounts<'a> {
@@ -84,8 +87,8 @@ pub(super) struct AllowedCounts<'a> {
     pub(super) inconclusive: &'a dyn Fn() -> Result<(u64, u64), KernelError>,
 }
 
-/// Tries an op that is within budget from end to end: one that fails is given back, and one that goes on is counted, and its
-/// record is in the ring when the call has ended.
+/// Tries an op that is within budget from end to end: one that fails is given back, and one that
+/// goes on is counted, and its record is in the ring when the call has ended.
 pub(super) fn allowed(
     canary: &Path,
     counts: &AllowedCounts<'_>,

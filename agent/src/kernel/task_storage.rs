@@ -25,8 +25,8 @@ pub(super) fn update<V: aya::Pod>(
         update.key = (&raw const key) as u64;
         update.__bindgen_anon_1.value = std::ptr::from_ref(value) as u64;
     }
-    // SAFETY: the kernel reads `attr`, four bytes of key and one value of the map's size, which adopting or making the map has
-    // checked.
+    // SAFETY: the kernel reads `attr`, four bytes of key and one value of the map's size, which
+    // adopting or making the map has checked.
     let status = unsafe {
         libc::syscall(
             libc::SYS_bpf,

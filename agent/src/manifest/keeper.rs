@@ -130,7 +130,8 @@ impl Keeper {
         self.thread.is_finished()
     }
 
-    /// Keeps what is in the ring, closes the segment and ends. A disk that hangs is not waited for: what is in the ring stays there.
+    /// Keeps what is in the ring, closes the segment and ends. A disk that hangs is not waited for:
+    /// what is in the ring stays there.
     pub(crate) fn stop(self) {
         let _ = self.commands.send(Command::Stop);
         let start = Instant::now();
@@ -155,7 +156,8 @@ struct Work<R> {
     news: UnboundedSender<News>,
     stats: Arc<Stats>,
     store: Option<Store>,
-    /// Time of the last line of an earlier agent: what is missing at first may be missing since then.
+    /// Time of the last line of an earlier agent: what is missing at first may be missing since
+    /// then.
     resumed: Option<String>,
     units: Units,
     /// The names that the segment's lines go by: [`super::names::Names::changes`].
@@ -208,7 +210,10 @@ impl<R: Ring> Work<R> {
                     // Also if that failed: what was closed is to be sealed.
                     let ended = self.end();
                     if let Err(error) = flushed.and(ended) {
-                        error!(%error, "the manifest could not be closed; the next agent goes on with it");
+                        error!(
+                            %error,
+                            "the manifest could not be closed; the next agent goes on with it"
+                        );
                     }
                     return;
                 }
@@ -236,8 +241,8 @@ impl<R: Ring> Work<R> {
             Turn::Waits => {
                 let left = PATIENCE.saturating_sub(now.since(self.began)).as_secs() + 1;
                 Err(format!(
-                    "no policy is in force yet, so that the zones have no names: what was destroyed stays in the kernel's buffer, for \
-                     {left} s at most; ask again then"
+                    "no policy is in force yet, so that the zones have no names: what was \
+                     destroyed stays in the kernel's buffer, for {left} s at most; ask again then"
                 ))
             }
         }
@@ -315,7 +320,8 @@ impl<R: Ring> Work<R> {
             Ok(false) => {
                 warn!(
                     roots = new.len(),
-                    "there is no room to keep what the roots are called: raise `max_bytes` of [manifest]"
+                    "there is no room to keep what the roots are called: raise `max_bytes` of \
+                     [manifest]"
                 );
                 Ok(())
             }
@@ -479,7 +485,11 @@ impl<R: Ring> Work<R> {
             Ok(()) if was_failing => info!("the manifest can be written again"),
             Ok(()) => {}
             Err(error) if !was_failing => {
-                error!(%error, dir = %self.dir.display(), "the manifest cannot be written: is the disk full? The kernel keeps what it can");
+                error!(
+                    %error,
+                    dir = %self.dir.display(),
+                    "the manifest cannot be written: is the disk full? The kernel keeps what it can"
+                );
             }
             Err(_) => {}
         }

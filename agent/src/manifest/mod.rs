@@ -1,8 +1,10 @@
-//! The manifest: what was really destroyed, op by op and tenant by tenant, so that recovery can stay inside each customer.
+//! The manifest: what was really destroyed, op by op and tenant by tenant, so that recovery can
+//! stay inside each customer.
 //!
-//! One way through: the kernel's ring → a thread of its own ([`Keeper`]) → segments of JSON lines in the state directory → whoever
-//! reads them ([`Records`], also without an agent). It never holds up a decision or the daemon's loop, and it never leaves
-//! anything out in silence: what the ring could not take, what a crash cut off and what had to be summarised is in the list itself.
+//! One way through: the kernel's ring → a thread of its own ([`Keeper`]) → segments of JSON lines
+//! in the state directory → whoever reads them ([`Records`], also without an agent). It never holds
+//! up a decision or the daemon's loop, and it never leaves anything out in silence: what the ring
+//! could not take, what a crash cut off and what had to be summarised is in the list itself.
 
 mod batch;
 mod keeper;

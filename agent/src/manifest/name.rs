@@ -1,5 +1,5 @@
-//! A name of any bytes in a JSON document: text where it is text, else `{"hex":"…"}`. Nothing is lost, and no text can be
-//! mistaken for an encoded name.
+//! A name of any bytes in a JSON document: text where it is text, else `{"hex":"…"}`. Nothing is
+//! lost, and no text can be mistaken for an encoded name.
 
 use std::borrow::Cow;
 

@@ -1,4 +1,5 @@
-//! What the numbers in the kernel's records stand for. The daemon's loop fills it in, the keeper looks things up.
+//! What the numbers in the kernel's records stand for. The daemon's loop fills it in, the keeper
+//! looks things up.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::path::Path;
@@ -8,7 +9,8 @@ use super::roots::{self, RootName};
 use crate::kernel::ActiveZone;
 use holdfast_abi as abi;
 
-/// Allowances and roots that are remembered after they are gone: records of theirs can still be in the ring.
+/// Allowances and roots that are remembered after they are gone: records of theirs can still be in
+/// the ring.
 const KEPT: usize = abi::MAX_ROOTS as usize;
 
 /// Shared between the daemon's loop and the keeper. Neither holds it for longer than a look-up.

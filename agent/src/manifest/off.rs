@@ -36,7 +36,8 @@ impl Offs {
         self.0.is_empty()
     }
 
-    /// Takes in what a [`super::Line::Switch`] says. One that says nothing new, as each agent's first does, changes nothing.
+    /// Takes in what a [`super::Line::Switch`] says. One that says nothing new, as each agent's
+    /// first does, changes nothing.
     pub(crate) fn switch(&mut self, zone: &str, time: &str, is_recorded: bool) {
         let last = self.0.iter_mut().rev().find(|off| off.zone == zone);
         match (last, is_recorded) {

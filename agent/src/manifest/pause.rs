@@ -1,4 +1,5 @@
-//! How long nothing is tried after a failure: writing to a full disk begins with summing a segment up, again and again in vain.
+//! How long nothing is tried after a failure: writing to a full disk begins with summing a segment
+//! up, again and again in vain.
 
 use std::time::Duration;
 

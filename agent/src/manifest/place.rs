@@ -1,5 +1,5 @@
-//! From the names the kernel sends to a tenant and a path in it. It never looks at a disk: which level is the tenant's is what the
-//! zone said when the op happened.
+//! From the names the kernel sends to a tenant and a path in it. It never looks at a disk: which
+//! level is the tenant's is what the zone said when the op happened.
 
 use std::os::unix::ffi::OsStrExt as _;
 
@@ -47,7 +47,8 @@ impl Place {
     }
 }
 
-/// Takes names apart. `below`: those from the protected path down to the root that the kernel's names end at.
+/// Takes names apart. `below`: those from the protected path down to the root that the kernel's
+/// names end at.
 fn place(head: &abi::Destroyed, names: &[u8], tenant: &[u8], below: &[&[u8]]) -> Place {
     let depth = head.tenant_depth as usize;
     if head.flags & (abi::GONE_CUT | abi::GONE_STRICT) != 0 {
@@ -131,7 +132,8 @@ mod tests {
         assert_eq!((place.tenant, place.path.0), (None, b"readme".to_vec()));
     }
 
-    /// A level that was left out once made another directory the tenant, and another path the file's.
+    /// A level that was left out once made another directory the tenant, and another path the
+    /// file's.
     #[test]
     fn unreadable_name_moves_no_other_level() {
         let of = |depth, names: &[u8]| place(&head(depth, 0), names, b"", &[]);

@@ -1,5 +1,5 @@
-//! What the roots in force are called, for the next agent: one that has left its path by then is still guarded, and no path leads to
-//! its name any more.
+//! What the roots in force are called, for the next agent: one that has left its path by then is
+//! still guarded, and no path leads to its name any more.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write as _};

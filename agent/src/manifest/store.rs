@@ -1,8 +1,10 @@
-//! The manifest on the disk: append-only segments, closed when they are full, summarised when there is no more room.
+//! The manifest on the disk: append-only segments, closed when they are full, summarised when there
+//! is no more room.
 //!
 //! What it takes of the disk never exceeds its bound. A batch is in the file, and the ring's
 //! position with it, before its records leave the ring: the next agent goes on behind what an
-//! earlier one has kept. A batch that a crash cut short is cut off, as all of it is still in the ring.
+//! earlier one has kept. A batch that a crash cut short is cut off, as all of it is still in the
+//! ring.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::{self, File, OpenOptions};

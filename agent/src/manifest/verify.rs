@@ -1,5 +1,5 @@
-//! Whether the manifest is what was written: each closed segment against its seal in the audit log, and against the segment
-//! after it. What the audit log itself is worth is not looked at here.
+//! Whether the manifest is what was written: each closed segment against its seal in the audit log,
+//! and against the segment after it. What the audit log itself is worth is not looked at here.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -16,7 +16,8 @@ use crate::audit::read::{Read, Reader};
 pub(crate) struct Finding {
     /// Its number.
     pub(crate) segment: u64,
-    /// `intact`, `open` (still written to, so not sealed yet), `summarised`, `unsealed`, `edited`, `removed` or `unreadable`.
+    /// `intact`, `open` (still written to, so not sealed yet), `summarised`, `unsealed`, `edited`,
+    /// `removed` or `unreadable`.
     pub(crate) state: &'static str,
     /// Whether that is as it should be.
     pub(crate) ok: bool,
@@ -104,7 +105,8 @@ fn removed(segment: u64) -> Finding {
 struct Told {
     /// Whether it goes back to its first record.
     whole: bool,
-    /// SHA-256 of each that was closed. One can be there more than once, and then has to say the same.
+    /// SHA-256 of each that was closed. One can be there more than once, and then has to say the
+    /// same.
     seals: BTreeMap<u64, Vec<String>>,
     /// SHA-256 and records of each of which only sums are left.
     summarised: BTreeMap<u64, (String, u64)>,
@@ -143,7 +145,8 @@ impl Told {
         let segment = summary.through;
         let finding = |state, ok, says: &str| Finding { segment, state, ok, says: says.to_owned() };
         if !self.whole {
-            let says = "summarised; the audit log here does not go back far enough to tell whether that is right";
+            let says = "summarised; the audit log here does not go back far enough to tell whether \
+                        that is right";
             return finding("summarised", true, says);
         }
         let (mut records, mut last) = (0, None);
@@ -160,8 +163,8 @@ impl Told {
                 }
                 None => {
                     let says = format!(
-                        "segment {number} counts as summarised, and the audit log has no record of that: a crash at that \
-                         moment, or somebody removed it"
+                        "segment {number} counts as summarised, and the audit log has no record of \
+                         that: a crash at that moment, or somebody removed it"
                     );
                     return finding("removed", false, &says);
                 }

@@ -30,8 +30,8 @@ impl Allowances {
             "Allowances that were opened, since the agent started.",
         ))?;
         registry.register(Box::new(activated.clone()))?;
-        let help = "Allowances that were refused, since the agent started, by reason. `other_host` means that a valid allowance \
-                    of another host was presented here.";
+        let help = "Allowances that were refused, since the agent started, by reason. `other_host` \
+                    means that a valid allowance of another host was presented here.";
         let refused = IntCounterVec::new(options("allowances_refused_total", help), &["reason"])?;
         registry.register(Box::new(refused.clone()))?;
         for reason in RefusedReason::ALL {
@@ -50,7 +50,8 @@ impl Allowances {
             marks_lost: counters(
                 registry,
                 "allowance_marks_lost_total",
-                "New processes that did not get the mark of the allowance they were started under; budgets decide about them.",
+                "New processes that did not get the mark of the allowance they were started under; \
+                 budgets decide about them.",
                 &[],
             )?,
             left: gauges(

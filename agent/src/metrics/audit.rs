@@ -1,7 +1,7 @@
 //! The audit log in numbers.
 //!
-//! The hash of the head is a number rather than a label: its first 52 bits, which a sample holds exactly. A label would make a new
-//! series of each head.
+//! The hash of the head is a number rather than a label: its first 52 bits, which a sample holds
+//! exactly. A label would make a new series of each head.
 
 use prometheus::{IntGauge, Registry};
 
@@ -59,8 +59,9 @@ impl Audit {
             findings: counters(
                 r,
                 "audit_findings_total",
-                "What was found wrong with the audit log since the agent started: torn (by a crash), behind (records that were \
-                 there are gone), unmarked (the note of where it ended is gone), damaged, disturbed (changed while it was written to).",
+                "What was found wrong with the audit log since the agent started: torn (by a \
+                 crash), behind (records that were there are gone), unmarked (the note of where it \
+                 ended is gone), damaged, disturbed (changed while it was written to).",
                 &["kind"],
             )?,
             bytes: gauge(r, "audit_bytes", "Bytes of all segments of the audit log.")?,

@@ -1,8 +1,9 @@
-//! Few connections at a time, none of them for long: a descriptor that a connection has is one that the agent lacks when it
-//! looks at a process. It never looks at what is asked.
+//! Few connections at a time, none of them for long: a descriptor that a connection has is one that
+//! the agent lacks when it looks at a process. It never looks at what is asked.
 //!
-//! Slow clients do not keep a scraper out: where there is no room, a new connection closes one that has not sent its request, or
-//! does not read its answer. Each has a moment for that first. The address with the most connections loses one before the others.
+//! Slow clients do not keep a scraper out: where there is no room, a new connection closes one that
+//! has not sent its request, or does not read its answer. Each has a moment for that first. The
+//! address with the most connections loses one before the others.
 
 use std::collections::HashMap;
 use std::future::Future as _;
@@ -163,7 +164,8 @@ impl Inside {
         self.last_id
     }
 
-    /// `None`: there is room now. Else when one of them has had its moment, if any of them keeps others waiting.
+    /// `None`: there is room now. Else when one of them has had its moment, if any of them keeps
+    /// others waiting.
     fn make_room(&mut self, now: Instant) -> Option<Option<Instant>> {
         if self.connections.len() < MOST {
             return None;
@@ -260,7 +262,8 @@ mod tests {
 
     use super::*;
 
-    /// Sixty-four connections of one customer that asked nothing kept every scrape out for as long as they lasted.
+    /// Sixty-four connections of one customer that asked nothing kept every scrape out for as long
+    /// as they lasted.
     #[tokio::test]
     async fn slow_clients_give_way() {
         use tokio::io::AsyncReadExt as _;

@@ -34,7 +34,8 @@ impl Manifest {
             oldest: gauge(
                 r,
                 "manifest_oldest_timestamp_seconds",
-                "Since when the manifest has every op, in seconds since 1970; before that only sums. 0 if it has none.",
+                "Since when the manifest has every op, in seconds since 1970; before that only \
+                 sums. 0 if it has none.",
             )?,
             failing: gauge(
                 r,

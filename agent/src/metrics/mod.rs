@@ -1,5 +1,5 @@
-//! The metrics page. Its numbers come from the kernel's counters when somebody asks for them: nothing here is on the
-//! path of a decision.
+//! The metrics page. Its numbers come from the kernel's counters when somebody asks for them:
+//! nothing here is on the path of a decision.
 //!
 //! No label names a path, a process or a user.
 
@@ -112,7 +112,8 @@ impl Metrics {
             strict: counters(
                 r,
                 "strict_ops_total",
-                "Ops that a zone was charged for, allowed or not, as their place on its filesystem is unknown: they may have been outside.",
+                "Ops that a zone was charged for, allowed or not, as their place on its filesystem \
+                 is unknown: they may have been outside.",
                 &["zone"],
             )?,
             lost: counters(
@@ -182,7 +183,8 @@ impl Metrics {
             tripped: gauges(
                 r,
                 "tripped_actors",
-                "Actors that are over a budget at this moment: until released, or until the window has drained.",
+                "Actors that are over a budget at this moment: until released, or until the window \
+                 has drained.",
                 budget,
             )?,
             zone_mode: gauges(
@@ -200,12 +202,14 @@ impl Metrics {
             guard_up: gauge(
                 r,
                 "guard_up",
-                "1 if the programs are loaded, a policy is in force, and the self-test has just passed.",
+                "1 if the programs are loaded, a policy is in force, and the self-test has just \
+                 passed.",
             )?,
             zone_enforcing: gauges(
                 r,
                 "zone_enforcing",
-                "1 if the guard is up, every path of the zone that exists is guarded, and ops over budget are stopped.",
+                "1 if the guard is up, every path of the zone that exists is guarded, and ops over \
+                 budget are stopped.",
                 &["zone"],
             )?,
             unguarded: gauges(
@@ -217,7 +221,8 @@ impl Metrics {
             coverage_ok: gauges(
                 r,
                 "coverage_ok",
-                "1 if this part of the self-test passed the last time: an op that has to be denied, `allowed`, `programs` or `configuration`.",
+                "1 if this part of the self-test passed the last time: an op that has to be \
+                 denied, `allowed`, `programs` or `configuration`.",
                 &["op"],
             )?,
             repairs: counters(
@@ -229,7 +234,8 @@ impl Metrics {
             skipped: counters(
                 r,
                 "program_skipped_runs_total",
-                "Runs of a kernel program that the kernel skipped, as it was running on that CPU already.",
+                "Runs of a kernel program that the kernel skipped, as it was running on that CPU \
+                 already.",
                 &["program"],
             )?,
             coverage_time: gauge(
@@ -240,7 +246,8 @@ impl Metrics {
             coverage_age: gauges(
                 r,
                 "coverage_age_seconds",
-                "Seconds since the self-test last ran, by a clock that nobody sets; absent if never.",
+                "Seconds since the self-test last ran, by a clock that nobody sets; absent if \
+                 never.",
                 &[],
             )?,
             roots: gauges(
@@ -264,12 +271,14 @@ impl Metrics {
             reload_failed: gauge(
                 r,
                 "policy_reload_failed",
-                "1 if the policy file was refused when it was last read; the policy before it is in force.",
+                "1 if the policy file was refused when it was last read; the policy before it is \
+                 in force.",
             )?,
             reload_time: gauge(
                 r,
                 "policy_reload_timestamp_seconds",
-                "When the policy was last loaded, or a reload was last tried, in seconds since 1970.",
+                "When the policy was last loaded, or a reload was last tried, in seconds since \
+                 1970.",
             )?,
             registry,
         })

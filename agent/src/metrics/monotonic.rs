@@ -1,5 +1,5 @@
-//! Counters that only ever rise, from totals that now and then fall: what was given back is subtracted, and a zone that
-//! leaves the policy and comes back starts again from zero.
+//! Counters that only ever rise, from totals that now and then fall: what was given back is
+//! subtracted, and a zone that leaves the policy and comes back starts again from zero.
 
 use std::collections::HashMap;
 
@@ -9,7 +9,8 @@ use prometheus::IntCounterVec;
 #[derive(Debug)]
 pub(super) struct Monotonic {
     counters: IntCounterVec,
-    /// The highest total seen, by slot and labels. A slot that is used by another zone counts on its own.
+    /// The highest total seen, by slot and labels. A slot that is used by another zone counts on
+    /// its own.
     highest: HashMap<(u32, Vec<String>), u64>,
 }
 

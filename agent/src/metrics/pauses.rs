@@ -25,8 +25,9 @@ pub(super) struct Pauses {
 
 impl Pauses {
     pub(super) fn new(registry: &Registry) -> prometheus::Result<Self> {
-        let help = "Held processes that no longer are, by how that came: released, expired (nobody decided in time), killed \
-                    (by holdfast), gone (they ended otherwise) or resumed (they went on otherwise).";
+        let help = "Held processes that no longer are, by how that came: released, expired (nobody \
+                    decided in time), killed (by holdfast), gone (they ended otherwise) or resumed \
+                    (they went on otherwise).";
         let ended = IntCounterVec::new(options("holds_total", help), &["zone", "outcome"])?;
         registry.register(Box::new(ended.clone()))?;
         let help = "How long processes were held.";
@@ -57,7 +58,8 @@ impl Pauses {
             left: gauges(
                 registry,
                 "hold_left_seconds",
-                "Seconds until the first hold is denied because nobody has decided; absent if nothing is held.",
+                "Seconds until the first hold is denied because nobody has decided; absent if \
+                 nothing is held.",
                 &["zone"],
             )?,
         })

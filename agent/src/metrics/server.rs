@@ -1,5 +1,5 @@
-//! Serves the metrics page over TCP, on loopback unless it was said otherwise. Anybody on this host can connect: each
-//! connection is for one question, and there are few at a time.
+//! Serves the metrics page over TCP, on loopback unless it was said otherwise. Anybody on this host
+//! can connect: each connection is for one question, and there are few at a time.
 
 use std::net::SocketAddr;
 use std::str::FromStr;
@@ -107,7 +107,8 @@ mod tests {
         assert!(answer.contains("connection: close"), "{answer}");
     }
 
-    /// As many as a customer likes: each sends half a request, and some of them a whole one and read nothing.
+    /// As many as a customer likes: each sends half a request, and some of them a whole one and
+    /// read nothing.
     #[tokio::test]
     async fn a_scrape_gets_past_slow_clients() {
         use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};

@@ -10,7 +10,8 @@ use crate::clock;
 
 /// Break-glass that are kept apart.
 const MOST: usize = 1_024;
-/// Ops that were denied are known again by zone and inode, so that who tries again is not counted again; as many as this.
+/// Ops that were denied are known again by zone and inode, so that who tries again is not counted
+/// again; as many as this.
 const MOST_TRIED: usize = 65_536;
 
 /// A time in which everything in a zone may have been covered by a break-glass.

@@ -28,9 +28,11 @@ pub(crate) struct Told {
     pub(crate) bytes: u64,
     /// Ops that were denied, and were taken as well.
     pub(crate) denied: u64,
-    /// Ops under an allowance or covered by a break-glass: they are not taken, as no budget is asked about them.
+    /// Ops under an allowance or covered by a break-glass: they are not taken, as no budget is
+    /// asked about them.
     pub(crate) under_allowance: u64,
-    /// Other ops while a break-glass was open in their zone: former versions did not record whether it covered them.
+    /// Other ops while a break-glass was open in their zone: former versions did not record whether
+    /// it covered them.
     pub(crate) under_break_glass: u64,
     /// Ops of calls whose end nobody saw: they may have failed.
     pub(crate) unseen: u64,
@@ -141,8 +143,8 @@ impl Told {
         if let Some(last) = summed.iter().map(|row| &row.to).max() {
             let records = summed.iter().map(|row| row.records).sum::<u64>();
             notes.push(format!(
-                "SUMMARISED: of up to {} until {last} there are only sums, which cannot be decided again: the manifest had no more \
-                 room (`max_bytes` in [manifest])",
+                "SUMMARISED: of up to {} until {last} there are only sums, which cannot be decided \
+                 again: the manifest had no more room (`max_bytes` in [manifest])",
                 text::count(records, "op")
             ));
         }
@@ -160,26 +162,29 @@ impl Told {
     fn about_ops(&self, notes: &mut Vec<String>) {
         for (zone, ops) in &self.outside {
             notes.push(format!(
-                "{} recorded in zone {zone} would be in no zone of this policy: nothing would stop such",
+                "{} recorded in zone {zone} would be in no zone of this policy: nothing would stop \
+                 such",
                 counted(*ops, "that was", "that were")
             ));
         }
         if self.by_name > 0 {
             notes.push(format!(
-                "{} put into their zone by its name alone: the root of then is not named by the zone's paths (it has moved, or is a \
-                 link), or it was denied",
+                "{} put into their zone by its name alone: the root of then is not named by the \
+                 zone's paths (it has moved, or is a link), or it was denied",
                 counted(self.by_name, "was", "were")
             ));
         }
         if self.unseen > 0 {
             notes.push(format!(
-                "{} of a call whose end nobody saw, and may have failed: counted as if it had happened",
+                "{} of a call whose end nobody saw, and may have failed: counted as if it had \
+                 happened",
                 counted(self.unseen, "is", "are")
             ));
         }
         if self.under_allowance > 0 {
             notes.push(format!(
-                "{} under a signed allowance, or covered by a break-glass, which are spent before any budget: left out",
+                "{} under a signed allowance, or covered by a break-glass, which are spent before \
+                 any budget: left out",
                 counted(self.under_allowance, "was", "were")
             ));
         }
@@ -197,14 +202,15 @@ impl Told {
     fn about_the_audit_log(&self, aside: &Aside, notes: &mut Vec<String>) {
         if self.denied > 0 {
             notes.push(format!(
-                "{} denied in that time, and asked about like the others; what its program would have done next is not known",
+                "{} denied in that time, and asked about like the others; what its program would \
+                 have done next is not known",
                 counted(self.denied, "was", "were")
             ));
         }
         if aside.held > 0 {
             notes.push(format!(
-                "threads were held {} in that time: what they did when they were released is in here, what they would have done \
-                 otherwise is not",
+                "threads were held {} in that time: what they did when they were released is in \
+                 here, what they would have done otherwise is not",
                 text::count(aside.held, "time")
             ));
         }
@@ -216,7 +222,8 @@ impl Told {
         }
         if aside.suppressed > 0 {
             notes.push(format!(
-                "{} over budget not listed one by one in the audit log, so that denied ones among them are missing here",
+                "{} over budget not listed one by one in the audit log, so that denied ones among \
+                 them are missing here",
                 counted(aside.suppressed, "was", "were")
             ));
         }

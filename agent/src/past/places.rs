@@ -1,5 +1,5 @@
-//! In which zone of a policy something was that was recorded under another, by the paths of both. It never looks at the disk: what
-//! was there then may be elsewhere now.
+//! In which zone of a policy something was that was recorded under another, by the paths of both.
+//! It never looks at the disk: what was there then may be elsewhere now.
 
 use holdfast_abi::name_id;
 use holdfast_policy::{PathPattern, Policy, Zone};
@@ -21,7 +21,8 @@ pub(crate) enum Placed {
         zone: usize,
         /// The tenant's number, 0 above all tenants.
         tenant: u64,
-        /// Only the zone's name says so: no path of it can be compared with that of the root it was below.
+        /// Only the zone's name says so: no path of it can be compared with that of the root it was
+        /// below.
         by_name: bool,
     },
     /// In none.
@@ -84,8 +85,8 @@ impl<'a> Places<'a> {
                 return Placed::In { zone: index, tenant, by_name: false };
             }
         }
-        // A zone whose roots lie elsewhere now, or are named by a link: its name is all there is. If they lie above or below the root of
-        // then, the paths have answered.
+        // A zone whose roots lie elsewhere now, or are named by a link: its name is all there is.
+        // If they lie above or below the root of then, the paths have answered.
         let related = |zone: &Zone| zone.paths.iter().any(|pattern| fits(pattern, &root_names));
         match self.policy.zone(name) {
             Some(zone) if !related(zone) => self.by_name(name, tenant_inode),
@@ -131,7 +132,8 @@ mod tests {
             .iter()
             .map(|(name, path, depth)| {
                 format!(
-                    "[[zone]]\nname = \"{name}\"\nrole = \"primary\"\npaths = [\"{path}\"]\ntenant_depth = {depth}\n\
+                    "[[zone]]\nname = \"{name}\"\nrole = \"primary\"\npaths = [\"{path}\"]\n\
+                     tenant_depth = {depth}\n\
                      [[zone.budget]]\nper = \"unit\"\nfiles = 1\nwindow = \"1m\"\n"
                 )
             })

@@ -41,8 +41,9 @@ pub(crate) enum PastError {
     },
     /// There is no manifest.
     #[error(
-        "there is no manifest in {}: nothing was recorded on this host\n  help: run the agent with a policy that names the zones, \
-         with mode = \"observe\" and without `manifest = false`, and come back after a week (or name another --state-dir)",
+        "there is no manifest in {}: nothing was recorded on this host\n  help: run the agent with \
+         a policy that names the zones, with mode = \"observe\" and without `manifest = false`, \
+         and come back after a week (or name another --state-dir)",
         path.display()
     )]
     NoManifest {
@@ -50,7 +51,10 @@ pub(crate) enum PastError {
         path: PathBuf,
     },
     /// Nothing was recorded in that time.
-    #[error("nothing was recorded since {since}{}: {why}\n  help: {help}", zone.as_ref().map_or_else(String::new, |zone| format!(" in zone {zone}")))]
+    #[error(
+        "nothing was recorded since {since}{}: {why}\n  help: {help}",
+        zone.as_ref().map_or_else(String::new, |zone| format!(" in zone {zone}"))
+    )]
     Nothing {
         /// Since when.
         since: String,
@@ -136,7 +140,8 @@ impl Past {
         } else {
             told.notes.join("; ")
         };
-        let help = "choose an earlier --since, or another --zone; `holdfast manifest` shows what is recorded";
+        let help = "choose an earlier --since, or another --zone; `holdfast manifest` shows what \
+                    is recorded";
         PastError::Nothing { since, zone, why, help }
     }
 

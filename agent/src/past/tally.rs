@@ -1,4 +1,5 @@
-//! Adds up what a policy says to ops: what would trip, by whom, when, and how much would be stopped.
+//! Adds up what a policy says to ops: what would trip, by whom, when, and how much would be
+//! stopped.
 
 use std::collections::{BTreeMap, HashMap};
 

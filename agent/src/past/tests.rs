@@ -55,10 +55,12 @@ impl Host {
 
     fn denied(&mut self, second: i64, inode: u64) {
         let event = json!({
-            "time": rfc3339((DAY + second) * SECOND), "time_ns": (1_000 + second as u64) * SECOND as u64,
-            "zone": "z", "op": "remove", "verdict": "deny", "reason": "files", "trip": true, "files": 1, "bytes": 12,
-            "tenant": { "inode": 7, "name": "alice" }, "path": "/srv/alice/g", "path_cut": false, "inode": inode,
-            "device": "8:1", "strict": false, "kernel_thread": false, "unit": { "id": 5, "path": "/u" }, "uid": 0,
+            "time": rfc3339((DAY + second) * SECOND),
+            "time_ns": (1_000 + second as u64) * SECOND as u64,
+            "zone": "z", "op": "remove", "verdict": "deny", "reason": "files", "trip": true,
+            "files": 1, "bytes": 12, "tenant": { "inode": 7, "name": "alice" },
+            "path": "/srv/alice/g", "path_cut": false, "inode": inode, "device": "8:1",
+            "strict": false, "kernel_thread": false, "unit": { "id": 5, "path": "/u" }, "uid": 0,
             "login_uid": 1001, "who": "operators", "pid": 9, "tid": 9, "comm": "rm", "budget": null,
             "latched_until": null, "suppressed": 3,
         });
@@ -86,7 +88,8 @@ fn open(dir: &Path, zone: Option<&str>) -> Past {
 
 fn policy(files: u64) -> Policy {
     let text = format!(
-        "[[zone]]\nname = \"z\"\nrole = \"primary\"\npaths = [\"/srv\"]\n[[zone.budget]]\nper = \"unit\"\nfiles = {files}\nwindow = \"1m\""
+        "[[zone]]\nname = \"z\"\nrole = \"primary\"\npaths = [\"/srv\"]\n[[zone.budget]]\n\
+         per = \"unit\"\nfiles = {files}\nwindow = \"1m\""
     );
     Policy::parse("p", &text).unwrap_or_else(|problems| panic!("{problems}"))
 }
@@ -197,7 +200,10 @@ fn what_is_missing_is_told() {
     }
     host.lines.push(Line::Switch { time: time(6), zone: "z".into(), manifest: false });
     host.lines.push(Line::Switch { time: time(7), zone: "z".into(), manifest: true });
-    let row = json!({ "zone": "z", "several": false, "records": 40, "files": 40, "bytes": 1, "from": time(-9), "to": time(-5) });
+    let row = json!({
+        "zone": "z", "several": false, "records": 40, "files": 40, "bytes": 1, "from": time(-9),
+        "to": time(-5),
+    });
     let past = host.past(None);
     let path = host.dir.path().join("manifest/00000001.jsonl");
     fs::write(&path, fs::read_to_string(&path).unwrap() + "nothing of ours\n").unwrap();

@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 
-/// Nanoseconds since 1970 as the first op of each boot has it, and from there on as far apart as the kernel's boot time says: exact within
-/// a boot, whatever was done to the wall clock.
+/// Nanoseconds since 1970 as the first op of each boot has it, and from there on as far apart as
+/// the kernel's boot time says: exact within a boot, whatever was done to the wall clock.
 #[derive(Debug, Default)]
 pub(super) struct Timeline {
     offsets: HashMap<String, i128>,
@@ -11,8 +11,8 @@ pub(super) struct Timeline {
 }
 
 impl Timeline {
-    /// The time of something in a boot, of which the wall clock said `wall_ms`. A boot that seems to have come before what is known
-    /// already comes right after it.
+    /// The time of something in a boot, of which the wall clock said `wall_ms`. A boot that seems
+    /// to have come before what is known already comes right after it.
     pub(super) fn at(&mut self, boot: &str, boot_ns: u64, wall_ms: i64) -> u64 {
         let offset = match self.offsets.get(boot) {
             Some(offset) => *offset,
@@ -31,7 +31,8 @@ impl Timeline {
 
 /// A number for a unit that no unit of another boot has.
 pub(super) fn unit(boot: &str, id: u64, name: &str) -> u64 {
-    // An id is good for one boot. The hash is the same for all units of one, so that no two of them can meet.
+    // An id is good for one boot. The hash is the same for all units of one, so that no two of them
+    // can meet.
     if id == 0 { holdfast_abi::name_id(name) | 1 } else { id ^ holdfast_abi::name_id(boot) }
 }
 

@@ -46,8 +46,8 @@ pub(crate) struct Left {
 }
 
 impl FromIterator<(AccountKey, Account)> for Ledger {
-    /// Sorts the kernel's accounts. The one that each budget keeps for the case that there is no room for more is
-    /// nobody's until it is used.
+    /// Sorts the kernel's accounts. The one that each budget keeps for the case that there is no
+    /// room for more is nobody's until it is used.
     fn from_iter<I: IntoIterator<Item = (AccountKey, Account)>>(accounts: I) -> Self {
         let mut ledger = Self::default();
         for (AccountKey { budget, actor }, Account { window, .. }) in accounts {
@@ -106,7 +106,8 @@ impl Ledger {
         accounts.filter(|(_, window)| latched(window, zone.mode, now)).count() as u64
     }
 
-    /// One budget for the status: who has least left, and who is latched. `unit` gives the name of a unit.
+    /// One budget for the status: who has least left, and who is latched. `unit` gives the name of
+    /// a unit.
     pub(super) fn status(
         &self,
         budget: &Budget,
@@ -145,7 +146,8 @@ impl Ledger {
         }
     }
 
-    /// Every account of one budget that has something in it or is tripped: those first, then the fullest.
+    /// Every account of one budget that has something in it or is tripped: those first, then the
+    /// fullest.
     pub(crate) fn accounts(
         &self,
         budget: &Budget,
@@ -196,7 +198,8 @@ impl Ledger {
         }
     }
 
-    /// Whether an account stops an op: it has tripped within its window, or nothing is left on some side.
+    /// Whether an account stops an op: it has tripped within its window, or nothing is left on some
+    /// side.
     pub(crate) fn is_used_up(&self, budget: &Budget, zone: &Zone, actor: u64, now: Now) -> bool {
         let conf = budget.conf(zone);
         self.account(conf.id, actor).is_some_and(|window| {
@@ -287,7 +290,8 @@ mod tests {
     const NOW: Now = Now { boot_ns: 1_000_000_000_000, wall_ns: 0 };
 
     fn policy() -> Policy {
-        let text = "[[zone]]\nname = \"z\"\nrole = \"primary\"\npaths = [\"/srv/z\"]\nmode = \"enforce\"\n\
+        let text = "[[zone]]\nname = \"z\"\nrole = \"primary\"\npaths = [\"/srv/z\"]\n\
+                    mode = \"enforce\"\n\
                     [[zone.budget]]\nper = \"user\"\nfiles = 10\nbytes = 1000\nwindow = \"10m\"\n";
         Policy::parse("test", text).unwrap()
     }

@@ -9,8 +9,8 @@ use crate::clock::Now;
 use crate::daemon::Decided;
 use crate::text;
 
-/// An event of the kernel as a document. `zone` and `label` are what its numbers stand for, as far as known; `pauses` is
-/// whether the zone pauses ops that are over budget.
+/// An event of the kernel as a document. `zone` and `label` are what its numbers stand for, as far
+/// as known; `pauses` is whether the zone pauses ops that are over budget.
 pub(crate) fn event(
     decided: &Decided,
     zone: Option<&str>,
@@ -121,8 +121,8 @@ pub(crate) fn trip_message(event: &EventReport) -> String {
         .as_ref()
         .map_or_else(String::new, |until| format!(", latched until {}", until.time));
     format!(
-        "trip: zone {}, {}{}: {} of {} by {} (pid {}, uid {}, unit {}), {} of budget \"{}\"{until}; planned work asks for an \
-         allowance: `holdfast allow new`",
+        "trip: zone {}, {}{}: {} of {} by {} (pid {}, uid {}, unit {}), {} of budget \
+         \"{}\"{until}; planned work asks for an allowance: `holdfast allow new`",
         event.zone,
         happened(&event.verdict),
         event

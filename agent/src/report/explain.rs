@@ -1,5 +1,5 @@
-//! What applies to a path, and what removing it now would come to: the same decision the kernel takes, made by
-//! `holdfast_policy::decide` with the kernel's own accounts.
+//! What applies to a path, and what removing it now would come to: the same decision the kernel
+//! takes, made by `holdfast_policy::decide` with the kernel's own accounts.
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
@@ -206,9 +206,12 @@ mod tests {
     const NOW: Now = Now { boot_ns: 1_000_000_000_000, wall_ns: 0 };
 
     fn policy() -> Policy {
-        let text = "[[zone]]\nname = \"z\"\nrole = \"primary\"\npaths = [\"/srv/z\"]\nmode = \"enforce\"\n\
-                    [[zone.budget]]\nper = \"unit\"\nwho = \"operators\"\nfiles = 2\nwindow = \"10m\"\n\
-                    [[zone.budget]]\nper = \"user\"\nwho = \"owners\"\nfiles = 100\nwindow = \"10m\"\n";
+        let text = "[[zone]]\nname = \"z\"\nrole = \"primary\"\npaths = [\"/srv/z\"]\n\
+                    mode = \"enforce\"\n\
+                    [[zone.budget]]\nper = \"unit\"\nwho = \"operators\"\nfiles = 2\n\
+                    window = \"10m\"\n\
+                    [[zone.budget]]\nper = \"user\"\nwho = \"owners\"\nfiles = 100\n\
+                    window = \"10m\"\n";
         let mut policy = Policy::parse("test", text).unwrap();
         policy.zones[0].on_trip = OnTrip::Deny;
         policy
@@ -254,8 +257,10 @@ mod tests {
     /// Of an operators' budget an owner is told the tenants, and what its tenant has lost is asked.
     #[test]
     fn tenant_limit_is_told_to_owners() {
-        let text = "[[zone]]\nname = \"z\"\nrole = \"primary\"\npaths = [\"/srv/z\"]\nmode = \"enforce\"\n\
-                    on_trip = \"deny\"\ntenant_counts_after = \"3 files\"\n[[zone.budget]]\nper = \"unit\"\n\
+        let text = "[[zone]]\nname = \"z\"\nrole = \"primary\"\npaths = [\"/srv/z\"]\n\
+                    mode = \"enforce\"\n\
+                    on_trip = \"deny\"\ntenant_counts_after = \"3 files\"\n[[zone.budget]]\n\
+                    per = \"unit\"\n\
                     who = \"operators\"\nfiles = 9\ntenants = 1\nwindow = \"10m\"";
         let policy = Policy::parse("test", text).unwrap();
         let conf = policy.zones[0].budgets[0].conf(&policy.zones[0]);

@@ -1,5 +1,5 @@
-//! What is guarded right now, and what each zone does: the one answer that `status`, `doctor`, `explain`, the metrics and the
-//! service manager give.
+//! What is guarded right now, and what each zone does: the one answer that `status`, `doctor`,
+//! `explain`, the metrics and the service manager give.
 
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
@@ -245,8 +245,9 @@ mod tests {
         assert_eq!(line, "GUARD UP, 1 of 2 zones enforcing; only observed: b");
     }
 
-    /// A filesystem that cannot be guarded, mounted over an enforced path: 200 files went past a budget of 20 while the metric was
-    /// 1 and the exit status 0, as the directory below was still guarded.
+    /// A filesystem that cannot be guarded, mounted over an enforced path: 200 files went past a
+    /// budget of 20 while the metric was 1 and the exit status 0, as the directory below was still
+    /// guarded.
     #[test]
     fn unsupported_mount_is_not_guarded() {
         let mut state = state(&["enforce", "enforce"]);

@@ -110,8 +110,8 @@ fn spent(budget: &Budget, actor: u64, zone: &Zone, ledger: &Ledger, now: Now) ->
     }
 }
 
-/// The tenants in the accounts of the hold's actors, and those of its next ops. Without a budget that counts tenants the
-/// accounts know of none.
+/// The tenants in the accounts of the hold's actors, and those of its next ops. Without a budget
+/// that counts tenants the accounts know of none.
 fn tenants(
     zone: &Zone,
     row: &HoldRow,

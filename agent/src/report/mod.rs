@@ -1,4 +1,5 @@
-//! Puts what the agent and the kernel know into the documents of [`crate::api`]. It only reads what it is given.
+//! Puts what the agent and the kernel know into the documents of [`crate::api`]. It only reads what
+//! it is given.
 
 mod allowances;
 mod audit;

@@ -91,8 +91,8 @@ pub(crate) struct Net {
 }
 
 impl OpsNet {
-    /// Sums the rows of one slot. Rows are read one after the other while ops go on, so that for a moment more can
-    /// have been given back than was counted: that never shows as less than zero.
+    /// Sums the rows of one slot. Rows are read one after the other while ops go on, so that for a
+    /// moment more can have been given back than was counted: that never shows as less than zero.
     pub(crate) fn new(counters: &[CounterRow], slot: u32) -> Self {
         let mut net = Self::default();
         let of_slot = || counters.iter().filter(|row| row.zone == slot);
@@ -124,7 +124,8 @@ impl OpsNet {
     }
 }
 
-/// Whether an op with this verdict happens. One that was paused is decided, and counted, again when it goes on.
+/// Whether an op with this verdict happens. One that was paused is decided, and counted, again when
+/// it goes on.
 const fn goes_on(verdict: Verdict) -> bool {
     match verdict {
         Verdict::Allow | Verdict::Observe => true,
@@ -199,7 +200,8 @@ fn warnings(state: &State, facts: &Facts, is_up: bool) -> Vec<String> {
     if let Some((_, Some(_))) = &state.reload {
         let before = if is_up { "stays in force" } else { "is kept, and not enforced either" };
         warnings.push(format!(
-            "the policy file was refused; the policy before it {before}: see `holdfast policy check`"
+            "the policy file was refused; the policy before it {before}: see `holdfast policy \
+             check`"
         ));
     }
     if let Some(error) = state.guarding.apply_error.as_ref().filter(|_| state.guarding.in_force) {
@@ -287,7 +289,8 @@ mod tests {
         CounterRow { zone, op: Op::Remove, outcome, ops, files: ops, bytes: ops * 10 }
     }
 
-    /// 60 files that were removed under a throttle of 30 showed as 90: 30 of them were paused before they went.
+    /// 60 files that were removed under a throttle of 30 showed as 90: 30 of them were paused
+    /// before they went.
     #[test]
     fn a_paused_op_destroys_nothing() {
         for &verdict in Verdict::ALL {

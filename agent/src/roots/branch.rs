@@ -1,9 +1,11 @@
-//! What lies below a protected path by its name only: mounts, and tenants that are links to elsewhere. No walk up leads from there to
-//! the protected path, so each is a root of its own in the same zone, with its tenant.
+//! What lies below a protected path by its name only: mounts, and tenants that are links to
+//! elsewhere. No walk up leads from there to the protected path, so each is a root of its own in
+//! the same zone, with its tenant.
 //!
-//! A zone is what its paths lead to. What cannot be guarded there is told, one problem for each; what holds no data, or what nobody
-//! can destroy through that name, is left alone: views of the kernel (proc, sysfs, devpts and such), read-only filesystems, and
-//! read-only mounts of something that is also mounted elsewhere.
+//! A zone is what its paths lead to. What cannot be guarded there is told, one problem for each;
+//! what holds no data, or what nobody can destroy through that name, is left alone: views of the
+//! kernel (proc, sysfs, devpts and such), read-only filesystems, and read-only mounts of something
+//! that is also mounted elsewhere.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs;
@@ -23,7 +25,8 @@ use crate::text;
 /// A directory of a filesystem: the filesystem's device, and the names from its root.
 type Place = ((u32, u32), PathBuf);
 
-/// Adds the branches of every zone, and says to which tenant each root belongs. Returns what cannot be guarded.
+/// Adds the branches of every zone, and says to which tenant each root belongs. Returns what cannot
+/// be guarded.
 pub(super) fn grow(
     policy: &Policy,
     zones: &mut [ZoneRoots],
@@ -63,8 +66,8 @@ pub(super) fn grow(
                 shown(&root.name()),
                 shown(inner)
             );
-            let help = "all that is in it would count in this zone: mount the directories that are needed, or mount \
-                        it read-only";
+            let help = "all that is in it would count in this zone: mount the directories that are \
+                        needed, or mount it read-only";
             problems.push(RootProblem::new(zone, message, help).about(&root.name()));
             continue;
         }
@@ -79,7 +82,8 @@ pub(super) fn grow(
                     policy.zones[owner].name,
                     shown(&other.name())
                 );
-                let help = "it counts in that zone only: name it in one of the two zones, or mount it once";
+                let help = "it counts in that zone only: name it in one of the two zones, or mount \
+                            it once";
                 problems.push(RootProblem::new(zone, message, help).about(&root.name()));
                 continue;
             }
@@ -200,12 +204,14 @@ impl From<'_> {
             names.push("…".to_owned());
         }
         let message = format!(
-            "links lead to {} outside the protected path, and users other than root can make or replace them: {}",
+            "links lead to {} outside the protected path, and users other than root can make or \
+             replace them: {}",
             text::directories(self.untrusted.len()),
             names.join(", ")
         );
-        let help = "a link is followed if root owns it and every directory above it up to the protected path, and only \
-                    root can write there: change the owner and the permissions, or mount the directory there (mount --bind)";
+        let help = "a link is followed if root owns it and every directory above it up to the \
+                    protected path, and only root can write there: change the owner and the \
+                    permissions, or mount the directory there (mount --bind)";
         Some(RootProblem::new(self.zone, message, help).about(first))
     }
 }
@@ -219,7 +225,8 @@ impl Search<'_> {
             let Ok(rest) = mount.point.strip_prefix(&root.path) else { continue };
             self.mount(from, root, mount, rest);
         }
-        // The administrator wrote the protected path, and the way of a link was looked at before it was followed.
+        // The administrator wrote the protected path, and the way of a link was looked at before it
+        // was followed.
         self.links(from, root, Path::new(""), true);
     }
 
@@ -279,7 +286,8 @@ impl Search<'_> {
         self.add(from, root, mount.point.clone(), below, identity, place);
     }
 
-    /// Looks for links where tenants live, and above. `trusted`: only root can change names on the way.
+    /// Looks for links where tenants live, and above. `trusted`: only root can change names on the
+    /// way.
     fn links(&mut self, from: &mut From<'_>, root: &Root, rest: &Path, trusted: bool) {
         let dir = root.path.join(rest);
         let below = root.below.join(rest);

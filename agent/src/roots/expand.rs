@@ -16,8 +16,9 @@ use crate::text;
 /// Links named in one warning.
 pub(super) const NAMED: usize = 3;
 
-/// The directories that a zone's patterns lead to, each once. What is on a filesystem that may not answer is not looked at: the agent
-/// would wait with it. Whoever names it is told that it cannot be guarded; what a glob matches can be mounted by others.
+/// The directories that a zone's patterns lead to, each once. What is on a filesystem that may not
+/// answer is not looked at: the agent would wait with it. Whoever names it is told that it cannot
+/// be guarded; what a glob matches can be mounted by others.
 pub(super) fn zone(
     zone: &Zone,
     mounts: &Mounts,
@@ -89,8 +90,8 @@ fn behind_links(zone: &Zone, pattern: &PathPattern, paths: &[&PathBuf]) -> Optio
         text::directories(paths.len()),
         names.join(", "),
     );
-    let help = "whoever owns the directory could point a link at another tree: name the directory itself in the \
-                policy if it is to be guarded";
+    let help = "whoever owns the directory could point a link at another tree: name the directory \
+                itself in the policy if it is to be guarded";
     Some(RootProblem::new(zone, message, help))
 }
 
@@ -171,8 +172,8 @@ fn root(path: &Path, pattern: &PathPattern) -> io::Result<Match> {
     Ok(Match::Directory(Root { path: real, identity, pattern, protected, below, tenant: 0 }))
 }
 
-/// The path with links followed in what comes before the first glob only. The names before it were written by whoever
-/// wrote the policy; those from there on can be made by others.
+/// The path with links followed in what comes before the first glob only. The names before it were
+/// written by whoever wrote the policy; those from there on can be made by others.
 fn without_links_below_glob(path: &Path, pattern: &PathPattern) -> io::Result<PathBuf> {
     let Some(glob) = pattern.components().iter().position(|name| name.literal().is_none()) else {
         return fs::canonicalize(path);
@@ -194,7 +195,7 @@ fn unreadable(zone: &Zone, path: &Path, error: &io::Error) -> RootProblem {
     RootProblem::new(
         zone,
         format!("cannot look at {}: {error}", shown(path)),
-        "the agent runs as root and must be able to read it: check the path, its filesystem and the sandboxing of \
-         the agent's service",
+        "the agent runs as root and must be able to read it: check the path, its filesystem and \
+         the sandboxing of the agent's service",
     )
 }

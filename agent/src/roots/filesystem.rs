@@ -69,13 +69,15 @@ fn filesystem_name(path: &Path, magic: u64, host: &Host) -> String {
 fn help(filesystem: &str) -> String {
     let advice = match filesystem {
         "overlay" => {
-            "name the directory in the lower filesystem instead (its upperdir), which sees every change"
+            "name the directory in the lower filesystem instead (its upperdir), which sees every \
+             change"
         }
         "nfs" | "nfs4" | "cifs" | "smb3" | "ceph" => {
             "run holdfast on the server, where the data is"
         }
         "btrfs" | "bcachefs" => {
-            "inode numbers are not unique across its subvolumes; keep guarded data on one of those meanwhile"
+            "inode numbers are not unique across its subvolumes; keep guarded data on one of those \
+             meanwhile"
         }
         "zfs" => "keep guarded data on one of those meanwhile",
         _ => "move the data to one of those, or take the path out of the policy",

@@ -1,4 +1,5 @@
-//! Symbolic links in the directories of tenants, and what is remembered of a directory that has not changed since it was read.
+//! Symbolic links in the directories of tenants, and what is remembered of a directory that has not
+//! changed since it was read.
 
 use std::collections::HashMap;
 use std::ffi::OsString;
@@ -14,16 +15,17 @@ use rustix::io::Errno;
 
 use super::Identity;
 
-/// A directory that was changed this long before it was read changes its time with the next change: clocks of filesystems are
-/// coarse.
+/// A directory that was changed this long before it was read changes its time with the next change:
+/// clocks of filesystems are coarse.
 const SETTLED: Duration = Duration::from_secs(1);
-/// Names that are looked at where others than root can make them: no link there is followed, only told.
+/// Names that are looked at where others than root can make them: no link there is followed, only
+/// told.
 const MOST_NAMES: usize = 1024;
 /// `S_IWGRP | S_IWOTH`
 const WRITABLE_BY_OTHERS: u32 = 0o022;
 
-/// The names in directories, by their state when they were read: a survey of many tenants costs one stat(2) for each directory above
-/// them.
+/// The names in directories, by their state when they were read: a survey of many tenants costs one
+/// stat(2) for each directory above them.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Listings(Arc<Mutex<HashMap<PathBuf, Listing>>>);
 

@@ -1,8 +1,8 @@
-//! From the paths of a policy to directories that exist now: globs expanded, links followed, overlaps and
-//! filesystems that cannot be guarded found.
+//! From the paths of a policy to directories that exist now: globs expanded, links followed,
+//! overlaps and filesystems that cannot be guarded found.
 //!
-//! It only looks: it never creates, opens for writing or changes anything, and never talks to the kernel
-//! programs. A path that does not exist is not an error; it is reported as missing.
+//! It only looks: it never creates, opens for writing or changes anything, and never talks to the
+//! kernel programs. A path that does not exist is not an error; it is reported as missing.
 
 mod bases;
 mod branch;
@@ -29,8 +29,8 @@ pub(crate) use links::Listings;
 pub(crate) use mounts::{Mounts, absolute, place_of};
 pub(crate) use watch::{Watch, Watched};
 
-/// One directory from which on everything below it on its filesystem is in a zone: a protected path, or a *branch*,
-/// which lies below one by its name only, behind a mount or a link.
+/// One directory from which on everything below it on its filesystem is in a zone: a protected
+/// path, or a *branch*, which lies below one by its name only, behind a mount or a link.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Root {
     /// Its real path, without links.
@@ -73,8 +73,9 @@ impl Root {
     }
 }
 
-/// One inode, as stat(2) tells it. A directory that is made anew can have both numbers again (and within a tick of
-/// the kernel's clock even the same time of birth): only the kernel programs tell such two apart, by generation.
+/// One inode, as stat(2) tells it. A directory that is made anew can have both numbers again (and
+/// within a tick of the kernel's clock even the same time of birth): only the kernel programs tell
+/// such two apart, by generation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Identity {
     /// Device number.
@@ -94,8 +95,8 @@ pub(crate) struct Found {
     pub(crate) watched: Vec<Watched>,
     /// What was left out on purpose.
     pub(crate) skipped: Vec<RootProblem>,
-    /// What was left out because it cannot be used: a policy that asks for it is refused, and a policy in force is
-    /// kept up without it.
+    /// What was left out because it cannot be used: a policy that asks for it is refused, and a
+    /// policy in force is kept up without it.
     pub(crate) unusable: Vec<RootProblem>,
 }
 
@@ -221,7 +222,8 @@ pub(crate) fn resolve(policy: &Policy, host: &Host) -> Found {
             found.skipped.push(problem);
         }
     }
-    // The other half is for what stays guarded without a path, and for what the kernel programs enter.
+    // The other half is for what stays guarded without a path, and for what the kernel programs
+    // enter.
     room::fit(policy, &mut found, &host.guarded, MAX_PATHS as usize);
     found.bases = bases::find(policy, ways, &found.zones, host);
     found

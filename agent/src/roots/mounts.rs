@@ -1,4 +1,5 @@
-//! The mount table, to tell one directory under two names: a bind mount shows a part of a filesystem at a second place.
+//! The mount table, to tell one directory under two names: a bind mount shows a part of a
+//! filesystem at a second place.
 
 use std::collections::{BTreeMap, HashSet};
 use std::ffi::OsString;
@@ -9,14 +10,15 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::makedev;
 
-/// Filesystems that answer when a server or a program does. Looking at what is on one can take for ever, and none can be guarded.
+/// Filesystems that answer when a server or a program does. Looking at what is on one can take for
+/// ever, and none can be guarded.
 const UNANSWERING: [&str; 13] = [
     "9p", "afs", "autofs", "beegfs", "ceph", "cifs", "fuse", "fuseblk", "lustre", "nfs", "nfs4",
     "smb3", "virtiofs",
 ];
 
-/// Filesystems that hold no files anybody stores: views of the kernel, and names that something is mounted on once it
-/// is used.
+/// Filesystems that hold no files anybody stores: views of the kernel, and names that something is
+/// mounted on once it is used.
 const PSEUDO: [&str; 23] = [
     "autofs",
     "binfmt_misc",
@@ -78,8 +80,9 @@ pub(crate) struct Mount {
 impl Mounts {
     /// Reads /proc/self/mountinfo.
     ///
-    /// A service manager may have made everything read-only for the agent alone: whether others can change something is as
-    /// the first process has it. What the agent cannot learn of that is as it sees it.
+    /// A service manager may have made everything read-only for the agent alone: whether others can
+    /// change something is as the first process has it. What the agent cannot learn of that is as
+    /// it sees it.
     pub(crate) fn read() -> io::Result<Self> {
         let mut own = Self::parse(&fs::read("/proc/self/mountinfo")?);
         if own.all.iter().any(Mount::is_read_only)
@@ -116,15 +119,16 @@ impl Mounts {
         Self { at, all, unanswering }
     }
 
-    /// The mount that a path goes through, if that may not answer: then nothing below it is to be looked at by who cannot wait. Only
-    /// the names of the path count, not where links in it lead.
+    /// The mount that a path goes through, if that may not answer: then nothing below it is to be
+    /// looked at by who cannot wait. Only the names of the path count, not where links in it lead.
     pub(crate) fn unanswering(&self, path: &Path) -> Option<&Mount> {
         // There are none as a rule, and many mounts.
         self.unanswering.iter().find(|point| path.starts_with(point))?;
         self.of(path).filter(|mount| mount.may_not_answer())
     }
 
-    /// Whether a mount shows a part of the filesystem with this device number, as the kernel has it.
+    /// Whether a mount shows a part of the filesystem with this device number, as the kernel has
+    /// it.
     pub(crate) fn shows(&self, dev: u32) -> bool {
         self.all.iter().any(|mount| mount.device == (dev >> 20, dev & 0xf_ffff))
     }
@@ -134,7 +138,8 @@ impl Mounts {
         path.ancestors().find_map(|above| self.at.get(above)).map(|&index| &self.all[index])
     }
 
-    /// What is mounted below a path, by the names of the mount points; what another mount covers is among it.
+    /// What is mounted below a path, by the names of the mount points; what another mount covers is
+    /// among it.
     pub(crate) fn below<'a>(&'a self, path: &'a Path) -> impl Iterator<Item = &'a Mount> {
         // What is below a path follows it directly in the order of paths.
         let from = (std::ops::Bound::Excluded(path.to_owned()), std::ops::Bound::Unbounded);
@@ -154,7 +159,8 @@ impl Mounts {
         Some((mount.device, join(&mount.root, below)))
     }
 
-    /// A path under which the agent can reach a place of a filesystem; the one that shows most of the filesystem.
+    /// A path under which the agent can reach a place of a filesystem; the one that shows most of
+    /// the filesystem.
     pub(crate) fn reach(&self, device: (u32, u32), place: &Path) -> Option<PathBuf> {
         let showing = self
             .all
@@ -242,8 +248,8 @@ fn unescape(field: &[u8]) -> PathBuf {
     PathBuf::from(OsString::from_vec(bytes))
 }
 
-/// Names from the file up to the filesystem's root, each ended by NUL, as a path from that root. Empty if the event
-/// has none.
+/// Names from the file up to the filesystem's root, each ended by NUL, as a path from that root.
+/// Empty if the event has none.
 pub(crate) fn place_of(names: &[u8]) -> Vec<u8> {
     let mut names: Vec<&[u8]> =
         names.split(|&byte| byte == 0).filter(|name| !name.is_empty()).collect();
@@ -255,7 +261,8 @@ pub(crate) fn place_of(names: &[u8]) -> Vec<u8> {
     names.join(&b'/')
 }
 
-/// The path of `place` (without a leading `/`) on `device`: absolute if it can be reached, else as it is.
+/// The path of `place` (without a leading `/`) on `device`: absolute if it can be reached, else as
+/// it is.
 pub(crate) fn absolute(mounts: &Mounts, device: (u32, u32), place: &[u8]) -> Vec<u8> {
     let mut rooted = vec![b'/'];
     rooted.extend_from_slice(place);

@@ -13,7 +13,8 @@ struct Candidate<'a> {
     place: ((u32, u32), PathBuf),
 }
 
-/// One problem for each pair of roots of which one is inside the other, or of two zones that share one.
+/// One problem for each pair of roots of which one is inside the other, or of two zones that share
+/// one.
 pub(super) fn problems(policy: &Policy, zones: &[ZoneRoots], mounts: &Mounts) -> Vec<RootProblem> {
     let mut candidates: Vec<Candidate<'_>> = Vec::new();
     for (zone, found) in policy.zones.iter().zip(zones) {
@@ -43,8 +44,8 @@ fn contains(outer: &Candidate<'_>, inner: &Candidate<'_>) -> bool {
     outer.place.0 == inner.place.0 && inner.place.1.starts_with(&outer.place.1)
 }
 
-/// A zone inside another one that is on another filesystem: no walk leads from one to the other, but nobody reads
-/// a policy that way.
+/// A zone inside another one that is on another filesystem: no walk leads from one to the other,
+/// but nobody reads a policy that way.
 fn by_path(candidates: &[Candidate<'_>]) -> Vec<RootProblem> {
     let mut sorted: Vec<&Candidate<'_>> = candidates.iter().collect();
     sorted.sort_by(|a, b| a.root.path.cmp(&b.root.path));
@@ -82,7 +83,8 @@ fn describe(outer: &Candidate<'_>, inner: &Candidate<'_>) -> RootProblem {
     RootProblem::new(
         inner.zone,
         message,
-        "what is destroyed there must count in one zone only: take one of the two paths out of the policy",
+        "what is destroyed there must count in one zone only: take one of the two paths out of the \
+         policy",
     )
     .about(&inner.root.path)
 }

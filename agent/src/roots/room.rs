@@ -8,10 +8,12 @@ use holdfast_policy::Policy;
 
 use super::{Found, Identity, Root, RootProblem, shown};
 
-/// A user other than root can have this part of the room: with names that match a glob anybody could fill it.
+/// A user other than root can have this part of the room: with names that match a glob anybody
+/// could fill it.
 const OWNERS_PART: usize = 4;
 
-/// Leaves out what is too much. What is guarded stays; of what is new each owner of directories above gets a place in turn.
+/// Leaves out what is too much. What is guarded stays; of what is new each owner of directories
+/// above gets a place in turn.
 pub(super) fn fit(policy: &Policy, found: &mut Found, guarded: &HashSet<Identity>, room: usize) {
     let most = room / OWNERS_PART;
     let count: usize = found.zones.iter().map(|zone| zone.roots.len()).sum();
@@ -54,14 +56,15 @@ pub(super) fn fit(policy: &Policy, found: &mut Found, guarded: &HashSet<Identity
             "directories of one user take {most} places of {room}; {} more are not guarded",
             surplus.of_owner.len()
         );
-        let help = "whoever owns the directory above makes names that match the glob: remove them, or name the \
-                    directory above and set `tenant_depth`";
+        let help = "whoever owns the directory above makes names that match the glob: remove them, \
+                    or name the directory above and set `tenant_depth`";
         found.skipped.extend(problem(&surplus.of_owner, of_owner, help));
         let of_all = format!(
             "the policy's paths lead to {count} directories and {room} can be guarded; {} are not",
             surplus.of_all.len()
         );
-        let help = "name a directory above them, and set `tenant_depth` to the level at which tenants live";
+        let help = "name a directory above them, and set `tenant_depth` to the level at which \
+                    tenants live";
         found.unusable.extend(problem(&surplus.of_all, of_all, help));
         let out: HashSet<usize> = surplus.of_owner.into_iter().chain(surplus.of_all).collect();
         let mut index = 0;

@@ -201,14 +201,15 @@ fn largest_zone_loses_excess_directories() {
     assert_eq!(found(&all.zones[1], &base), ["b/1"]);
 }
 
-/// The agent's loop waited with whoever looked at a server that did not answer: after ten seconds nobody was held any more, and after
-/// twenty the agent was ended, to wait again.
+/// The agent's loop waited with whoever looked at a server that did not answer: after ten seconds
+/// nobody was held any more, and after twenty the agent was ended, to wait again.
 #[test]
 fn unresponsive_mount_is_not_queried() {
     let (_dir, base) = dirs(&["a/site", "b/site"]);
     // Where it is mounted there is nothing: who looked would find that out.
     let table = format!(
-        "1 0 8:1 / / rw - ext4 x rw\n2 1 0:40 / {base}/b rw - nfs4 x rw\n3 1 0:41 / {base}/c rw - fuse.x x rw\n"
+        "1 0 8:1 / / rw - ext4 x rw\n2 1 0:40 / {base}/b rw - nfs4 x rw\n\
+         3 1 0:41 / {base}/c rw - fuse.x x rw\n"
     );
     let host = with_mounts(Mounts::parse(table.as_bytes()), Guardable::Everything);
     let look = |patterns: &[&str]| {
@@ -267,7 +268,8 @@ fn mounts_below_belong_to_the_zone() {
         // Something else is mounted over that directory.
         + &line("/vol/c", "zone/c", "rw - ext4 x rw")
         + "9 1 0:77 / {base}/zone/c rw - tmpfs x rw\n".replace("{base}", &base).as_str()
-        // A tree that is in the zone anyway, one that only shows what is elsewhere, and a neighbour.
+        // A tree that is in the zone anyway, one that only shows what is elsewhere, and a
+        // neighbour.
         + &line(&format!("{base}/zone/a"), "zone/d", "rw - ext4 x rw")
         + &line("/usr", "zone/b", "ro - ext4 x rw")
         + &line("/vol/z", "zoned", "rw - ext4 x rw");
@@ -328,7 +330,8 @@ fn unguardable_mounts_below_are_reported() {
     assert!(found.unusable.is_empty(), "the rest of the zone is guarded");
 }
 
-/// What is mounted at a tenant's directory or below is the tenant's; two filesystems have equal inode numbers.
+/// What is mounted at a tenant's directory or below is the tenant's; two filesystems have equal
+/// inode numbers.
 #[test]
 fn a_mount_has_its_tenant() {
     let zone = policy(&[("z", &["/srv".to_owned()])]).zones.remove(0);

@@ -1,7 +1,9 @@
-//! Waits for what can change where the paths of a policy lead, so that a new mount or a new match is guarded within milliseconds: the
-//! mount table tells when it changes, and inotify tells of names in the directories above.
+//! Waits for what can change where the paths of a policy lead, so that a new mount or a new match
+//! is guarded within milliseconds: the mount table tells when it changes, and inotify tells of
+//! names in the directories above.
 //!
-//! A thread of its own waits; it decides nothing and looks at nothing. Whatever it misses is found by the survey every few seconds.
+//! A thread of its own waits; it decides nothing and looks at nothing. Whatever it misses is found
+//! by the survey every few seconds.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
@@ -77,8 +79,8 @@ impl Watch {
         Ok((watch, receiver))
     }
 
-    /// Watches these directories and no others. What happened in a new one before it was watched is found by one more survey, which
-    /// this asks for.
+    /// Watches these directories and no others. What happened in a new one before it was watched is
+    /// found by one more survey, which this asks for.
     pub(crate) fn set(&mut self, watched: Vec<Watched>, survey: Duration) {
         self.cost_ns.store(u64::try_from(survey.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
         let mut now: HashMap<i32, Vec<Names>> = HashMap::new();
@@ -99,8 +101,8 @@ impl Watch {
         }
         if full && !std::mem::replace(&mut self.full, full) {
             tracing::warn!(
-                "no more directories can be watched: new ones are guarded after seconds there; raise the sysctl \
-                 fs.inotify.max_user_watches"
+                "no more directories can be watched: new ones are guarded after seconds there; \
+                 raise the sysctl fs.inotify.max_user_watches"
             );
         }
         self.full = full;
@@ -137,7 +139,10 @@ fn wait(
         match poll(&mut fds, None) {
             Ok(_) | Err(Errno::INTR) => {}
             Err(error) => {
-                tracing::error!(%error, "changes cannot be waited for: new directories are guarded after seconds");
+                tracing::error!(
+                    %error,
+                    "changes cannot be waited for: new directories are guarded after seconds"
+                );
                 return;
             }
         }

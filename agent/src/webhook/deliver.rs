@@ -8,8 +8,8 @@ use ring::hmac;
 
 use super::Target;
 
-/// How long all of it may take: a hook that takes and gives a byte now and then is as good as one that hangs. A test on a busy
-/// machine is not about that.
+/// How long all of it may take: a hook that takes and gives a byte now and then is as good as one
+/// that hangs. A test on a busy machine is not about that.
 pub(super) const PATIENCE: Duration = Duration::from_secs(if cfg!(test) { 60 } else { 5 });
 
 /// So much of an answer is read.
@@ -29,7 +29,8 @@ pub(super) fn post(
     let stream = TcpStream::connect_timeout(&target.address, patience)?;
     let mut stream = Until { stream, until };
     let request = format!(
-        "POST {} HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\
+        "POST {} HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\
+         Connection: close\r\n\
          Holdfast-Time: {time}\r\nHoldfast-Signature: sha256={signature}\r\n\r\n{body}",
         target.path,
         target.address,
@@ -40,8 +41,8 @@ pub(super) fn post(
     let mut start = [0; 12];
     stream.read_exact(&mut start)?;
     let status = String::from_utf8_lossy(&start).into_owned();
-    // Closed before all of the answer was read, the connection would be reset under the hook's hands. What it says is not of
-    // interest.
+    // Closed before all of the answer was read, the connection would be reset under the hook's
+    // hands. What it says is not of interest.
     let _ = io::copy(&mut stream.take(LONGEST), &mut io::sink());
     match status.strip_prefix("HTTP/1.").and_then(|rest| rest.as_bytes().get(2)) {
         Some(b'2') => Ok(()),

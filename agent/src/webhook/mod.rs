@@ -1,9 +1,12 @@
-//! Sends what the journal hears of to a web hook as well, if the agent is told so: JSON by HTTP, signed, best effort.
+//! Sends what the journal hears of to a web hook as well, if the agent is told so: JSON by HTTP,
+//! signed, best effort.
 //!
-//! There is no TLS in the agent. So a hook is on this host or on a private network; what goes further is for a proxy there to do. A
-//! signature shows who sent it, and that nobody has changed it on the way; it does not hide it.
+//! There is no TLS in the agent. So a hook is on this host or on a private network; what goes
+//! further is for a proxy there to do. A signature shows who sent it, and that nobody has changed
+//! it on the way; it does not hide it.
 //!
-//! It never waits: a thread of its own sends, from a queue with a bound, and what finds no room or is not taken is counted.
+//! It never waits: a thread of its own sends, from a queue with a bound, and what finds no room or
+//! is not taken is counted.
 
 mod deliver;
 mod target;

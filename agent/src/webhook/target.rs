@@ -27,11 +27,14 @@ impl FromStr for Target {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let form = || {
-            "write http://ADDRESS:PORT/PATH with an IP address, such as http://127.0.0.1:9094/holdfast".to_owned()
+            "write http://ADDRESS:PORT/PATH with an IP address, such as \
+             http://127.0.0.1:9094/holdfast"
+                .to_owned()
         };
         if text.starts_with("https:") {
             return Err(
-                "there is no TLS in the agent: let a proxy on this host or a private network pass it on"
+                "there is no TLS in the agent: let a proxy on this host or a private network pass \
+                 it on"
                     .to_owned(),
             );
         }
@@ -44,7 +47,8 @@ impl FromStr for Target {
         }
         if !is_near(address.ip().to_canonical()) {
             return Err(format!(
-                "{} is neither this host nor a private network: what is sent there could be read on the way, as there is no TLS",
+                "{} is neither this host nor a private network: what is sent there could be read \
+                 on the way, as there is no TLS",
                 address.ip()
             ));
         }
@@ -66,8 +70,8 @@ fn is_near(address: IpAddr) -> bool {
     }
 }
 
-/// The key in a file of root's, or of whoever runs this, that nobody else can read: at least 32 bytes, white space at the ends not
-/// counted.
+/// The key in a file of root's, or of whoever runs this, that nobody else can read: at least 32
+/// bytes, white space at the ends not counted.
 pub(crate) fn read_key(path: &Path) -> Result<hmac::Key, String> {
     let wrong = |what: &str| format!("the key of the web hook, {}: {what}", path.display());
     // A pipe without a writer would be waited for.

@@ -102,7 +102,8 @@ fn hanging_hook_is_not_waited_for() {
     assert_eq!(webhook.delivered(), 0);
 }
 
-/// A hook that answers a byte at a time, for ever. With a time limit for each byte one message took days, and no other was sent.
+/// A hook that answers a byte at a time, for ever. With a time limit for each byte one message took
+/// days, and no other was sent.
 #[test]
 fn trickling_hook_is_given_up() {
     for (start, taken) in [("", false), ("HTTP/1.1 204 No Content\r\n", true)] {
@@ -124,8 +125,8 @@ fn trickling_hook_is_given_up() {
     }
 }
 
-/// Of an endless answer only the first bytes are read.
-/// What a hook may say that is not a yes: another place to go to, nothing, no HTTP, or a yes that never ends.
+/// Of an endless answer only the first bytes are read. What a hook may say that is not a yes:
+/// another place to go to, nothing, no HTTP, or a yes that never ends.
 #[test]
 fn hook_answer_is_not_followed() {
     let endless = format!("HTTP/1.1 200 OK\r\n\r\n{}", "x".repeat(1 << 22));

@@ -1,4 +1,5 @@
-//! `holdfast allow submit`, `list`, `show ID` and `revoke`: what they ask the agent, and how they end.
+//! `holdfast allow submit`, `list`, `show ID` and `revoke`: what they ask the agent, and how they
+//! end.
 
 use std::process::{Command, Output, Stdio};
 

@@ -222,8 +222,8 @@ fn service_manager_signals_are_forwarded() {
     }
 }
 
-/// In no terminal's foreground, INT and QUIT were meant for the command; the runner is not to end before it, and loses nobody's
-/// status.
+/// In no terminal's foreground, INT and QUIT were meant for the command; the runner is not to end
+/// before it, and loses nobody's status.
 #[test]
 fn runner_interrupt_reaches_only_the_command() {
     let agent = Agent::start(Answers::default());
@@ -263,7 +263,8 @@ fn runner_interrupt_reaches_only_the_command() {
 fn what_was_ignored_stays_ignored() {
     let agent = Agent::start(Answers::default());
     let script = format!(
-        "trap '' HUP; exec {} run --quiet --run-dir {dir} --allow {dir}/a.toml -- grep SigIgn /proc/self/status",
+        "trap '' HUP; exec {} run --quiet --run-dir {dir} --allow {dir}/a.toml -- grep SigIgn \
+         /proc/self/status",
         env!("CARGO_BIN_EXE_holdfast"),
         dir = agent.dir().display()
     );

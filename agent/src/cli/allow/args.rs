@@ -11,19 +11,20 @@ use super::super::Json;
 pub(in crate::cli) enum AllowCommand {
     /// Write a new allowance, to be signed
     ///
-    /// Asks for what the flags leave out if standard input is a terminal. The file holds the canonical text: what is signed, byte
-    /// for byte.
+    /// Asks for what the flags leave out if standard input is a terminal. The file holds the
+    /// canonical text: what is signed, byte for byte.
     New(Box<NewArgs>),
     /// Show what an allowance says and who has signed it, or what became of one that was submitted
     Show(ShowArgs),
     /// Sign an allowance with an SSH key, after showing it
     ///
-    /// The same as `ssh-keygen -Y sign -n holdfast-allowance -f KEY FILE`, but each signer's signature gets a file of its own:
-    /// FILE.NAME.sig, where NAME is the key's comment.
+    /// The same as `ssh-keygen -Y sign -n holdfast-allowance -f KEY FILE`, but each signer's
+    /// signature gets a file of its own: FILE.NAME.sig, where NAME is the key's comment.
     Sign(SignArgs),
     /// Check an allowance without an agent: who signed, what it grants, or what is missing
     Verify(VerifyArgs),
-    /// Activate an allowance that is bound to a user or unit (one for a command is activated by `holdfast run`)
+    /// Activate an allowance that is bound to a user or unit (one for a command is activated by
+    /// `holdfast run`)
     Submit(SubmitArgs),
     /// Show the allowances this host has seen
     List(Json),
@@ -73,7 +74,8 @@ pub(in crate::cli) struct NewArgs {
     /// In at most so many tenants
     #[arg(long, value_name = "N")]
     pub(super) tenants: Option<String>,
-    /// One more grant: 'zone=… subtree=… ops=… files=… bytes=… tenants=…'; can be repeated, and `subtree=` in it too
+    /// One more grant: 'zone=… subtree=… ops=… files=… bytes=… tenants=…'; can be repeated, and
+    /// `subtree=` in it too
     #[arg(long = "grant", value_name = "GRANT")]
     pub(super) grants: Vec<String>,
     /// Only for this user: login user where one is set
@@ -96,7 +98,8 @@ pub(in crate::cli) struct NewArgs {
 /// `holdfast allow show`.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct ShowArgs {
-    /// A document, or, where there is no such file, the id of an allowance this host has seen (./NAME is always a file)
+    /// A document, or, where there is no such file, the id of an allowance this host has seen
+    /// (./NAME is always a file)
     #[arg(value_name = "FILE|ID")]
     pub(super) what: PathBuf,
     /// Print the canonical text and nothing else
@@ -112,7 +115,8 @@ pub(in crate::cli) struct ShowArgs {
 pub(in crate::cli) struct SignArgs {
     /// The document
     pub(super) file: PathBuf,
-    /// Key to sign with; a .pub file if the key itself is in the SSH agent [default: ~/.ssh/id_ed25519 and its like]
+    /// Key to sign with; a .pub file if the key itself is in the SSH agent [default:
+    /// ~/.ssh/id_ed25519 and its like]
     #[arg(long, value_name = "FILE")]
     pub(super) key: Option<PathBuf>,
     /// Do not ask before signing

@@ -189,7 +189,8 @@ fn take<G: ?Sized, T>(
     read(given?).map_err(|why| wrong.push(format!("{flag}: {why}"))).ok()
 }
 
-/// The grants as they were given, each with its name for messages: empty for the one that has flags of its own.
+/// The grants as they were given, each with its name for messages: empty for the one that has flags
+/// of its own.
 fn grants(args: &NewArgs, wrong: &mut Vec<String>) -> Vec<(String, GrantWords)> {
     let own = GrantWords {
         zone: args.zone.clone(),
@@ -287,7 +288,8 @@ fn blanks(text: &str) -> Vec<String> {
 /// A command and its script, as they are now.
 fn command(path: &Path, script: Option<&Path>) -> Value<BoundCommand> {
     let executable = find(path.as_os_str()).map_err(|failure| format!("--command: {failure}"))?;
-    // By the name it is called by, in the directory where that really is: one file can be many commands.
+    // By the name it is called by, in the directory where that really is: one file can be many
+    // commands.
     let named = executable.named().map_err(|error| format!("--command: {error}"))?;
     let (path, sha256) = hashed("--command", &named)?;
     let script = script.map(|script| {

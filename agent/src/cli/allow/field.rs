@@ -1,5 +1,5 @@
-//! One value of an allowance from the words somebody gave for it. What a value can be is the document's to say: it is put into a
-//! document that is otherwise right, and that is read.
+//! One value of an allowance from the words somebody gave for it. What a value can be is the
+//! document's to say: it is put into a document that is otherwise right, and that is read.
 
 use std::collections::BTreeSet;
 

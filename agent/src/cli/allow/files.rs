@@ -45,9 +45,10 @@ impl Document {
     }
 }
 
-/// The signatures named, or else those found beside the document. One that cannot be read is presented as one that says nothing,
-/// and of too many only as many as show that: the judgement refuses both, but not before it has looked whether the document was
-/// signed for another host, which has to be seen whatever else is wrong.
+/// The signatures named, or else those found beside the document. One that cannot be read is
+/// presented as one that says nothing, and of too many only as many as show that: the judgement
+/// refuses both, but not before it has looked whether the document was signed for another host,
+/// which has to be seen whatever else is wrong.
 pub(in crate::cli) fn signatures(
     document: &Path,
     named: &[PathBuf],

@@ -12,7 +12,8 @@ pub(super) struct GrantWords {
 }
 
 impl GrantWords {
-    /// Reads `zone=customers subtree=/srv/a subtree='/srv/b c' ops=remove files=1000 bytes=10GiB tenants=1`.
+    /// Reads `zone=customers subtree=/srv/a subtree='/srv/b c' ops=remove files=1000 bytes=10GiB
+    /// tenants=1`.
     pub(super) fn parse(text: &str) -> Result<Self, String> {
         let mut grant = Self::default();
         for word in words(text)? {
@@ -33,7 +34,8 @@ impl GrantWords {
                 _ => {
                     let field = field.escape_debug();
                     return Err(format!(
-                        "a grant has no `{field}` (it has zone, subtree, ops, files, bytes and tenants)"
+                        "a grant has no `{field}` (it has zone, subtree, ops, files, bytes and \
+                         tenants)"
                     ));
                 }
             };
@@ -97,7 +99,8 @@ mod tests {
     #[test]
     fn a_grant_in_one_argument() {
         let grant = GrantWords::parse(
-            "zone=customers subtree=/srv/a subtree='/srv/b c' ops=remove,truncate  files=1000 bytes=10GiB tenants=1",
+            "zone=customers subtree=/srv/a subtree='/srv/b c' ops=remove,truncate  files=1000 \
+             bytes=10GiB tenants=1",
         )
         .unwrap();
         assert_eq!(grant.zone.as_deref(), Some("customers"));

@@ -12,7 +12,8 @@ const NAMES: [&str; 5] = ["id_ed25519_sk", "id_ecdsa_sk", "id_ed25519", "id_ecds
 /// Longest name of a signer in the name of a file.
 const MAX_NAME: usize = 64;
 
-/// The key that is used if none is named: the first there is, also if only its public half is (the SSH agent may have the other).
+/// The key that is used if none is named: the first there is, also if only its public half is (the
+/// SSH agent may have the other).
 pub(super) fn default_key(home: Option<&Path>) -> Result<PathBuf, Failure> {
     let Some(home) = home else {
         return Err(bad("HOME is not set: name a key with --key".to_owned()));
@@ -26,15 +27,16 @@ pub(super) fn default_key(home: Option<&Path>) -> Result<PathBuf, Failure> {
         }
     }
     let message = format!(
-        "no key to sign with in {}; looked for {} and the .pub file of each\n  help: name one with --key, or make one with \
-         `ssh-keygen -t ed25519`",
+        "no key to sign with in {}; looked for {} and the .pub file of each\n  help: name one with \
+         --key, or make one with `ssh-keygen -t ed25519`",
         out::path(&directory),
         NAMES.join(", ")
     );
     Err(bad(message))
 }
 
-/// The comment of `key` in the public key file that belongs to `file`; `None` if there is none, or it is of another key.
+/// The comment of `key` in the public key file that belongs to `file`; `None` if there is none, or
+/// it is of another key.
 pub(super) fn comment(file: &Path, key: &PublicKey) -> Option<String> {
     let public = if file.extension().is_some_and(|extension| extension == "pub") {
         file.to_owned()
@@ -81,7 +83,9 @@ pub(super) fn signature_file(document: &Path, name: &str) -> PathBuf {
 mod tests {
     use super::*;
 
-    const LINE: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIBpWtGlT5mRkqkNFzlY3oXO2PBZdYQyu1yJ3wTF1tU0y alice@laptop";
+    const LINE: &str = "ssh-ed25519 \
+                        AAAAC3NzaC1lZDI1NTE5AAAAIBpWtGlT5mRkqkNFzlY3oXO2PBZdYQyu1yJ3wTF1tU0y \
+                        alice@laptop";
 
     fn key() -> PublicKey {
         PublicKey::parse(LINE).unwrap()

@@ -1,6 +1,8 @@
-//! `holdfast allow`: writing, reading, signing and checking allowances, and handing them to the agent.
+//! `holdfast allow`: writing, reading, signing and checking allowances, and handing them to the
+//! agent.
 //!
-//! It never decides whether an allowance counts: `holdfast_policy::allowance::check` does, here and in the agent.
+//! It never decides whether an allowance counts: `holdfast_policy::allowance::check` does, here and
+//! in the agent.
 
 mod args;
 mod ask;

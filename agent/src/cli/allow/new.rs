@@ -63,7 +63,8 @@ fn written(file: &Path, allowance: &Allowance) -> String {
         vec![
             String::new(),
             format!(
-                "or, without holdfast: ssh-keygen -Y sign -n holdfast-allowance -f ~/.ssh/id_ed25519 {name}"
+                "or, without holdfast: ssh-keygen -Y sign -n holdfast-allowance -f \
+                 ~/.ssh/id_ed25519 {name}"
             ),
         ],
         vec![

@@ -1,4 +1,5 @@
-//! What became of an allowance, in words: for `show` and `list`, while a command runs under it, and when it is over.
+//! What became of an allowance, in words: for `show` and `list`, while a command runs under it, and
+//! when it is over.
 
 use std::time::Duration;
 
@@ -193,7 +194,8 @@ fn person(person: &Person) -> String {
     format!("user {}{login}{comm}", person.uid)
 }
 
-/// `12 of 1000 files, 1.0 KiB of 10.0 GiB, 1 of 20 tenants spent; 988 files, 10.0 GiB, 19 tenants left`
+/// `12 of 1000 files, 1.0 KiB of 10.0 GiB, 1 of 20 tenants spent; 988 files, 10.0 GiB, 19 tenants
+/// left`
 fn sides(grant: &GrantReport) -> String {
     let GrantReport { files, bytes, tenants, .. } = grant;
     let plain = |n: u64| n.to_string();

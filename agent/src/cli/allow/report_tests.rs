@@ -69,7 +69,8 @@ fn everything_about_one_is_told() {
         "`/root/clean.sh --all` and what it starts (pid 42)",
         "2026-07-01T20:00:00.000Z by user 0, login user 1000 with holdfast",
         "zone customers: remove in /srv/*/cache (2 places)",
-        "12 of 1000 files, 1.0 KiB of 10.0 GiB, 1 of 20 tenants spent; 988 files, 10.0 GiB, 19 tenants left",
+        "12 of 1000 files, 1.0 KiB of 10.0 GiB, 1 of 20 tenants spent; 988 files, 10.0 GiB, 19 \
+         tenants left",
     ] {
         assert!(page.contains(part), "{part:?} in\n{page}");
     }
@@ -100,7 +101,8 @@ fn unsubmitted_id_omits_unknown_fields() {
     };
     assert_eq!(
         render(&unknown),
-        "allowance CHG-1  revoked before it was ever used here\n  closed  2026-07-01T21:00:00.000Z: revoked\n"
+        "allowance CHG-1  revoked before it was ever used here\n  closed  \
+         2026-07-01T21:00:00.000Z: revoked\n"
     );
     assert!(
         list(&[unknown]).starts_with("allowance CHG-1  revoked before it was ever used here\n\n")
@@ -127,8 +129,8 @@ fn progress_fits_into_one_line() {
 fn closing_report_shows_what_is_left() {
     assert_eq!(
         closing(&closed("finished")),
-        "holdfast: allowance CHG-1 is closed: its command has ended\n  zone customers  12 of 1000 files, 1.0 KiB of 10.0 GiB, \
-         1 of 20 tenants spent; 988 files, 10.0 GiB, 19 tenants left\n"
+        "holdfast: allowance CHG-1 is closed: its command has ended\n  zone customers  12 of 1000 \
+         files, 1.0 KiB of 10.0 GiB, 1 of 20 tenants spent; 988 files, 10.0 GiB, 19 tenants left\n"
     );
 }
 
@@ -172,6 +174,7 @@ fn open_allowance_is_a_status_line() {
     });
     assert_eq!(
         line,
-        "ALLOWED CHG-1 until 2026-07-01T22:00:00.000Z (1m 0s left): 12 of 1000 files, 0 B of 1.0 KiB; for user root (0)"
+        "ALLOWED CHG-1 until 2026-07-01T22:00:00.000Z (1m 0s left): 12 of 1000 files, 0 B of 1.0 \
+         KiB; for user root (0)"
     );
 }

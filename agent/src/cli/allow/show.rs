@@ -86,8 +86,8 @@ fn render(document: &Document, allowance: &Allowance, signatures: &[SignatureFil
 pub(super) fn not_canonical(path: &str) -> String {
     let name = out::command(&[path.to_owned()]);
     format!(
-        "it says what it says in another form than the one that is signed\n  help: `holdfast allow show --canonical {name}` \
-         prints that form; write it to a file of its own and sign that"
+        "it says what it says in another form than the one that is signed\n  help: `holdfast allow \
+         show --canonical {name}` prints that form; write it to a file of its own and sign that"
     )
 }
 
@@ -132,7 +132,11 @@ pub(super) fn fields(allowance: &Allowance) -> Value {
         .map(|grant| {
             json!({
                 "zone": grant.zone.as_str(),
-                "subtrees": grant.subtrees.iter().map(|subtree| subtree.as_str()).collect::<Vec<_>>(),
+                "subtrees": grant
+                    .subtrees
+                    .iter()
+                    .map(|subtree| subtree.as_str())
+                    .collect::<Vec<_>>(),
                 "ops": grant.ops.iter().map(|op| op.word()).collect::<Vec<_>>(),
                 "files": grant.files,
                 "bytes": grant.bytes,

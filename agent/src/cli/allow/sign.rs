@@ -1,4 +1,5 @@
-//! `holdfast allow sign`: shows an allowance, and has ssh-keygen sign it. It never touches a key itself.
+//! `holdfast allow sign`: shows an allowance, and has ssh-keygen sign it. It never touches a key
+//! itself.
 
 use std::fs::{self, DirBuilder};
 use std::io::{self, IsTerminal as _};
@@ -77,10 +78,11 @@ impl Signing {
     }
 }
 
-/// Has ssh-keygen sign the very text that was shown. It has the terminal to itself, for passphrase, PIN and touch.
+/// Has ssh-keygen sign the very text that was shown. It has the terminal to itself, for passphrase,
+/// PIN and touch.
 fn sign(document: &Document, key: &Path) -> Result<String, Failure> {
-    // ssh-keygen names its output after the file, and asks for a passphrase only if standard input is the terminal: so the text
-    // goes into a file in a place of its own.
+    // ssh-keygen names its output after the file, and asks for a passphrase only if standard input
+    // is the terminal: so the text goes into a file in a place of its own.
     let room = Room::new()?;
     let name = "allowance.toml";
     fs::write(room.0.join(name), &document.text)?;
@@ -96,8 +98,8 @@ fn sign(document: &Document, key: &Path) -> Result<String, Failure> {
     })?;
     if !status.success() {
         let message = format!(
-            "not signed: ssh-keygen ended with {status}\n  help: what it said is above; for a key that is in the SSH agent, give \
-             its .pub file to --key"
+            "not signed: ssh-keygen ended with {status}\n  help: what it said is above; for a key \
+             that is in the SSH agent, give its .pub file to --key"
         );
         return Err(Failure::new(Exit::Failure, message));
     }
@@ -130,7 +132,8 @@ fn keep(
             return Ok(place);
         }
         let message = format!(
-            "{} is by this key and of another text\n  help: it counts for nothing here: remove it, and sign again",
+            "{} is by this key and of another text\n  help: it counts for nothing here: remove it, \
+             and sign again",
             out::path(&place)
         );
         return Err(Failure::new(Exit::Failure, message));

@@ -6,7 +6,8 @@ use crate::clock::days_from_civil;
 pub(in crate::cli) const EXAMPLE: &str =
     "write it as in 2026-07-01T22:00:00+02:00 or 2026-07-01T20:00Z";
 
-/// Seconds since 1970 of a time in the form of RFC 3339; the seconds can be left out, the zone cannot.
+/// Seconds since 1970 of a time in the form of RFC 3339; the seconds can be left out, the zone
+/// cannot.
 pub(in crate::cli) fn parse(text: &str) -> Result<i64, String> {
     read(text).ok_or_else(|| format!("`{text}` is not a date and time with a zone ({EXAMPLE})"))
 }

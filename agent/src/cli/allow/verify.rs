@@ -1,6 +1,7 @@
 //! `holdfast allow verify`: the agent's judgement, without an agent.
 //!
-//! What only the host can tell is not looked at: where the patterns lead, whether the id was used, who runs it.
+//! What only the host can tell is not looked at: where the patterns lead, whether the id was used,
+//! who runs it.
 
 use std::path::Path;
 
@@ -117,8 +118,8 @@ fn render(document: &Document, host: &HostNames, now: i64, checked: &Checked) ->
     });
     let signed = out::table(&signed.collect::<Vec<_>>(), 2);
     format!(
-        "{}: ok, it counts on {} at {}\n\n{}\nsigned by\n{signed}\nnot looked at here: where its paths lead, whether its id was \
-         used before, and who runs it\n",
+        "{}: ok, it counts on {} at {}\n\n{}\nsigned by\n{signed}\nnot looked at here: where its \
+         paths lead, whether its id was used before, and who runs it\n",
         out::name(&document.path, None),
         out::name(host, None),
         time::show(now),

@@ -23,7 +23,10 @@ pub(super) fn parse(text: &str) -> Result<PublicKey, Failure> {
         return Ok(key);
     }
     from_file(Path::new(text)).map_err(|why| {
-        let message = format!("--key: {why}\n  help: give what `holdfast audit key` prints on the host, or a file with it");
+        let message = format!(
+            "--key: {why}\n  help: give what `holdfast audit key` prints on the host, or a file \
+             with it"
+        );
         Failure::new(Exit::BadInput, message)
     })
 }

@@ -1,4 +1,5 @@
-//! `holdfast audit`: the log is checked, read and summed up from its files. No agent is asked, and nothing is written to it.
+//! `holdfast audit`: the log is checked, read and summed up from its files. No agent is asked, and
+//! nothing is written to it.
 
 mod key;
 mod report;
@@ -19,8 +20,9 @@ use crate::clock::Now;
 pub(super) enum AuditCommand {
     /// Check the chain, the signatures and the order of all records; the first bad one is named
     ///
-    /// Ends with 0 if the log is sound, and with 1 if it was changed, cut or lost something. What came after the last signature
-    /// (a few seconds at most, while an agent runs) can only be checked with a head that was told elsewhere: --head.
+    /// Ends with 0 if the log is sound, and with 1 if it was changed, cut or lost something. What
+    /// came after the last signature (a few seconds at most, while an agent runs) can only be
+    /// checked with a head that was told elsewhere: --head.
     Verify(VerifyArgs),
     /// Show records
     Show(ShowArgs),
@@ -41,8 +43,8 @@ struct Log {
 /// What its signatures are checked with.
 #[derive(Debug, Args)]
 struct Keys {
-    /// The host's public key as `holdfast audit key` shows it, or a file with it; without it the log's own word is taken. Can be
-    /// given more than once if the host has had several
+    /// The host's public key as `holdfast audit key` shows it, or a file with it; without it the
+    /// log's own word is taken. Can be given more than once if the host has had several
     #[arg(long, value_name = "KEY")]
     key: Vec<String>,
 }
@@ -51,7 +53,8 @@ struct Keys {
 pub(super) struct VerifyArgs {
     #[command(flatten)]
     log: Log,
-    /// A head as the journal ("audit head": audit_seq, audit_hash) or the metrics tell it; can be given more than once
+    /// A head as the journal ("audit head": audit_seq, audit_hash) or the metrics tell it; can be
+    /// given more than once
     #[arg(long, value_name = "SEQ:HASH")]
     head: Vec<String>,
     #[command(flatten)]
@@ -116,7 +119,8 @@ pub(super) struct ReportArgs {
     zone: Option<String>,
     #[command(flatten)]
     keys: Keys,
-    /// Directory with the manifest, for what was destroyed; without it, the one below --state-dir, or beside --dir if that is given
+    /// Directory with the manifest, for what was destroyed; without it, the one below --state-dir,
+    /// or beside --dir if that is given
     #[arg(long, value_name = "DIR")]
     manifest: Option<PathBuf>,
     /// Write it as one HTML page that needs nothing else, instead of printing text
@@ -156,8 +160,8 @@ impl Keys {
 /// The log cannot be read.
 fn unreadable(dir: &Path, error: &std::io::Error) -> Failure {
     let message = format!(
-        "cannot read the audit log in {}: {error}\n  help: --dir names a directory with audit-000001.jsonl and so on; the agent's \
-         own can be read by root",
+        "cannot read the audit log in {}: {error}\n  help: --dir names a directory with \
+         audit-000001.jsonl and so on; the agent's own can be read by root",
         dir.display()
     );
     Failure::new(Exit::BadInput, message)
@@ -171,7 +175,8 @@ fn moment(name: &str, text: &str, now: Now) -> Result<i64, Failure> {
     }
     time::parse(text).map(|seconds| seconds * 1000).map_err(|_| {
         let message = format!(
-            "--{name}: `{text}` is neither a date and time with a zone nor how long ago\n  help: {}, or 2h",
+            "--{name}: `{text}` is neither a date and time with a zone nor how long ago\n  help: \
+             {}, or 2h",
             time::EXAMPLE
         );
         Failure::new(Exit::BadInput, message)

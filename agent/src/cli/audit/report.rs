@@ -55,7 +55,8 @@ fn manifest_dir(dirs: &Dirs, args: &ReportArgs) -> PathBuf {
     told.unwrap_or_else(|| dirs.state_dir.join(DIRECTORY))
 }
 
-/// What the manifest in `dir` says about the time (and zone) of an incident. A report without one is worth having, too.
+/// What the manifest in `dir` says about the time (and zone) of an incident. A report without one
+/// is worth having, too.
 fn destroyed(dir: &Path, log: &Path, incident: &Incident) -> Destroyed {
     let time = |millis: i64| Some(rfc3339(millis.saturating_mul(1_000_000)));
     let select = Select {

@@ -45,7 +45,10 @@ fn changed_deletion_log_is_reported() {
     let dir = tempfile::tempdir().unwrap();
     let log = tempfile::tempdir().unwrap();
     write(dir.path(), vec![example("alice", b"f", 1)]);
-    let seal = json!({"seq": 1, "time": "2012-06-20T00:00:00.000Z", "type": "manifest_seal", "segment": 1, "sha256": "x"});
+    let seal = json!({
+        "seq": 1, "time": "2012-06-20T00:00:00.000Z", "type": "manifest_seal", "segment": 1,
+        "sha256": "x",
+    });
     std::fs::write(log.path().join("audit-000001.jsonl"), format!("{seal}\n")).unwrap();
     let found = destroyed(dir.path(), log.path(), &incident(None));
     assert!(found.is_changed && found.seals[0].starts_with("NOT AS IT WAS SEALED: segment 1"));

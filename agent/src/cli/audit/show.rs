@@ -83,7 +83,8 @@ impl<'a> Filter<'a> {
     }
 }
 
-/// `2026-01-01T00:00:00.000Z  1042  release  …`: what a line is about comes first, then the rest of its fields.
+/// `2026-01-01T00:00:00.000Z  1042  release  …`: what a line is about comes first, then the rest of
+/// its fields.
 fn render(entry: &Entry) -> String {
     let what = incident::sentence(entry).unwrap_or_else(|| fields(&entry.value));
     format!(

@@ -67,23 +67,32 @@ fn render(dir: &str, summary: &Summary, heads: usize) -> String {
     if let Some(key) = &summary.key {
         line(format!("key     {}", out::name(key, None)));
         if !summary.key_given {
-            line("        as the log itself says: whoever writes all of it anew can name a key of his own; give --key".to_owned());
+            line(
+                "        as the log itself says: whoever writes all of it anew can name a key of \
+                 his own; give --key"
+                    .to_owned(),
+            );
         }
     }
     let unsigned = summary.unsigned;
     line(match (unsigned, summary.signed_seq) {
         (0, Some(seq)) => format!("signed  up to record {seq}, the last"),
         (_, Some(seq)) => format!(
-            "signed  up to record {seq}; after it an UNSIGNED TAIL of {}: whether these were rewritten cannot be told",
+            "signed  up to record {seq}; after it an UNSIGNED TAIL of {}: whether these were \
+             rewritten cannot be told",
             text::count(unsigned, "record")
         ),
         (_, None) => "signed  nothing".to_owned(),
     });
     if summary.sound {
         line(match heads {
-            0 => "cut     not checked against a head from elsewhere: give --head from the journal or the metrics, the last one \
-                  there is".to_owned(),
-            _ => format!("cut     {} of the heads given (and in head.json) found", summary.heads_found),
+            0 => "cut     not checked against a head from elsewhere: give --head from the journal \
+                  or the metrics, the last one there is"
+                .to_owned(),
+            _ => format!(
+                "cut     {} of the heads given (and in head.json) found",
+                summary.heads_found
+            ),
         });
     }
     for note in &summary.notes {

@@ -12,8 +12,9 @@ use crate::cli::Json;
 pub(in crate::cli) enum GlassCommand {
     /// Open the emergency override for one zone: with a code, or with a signature on a challenge
     ///
-    /// What it covers goes through beyond every budget, until its time is over or its amount is spent. A directory that is moved or
-    /// renamed out of the zone as a whole (detach) stays denied: nobody knows how much that is. Everybody on this host is told.
+    /// What it covers goes through beyond every budget, until its time is over or its amount is
+    /// spent. A directory that is moved or renamed out of the zone as a whole (detach) stays
+    /// denied: nobody knows how much that is. Everybody on this host is told.
     Open(OpenArgs),
     /// End it now
     Close(Json),
@@ -57,7 +58,12 @@ pub(in crate::cli) struct OpenArgs {
     #[arg(long)]
     pub(super) code_stdin: bool,
     /// The challenge that was signed: it says all the rest
-    #[arg(long, value_name = "FILE", requires = "signature", conflicts_with_all = ["zone", "reason", "files", "bytes", "code_stdin"])]
+    #[arg(
+        long,
+        value_name = "FILE",
+        requires = "signature",
+        conflicts_with_all = ["zone", "reason", "files", "bytes", "code_stdin"]
+    )]
     pub(super) challenge: Option<PathBuf>,
     /// The signature on it
     #[arg(long = "sig", value_name = "FILE", requires = "challenge")]

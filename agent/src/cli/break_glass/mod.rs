@@ -1,4 +1,5 @@
-//! `holdfast break-glass`: what a person at the terminal does. It judges nothing but whether a code is mistyped; the agent does.
+//! `holdfast break-glass`: what a person at the terminal does. It judges nothing but whether a code
+//! is mistyped; the agent does.
 
 mod args;
 mod secret;
@@ -47,7 +48,8 @@ async fn open(client: &Client, dirs: &Dirs, args: &OpenArgs) -> Result<ExitCode,
     if args.challenge.is_none() && executable.is_none() && !args.wanted.host_wide {
         return Err(Failure::new(
             Exit::Usage,
-            "say who it is for: either `--host-wide` (everybody in the zone, what is held included) or `-- COMMAND`",
+            "say who it is for: either `--host-wide` (everybody in the zone, what is held \
+             included) or `-- COMMAND`",
         ));
     }
     // Without an agent nobody has to look for a code.
@@ -91,7 +93,8 @@ async fn under(
         Ok(report) if args.json => run::say(&serde_json::to_string(&report).unwrap_or_default()),
         Ok(report) => run::say(show::closed(&report).trim_end()),
         Err(error) => run::say(&format!(
-            "the agent cannot tell what it came to: {error}\n  help: it closes it by itself when the command has ended"
+            "the agent cannot tell what it came to: {error}\n  help: it closes it by itself when \
+             the command has ended"
         )),
     }
     Ok(ExitCode::from(run::code(status?)))
@@ -187,8 +190,8 @@ async fn challenge(client: &Client, args: &ChallengeArgs) -> Result<Exit, Failur
         // Byte for byte: it is signed as it is.
         out::text(&report.challenge)?;
         run::say(&format!(
-            "have it signed until {}: `ssh-keygen -Y sign -n holdfast-break-glass -f KEY FILE`, then `holdfast break-glass open \
-             --challenge FILE --sig FILE.sig`{}",
+            "have it signed until {}: `ssh-keygen -Y sign -n holdfast-break-glass -f KEY FILE`, \
+             then `holdfast break-glass open --challenge FILE --sig FILE.sig`{}",
             report.until.time,
             if args.wanted.host_wide { "" } else { " `-- COMMAND`" }
         ));

@@ -1,4 +1,5 @@
-//! Reads a code without showing it: from the terminal, or one line of standard input. Never from the command line, which `ps` shows.
+//! Reads a code without showing it: from the terminal, or one line of standard input. Never from
+//! the command line, which `ps` shows.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write as _};
@@ -29,7 +30,10 @@ pub(super) fn from_terminal(prompt: &str) -> io::Result<String> {
     let terminal = OpenOptions::new().read(true).write(true).open("/dev/tty").map_err(|error| {
         io::Error::new(
             error.kind(),
-            format!("there is no terminal to ask for the code on ({error}): give it on standard input, with --code-stdin"),
+            format!(
+                "there is no terminal to ask for the code on ({error}): give it on standard input, \
+                 with --code-stdin"
+            ),
         )
     })?;
     let quiet = Quiet::new(terminal)?;

@@ -8,13 +8,14 @@ use crate::cli::out;
 use crate::{clock, text};
 
 /// What an operator has to know about every one.
-const DETACH: &str = "not covered: moving or renaming a whole directory out of the zone (detach) stays denied, as nobody knows how much \
-                      that is; remove what is in it instead";
+const DETACH: &str = "not covered: moving or renaming a whole directory out of the zone (detach) \
+                      stays denied, as nobody knows how much that is; remove what is in it instead";
 
 /// Right below the level, in `holdfast status`.
 pub(in crate::cli) fn status_line(open: &GlassReport) -> String {
     format!(
-        "BREAK-GLASS  OPEN in zone {} for {}, {} left: {}; \"{}\"; `holdfast break-glass close` ends it",
+        "BREAK-GLASS  OPEN in zone {} for {}, {} left: {}; \"{}\"; `holdfast break-glass close` \
+         ends it",
         out::name(&open.zone, None),
         whom(open),
         left(open),
@@ -26,8 +27,8 @@ pub(in crate::cli) fn status_line(open: &GlassReport) -> String {
 /// One that was just opened.
 pub(super) fn opened(report: &GlassReport) -> String {
     format!(
-        "BREAK-GLASS OPEN in zone {} for {}, for {}\n  amount   {}\n  {DETACH}\n  everybody on this host was told; `holdfast \
-         break-glass close` ends it early\n",
+        "BREAK-GLASS OPEN in zone {} for {}, for {}\n  amount   {}\n  {DETACH}\n  everybody on \
+         this host was told; `holdfast break-glass close` ends it early\n",
         out::name(&report.zone, None),
         whom(report),
         left(report),
@@ -98,14 +99,16 @@ pub(super) fn status(status: &GlassStatus) -> String {
 
 pub(super) fn new_codes(report: &NewCodesReport) -> String {
     let mut page = String::from(
-        "These codes are shown this once. Print them, and put each where it is found at night: a sealed envelope, a vault.\n\n",
+        "These codes are shown this once. Print them, and put each where it is found at night: a \
+         sealed envelope, a vault.\n\n",
     );
     for code in &report.codes {
         let _ = writeln!(page, "{:>4}   {}", code.number, code.code.0);
     }
     let _ = writeln!(
         page,
-        "\nEach opens one break-glass on this host, once. {} can be used now. Case and dashes do not matter; there is no I, L, O or U.",
+        "\nEach opens one break-glass on this host, once. {} can be used now. Case and dashes do \
+         not matter; there is no I, L, O or U.",
         report.left
     );
     if let Some(warning) = &report.warning {

@@ -36,8 +36,9 @@ impl Listed<'_> {
     }
 }
 
-/// Lists what can be brought back. Each path starts with `./`, so that none is taken for a comment, and a directory is named
-/// without a `/` at its end, so that rsync makes it and takes nothing else out of it.
+/// Lists what can be brought back. Each path starts with `./`, so that none is taken for a comment,
+/// and a directory is named without a `/` at its end, so that rsync makes it and takes nothing else
+/// out of it.
 pub(super) fn list(report: &Report, end: u8) -> Result<Listed<'_>, String> {
     let places = report.places();
     if let [_, _, ..] = places[..] {
@@ -49,7 +50,8 @@ pub(super) fn list(report: &Report, end: u8) -> Result<Listed<'_>, String> {
             })
             .collect();
         return Err(format!(
-            "there is more than one such tenant ({})\n  help: choose with --zone and --root, so that nobody gets another's files",
+            "there is more than one such tenant ({})\n  help: choose with --zone and --root, so \
+             that nobody gets another's files",
             shown.join("; ")
         ));
     }
@@ -96,13 +98,16 @@ pub(super) fn list(report: &Report, end: u8) -> Result<Listed<'_>, String> {
     }
     if whole > 0 {
         listed.notes.push(format!(
-            "{} left in one stroke; what was in them is not listed: bring those back as a whole (see --op move_out, --op detach)",
+            "{} left in one stroke; what was in them is not listed: bring those back as a whole \
+             (see --op move_out, --op detach)",
             text::directories(whole as usize)
         ));
     }
     if itself {
         listed.notes.push(
-            "the tenant's directory itself went; make it first, with its owner, as docs/recovery.md says".to_owned(),
+            "the tenant's directory itself went; make it first, with its owner, as \
+             docs/recovery.md says"
+                .to_owned(),
         );
     }
     Ok(listed)

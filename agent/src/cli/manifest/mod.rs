@@ -1,5 +1,5 @@
-//! `holdfast manifest`: what was destroyed, tenant by tenant. It reads the files in the state directory; an agent that runs is only
-//! asked to write down first what it has not yet.
+//! `holdfast manifest`: what was destroyed, tenant by tenant. It reads the files in the state
+//! directory; an agent that runs is only asked to write down first what it has not yet.
 
 mod list;
 pub(super) mod report;
@@ -42,7 +42,8 @@ enum ManifestCommand {
 
 #[derive(Debug, Args)]
 struct ListArgs {
-    /// Whose files: the path from the zone's root to the tenant's directory, or its absolute path; `.` for what lay above all tenants
+    /// Whose files: the path from the zone's root to the tenant's directory, or its absolute path;
+    /// `.` for what lay above all tenants
     #[arg(long, value_name = "TENANT")]
     tenant: Option<OsString>,
     /// Only in this zone
@@ -129,8 +130,8 @@ fn list(dir: PathBuf, args: &ListArgs, unwritten: Option<String>) -> Result<Exit
             return Err(Failure::new(Exit::Usage, "--from0 is for a program: pipe it into one"));
         }
         if stdout.is_terminal() && listed.steers_a_terminal() {
-            let message = "a path has characters that would steer the terminal\n  help: pipe it into a program, or look at it with \
-                           --tenant alone";
+            let message = "a path has characters that would steer the terminal\n  help: pipe it \
+                           into a program, or look at it with --tenant alone";
             return Err(Failure::new(Exit::Usage, message));
         }
         let mut stdout = BufWriter::new(stdout);
@@ -168,8 +169,8 @@ fn show_findings(findings: &[Finding], json: bool) -> Result<Exit, Failure> {
         return Ok(Exit::Ok);
     }
     let message = format!(
-        "the manifest is not what was written: {wrong} of {} findings are wrong\n  help: keep a copy as it is, and compare it \
-         with a copy of the audit log from another host",
+        "the manifest is not what was written: {wrong} of {} findings are wrong\n  help: keep a \
+         copy as it is, and compare it with a copy of the audit log from another host",
         findings.len()
     );
     Err(Failure::new(Exit::Failure, message))

@@ -16,7 +16,8 @@ use crate::text;
 pub(crate) struct Report {
     /// Records of the tenant that was asked for; none if none was.
     pub(crate) records: Vec<Record>,
-    /// Records that may be of the tenant that was asked for: nobody knows whose they are. None if none was.
+    /// Records that may be of the tenant that was asked for: nobody knows whose they are. None if
+    /// none was.
     pub(crate) unknown: Vec<Record>,
     /// Whether there is a manifest at all.
     pub(crate) is_there: bool,
@@ -54,8 +55,8 @@ impl Report {
         }
         if !report.unknown.is_empty() {
             report.notes.push(format!(
-                "NOT KNOWN WHOSE: {} here may be of this tenant, or of another: the kernel could not tell; they are in none of the \
-                 lists, see `unknown` in --json",
+                "NOT KNOWN WHOSE: {} here may be of this tenant, or of another: the kernel could \
+                 not tell; they are in none of the lists, see `unknown` in --json",
                 text::count(report.unknown.len() as u64, "op")
             ));
         }
@@ -65,7 +66,8 @@ impl Report {
         Ok(report)
     }
 
-    /// The tenants that records are of, those whose root is not known left out where another tells it.
+    /// The tenants that records are of, those whose root is not known left out where another tells
+    /// it.
     pub(super) fn places(&self) -> Vec<&SummaryRow> {
         let is_known_elsewhere = |row: &SummaryRow| {
             row.root.is_none()
@@ -161,7 +163,8 @@ fn sum(row: &SummaryRow) -> String {
         (None, false) => "above all tenants".to_owned(),
     };
     format!(
-        "SUMMARISED: {} {whose} in zone {} between {} and {} ({}, {}) are no longer listed: there was no more room",
+        "SUMMARISED: {} {whose} in zone {} between {} and {} ({}, {}) are no longer listed: there \
+         was no more room",
         text::count(row.records, "op"),
         shown(&row.zone),
         shown(&row.from),

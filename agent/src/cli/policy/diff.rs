@@ -13,7 +13,8 @@ use super::source::{AgentPolicy, Named, read};
 pub(in super::super) struct DiffArgs {
     /// The policy that would be put in force
     new: PathBuf,
-    /// The policy it would follow; without it, the one in force, or without an agent the one in its file
+    /// The policy it would follow; without it, the one in force, or without an agent the one in its
+    /// file
     old: Option<PathBuf>,
     #[command(flatten)]
     agent: AgentPolicy,
@@ -64,7 +65,10 @@ fn page(old: &Named, new: &Named, changes: &[Change]) -> String {
         page.push_str(&format!("  {:<8} {}\n", mark(change.direction), change.text));
     }
     if new.policy.widens(&old.policy) {
-        page.push_str("It lets more through, or it cannot be told: it will be on record before it takes effect.\n");
+        page.push_str(
+            "It lets more through, or it cannot be told: it will be on record before it takes \
+             effect.\n",
+        );
     }
     page
 }

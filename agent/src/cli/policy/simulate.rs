@@ -61,8 +61,9 @@ fn about_zones(policy: &Policy, tally: &Tally, asked: Option<&str>) -> Vec<Strin
     zones
         .map(|(zone, _)| {
             format!(
-                "zone {}: nothing was recorded there. Either nothing was destroyed, or it was in no zone then: only ops in zones are \
-                 recorded, so what a new zone or root would stop is not known",
+                "zone {}: nothing was recorded there. Either nothing was destroyed, or it was in \
+                 no zone then: only ops in zones are recorded, so what a new zone or root would \
+                 stop is not known",
                 zone.name
             )
         })
@@ -72,8 +73,8 @@ fn about_zones(policy: &Policy, tally: &Tally, asked: Option<&str>) -> Vec<Strin
 pub(super) fn shared(ops: u64) -> Option<String> {
     (ops > 0).then(|| {
         format!(
-            "{} of more actors than there is room for ({}): they share accounts here, as they would in the kernel, so that more \
-             may seem to trip",
+            "{} of more actors than there is room for ({}): they share accounts here, as they \
+             would in the kernel, so that more may seem to trip",
             text::count(ops, "op"),
             holdfast_policy::replay::MAX_ACCOUNTS
         )

@@ -87,7 +87,8 @@ impl Which {
         let notes = match client.flush_manifest().await {
             Ok(()) | Err(ClientError::NotRunning { .. }) => Vec::new(),
             Err(ClientError::NotAllowed { .. }) => {
-                let message = "only root may read what was recorded: it has customers' paths\n  help: use sudo";
+                let message = "only root may read what was recorded: it has \
+                               customers' paths\n  help: use sudo";
                 return Err(Failure::new(Exit::BadInput, message));
             }
             Err(error) => {

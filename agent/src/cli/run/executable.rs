@@ -111,7 +111,8 @@ fn look(path: &Path) -> Option<Result<Executable, NoExecutable>> {
     Some(Ok(Executable { path: path.to_owned(), real }))
 }
 
-/// Whether the kernel would refuse it as a text that does not say who reads it: that would use up an allowance for nothing.
+/// Whether the kernel would refuse it as a text that does not say who reads it: that would use up
+/// an allowance for nothing.
 fn is_bare_script(file: &Path) -> bool {
     let mut start = Vec::new();
     let read = File::open(file).and_then(|file| file.take(128).read_to_end(&mut start));

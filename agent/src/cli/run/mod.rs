@@ -1,7 +1,8 @@
 //! `holdfast run`: submits an allowance, runs a command under it, and says what was spent.
 //!
-//! It stands between nothing: the command has the terminal, the environment and the signals it would have without it, and its exit
-//! status is kept. What the command may destroy is decided in the kernel, whether or not this process lives.
+//! It stands between nothing: the command has the terminal, the environment and the signals it
+//! would have without it, and its exit status is kept. What the command may destroy is decided in
+//! the kernel, whether or not this process lives.
 
 mod executable;
 mod progress;
@@ -52,8 +53,8 @@ pub(super) async fn run(client: &Client, dirs: &Dirs, args: &RunArgs) -> Result<
     let closed = close(client, &report.id).await;
     if let Err(error) = &closed {
         say(&format!(
-            "the agent cannot tell what allowance {} came to: {error}\n  help: it closes it by itself when the command has ended; \
-             `holdfast allow show {0}` tells",
+            "the agent cannot tell what allowance {} came to: {error}\n  help: it closes it by \
+             itself when the command has ended; `holdfast allow show {0}` tells",
             report.id
         ));
     }
@@ -93,8 +94,9 @@ pub(super) fn run_body(words: &[OsString], executable: &Executable) -> Result<Ru
     })
 }
 
-/// Starts the command under the allowance with this id, or without one under the break-glass that was opened for it, and waits until it
-/// has ended. With a client, what is spent of the allowance is shown meanwhile.
+/// Starts the command under the allowance with this id, or without one under the break-glass that
+/// was opened for it, and waits until it has ended. With a client, what is spent of the allowance
+/// is shown meanwhile.
 pub(super) async fn supervise(
     dirs: &Dirs,
     words: &[OsString],

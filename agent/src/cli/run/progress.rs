@@ -1,4 +1,5 @@
-//! The line that tells, once a second, what the command has spent. It is only ever written to a terminal.
+//! The line that tells, once a second, what the command has spent. It is only ever written to a
+//! terminal.
 
 use std::io::{self, Write as _};
 use std::time::Duration;
@@ -10,12 +11,14 @@ const EVERY: Duration = Duration::from_secs(1);
 /// Back to the first column, and nothing left of what stood there.
 const CLEAR: &str = "\r\x1b[K";
 
-/// Writes the line again and again, until it is aborted. An agent that does not answer is no reason to bother the command.
+/// Writes the line again and again, until it is aborted. An agent that does not answer is no reason
+/// to bother the command.
 pub(super) async fn show(client: Client, id: String) {
     loop {
         tokio::time::sleep(EVERY).await;
         if let Ok(report) = client.allowance(&id).await {
-            // The cursor goes back to the first column, so that what the command writes next starts a line.
+            // The cursor goes back to the first column, so that what the command writes next starts
+            // a line.
             write(&format!("{CLEAR}{}\r", progress(&report)));
         }
     }

@@ -1,5 +1,5 @@
-//! Signals while a command runs. Those of the terminal go to the command by themselves, others are passed on to it; none ends this
-//! process before the command.
+//! Signals while a command runs. Those of the terminal go to the command by themselves, others are
+//! passed on to it; none ends this process before the command.
 
 use std::io;
 use std::process::{Child, ExitStatus};
@@ -17,7 +17,8 @@ const WAITING: usize = 16;
 /// Says which signal is to be caught.
 type Kind = fn() -> SignalKind;
 
-/// What is passed on: everything that people and service managers send to a process and that would end this one.
+/// What is passed on: everything that people and service managers send to a process and that would
+/// end this one.
 const PASSED_ON: &[(Kind, Signal)] = &[
     (SignalKind::interrupt, Signal::INT),
     (SignalKind::quit, Signal::QUIT),
@@ -28,7 +29,8 @@ const PASSED_ON: &[(Kind, Signal)] = &[
     (SignalKind::alarm, Signal::ALARM),
 ];
 
-/// The signals that are caught: caught and not ignored, as what is ignored stays ignored in the command.
+/// The signals that are caught: caught and not ignored, as what is ignored stays ignored in the
+/// command.
 pub(super) struct Signals {
     caught: mpsc::Receiver<Signal>,
     child: unix::Signal,
@@ -40,7 +42,8 @@ impl Signals {
         let (sender, caught) = mpsc::channel(WAITING);
         for &(kind, passed_on) in PASSED_ON {
             let kind = kind();
-            // What this process was started with as ignored (as by nohup) stays so, for the command's sake.
+            // What this process was started with as ignored (as by nohup) stays so, for the
+            // command's sake.
             if ignored & 1u64 << (kind.as_raw_value() - 1) != 0 {
                 continue;
             }
@@ -64,22 +67,25 @@ impl Signals {
                 () = tokio::time::sleep(LOOK) => None,
             };
             if let Some(signal) = caught.filter(|signal| !is_the_terminals(*signal)) {
-                // It was not waited for yet, so the number is still its own. If it has ended, there is nobody to tell.
+                // It was not waited for yet, so the number is still its own. If it has ended, there
+                // is nobody to tell.
                 let _ = kill_process(Pid::from_child(child), signal);
             }
         }
     }
 }
 
-/// Whether the terminal may have sent it, and so has sent it to the command, too: to be passed on it would arrive twice. (Who sent it
-/// is not to be had without unsafe code. In the foreground of a terminal it is taken to be the terminal; a shell in the background, a
-/// service manager or a job without a terminal are not.)
+/// Whether the terminal may have sent it, and so has sent it to the command, too: to be passed on
+/// it would arrive twice. (Who sent it is not to be had without unsafe code. In the foreground of a
+/// terminal it is taken to be the terminal; a shell in the background, a service manager or a job
+/// without a terminal are not.)
 fn is_the_terminals(signal: Signal) -> bool {
     matches!(signal, Signal::INT | Signal::QUIT)
         && std::fs::read_to_string("/proc/self/stat").is_ok_and(|stat| is_in_foreground(&stat))
 }
 
-/// Whether a line of stat is that of a process in the foreground of its terminal: its process group is the terminal's.
+/// Whether a line of stat is that of a process in the foreground of its terminal: its process group
+/// is the terminal's.
 fn is_in_foreground(stat: &str) -> bool {
     // Fields 5 and 8 of proc_pid_stat(5); the name may contain anything.
     let rest = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
@@ -87,7 +93,8 @@ fn is_in_foreground(stat: &str) -> bool {
     matches!((fields.get(2), fields.get(5)), (Some(group), Some(foreground)) if group == foreground)
 }
 
-/// One bit for each signal that is ignored, the lowest for signal 1; none if the kernel does not say.
+/// One bit for each signal that is ignored, the lowest for signal 1; none if the kernel does not
+/// say.
 fn ignored() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));

@@ -1,4 +1,5 @@
-//! `holdfast top`: what `status`, `hold list` and `events` show, as it changes. It only looks: decisions are commands of their own.
+//! `holdfast top`: what `status`, `hold list` and `events` show, as it changes. It only looks:
+//! decisions are commands of their own.
 
 mod model;
 mod view;
@@ -51,8 +52,8 @@ fn every(text: &str) -> Result<Duration, String> {
 
 pub(super) async fn run(client: &Client, args: &TopArgs) -> Result<Exit, Failure> {
     if !(io::stdin().is_terminal() && io::stdout().is_terminal()) {
-        let message = "`holdfast top` needs a terminal\n  help: `holdfast status` and `holdfast hold list` show the same once, with \
-                       `--json` for programs";
+        let message = "`holdfast top` needs a terminal\n  help: `holdfast status` and `holdfast \
+                       hold list` show the same once, with `--json` for programs";
         return Err(Failure::new(Exit::Usage, message));
     }
     // Without an agent that is said as by any other command, and the terminal stays as it is.
@@ -129,7 +130,8 @@ fn kind(number: Number) -> SignalKind {
     SignalKind::from_raw(number.as_raw())
 }
 
-/// Stops as any job does, with the terminal as it was before. It comes back when the shell has it go on.
+/// Stops as any job does, with the terminal as it was before. It comes back when the shell has it
+/// go on.
 fn suspend(terminal: &mut DefaultTerminal) -> io::Result<()> {
     terminal.show_cursor()?;
     ratatui::try_restore()?;
@@ -143,7 +145,8 @@ fn take_terminal(terminal: &mut DefaultTerminal) -> io::Result<()> {
     disable_raw_mode()?;
     enable_raw_mode()?;
     execute!(io::stdout(), EnterAlternateScreen)?;
-    // `clear` would ask the terminal where the cursor is, and wait for an answer that the reader of keys takes.
+    // `clear` would ask the terminal where the cursor is, and wait for an answer that the reader of
+    // keys takes.
     let size = terminal.size()?;
     terminal.resize(Rect::new(0, 0, size.width, size.height))
 }
@@ -195,7 +198,8 @@ fn keys() -> UnboundedReceiver<Event> {
     receiver
 }
 
-/// Waits until there is something to read. Not if the terminal is gone: reading would go round in circles.
+/// Waits until there is something to read. Not if the terminal is gone: reading would go round in
+/// circles.
 fn is_typed(stdin: &io::Stdin) -> bool {
     let mut stdin = [PollFd::new(stdin, PollFlags::IN)];
     while let Err(error) = poll(&mut stdin, None) {

@@ -1,4 +1,5 @@
-//! Draws what `holdfast top` shows. Every name comes through the escaping that all output goes through.
+//! Draws what `holdfast top` shows. Every name comes through the escaping that all output goes
+//! through.
 
 use std::time::Duration;
 

@@ -1,4 +1,5 @@
-//! The dashboard: its shape as Grafana reads it, and each of its queries against a Prometheus that scrapes an agent's page.
+//! The dashboard: its shape as Grafana reads it, and each of its queries against a Prometheus that
+//! scrapes an agent's page.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -48,8 +49,8 @@ fn filled_in(expr: &str) -> String {
     expr
 }
 
-/// What a dashboard has to have, after Grafana's description of its JSON model (schema version 38): Grafana itself is in no
-/// Debian release.
+/// What a dashboard has to have, after Grafana's description of its JSON model (schema version 38):
+/// Grafana itself is in no Debian release.
 #[test]
 fn dashboard_has_the_grafana_shape() {
     let dashboard = dashboard();

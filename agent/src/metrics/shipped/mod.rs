@@ -1,4 +1,5 @@
-//! What is shipped for Prometheus and Grafana, against the metrics there are and against Prometheus itself.
+//! What is shipped for Prometheus and Grafana, against the metrics there are and against Prometheus
+//! itself.
 
 mod dashboard;
 mod page;

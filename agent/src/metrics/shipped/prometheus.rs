@@ -1,4 +1,5 @@
-//! A Prometheus on loopback, out of a temporary directory, that scrapes pages of the agent's. It ends with the test.
+//! A Prometheus on loopback, out of a temporary directory, that scrapes pages of the agent's. It
+//! ends with the test.
 
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -51,7 +52,8 @@ impl Prometheus {
         let config = format!(
             "global: {{scrape_interval: 1s, scrape_timeout: 1s, evaluation_interval: 1s}}\n\
              rule_files: [{rules:?}]\n\
-             scrape_configs: [{{job_name: holdfast, static_configs: [{{targets: [\"{agent}\"], labels: {{instance: web1}}}}]}}]\n"
+             scrape_configs: [{{job_name: holdfast, static_configs: [{{targets: [\"{agent}\"], \
+             labels: {{instance: web1}}}}]}}]\n"
         );
         let file = dir.path().join("prometheus.yml");
         std::fs::write(&file, config).unwrap();

@@ -1,4 +1,5 @@
-//! Which metrics and labels a PromQL expression is about. It knows as much of the language as is used here.
+//! Which metrics and labels a PromQL expression is about. It knows as much of the language as is
+//! used here.
 
 use std::collections::BTreeSet;
 
@@ -12,7 +13,8 @@ pub(super) struct Selector {
     pub(super) labels: BTreeSet<String>,
 }
 
-/// Metrics (`holdfast_…`), recorded series (`holdfast:…`) and `up`, with the labels they are asked for.
+/// Metrics (`holdfast_…`), recorded series (`holdfast:…`) and `up`, with the labels they are asked
+/// for.
 pub(super) fn selectors(expr: &str) -> Vec<Selector> {
     let mut found = Vec::new();
     let mut rest = strip_strings(expr);
@@ -66,7 +68,8 @@ fn is_of_name(c: char) -> bool {
 #[test]
 fn selectors_are_found_with_their_labels() {
     let found = selectors(
-        "sum by (zone) (rate(holdfast_a_total{op=~\"x, up, holdfast_no\", zone!=\"y\"}[5m])) / up == 0",
+        "sum by (zone) (rate(holdfast_a_total{op=~\"x, up, holdfast_no\", zone!=\"y\"}[5m])) / up \
+         == 0",
     );
     assert_eq!(found.len(), 2, "{found:?}");
     assert_eq!(found[0].metric, "holdfast_a_total");

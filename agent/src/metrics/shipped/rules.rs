@@ -141,7 +141,8 @@ fn alerts_and_runbooks_match() {
     assert!(pages.is_empty(), "runbooks of no alert: {pages:?}");
 }
 
-/// A metric that a page names is there, or a family of them that begins so; or it is a variable of the Ansible role.
+/// A metric that a page names is there, or a family of them that begins so; or it is a variable of
+/// the Ansible role.
 #[test]
 fn every_metric_that_documents_name_exists() {
     let known = known();

@@ -1,4 +1,5 @@
-//! Reads the rules that are shipped. They are written in one manner, which is checked here; `promtool` checks that they are YAML.
+//! Reads the rules that are shipped. They are written in one manner, which is checked here;
+//! `promtool` checks that they are YAML.
 
 /// One rule.
 #[derive(Debug)]
@@ -81,8 +82,10 @@ pub(super) fn cases(text: &str) -> Vec<Case> {
 
 #[test]
 fn a_rule_is_read() {
-    let text = "groups:\n  - name: g\n    rules:\n      - alert: A\n        expr: |\n          x > 1\n          or y\n        for: 1m\n\
-                \x20       annotations:\n          summary: \"s\"\n      - record: b:c\n        expr: z\n";
+    let text = "groups:\n  - name: g\n    rules:\n      - alert: A\n        expr: |\n\
+                \x20         x > 1\n          or y\n        for: 1m\n\
+                \x20       annotations:\n          summary: \"s\"\n\
+                \x20     - record: b:c\n        expr: z\n";
     let found = rules(text);
     assert_eq!((found[0].name.as_str(), found[0].is_alert), ("A", true));
     assert_eq!(found[0].expr.split_whitespace().collect::<Vec<_>>().join(" "), "x > 1 or y");

@@ -1,5 +1,5 @@
-//! `holdfast policy learn`: budgets that fit what was recorded. It reads that three times: to find what stands out, to measure the rest,
-//! and to see what the proposal would stop.
+//! `holdfast policy learn`: budgets that fit what was recorded. It reads that three times: to find
+//! what stands out, to measure the rest, and to see what the proposal would stop.
 
 mod found;
 mod show;
@@ -20,10 +20,21 @@ pub(in super::super) struct LearnArgs {
     #[command(flatten)]
     which: Which,
     /// How much more than the most that was seen, in percent
-    #[arg(long, value_name = "PERCENT", default_value_t = 50, value_parser = clap::value_parser!(u32).range(0..=1000))]
+    #[arg(
+        long,
+        value_name = "PERCENT",
+        default_value_t = 50,
+        value_parser = clap::value_parser!(u32).range(0..=1000)
+    )]
     headroom: u32,
-    /// Propose up to so many times the ceilings, which are the budgets of the policy that comes with the package
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    /// Propose up to so many times the ceilings, which are the budgets of the policy that comes
+    /// with the package
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 1,
+        value_parser = clap::value_parser!(u32).range(1..=1000)
+    )]
     ceiling_times: u32,
     /// Learn also what stands alone: a person has looked at it, and it was ordinary
     #[arg(long)]
@@ -114,7 +125,9 @@ impl Learnt {
                 "keep_alone": self.rules.keep_alone,
             },
             "recorded": self.told,
-            "zones": (0..policy.zones.len()).map(|zone| self.zone_document(zone)).collect::<Vec<_>>(),
+            "zones": (0..policy.zones.len())
+                .map(|zone| self.zone_document(zone))
+                .collect::<Vec<_>>(),
             "outliers": self.outliers_document(),
             "trips": self.tally.trips(),
             "first": self.tally.first,

@@ -46,9 +46,14 @@ impl Learnt {
                 self.named.name
             ),
             String::new(),
-            "A limit is the most that one actor destroyed in any window of that length, without the outliers,".to_owned(),
+            concat!(
+                "A limit is the most that one actor destroyed in any window of that length, ",
+                "without the outliers,"
+            )
+            .to_owned(),
             format!(
-                "and {} % of headroom; at least a twentieth of the ceiling, and never above it. The ceiling is {} in the",
+                "and {} % of headroom; at least a twentieth of the ceiling, and never above it. \
+                 The ceiling is {} in the",
                 self.rules.headroom,
                 if self.rules.ceiling_times == 1 {
                     "what that budget has".to_owned()
@@ -56,17 +61,24 @@ impl Learnt {
                     format!("{} times what that budget has", self.rules.ceiling_times)
                 }
             ),
-            "policy that comes with the package. OUTLIERS are left out: windows over the ceiling, and".to_owned(),
+            concat!(
+                "policy that comes with the package. ",
+                "OUTLIERS are left out: windows over the ceiling, and"
+            )
+            .to_owned(),
         ];
         lines.push(if self.rules.keep_alone {
             "nothing else: --keep-alone was given.".to_owned()
         } else {
-            "at most three windows that are each more than three times what any other was; where fewer than five were seen,\n\
-             those over a quarter of the ceiling. Look at them: if they were ordinary, see --keep-alone and --ceiling-times."
+            "at most three windows that are each more than three times what any other was; where \
+             fewer than five were seen,\n\
+             those over a quarter of the ceiling. Look at them: if they were ordinary, see \
+             --keep-alone and --ceiling-times."
                 .to_owned()
         });
         lines.push(
-            "Next: `holdfast policy simulate --policy FILE`, `holdfast policy diff FILE`; then mode = \"enforce\"."
+            "Next: `holdfast policy simulate --policy FILE`, `holdfast policy diff FILE`; then \
+             mode = \"enforce\"."
                 .to_owned(),
         );
         if !told.notes.is_empty() {
@@ -98,7 +110,8 @@ impl Learnt {
         )];
         if proposed.unknown_cost > 0 {
             lines.push(format!(
-                "{} of unknown cost (a directory or root that left in one stroke): over every budget, whatever its limits",
+                "{} of unknown cost (a directory or root that left in one stroke): over every \
+                 budget, whatever its limits",
                 text::count(proposed.unknown_cost, "op")
             ));
         }
