@@ -31,11 +31,13 @@ use crate::{
 const EVENTS_PER_SECOND: u32 = 16;
 pub const EPERM: i32 = -1;
 pub const ENOMEM: i32 = -12;
-/// An op that destroys nothing keeps so many bytes: it only takes something from one tenant to another.
+/// An op that destroys nothing keeps so many bytes: it only takes something from one tenant to
+/// another.
 pub const KEEPS_ALL: u64 = u64::MAX;
 
-/// One op, ready to be decided. It is a part of the running task's [`InFlight`], as one pointer to that is all that the
-/// programs' functions need: a program has a stack of 512 bytes for everything.
+/// One op, ready to be decided. It is a part of the running task's [`InFlight`], as one pointer to
+/// that is all that the programs' functions need: a program has a stack of 512 bytes for
+/// everything.
 #[repr(C)]
 pub struct Request {
     pub cost: Cost,
@@ -139,7 +141,8 @@ impl Request {
         self.is_kernel = caller.is_kernel as u8;
         self.is_thread = caller.is_thread as u8;
         self.is_strict = place.is_strict() as u8;
-        // A zero for each: of one for all, or of plain ones, the compiler would make a call to memset.
+        // A zero for each: of one for all, or of plain ones, the compiler would make a call to
+        // memset.
         self.mode = opaque(0) as u8;
         self.verdict = opaque(0) as u8;
         self.reason = opaque(0) as u8;
@@ -155,8 +158,9 @@ impl Request {
     }
 }
 
-/// What becomes of an op for which the running task has no memory, in a zone of `bank`: an error for the hook to return, or 0
-/// where nothing is stopped anyway. A global function, like [`hf_decide`].
+/// What becomes of an op for which the running task has no memory, in a zone of `bank`: an error
+/// for the hook to return, or 0 where nothing is stopped anyway. A global function, like
+/// [`hf_decide`].
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub unsafe extern "C" fn hf_no_memory(bank: u32, zone: u32) -> i32 {
@@ -171,8 +175,8 @@ pub unsafe extern "C" fn hf_no_memory(bank: u32, zone: u32) -> i32 {
 
 /// Decides the running task's op: 0 or an error for the hook to return.
 ///
-/// A *global* function, like the others with an unmangled name: the verifier checks it once, for any arguments, and not
-/// again for every path that leads to it.
+/// A *global* function, like the others with an unmangled name: the verifier checks it once, for
+/// any arguments, and not again for every path that leads to it.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub unsafe extern "C" fn hf_decide(inflight: *mut InFlight) -> i32 {
@@ -180,7 +184,8 @@ pub unsafe extern "C" fn hf_decide(inflight: *mut InFlight) -> i32 {
     let request = &raw mut inflight.request;
     let request = &mut *request;
     if request.zone == CANARY_ZONE {
-        // Counted, so that the agent knows that it was this and not another guard that stopped its try.
+        // Counted, so that the agent knows that it was this and not another guard that stopped its
+        // try.
         count(CANARY_ZONE, request.op, Verdict::Deny as u8, &request.cost);
         return EPERM;
     }
@@ -515,10 +520,11 @@ fn actor_of(per: u8, request: &Request) -> u64 {
     }
 }
 
-/// The account for `key`, made if need be; the overflow account (and its key) once the table is full.
+/// The account for `key`, made if need be; the overflow account (and its key) once the table is
+/// full.
 ///
-/// Whoever spends from the overflow account goes on doing so until it has drained: nobody gets a new account while it
-/// holds anything, as that may be theirs.
+/// Whoever spends from the overflow account goes on doing so until it has drained: nobody gets a
+/// new account while it holds anything, as that may be theirs.
 #[expect(clippy::needless_borrows_for_generic_args, reason = "a key by value takes stack")]
 #[inline(always)]
 unsafe fn account(key: &mut TenantKey, limit: &Limit, request: &Request) -> Option<*mut Account> {
@@ -530,7 +536,8 @@ unsafe fn account(key: &mut TenantKey, limit: &Limit, request: &Request) -> Opti
     if (*shared).window.is_drained(limit, request.now)
         && let Some(empty) = EMPTY_ACCOUNT.get_ptr(0)
     {
-        // A concurrent caller may have made it: either way it is there afterwards, unless the table is full.
+        // A concurrent caller may have made it: either way it is there afterwards, unless the table
+        // is full.
         let empty: &Account = &*empty.cast();
         let _ = ACCOUNTS.insert(account_key, empty, BPF_NOEXIST.into());
         if let Some(account) = ACCOUNTS.get_ptr_mut(account_key) {
@@ -565,8 +572,8 @@ unsafe fn tenant_row(key: &TenantKey, request: &Request) -> Option<*mut TenantSp
     made
 }
 
-/// Whether one of the zone's budgets refuses the op whatever its tenant is. Returns 1 if so. A guess
-/// without locks, as nothing but a row depends on it. A global function, like [`hf_decide`].
+/// Whether one of the zone's budgets refuses the op whatever its tenant is. Returns 1 if so. A
+/// guess without locks, as nothing but a row depends on it. A global function, like [`hf_decide`].
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub unsafe extern "C" fn hf_is_stopped(request: *const Request) -> u32 {

@@ -1,5 +1,5 @@
-//! One tenant of one budget of one actor: when it was last touched, and how much it has lost where a
-//! tenant counts as touched only from some amount on.
+//! One tenant of one budget of one actor: when it was last touched, and how much it has lost where
+//! a tenant counts as touched only from some amount on.
 //!
 //! What was lost is kept in a ring of its own, coarser than the account's: its current part and the
 //! seven before it always cover a window. An amount stays counted for up to 9/31 of a window longer

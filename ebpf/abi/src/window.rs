@@ -1,15 +1,16 @@
 //! The arithmetic of one budget of one actor: never more than the limit in *any* window.
 //!
-//! Files and bytes are summed in a ring of buckets of equal length. The ring covers the current, partial
-//! bucket and as many whole ones before it as make up at least one window, so what the ring holds is never
-//! less than what was spent in any window that ends now; a charge is taken only if the ring stays within the
-//! limit. The price is that an amount stays counted for up to 1/31 of a window longer than needed: the error is
-//! always on the safe side.
+//! Files and bytes are summed in a ring of buckets of equal length. The ring covers the current,
+//! partial bucket and as many whole ones before it as make up at least one window, so what the ring
+//! holds is never less than what was spent in any window that ends now; a charge is taken only if
+//! the ring stays within the limit. The price is that an amount stays counted for up to 1/31 of a
+//! window longer than needed: the error is always on the safe side.
 //!
-//! Distinct tenants are counted in the same ring: each in the bucket in which it was last touched. A row
-//! for each tenant ([`TenantSpend`]) says which bucket that is, so that a tenant that is touched again moves
-//! from there to the current one; nothing has to be searched, however many there are. Where a tenant counts
-//! only from some amount on, it does so with the op that reaches it.
+//! Distinct tenants are counted in the same ring: each in the bucket in which it was last touched.
+//! A row for each tenant ([`TenantSpend`]) says which bucket that is, so that a tenant that is
+//! touched again moves from there to the current one; nothing has to be searched, however many
+//! there are. Where a tenant counts only from some amount on, it does so with the op that reaches
+//! it.
 
 use crate::tenants::{Moment, TenantSpend};
 
@@ -69,8 +70,8 @@ impl Limit {
         if length == 0 { 1 } else { length }
     }
 
-    /// The number of the bucket that `now` falls in. A bucket without length, which no policy makes, holds everything:
-    /// the kernel's programs must not contain a panic.
+    /// The number of the bucket that `now` falls in. A bucket without length, which no policy
+    /// makes, holds everything: the kernel's programs must not contain a panic.
     #[inline(always)]
     pub const fn bucket_of(&self, now: u64) -> u64 {
         match now.checked_div(self.bucket_ns) {
@@ -229,8 +230,9 @@ pub struct Bucket {
 pub struct Window {
     /// Number of the current bucket (account time divided by the bucket length).
     pub head: u64,
-    /// Nanoseconds to add to boot time to get *account time*: the boot time that had passed in earlier boots. The ring
-    /// is in account time, so that a window carries on over a reboot; everything else is in boot time.
+    /// Nanoseconds to add to boot time to get *account time*: the boot time that had passed in
+    /// earlier boots. The ring is in account time, so that a window carries on over a reboot;
+    /// everything else is in boot time.
     pub offset: u64,
     /// The latest time of any charge: the account's clock, which never goes back.
     pub latest: u64,
@@ -321,8 +323,9 @@ impl Window {
         }
     }
 
-    /// Charges `cost` at time `now` if the budget covers it, and otherwise says which side is spent and trips.
-    /// An op that no window ever covers is refused and trips nothing: nothing that was spent is the reason.
+    /// Charges `cost` at time `now` if the budget covers it, and otherwise says which side is spent
+    /// and trips. An op that no window ever covers is refused and trips nothing: nothing that was
+    /// spent is the reason.
     ///
     /// A latch set while the zone only observed does not bind once the zone enforces (`mode`).
     pub fn charge(
@@ -339,9 +342,10 @@ impl Window {
         self.charge_or_trip(limit, now, mode, (false, false), (cost, row))
     }
 
-    /// The same for a zone that throttles: a trip does not stop the actor but *paces* it. Until a window has passed
-    /// without a refusal, no bucket takes more than its share of the limit, so that what is spent comes evenly and not
-    /// one full budget at a time. A single op that is larger than the share has a bucket for itself.
+    /// The same for a zone that throttles: a trip does not stop the actor but *paces* it. Until a
+    /// window has passed without a refusal, no bucket takes more than its share of the limit, so
+    /// that what is spent comes evenly and not one full budget at a time. A single op that is
+    /// larger than the share has a bucket for itself.
     ///
     /// A refusal of a paced actor is [`Over::Latched`]: it is no new trip.
     pub fn charge_paced(
@@ -381,8 +385,8 @@ impl Window {
     /// `row` is that of the op's tenant. Without it the tenant counts at once, and as another one
     /// each time.
     ///
-    /// Times of concurrent callers may arrive out of order. The account's own clock never goes back: an op counts
-    /// from the latest time the account has seen.
+    /// Times of concurrent callers may arrive out of order. The account's own clock never goes
+    /// back: an op counts from the latest time the account has seen.
     #[inline(always)]
     pub fn take(
         &mut self,
@@ -412,7 +416,8 @@ impl Window {
             }
             _ => (limited, false),
         };
-        // Hides from the kernel's verifier what they are: it would follow the rest for each outcome.
+        // Hides from the kernel's verifier what they are: it would follow the rest for each
+        // outcome.
         let touches = u64::from(touches) ^ self.zero;
         let is_counted = u64::from(is_counted) ^ self.zero;
         let files = self.files.wrapping_add(cost.files);
@@ -474,8 +479,8 @@ impl Window {
     /// Takes a charge back: the op it was for did not happen. `row` is that of its tenant, if that
     /// was charged.
     ///
-    /// A bucket that has left the ring since has nothing to give back, nor has a window that was reset. A tenant that
-    /// somebody else has touched meanwhile stays touched.
+    /// A bucket that has left the ring since has nothing to give back, nor has a window that was
+    /// reset. A tenant that somebody else has touched meanwhile stays touched.
     #[inline(always)]
     pub fn give_back(&mut self, receipt: &Receipt, cost: &Cost, row: Option<&mut TenantSpend>) {
         let Receipt { bucket, epoch, kind } = *receipt;
@@ -532,7 +537,8 @@ impl Window {
         now < self.latched_until && self.latch_mode >= mode
     }
 
-    /// Whether there was a trip since the last reset, in any mode, of which something may still be spent.
+    /// Whether there was a trip since the last reset, in any mode, of which something may still be
+    /// spent.
     pub const fn has_tripped(&self, limit: &Limit, now: u64) -> bool {
         let until = self.trip.time_ns.saturating_add(limit.window_ns);
         now < self.latched_until || (self.trip.over != 0 && now < until)
@@ -552,7 +558,8 @@ impl Window {
         Moment { epoch: self.epoch, bucket: bucket.max(self.head) }
     }
 
-    /// This window with nothing spent and nothing latched. What was charged before cannot be given back to it.
+    /// This window with nothing spent and nothing latched. What was charged before cannot be given
+    /// back to it.
     pub fn reset(&self) -> Self {
         Self {
             head: self.head,
@@ -575,14 +582,16 @@ impl Window {
         over(bucket.files, cost.files, limit.files) || over(bucket.bytes, cost.bytes, limit.bytes)
     }
 
-    /// Trips: for as long as the budget's latch lasts every op is refused. After it what is still spent decides, so until
-    /// the window has drained the next op over it trips again.
+    /// Trips: for as long as the budget's latch lasts every op is refused. After it what is still
+    /// spent decides, so until the window has drained the next op over it trips again.
     ///
-    /// A latch of a whole window, and that of a zone that throttles (`paces`), lasts until the current bucket leaves the
-    /// ring: up to 1/31 of a window more. By then everything that was spent has left, so the same op does not trip again.
+    /// A latch of a whole window, and that of a zone that throttles (`paces`), lasts until the
+    /// current bucket leaves the ring: up to 1/31 of a window more. By then everything that was
+    /// spent has left, so the same op does not trip again.
     ///
-    /// Whatever is refused because of it is told what has tripped: the caller fills in [`Window::trip`], apart from the
-    /// limit and the time. A refusal of a paced actor goes on with the trip that is there.
+    /// Whatever is refused because of it is told what has tripped: the caller fills in
+    /// [`Window::trip`], apart from the limit and the time. A refusal of a paced actor goes on with
+    /// the trip that is there.
     #[inline(always)]
     pub fn trip(&mut self, limit: &Limit, mode: u32, paces: bool, over: Over) {
         self.latched_until = if paces || limit.latch_ns >= limit.window_ns {
@@ -599,11 +608,13 @@ impl Window {
         }
     }
 
-    /// Whether this is as good as a new account for every op at `now` or later: everything has left it, and no trip lasts.
+    /// Whether this is as good as a new account for every op at `now` or later: everything has left
+    /// it, and no trip lasts.
     #[inline(always)]
     pub fn is_drained(&self, limit: &Limit, now: u64) -> bool {
         let kept = limit.window_ns.wrapping_add(limit.bucket_ns).wrapping_add(limit.bucket_ns);
-        // One that was never charged, in this boot or one before, has nothing in it, however short the time since boot is.
+        // One that was never charged, in this boot or one before, has nothing in it, however short
+        // the time since boot is.
         let is_new = self.latest == 0 && self.offset == 0;
         let emptied = is_new || self.latest.wrapping_add(kept) < now;
         emptied && self.latched_until <= now
@@ -628,7 +639,8 @@ impl Window {
         if bucket <= self.head {
             return;
         }
-        // After a long pause every bucket is forgotten, one by one: the loop is bounded for the kernel's verifier.
+        // After a long pause every bucket is forgotten, one by one: the loop is bounded for the
+        // kernel's verifier.
         if bucket - self.head > BUCKETS as u64 {
             self.head = bucket - BUCKETS as u64;
         }
@@ -636,15 +648,16 @@ impl Window {
             if self.head == bucket {
                 break;
             }
-            // Mixing in `zero` hides from the kernel's verifier which bucket it is: otherwise it would follow each
-            // number through the rest of the program. (Not by adding: kernels from 6.10 on remember that two
-            // numbers differ by a constant.)
+            // Mixing in `zero` hides from the kernel's verifier which bucket it is: otherwise it
+            // would follow each number through the rest of the program. (Not by adding: kernels
+            // from 6.10 on remember that two numbers differ by a constant.)
             self.head = self.head.wrapping_add(1) ^ self.zero;
             let old = &mut self.ring[self.head as usize % BUCKETS];
             self.files = self.files.wrapping_sub(old.files);
             self.bytes = self.bytes.wrapping_sub(old.bytes);
             self.tenants = self.tenants.wrapping_sub(old.tenants);
-            // Not all plain zeroes: the compiler would call memset, and under the kernel's spin lock no call is allowed.
+            // Not all plain zeroes: the compiler would call memset, and under the kernel's spin
+            // lock no call is allowed.
             old.files = 0;
             old.bytes = core::hint::black_box(0);
             old.tenants = core::hint::black_box(0);

@@ -124,7 +124,8 @@ impl Pair {
         Ok(())
     }
 
-    /// Lets the time pass that a step says, or gives back what it says. When to charge what, if that is what it is.
+    /// Lets the time pass that a step says, or gives back what it says. When to charge what, if
+    /// that is what it is.
     fn prepare(&mut self, step: &Step, now: &mut u64) -> Option<(u64, Cost)> {
         let unit = self.limit.window_ns / 1_000;
         match step {
@@ -182,8 +183,8 @@ impl Pair {
             * self.limit.bucket_ns
     }
 
-    /// The promise: no window has more than the limit. A window holds most when it ends with a charge, so looking
-    /// at the one that ends now, after each charge, looks at all.
+    /// The promise: no window has more than the limit. A window holds most when it ends with a
+    /// charge, so looking at the one that ends now, after each charge, looks at all.
     fn check_promise(&self) -> Result<(), TestCaseError> {
         let from = self.window_start();
         prop_assert!(self.files_since(from) <= self.limit.files);
@@ -192,7 +193,8 @@ impl Pair {
         Ok(())
     }
 
-    /// After an op of a paced account its bucket has no more than its share, or nothing but that op.
+    /// After an op of a paced account its bucket has no more than its share, or nothing but that
+    /// op.
     fn is_within_share(&self, cost: &Cost) -> bool {
         let window = &self.account.window;
         let bucket = &window.ring[window.head as usize % BUCKETS];
@@ -257,7 +259,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(1_000))]
 
     #[test]
-    fn no_window_ever_holds_more_than_the_limit(
+    fn no_window_holds_too_much(
         limit in some_limit(), start in 1..u64::MAX / 4, steps in some_steps(),
     ) {
         let (mut pair, mut now) = (Pair::new(limit), start);
@@ -271,7 +273,7 @@ proptest! {
     }
 
     #[test]
-    fn nothing_is_refused_that_the_limit_covers(
+    fn nothing_within_limit_is_refused(
         limit in some_limit(), start in 1..u64::MAX / 4, steps in some_steps(),
     ) {
         let (mut pair, mut now) = (Pair::new(limit), start);
@@ -304,12 +306,13 @@ proptest! {
                 Err(Over::Latched) => prop_assert!(false, "the latch was released"),
             }
             // How much longer than a window an amount can count at all.
-            prop_assert!(pair.latest - pair.ring_start() < limit.window_ns + limit.window_ns / 31 + 64);
+            let longest = limit.window_ns + limit.window_ns / 31 + 64;
+            prop_assert!(pair.latest - pair.ring_start() < longest);
         }
     }
 
     #[test]
-    fn what_is_charged_and_given_back_leaves_no_trace(
+    fn given_back_charge_leaves_no_trace(
         limit in some_limit(), charges in vec((0..40u64, some_cost()), 0..40),
         late in some_cost(), pass in some_pass(),
     ) {
@@ -329,8 +332,9 @@ proptest! {
     }
 
     #[test]
-    fn a_drained_window_equals_a_new_one(
-        limit in some_limit(), start in 1..u64::MAX / 4, before in some_steps(), after in some_steps(),
+    fn drained_window_equals_new_one(
+        limit in some_limit(), start in 1..u64::MAX / 4,
+        before in some_steps(), after in some_steps(),
     ) {
         let (mut pair, mut now) = (Pair::new(limit), start);
         for step in &before {
@@ -347,17 +351,19 @@ proptest! {
                 prop_assert_eq!(
                     pair.charge_paced(at, cost).is_ok(), new.charge_paced(at, cost).is_ok()
                 );
-                if pair.log.len() != new.log.len() { return Err(TestCaseError::fail("they differ")); }
+                prop_assert_eq!(pair.log.len(), new.log.len());
             } else if let Step::GiveBack(index) = step && !new.log.is_empty() {
                 new.give_back(index.index(new.log.len()));
             }
         }
-        prop_assert_eq!(pair.account.window.spent(&limit, now), new.account.window.spent(&limit, now));
+        let spent = |pair: &Pair| pair.account.window.spent(&limit, now);
+        prop_assert_eq!(spent(&pair), spent(&new));
     }
 
     #[test]
-    fn a_latch_lasts_a_window_and_ends_with_nothing_spent(
-        window_ns in 1_000..1_000_000u64, start in 1..1_000_000_000u64, passes in vec(0..900u64, 0..40),
+    fn latch_ends_with_nothing_spent(
+        window_ns in 1_000..1_000_000u64, start in 1..1_000_000_000u64,
+        passes in vec(0..900u64, 0..40),
     ) {
         let limit = limit(window_ns, 10, u64::MAX, 5);
         let (mut account, mut now) = (Account::default(), start);
@@ -378,12 +384,14 @@ proptest! {
     }
 }
 
-/// A 31st of the limit, rounded up: what a paced account takes in one bucket, unless a single op is larger.
+/// A 31st of the limit, rounded up: what a paced account takes in one bucket, unless a single op is
+/// larger.
 fn share(limit: u64) -> u64 {
     limit.div_ceil(BUCKETS as u64 - 1)
 }
 
-/// How many files each bucket after that of the trip takes of ops of this cost, tried `tries` times in each.
+/// How many files each bucket after that of the trip takes of ops of this cost, tried `tries` times
+/// in each.
 fn taken_per_bucket(limit: &Limit, cost: &Cost, tries: u64, buckets: u64) -> Vec<u64> {
     let mut account = Account::default();
     let first = 1_000 * limit.bucket_ns;
@@ -405,7 +413,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
 
     #[test]
-    fn a_paced_account_never_takes_more_than_the_limit_in_any_window(
+    fn paced_account_never_exceeds_limit(
         limit in some_limit(), start in 1..u64::MAX / 4, steps in some_steps(),
     ) {
         let (mut pair, mut now) = (Pair::new(limit), start);
@@ -420,7 +428,8 @@ proptest! {
                         prop_assert_eq!(over == Over::Latched, paced);
                         let trip = !limit.never_covers(&cost);
                         prop_assert!(!trip || pair.account.window.is_latched(pair.latest, ENFORCE));
-                        prop_assert_eq!(pair.account.window.trips, trips + u64::from(trip && !paced));
+                        let trips = trips + u64::from(trip && !paced);
+                        prop_assert_eq!(pair.account.window.trips, trips);
                     }
                 }
             }
@@ -429,11 +438,13 @@ proptest! {
         }
     }
 
-    /// The rate: ops of one file, as the kernel's are, spend the whole limit in each 32 buckets, which is 31/32 of it
-    /// in a window. Larger ones may fit a bucket's share only once, with as much as half of it left over.
+    /// The rate: ops of one file, as the kernel's are, spend the whole limit in each 32 buckets,
+    /// which is 31/32 of it in a window. Larger ones may fit a bucket's share only once, with as
+    /// much as half of it left over.
     #[test]
-    fn what_a_paced_account_takes_comes_evenly_and_at_the_rate_of_the_budget(
-        window_ns in 10_000..1_000_000u64, files in 1..400u64, each in prop_oneof![Just(1), 1..400u64],
+    fn paced_account_spends_evenly(
+        window_ns in 10_000..1_000_000u64, files in 1..400u64,
+        each in prop_oneof![Just(1), 1..400u64],
     ) {
         let (limit, each) = (files_limit(window_ns, files), each.min(files));
         let tries = share(files) + 1;
@@ -450,7 +461,7 @@ proptest! {
     }
 
     #[test]
-    fn a_reset_forgets_everything_and_old_receipts_are_void(
+    fn reset_voids_old_receipts(
         limit in some_limit(), before in some_steps(), after in some_steps(),
     ) {
         let (mut pair, mut now) = (Pair::new(limit), 1_000_000);
@@ -475,7 +486,7 @@ proptest! {
 }
 
 #[test]
-fn an_actor_that_kept_still_for_a_window_is_no_longer_paced() {
+fn still_actor_is_paced_no_longer() {
     let limit = files_limit(31_000, 310);
     let mut account = Account::default();
     assert!(account.charge_paced(&limit, 1_000_000, ENFORCE, &cost(310, 0, 0)).is_ok());
@@ -489,7 +500,7 @@ fn an_actor_that_kept_still_for_a_window_is_no_longer_paced() {
 
 /// One op of 80 GiB tripped everybody's budget for a day, although nothing had been spent.
 #[test]
-fn an_op_no_window_covers_trips_nobody() {
+fn uncoverable_op_trips_nobody() {
     let limit = limit(1_000, 10, 100, 3);
     let mut account = Account::default();
     for cost in [cost(11, 0, 1), cost(1, 101, 1)] {
@@ -503,14 +514,15 @@ fn an_op_no_window_covers_trips_nobody() {
     assert!(account.charge(&limit, 10, ENFORCE, &cost(10, 100, 1)).is_ok());
 }
 
-/// In the first window after boot everyone shared one account: none that was never used had drained yet.
+/// In the first window after boot everyone shared one account: none that was never used had drained
+/// yet.
 #[test]
 fn a_window_never_charged_is_drained() {
     assert!(Window::new().is_drained(&files_limit(31_000, 5), 1));
 }
 
 #[test]
-fn a_trip_lasts_as_long_as_its_latch() {
+fn trip_lasts_as_long_as_latch() {
     let limit = Limit { latch_ns: 3_000, ..files_limit(31_000, 5) };
     let mut account = Account::default();
     assert!(account.charge(&limit, 100_000, ENFORCE, &cost(5, 0, 0)).is_ok());
@@ -544,7 +556,7 @@ fn exactly_the_limit_can_be_spent() {
 }
 
 #[test]
-fn a_side_that_is_not_limited_never_refuses_and_a_huge_cost_does_not_wrap_around() {
+fn huge_cost_does_not_wrap() {
     let mut account = Account::default();
     let huge = cost(u64::MAX, u64::MAX, 1);
     let unlimited = limit(1_000, u64::MAX, u64::MAX, u32::MAX);
@@ -572,7 +584,7 @@ fn thousands_of_tenants_fit() {
 }
 
 #[test]
-fn a_trip_while_observing_does_not_bind_once_the_zone_enforces() {
+fn observed_trip_does_not_bind_enforcement() {
     let limit = files_limit(1_000, 1);
     let mut account = Account::default();
     assert!(account.charge(&limit, 10, OBSERVE, &cost(1, 0, 0)).is_ok());
@@ -584,10 +596,11 @@ fn a_trip_while_observing_does_not_bind_once_the_zone_enforces() {
     assert_eq!(throttles.charge_paced(&limit, 10, ENFORCE, &cost(1, 0, 0)), Err(Over::Files));
 }
 
-/// Two ops in one tenant were charged in the same nanosecond on two CPUs. One of them failed and was given back,
-/// which also forgot the tenant for the other: a third tenant could then be touched where two were allowed.
+/// Two ops in one tenant were charged in the same nanosecond on two CPUs. One of them failed and
+/// was given back, which also forgot the tenant for the other: a third tenant could then be touched
+/// where two were allowed.
 #[test]
-fn a_failed_op_does_not_make_another_op_of_the_same_time_forget_its_tenant() {
+fn failed_op_keeps_others_tenant() {
     let limit = tenants_limit(1_000, 2);
     let mut account = Account::default();
     let failed = account.charge(&limit, 100, ENFORCE, &cost(1, 0, 1)).unwrap();
@@ -597,10 +610,11 @@ fn a_failed_op_does_not_make_another_op_of_the_same_time_forget_its_tenant() {
     assert_eq!(account.charge(&limit, 100, ENFORCE, &cost(1, 0, 3)), Err(Over::Tenants));
 }
 
-/// The latch ended one window after the trip, but what was spent right before the trip stays in the ring for up to one
-/// bucket longer: the next ordinary deletion tripped again and latched for another whole window.
+/// The latch ended one window after the trip, but what was spent right before the trip stays in the
+/// ring for up to one bucket longer: the next ordinary deletion tripped again and latched for
+/// another whole window.
 #[test]
-fn the_first_op_after_a_latch_does_not_trip_again() {
+fn op_after_latch_trips_nobody() {
     let limit = files_limit(31_000, 5);
     let mut account = Account::default();
     assert!(account.charge(&limit, 1_000_000, ENFORCE, &cost(5, 0, 0)).is_ok());
@@ -609,10 +623,10 @@ fn the_first_op_after_a_latch_does_not_trip_again() {
     assert!(account.charge(&limit, end, ENFORCE, &cost(1, 0, 0)).is_ok());
 }
 
-/// A thread read the clock, was preempted, and got the lock after others: its tenant then expired too early, counted from
-/// the time it had read.
+/// A thread read the clock, was preempted, and got the lock after others: its tenant then expired
+/// too early, counted from the time it had read.
 #[test]
-fn an_op_counts_from_when_it_is_charged_not_from_when_its_time_was_read() {
+fn op_counts_from_its_charge() {
     let limit = tenants_limit(1_000, 2);
     let mut account = Account::default();
     assert!(account.charge(&limit, 5_000, ENFORCE, &cost(1, 0, 1)).is_ok());
