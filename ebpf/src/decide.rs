@@ -356,7 +356,14 @@ pub unsafe extern "C" fn hf_charge(budget: *const BudgetConf, inflight: *mut InF
     let cost = &request.cost;
     let now = request.now;
     let op_bit = 1u16 << (request.op & 7);
-    let row = if budget.needs_tenant(op_bit, cost) { tenant_row(&key, request) } else { None };
+    // A latch refuses the op whatever the tenant is: a mass deletion leaves no row for each.
+    let latches = is_latched(&(*account).window, budget, request)
+        && request.on_trip != OnTrip::Throttle as u8;
+    let row = if budget.needs_tenant(op_bit, cost) && !latches {
+        tenant_row(&key, request.zone)
+    } else {
+        None
+    };
     let row = row.map(|row| &mut *row);
 
     let mut reason = Reason::None as u32;
@@ -551,12 +558,11 @@ unsafe fn account(key: &mut TenantKey, limit: &Limit, request: &Request) -> Opti
     Some(shared)
 }
 
-/// The row of a tenant of an account, made if need be. `None` once the table is full, and where a
-/// latch refuses the op anyway: a mass deletion that is stopped leaves no row for each tenant.
+/// The row of a tenant of an account, made if need be. `None` once the table is full.
 #[inline(always)]
-unsafe fn tenant_row(key: &TenantKey, request: &Request) -> Option<*mut TenantSpend> {
+unsafe fn tenant_row(key: &TenantKey, zone: u32) -> Option<*mut TenantSpend> {
     let known = TENANTS.get_ptr_mut(key);
-    if known.is_some() || hf_is_stopped(request) != 0 {
+    if known.is_some() {
         return known;
     }
     if let Some(empty) = EMPTY_TENANT.get_ptr(0) {
@@ -565,41 +571,11 @@ unsafe fn tenant_row(key: &TenantKey, request: &Request) -> Option<*mut TenantSp
     }
     let made = TENANTS.get_ptr_mut(key);
     if made.is_none()
-        && let Some(counters) = ZONE_COUNTERS.get_ptr_mut(request.zone)
+        && let Some(counters) = ZONE_COUNTERS.get_ptr_mut(zone)
     {
         add(&raw mut (*counters).overflow, 1);
     }
     made
-}
-
-/// Whether one of the zone's budgets refuses the op whatever its tenant is. Returns 1 if so. A
-/// guess without locks, as nothing but a row depends on it. A global function, like [`hf_decide`].
-#[unsafe(no_mangle)]
-#[inline(never)]
-pub unsafe extern "C" fn hf_is_stopped(request: *const Request) -> u32 {
-    let Some(request) = request.as_ref() else { return 0 };
-    let Some(zone) = ZONES.get(zone_index(request.bank, request.zone)) else { return 0 };
-    let op_bit = 1u16 << (request.op & 7);
-    let latches = request.on_trip != OnTrip::Throttle as u8;
-    for (index, budget) in zone.budgets.iter().enumerate() {
-        if index >= zone.budget_count as usize || request.too_large != 0 {
-            break;
-        }
-        if !budget.concerns(request.who) {
-            continue;
-        }
-        if budget.ops & op_bit != 0 && budget.cost_is_unknown(request.who, op_bit, &request.cost) {
-            return 1;
-        }
-        let key = AccountKey { budget: budget.id, actor: actor(budget.per, request) };
-        if latches
-            && let Some(account) = ACCOUNTS.get_ptr(key)
-            && is_latched(&(*account).window, budget, request)
-        {
-            return 1;
-        }
-    }
-    request.too_large as u32
 }
 
 /// Counts what the op counters do not say.
