@@ -11,7 +11,7 @@ use aya::maps::MapError;
 use tracing::warn;
 
 use super::{
-    BPF_EXIST, BPF_F_LOCK, BPF_NOEXIST, Spending, Tenants, boot_time_ns,
+    BPF_F_LOCK, BPF_NOEXIST, Spending, Tenants, boot_time_ns,
     error::KernelError,
     maps::{Maps, each},
 };
@@ -106,11 +106,9 @@ fn collect_tenants(
     }
     for key in stale {
         // The account may have been made, or the tenant touched, since those were read.
-        let account = match key.actor {
-            abi::OVERFLOW_ACTOR => maps.overflow.get(&key.budget, BPF_F_LOCK),
-            actor => maps.accounts.get(&abi::AccountKey { budget: key.budget, actor }, BPF_F_LOCK),
-        };
-        let matters = account.is_ok_and(|account| match limits.get(&key.budget) {
+        let account = abi::AccountKey { budget: key.budget, actor: key.actor };
+        let account = maps.account(&account).ok().flatten();
+        let matters = account.is_some_and(|account| match limits.get(&key.budget) {
             Some(limit) => {
                 let moment = account.window.moment(limit, boot_time_ns());
                 maps.tenants.get(&key, 0).is_ok_and(|row| row.matters(moment))
@@ -131,15 +129,11 @@ pub(super) fn carry_over(
     known: &mut Option<Tenants>,
     merge: &dyn Fn(&Spending) -> Spending,
 ) -> Result<bool, KernelError> {
-    if key.actor == abi::OVERFLOW_ACTOR {
-        let Some(account) = found(maps.overflow.get(&key.budget, BPF_F_LOCK))? else {
+    let refused = |error| KernelError::refused("carry an account over", error);
+    let Some(account) = maps.account(&key).map_err(refused)? else {
+        if key.actor == abi::OVERFLOW_ACTOR {
             return Ok(false);
-        };
-        let account = merged(maps, key, known, (account, merge))?;
-        maps.overflow.insert(key.budget, account, BPF_F_LOCK | BPF_EXIST).map_err(refused)?;
-        return Ok(true);
-    }
-    let Some(account) = found(maps.accounts.get(&key, BPF_F_LOCK))? else {
+        }
         let Spending { window, tenants } = merge(&Spending::default());
         put_tenants(maps, key, tenants);
         let account = abi::Account { window, ..abi::Account::new() };
@@ -154,18 +148,6 @@ pub(super) fn carry_over(
             Err(error) => Err(refused(error)),
         };
     };
-    let account = merged(maps, key, known, (account, merge))?;
-    maps.accounts.insert(key, account, BPF_F_LOCK | BPF_EXIST).map_err(refused)?;
-    Ok(true)
-}
-
-/// The account after a merge, whose tenants are in their map already.
-fn merged(
-    maps: &mut Maps,
-    key: abi::AccountKey,
-    known: &mut Option<Tenants>,
-    (account, merge): (abi::Account, &dyn Fn(&Spending) -> Spending),
-) -> Result<abi::Account, KernelError> {
     let known = match known {
         Some(known) => known,
         None => known.insert(tenants(maps)?),
@@ -173,7 +155,8 @@ fn merged(
     let tenants = known.get(&key).cloned().unwrap_or_default();
     let Spending { window, tenants } = merge(&Spending { window: account.window, tenants });
     put_tenants(maps, key, tenants);
-    Ok(abi::Account { window, ..account })
+    maps.set_account(key, abi::Account { window, ..account }).map_err(refused)?;
+    Ok(true)
 }
 
 /// The ring counts a tenant for which there is no room, too.
@@ -185,16 +168,4 @@ fn put_tenants(maps: &mut Maps, key: abi::AccountKey, tenants: Vec<(u64, abi::Te
             return;
         }
     }
-}
-
-fn found<T>(account: Result<T, MapError>) -> Result<Option<T>, KernelError> {
-    match account {
-        Ok(found) => Ok(Some(found)),
-        Err(MapError::KeyNotFound) => Ok(None),
-        Err(error) => Err(refused(error)),
-    }
-}
-
-fn refused(error: MapError) -> KernelError {
-    KernelError::refused("carry an account over", error)
 }

@@ -7,11 +7,11 @@
 use std::io::ErrorKind;
 use std::path::Path;
 
-use aya::maps::{Array, HashMap, MapData, MapError};
+use aya::maps::{Array, MapData, MapError};
 use holdfast_abi as abi;
 
 use super::{
-    BPF_EXIST, BPF_F_LOCK, boot_time_ns,
+    BPF_F_LOCK, boot_time_ns,
     error::KernelError,
     maps::{Maps, entries, open_map},
 };
@@ -93,13 +93,14 @@ pub(super) fn reset(maps: &mut Maps, key: &abi::HoldKey) -> Result<usize, Kernel
         let actor = per.actor(key.unit, key.user);
         let account = abi::AccountKey { budget: budget.id, actor };
         let unplaced = abi::AccountKey { actor: actor | abi::UNKNOWN_PLACE, ..account };
+        let shared = abi::AccountKey { actor: abi::OVERFLOW_ACTOR, ..account };
         let has_tripped = |window: &abi::Window| window.has_tripped(&budget.limit, now);
-        let was_reset = match reset_account(&mut maps.accounts, account, has_tripped)? {
+        let was_reset = match reset_account(maps, account, has_tripped)? {
             Some(was_reset) => was_reset,
             // There was no room for it: it shares the overflow account with everybody who is new.
-            None => reset_account(&mut maps.overflow, budget.id, has_tripped)?.unwrap_or(false),
+            None => reset_account(maps, shared, has_tripped)?.unwrap_or(false),
         };
-        let unplaced = reset_account(&mut maps.accounts, unplaced, has_tripped)?.unwrap_or(false);
+        let unplaced = reset_account(maps, unplaced, has_tripped)?.unwrap_or(false);
         count += usize::from(was_reset || unplaced);
     }
     retry(maps, key)?;
@@ -109,32 +110,23 @@ pub(super) fn reset(maps: &mut Maps, key: &abi::HoldKey) -> Result<usize, Kernel
 /// Resets one actor's account of one budget, or the one that is shared, if there is such an
 /// account.
 pub(super) fn reset_actor(maps: &mut Maps, key: abi::AccountKey) -> Result<(), KernelError> {
-    let any = |_: &abi::Window| true;
-    if key.actor == abi::OVERFLOW_ACTOR {
-        reset_account(&mut maps.overflow, key.budget, any)?;
-    } else {
-        reset_account(&mut maps.accounts, key, any)?;
-    }
+    reset_account(maps, key, |_| true)?;
     Ok(())
 }
 
 /// Starts an account anew if its window is one `which`, and says whether it was; `None` if there is
 /// none.
-fn reset_account<K: aya::Pod>(
-    accounts: &mut HashMap<MapData, K, abi::Account>,
-    key: K,
+fn reset_account(
+    maps: &mut Maps,
+    key: abi::AccountKey,
     which: impl Fn(&abi::Window) -> bool,
 ) -> Result<Option<bool>, KernelError> {
     let refused = |error| KernelError::refused("reset a budget", error);
-    let found = match accounts.get(&key, BPF_F_LOCK) {
-        Ok(found) => found,
-        Err(MapError::KeyNotFound) => return Ok(None),
-        Err(error) => return Err(refused(error)),
-    };
+    let Some(found) = maps.account(&key).map_err(refused)? else { return Ok(None) };
     let is_due = which(&found.window);
     if is_due {
         let anew = abi::Account { window: found.window.reset(), ..found };
-        accounts.insert(key, anew, BPF_F_LOCK | BPF_EXIST).map_err(refused)?;
+        maps.set_account(key, anew).map_err(refused)?;
     }
     Ok(Some(is_due))
 }

@@ -5,7 +5,7 @@ use std::{fs, path::Path};
 use aya::maps::{Array, HashMap, Map, MapData, MapError, MapInfo, PerCpuArray, RingBuf};
 use holdfast_abi as abi;
 
-use super::error::KernelError;
+use super::{BPF_EXIST, BPF_F_LOCK, error::KernelError};
 
 /// Every map that is pinned, with its value size: what adopting it relies on. (What a task has in
 /// flight is not: it is of no use to other programs than those that wrote it.)
@@ -129,6 +129,32 @@ impl Maps {
             .map_err(|error| KernelError::refused("read the map of zones", error))?;
         let count = (conf.budget_count as usize).min(abi::MAX_BUDGETS);
         Ok(conf.budgets[..count].to_vec())
+    }
+
+    /// One account, read under its lock; that of [`abi::OVERFLOW_ACTOR`] is everybody's.
+    pub(super) fn account(&self, key: &abi::AccountKey) -> Result<Option<abi::Account>, MapError> {
+        let account = match key.actor {
+            abi::OVERFLOW_ACTOR => self.overflow.get(&key.budget, BPF_F_LOCK),
+            _ => self.accounts.get(key, BPF_F_LOCK),
+        };
+        match account {
+            Ok(account) => Ok(Some(account)),
+            Err(MapError::KeyNotFound) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Writes an account that is there, under its lock.
+    pub(super) fn set_account(
+        &mut self,
+        key: abi::AccountKey,
+        account: abi::Account,
+    ) -> Result<(), MapError> {
+        const FLAGS: u64 = BPF_F_LOCK | BPF_EXIST;
+        match key.actor {
+            abi::OVERFLOW_ACTOR => self.overflow.insert(key.budget, account, FLAGS),
+            _ => self.accounts.insert(key, account, FLAGS),
+        }
     }
 
     pub(super) fn set_control(&mut self, control: abi::Control) -> Result<(), KernelError> {
